@@ -1,0 +1,229 @@
+"""The one file that knows array namespaces, broadcasting and domain checks.
+
+A formula is written once, as a *kernel* ``f(xp, p, b, ...)``. :func:`elementwise` turns it into a public function
+that takes Python floats or arrays of any array API library. ``xp`` is then one of three things: :data:`scalar`
+(Python floats, the fastest way for one number), NumPy (evaluated in blocks that stay in cache), or the namespace of
+the caller's own library (PyTorch, JAX, ...), so that device, dtype and gradients are the caller's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
+
+import numpy as np
+
+__all__ = ["Domain", "Values", "elementwise", "log1p_quotient", "scalar", "where"]
+
+Values: TypeAlias = Any
+"""A Python float, or an array of any library that follows the array API standard (which has no static type)."""
+
+P = ParamSpec("P")
+
+BLOCK = 8192
+"""Elements per NumPy block: the dozen temporaries of a kernel then stay in a 2 MB cache."""
+
+
+class Domain(NamedTuple):
+    """An interval of the real line."""
+
+    low: float
+    high: float
+    low_closed: bool = False
+    high_closed: bool = False
+
+    def __str__(self) -> str:
+        return f"{'[' if self.low_closed else '('}{self.low:g}, {self.high:g}{']' if self.high_closed else ')'}"
+
+    def contains(self, values: Values) -> Values:
+        """Where the values lie in the interval, for one float or an array; NaN lies nowhere."""
+        above = values >= self.low if self.low_closed else values > self.low
+        return above & (values <= self.high if self.high_closed else values < self.high)
+
+    def float_bounds(self) -> tuple[float, float]:
+        """The least and the greatest Python float in the interval."""
+        low = self.low if self.low_closed else math.nextafter(self.low, math.inf)
+        return low, self.high if self.high_closed else math.nextafter(self.high, -math.inf)
+
+
+class _Scalar:
+    """The part of an array namespace that kernels use, for single Python floats."""
+
+    log = staticmethod(math.log)
+    log1p = staticmethod(math.log1p)
+    expm1 = staticmethod(math.expm1)
+    isnan = staticmethod(math.isnan)
+
+    @staticmethod
+    def exp(x: float) -> float:
+        try:
+            return math.exp(x)
+        except OverflowError:  # arrays overflow to +inf, and so do floats here
+            return math.inf
+
+
+scalar = _Scalar()
+
+
+def where(xp: Any, condition: Values, yes: Values, no: Values) -> Values:
+    """``xp.where`` that also serves Python floats, and costs NumPy nothing when ``no`` is the answer everywhere."""
+    if xp is scalar:
+        return yes if condition else no
+    if xp is np and np.shape(no) == np.shape(condition) and not condition.any():
+        return no
+    return xp.where(condition, yes, no)
+
+
+def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
+    """log(1 + n/d) for n ≥ 0 and d > 0, also where n/d overflows but its logarithm does not."""
+    quotient = numerator / denominator
+    overflow = quotient == math.inf
+    if (xp is scalar and not overflow) or (xp is np and not overflow.any()):
+        return xp.log1p(quotient)
+    # There log(1 + q) = log q. Both sides of a `where` are computed, and both gradients, so each gets harmless values.
+    log_quotient = xp.log(where(xp, overflow, numerator, 1.0)) - xp.log(where(xp, overflow, denominator, 1.0))
+    return where(xp, overflow, log_quotient, xp.log1p(where(xp, overflow, 1.0, quotient)))
+
+
+def elementwise(**domains: Domain) -> Callable[[Callable[Concatenate[Any, P], Any]], Callable[P, Any]]:
+    """Make a public function of a kernel ``f(xp, *values)``; ``domains`` gives the interval of each argument, in order.
+
+    The result takes Python floats (and returns one) or anything that broadcasts, and raises ``ValueError`` for a
+    value outside its domain. Values that only a tracer knows (``jax.jit``, ``torch.compile``) are not checked.
+    """
+
+    def decorate(kernel: Callable[Concatenate[Any, P], Any]) -> Callable[P, Any]:
+        signature = inspect.signature(kernel)
+        signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        if list(signature.parameters) != list(domains):
+            raise TypeError(f"{kernel.__name__}{signature} has domains for {', '.join(domains)}")
+        # Written out argument by argument, as dataclasses does: a loop here would cost a float more than its formula.
+        scope = {"kernel": kernel, "scalar": scalar, "evaluate": _evaluate, "domains": domains}
+        for name, domain in domains.items():
+            scope[f"{name}_low"], scope[f"{name}_high"] = domain.float_bounds()
+        inside = " and ".join(f"type({name}) is float and {name}_low <= {name} <= {name}_high" for name in domains)
+        names = ", ".join(domains)
+        source = (
+            f"def {kernel.__name__}({names}):\n"
+            f"    if {inside}:\n"
+            f"        return kernel(scalar, {names})\n"
+            f"    return evaluate(kernel, domains, ({names},))\n"
+        )
+        exec(source, scope)
+        function: Any = scope[kernel.__name__]
+        functools.update_wrapper(function, kernel)
+        function.__defaults__, function.__signature__ = kernel.__defaults__, signature
+        del function.__wrapped__
+        return function
+
+    return decorate
+
+
+def _evaluate(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Values]) -> Any:
+    """Evaluate a kernel on anything but valid floats: other scalars, NaN, arrays, and values outside the domain."""
+    if all(type(value) in (float, int) for value in args):
+        _check(np, domains, [np.float64(value) for value in args])
+        return kernel(scalar, *map(float, args))
+    if any(hasattr(value, "shape") and not isinstance(value, (np.ndarray, np.generic)) for value in args):
+        return _in_namespace(kernel, domains, args)
+    return _in_numpy(kernel, domains, args)
+
+
+def _in_namespace(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Values]) -> Any:
+    """Evaluate a kernel in the array library of the arguments, on their device and in their floating dtype."""
+    arrays = [value for value in args if hasattr(value, "shape")]
+    compiling = _is_compiling()
+    if compiling:  # the cache inside `array_namespace` would draw a warning from the compiler
+        import array_api_compat.torch as xp
+    else:
+        from array_api_compat import array_namespace
+
+        xp = array_namespace(*arrays)
+    floating = [array.dtype for array in arrays if xp.isdtype(array.dtype, "real floating")]
+    dtype = xp.result_type(*floating) if floating else xp.asarray(1.0).dtype
+    # A JAX array made without a device goes where its partners are; a traced one has no device to ask for.
+    place = {} if xp.__name__.startswith("jax") else {"device": arrays[0].device}
+    values = [
+        xp.astype(value, dtype, copy=False) if hasattr(value, "shape") else xp.asarray(value, dtype=dtype, **place)
+        for value in args
+    ]
+    if not compiling:  # a check would cut the compiler's graph in two
+        _check(xp, domains, values)
+    return kernel(xp, *values)
+
+
+def _in_numpy(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Values]) -> Any:
+    """Evaluate a kernel with NumPy: whole when small, else block by block, so that temporaries stay small."""
+    arrays = [np.asarray(value) for value in args]
+    for name, array in zip(domains, arrays):
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} must be a real number or an array of real numbers, got dtype {array.dtype}")
+    floating = [a.dtype for a, value in zip(arrays, args) if a.dtype.kind == "f" and type(value) is not float]
+    dtype = np.result_type(*floating) if floating else np.dtype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):  # an overflow here is a limit, +inf or 0, and the right answer
+        if np.broadcast(*arrays).size <= BLOCK:
+            arrays = [array.astype(dtype, copy=False) for array in arrays]
+            _check(np, domains, arrays)
+            return np.asarray(kernel(np, *arrays))[()]
+        return _in_blocks(kernel, domains, arrays, dtype)
+
+
+def _in_blocks(kernel: Any, domains: Mapping[str, Domain], arrays: Sequence[Any], dtype: np.dtype[Any]) -> Any:
+    """Evaluate a kernel over blocks of the broadcast arrays; extra memory is a dozen blocks, not a dozen arrays."""
+    sample = np.asarray(kernel(np, *(np.empty(0, dtype) for _ in arrays)))
+    streams = [array for array in arrays if array.ndim]
+    blocks = np.nditer(
+        [*streams, None],
+        flags=["external_loop", "buffered"],
+        op_flags=[*([["readonly"]] * len(streams)), ["writeonly", "allocate"]],
+        op_dtypes=[*([dtype] * len(streams)), sample.dtype],
+        casting="same_kind",
+        buffersize=BLOCK,
+    )
+    with blocks:
+        for *parts, out in blocks:
+            part = iter(parts)
+            values = [next(part) if array.ndim else dtype.type(array) for array in arrays]
+            if not all(_spans(domain, value) for domain, value in zip(domains.values(), values)):
+                _check(np, domains, arrays)
+            out[...] = kernel(np, *values)
+        return blocks.operands[-1]
+
+
+def _inside(xp: Any, domain: Domain, values: Values) -> Values:
+    return domain.contains(values) | xp.isnan(values)
+
+
+def _spans(domain: Domain, values: Values) -> bool:
+    """Whether a NumPy block lies inside the domain; two reductions decide it for a block without NaN."""
+    quick = domain.contains(values.min()) and domain.contains(values.max())
+    return bool(quick or _inside(np, domain, values).all())
+
+
+def _check(xp: Any, domains: Mapping[str, Domain], arrays: Sequence[Values]) -> None:
+    """Raise ``ValueError`` for the first argument with a value outside its domain; NaN passes."""
+    for (name, domain), array in zip(domains.items(), arrays):
+        inside = _inside(xp, domain, array)
+        if _known(xp.all(inside)) is not False:
+            continue
+        index = tuple(int(axis[0]) for axis in xp.nonzero(~inside)) if array.ndim else ()
+        place = f" at index {index[0] if len(index) == 1 else index}" if index else ""
+        raise ValueError(f"{name} must lie in {domain}, got {float(array[index])!r}{place}")
+
+
+def _known(flag: Values) -> bool | None:
+    """The truth of a flag, or None where a tracer stands for it (``jax.jit``, ``torch.func.vmap``)."""
+    try:
+        return bool(flag)
+    except (TypeError, RuntimeError):  # what JAX and PyTorch raise when a traced value is asked for its truth
+        return None
+
+
+def _is_compiling() -> bool:
+    """Whether ``torch.compile`` is reading this code."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
