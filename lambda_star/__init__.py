@@ -1,5 +1,8 @@
 """How far on-policy distillation may extrapolate past its teacher: the threshold λ*."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from lambda_star.bernoulli import (
     Regime,
     Sensitivity,
@@ -20,20 +23,26 @@ from lambda_star.bernoulli import (
 )
 from lambda_star.inverse import base_for, clip_for, teacher_for
 
+if TYPE_CHECKING:
+    from lambda_star.calibration import calibrate
+    from lambda_star.io import read_table
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Regime",
     "Sensitivity",
     "base_for",
-    "clip_for",
+    "calibrate",
     "cliff_width",
+    "clip_for",
     "collapse_point",
     "excess",
     "fixed_point",
     "flip_point",
     "is_clip_safe",
     "operating_point",
+    "read_table",
     "regime",
     "sensitivity",
     "stationary_student",
@@ -43,3 +52,11 @@ __all__ = [
     "threshold_from_logits",
     "two_sided_threshold",
 ]
+
+_ON_FIRST_USE = {"calibrate": "lambda_star.calibration", "read_table": "lambda_star.io"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        return getattr(import_module(_ON_FIRST_USE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -96,7 +96,7 @@ def elementwise(**domains: Domain) -> Callable[[Callable[Concatenate[Any, P], An
     value outside its domain. Values that only a tracer knows (``jax.jit``, ``torch.compile``) are not checked.
     """
 
-    def decorate(kernel: Callable[Concatenate[Any, P], Any]) -> Callable[P, Any]:
+    def decorate(kernel: Any) -> Any:
         signature = inspect.signature(kernel)
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
         if list(signature.parameters) != list(domains):
@@ -159,10 +159,12 @@ def _in_namespace(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Val
 def _in_numpy(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Values]) -> Any:
     """Evaluate a kernel with NumPy: whole when small, else block by block, so that temporaries stay small."""
     arrays = [np.asarray(value) for value in args]
-    for name, array in zip(domains, arrays):
+    for name, array in zip(domains, arrays, strict=True):
         if array.dtype.kind not in "fiu":
             raise TypeError(f"{name} must be a real number or an array of real numbers, got dtype {array.dtype}")
-    floating = [a.dtype for a, value in zip(arrays, args) if a.dtype.kind == "f" and type(value) is not float]
+    floating = [
+        a.dtype for a, value in zip(arrays, args, strict=True) if a.dtype.kind == "f" and type(value) is not float
+    ]
     dtype = np.result_type(*floating) if floating else np.dtype(np.float64)
     with np.errstate(over="ignore", under="ignore"):  # an overflow here is a limit, +inf or 0, and the right answer
         if np.broadcast(*arrays).size <= BLOCK:
@@ -176,10 +178,11 @@ def _in_blocks(kernel: Any, domains: Mapping[str, Domain], arrays: Sequence[Any]
     """Evaluate a kernel over blocks of the broadcast arrays; extra memory is a dozen blocks, not a dozen arrays."""
     sample = np.asarray(kernel(np, *(np.empty(0, dtype) for _ in arrays)))
     streams = [array for array in arrays if array.ndim]
-    blocks = np.nditer(
+    flags: Any = [*(["readonly"] for _ in streams), ["writeonly", "allocate"]]
+    blocks: Any = np.nditer(
         [*streams, None],
         flags=["external_loop", "buffered"],
-        op_flags=[*([["readonly"]] * len(streams)), ["writeonly", "allocate"]],
+        op_flags=flags,
         op_dtypes=[*([dtype] * len(streams)), sample.dtype],
         casting="same_kind",
         buffersize=BLOCK,
@@ -188,7 +191,7 @@ def _in_blocks(kernel: Any, domains: Mapping[str, Domain], arrays: Sequence[Any]
         for *parts, out in blocks:
             part = iter(parts)
             values = [next(part) if array.ndim else dtype.type(array) for array in arrays]
-            if not all(_spans(domain, value) for domain, value in zip(domains.values(), values)):
+            if not all(_spans(domain, value) for domain, value in zip(domains.values(), values, strict=True)):
                 _check(np, domains, arrays)
             out[...] = kernel(np, *values)
         return blocks.operands[-1]
@@ -206,7 +209,7 @@ def _spans(domain: Domain, values: Values) -> bool:
 
 def _check(xp: Any, domains: Mapping[str, Domain], arrays: Sequence[Values]) -> None:
     """Raise ``ValueError`` for the first argument with a value outside its domain; NaN passes."""
-    for (name, domain), array in zip(domains.items(), arrays):
+    for (name, domain), array in zip(domains.items(), arrays, strict=True):
         inside = _inside(xp, domain, array)
         if _known(xp.all(inside)) is not False:
             continue

@@ -421,8 +421,7 @@ def flip_point(xp: Any, p: Values, b: Values) -> Values:
     never, at_once = (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0)
     odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)
     gap = where(xp, p >= b, 1.0, -_gap(xp, p, b))
-    later = 1 + where(xp, p == p, odds, p) / gap
-    return where(xp, never, math.inf, where(xp, at_once, 1.0, later))
+    return where(xp, never, math.inf, where(xp, at_once, 1.0, 1 + odds / gap))
 
 
 @elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)

@@ -1,0 +1,249 @@
+"""The command ``lambda-star``: parses, calls the API, prints; computes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lambda_star import __version__
+
+if TYPE_CHECKING:
+    from lambda_star.calibration import ClassReport, Estimate, Report
+
+__all__ = ["main"]
+
+CLIP_HELP = "The cap c on (1-p)/(1-q): how many times smaller than the teacher's the student's tail mass may become."
+
+CLIP_NOTE = """\
+What CLIP means: the theory's c bounds how many times smaller the student's tail mass may become than the teacher's.
+The clips of verl (2), TRL GRPO (3) and G-OPD (5) bound another ratio, training engine to rollout engine, and PPO's
+epsilon is no cap on a ratio at all: copy such a number only if you know that it bounds the tail ratio in your code.
+"""
+
+
+class _Failure(click.ClickException):
+    """An error with its remedy: one message, no traceback, exit code 2."""
+
+    exit_code = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="lambda-star")
+def main() -> None:
+    """How far may on-policy distillation extrapolate past its teacher?
+
+    The coefficient lambda > 1 lifts the student past the teacher, until a threshold lambda*: there the output contract
+    (valid JSON, say) collapses at once. `threshold` gives lambda* for one position, `calibrate` for measured answers.
+    """
+
+
+@main.command(epilog=CLIP_NOTE)
+@click.option("--p", type=float, required=True, help="The teacher's modal probability, in (0, 1).")
+@click.option("--b", type=float, required=True, help="The base's (warm start's) probability of that token, in (0, 1).")
+@click.option("--clip", type=float, required=True, help=CLIP_HELP)
+@click.option("--lam", type=float, help="A lambda to judge.")
+@click.option("--margin", type=float, default=0.1, show_default=True, help="Share of lambda*-1 to stay away from it.")
+def threshold(p: float, b: float, clip: float, lam: float | None, margin: float) -> None:
+    r"""Lambda* of one output position: the modal token against everything else.
+
+    \b
+    Example: a near-deterministic token under the paper's clip, and the common default of 1.25:
+      lambda-star threshold --p 0.99933697778 --b 0.5 --clip 5 --lam 1.25
+    """
+    import lambda_star as ls
+
+    try:
+        rows: list[tuple[str, str, float | str]] = [
+            ("λ*", "largest λ that keeps the tail", ls.threshold(p, b, clip)),
+            ("λ_c", "collapse point of a clipped student", ls.collapse_point(p, b, clip)),
+            ("λ_c − λ*", "width of the cliff", ls.cliff_width(p, b, clip)),
+            ("λ_op", f"operating point, margin {margin:g}", ls.operating_point(p, b, clip, margin)),
+            ("flip", "λ past which the modal token loses its majority", ls.flip_point(p, b)),
+            ("two-sided", "largest λ safe for modal token and tail", ls.two_sided_threshold(p, b, clip)),
+        ]
+        if lam is not None:
+            rows += [
+                (f"R({lam:g})", "teacher tail over student tail", ls.tail_ratio(p, b, lam)),
+                ("regime", f"at λ = {lam:g}", ls.regime(p, b, clip, lam).name.lower()),
+                ("safe", f"R({lam:g}) ≤ {clip:g}", "yes" if ls.is_clip_safe(p, b, clip, lam) else "no"),
+            ]
+    except ValueError as error:
+        raise _Failure(str(error)) from error
+    _print_table(f"p = {p:g}, b = {b:g}, c = {clip:g}", ("", "", ""), [(a, _number(v), t) for a, t, v in rows])
+
+
+@main.command(epilog=CLIP_NOTE)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--clip", type=float, required=True, help=CLIP_HELP)
+@click.option("--lam", type=float, help="A lambda to judge, for instance the one in your training configuration.")
+@click.option(
+    "--contract",
+    multiple=True,
+    metavar="TOKEN",
+    help="Modal token of the contract; repeat for more. Default: the file's contract column, else JSON punctuation.",
+)
+@click.option(
+    "--margin", type=float, default=0.1, show_default=True, help="Share of lambda*-1 that the operating point gives up."
+)
+@click.option(
+    "--quantile",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Quantile of the per-position lambda* that the operating point rests on; 0 is the strictest.",
+)
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Level of the intervals.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Use the good rows and list the bad ones; without it the first bad row is an error.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as JSON.")
+@click.option(
+    "--plot", "plot_path", type=click.Path(path_type=Path, dir_okay=False), help="Draw the report (.png, .pdf or .svg)."
+)
+def calibrate(
+    file: Path,
+    clip: float,
+    lam: float | None,
+    contract: tuple[str, ...],
+    margin: float,
+    quantile: float,
+    confidence: float,
+    seed: int,
+    keep_going: bool,
+    json_path: Path | None,
+    plot_path: Path | None,
+) -> None:
+    r"""The safe lambda for measured answers: FILE has one row per output position of answers sampled from the base.
+
+    \b
+    FILE is .csv, .jsonl or .parquet with the columns
+      sequence  which answer         position  place in it, from 0
+      token     sampled text         modal     text of the teacher's most probable token there
+      log_p     log-probability of the modal token under the teacher (natural logarithm)
+      log_b     log-probability of the same token under the base
+      contract  optional: class of contract tokens that the position belongs to, empty outside the contract
+
+    \b
+    Example:
+      lambda-star calibrate examples/rank_by_price/logprobs.csv --clip 5 --lam 1.25 --plot report.png
+    """
+    from lambda_star import calibration
+    from lambda_star.io import read_table
+
+    asked = {token.strip() for token in contract}
+    rule = (lambda token: token.strip() if token.strip() in asked else None) if asked else None
+    try:
+        table = read_table(file, keep_going=keep_going)
+        report = calibration.calibrate(
+            table, clip=clip, lam=lam, contract=rule, margin=margin, quantile=quantile, confidence=confidence, seed=seed
+        )
+    except ValueError as error:
+        raise _Failure(str(error)) from error
+    _print_rows_used(report)
+    _print_classes(report)
+    _print_advice(report)
+    if json_path:
+        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        _write(json_path, lambda: json_path.write_text(text + "\n", encoding="utf-8"))
+    if plot_path:
+        from lambda_star.plotting import plot_report
+
+        _write(plot_path, lambda: plot_report(report).savefig(plot_path, dpi=150))
+
+
+def _write(path: Path, write: Callable[[], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
+    except (OSError, ValueError) as error:  # ValueError: matplotlib does not know the ending
+        raise _Failure(f"{path}: {error}; give a path that can be written") from error
+    click.echo(f"wrote {path}")
+
+
+def _print_rows_used(report: Report) -> None:
+    click.echo(f"{report.source}: {report.used} contract positions of {report.sequences} answers used")
+    for reason, count in report.skipped.items():
+        click.echo(f"  {count} rows not used: {reason}")
+    for problem in report.problems:
+        click.echo(f"    line {problem.line}: {problem.message}")
+    if report.rounded:
+        click.echo(f"  {report.rounded} rows say p = 1 (log_p = 0): their λ* is an upper bound; log more digits")
+
+
+def _print_classes(report: Report) -> None:
+    columns: dict[str, Callable[[ClassReport], str]] = {
+        "class": lambda one: one.name,
+        "positions": lambda one: str(one.positions),
+        "1−p": lambda one: f"{one.tail:.2e}",
+        "b": lambda one: f"{one.b:.4f}",
+        "λ*": lambda one: _number(one.threshold.value),
+        f"{report.confidence:.0%} interval": lambda one: _interval(one.threshold),
+        "λ_c": lambda one: _number(one.collapse_point),
+        "flip": lambda one: _number(one.flip_point),
+        "least λ*": lambda one: _number(one.least),
+    }
+    if report.lam is not None:
+        columns[f"past λ* at {report.lam:g}"] = lambda one: f"{one.share_past:.1%}"
+    rows = [[column(one) for column in columns.values()] for one in report.classes]
+    _print_table(f"Contract classes at clip c = {report.clip:g}, the binding one first", list(columns), rows)
+
+
+def _print_advice(report: Report) -> None:
+    binding, at, lam = report.binding, report.strict_at, report.lam
+    quantiles = ", ".join(f"{share:.0%} {_number(value)}" for share, value in report.quantiles.items() if share)
+    rows = [
+        ["binding class", binding.name, f"λ* = {_number(binding.threshold.value)} {_interval(binding.threshold)}"],
+        ["strict λ*", _number(report.strict), f"answer {at.sequence}, position {at.position}, token {at.modal}"],
+        ["λ* by position", "", quantiles],
+        ["least flip", _number(report.flip_point), "λ past which a modal token loses its majority"],
+        [
+            "operating λ",
+            _number(report.operating_point.value),
+            f"{_interval(report.operating_point)}, {report.margin:.0%} below the {report.quantile:.3g} quantile of "
+            f"λ* by position, {_number(report.advised.value)}",
+        ],
+    ]
+    if lam is not None:
+        past = sum(one.threshold.value < lam for one in report.classes)
+        rows.append(
+            [
+                f"λ = {lam:g}",
+                "within" if lam <= report.operating_point.value else "ABOVE",
+                f"the operating λ; past λ* of {past} of {len(report.classes)} classes, past λ* of "
+                f"{report.share_past(lam):.1%} and the flip point of {report.share_flipped(lam):.1%} of the positions",
+            ]
+        )
+    _print_table("Which λ is safe", ["", "", ""], rows)
+
+
+def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", show_header=any(heads), box=None, pad_edge=False)
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="right" if index and any(heads) else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    click.echo()
+    # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
+    Console(highlight=False, width=200).print(table)
+
+
+def _number(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return "+inf" if value == math.inf else f"{value:.6g}"
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"[{_number(estimate.low)}, {_number(estimate.high)}]"

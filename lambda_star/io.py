@@ -1,0 +1,283 @@
+"""Read measured log-probabilities: one row per output position of sampled answers, from CSV, JSON lines or Parquet.
+
+Columns: ``sequence`` (which answer), ``position`` (0-based), ``token`` (sampled text), ``modal`` (text of the teacher's
+most probable token there), ``log_p`` and ``log_b`` (natural log-probability of that modal token under the teacher and
+under the base) and, optionally, ``contract`` (the class of tokens that the output contract asks for there).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["COLUMNS", "Problem", "Table", "TableError", "read_table"]
+
+COLUMNS = ("sequence", "position", "token", "modal", "log_p", "log_b")
+OPTIONAL_COLUMN = "contract"
+
+TEXT = np.dtypes.StringDType()
+
+Row = Mapping[str, Any] | str
+"""The values by column, or what is wrong with the row."""
+
+
+class Problem(NamedTuple):
+    """A row that cannot be used: its line (1-based; a row number for Parquet and for rows in memory) and why."""
+
+    line: int
+    message: str
+
+
+class TableError(ValueError):
+    """A file that cannot be used, with its path, its line where one is to blame, and the remedy."""
+
+    def __init__(self, source: str, problem: str, line: int | None = None) -> None:
+        super().__init__(f"{source}{f', line {line}' if line else ''}: {problem}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Measured log-probabilities, one array per column and one entry per usable row.
+
+    Attributes:
+        source: where the rows came from.
+        sequence: id of the answer, as text.
+        position: 0-based place in the answer.
+        token: text of the sampled token.
+        modal: text of the teacher's modal token.
+        log_p: log-probability of the modal token under the teacher, at most 0.
+        log_b: log-probability of the same token under the base, at most 0.
+        contract: the ``contract`` column (empty text outside the contract), or None where there is none.
+        problems: the rows that were left out, and why.
+
+    >>> table = Table.from_rows([
+    ...     {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7},
+    ... ])
+    >>> table.modal.tolist(), table.problems
+    (['['], ())
+    """
+
+    source: str
+    sequence: NDArray[Any]
+    position: NDArray[np.int64]
+    token: NDArray[Any]
+    modal: NDArray[Any]
+    log_p: NDArray[np.float64]
+    log_b: NDArray[np.float64]
+    contract: NDArray[Any] | None = None
+    problems: tuple[Problem, ...] = field(default=())
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]], *, keep_going: bool = False, source: str = "rows") -> Table:
+        """Build a table from rows in memory, with the checks that a file gets.
+
+        Args:
+            rows: mappings with the columns above, for instance ``frame.to_dict("records")`` of a data frame.
+            keep_going: leave bad rows out and list them in ``problems``, in place of raising for the first.
+            source: what messages call the rows.
+
+        Raises:
+            TableError: a row is bad (unless ``keep_going``), or no row is usable.
+
+        >>> Table.from_rows([])
+        Traceback (most recent call last):
+        lambda_star.io.TableError: rows: no rows; write one row per output position
+        """
+        return _build(source, enumerate(rows, start=1), keep_going)
+
+
+def read_table(path: str | PathLike[str], *, keep_going: bool = False) -> Table:
+    """Read a table of log-probabilities; the file name says the format: .csv, .jsonl (.ndjson) or .parquet.
+
+    Args:
+        path: the file.
+        keep_going: leave bad rows out and list them in ``problems``, in place of raising for the first.
+
+    Returns:
+        A :class:`Table` with every good row, in the order of the file.
+
+    Raises:
+        TableError: the file is missing, empty, of another type, lacks a column, or (unless ``keep_going``) has a bad
+            row; the message gives path, line and remedy.
+
+    >>> table = read_table("examples/rank_by_price/logprobs.csv")
+    >>> len(table.log_p) > 1000, bool((table.log_p <= 0).all())
+    (True, True)
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise TableError(str(path), f"cannot read a {path.suffix or 'nameless'} file; give one of {', '.join(READERS)}")
+    try:
+        return _build(str(path), reader(path), keep_going)
+    except OSError as error:
+        raise TableError(str(path), f"{error.strerror or error}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise TableError(str(path), "not UTF-8 text; check the file type, or convert the file to UTF-8") from error
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, strict=True)
+        header = next(lines, [])
+        _check_columns(path, header)
+        line = lines.line_num + 1
+        while True:
+            try:
+                values = next(lines, None)
+            except csv.Error as error:
+                yield line, f"broken CSV ({error}); quote the field and double the quotes inside it"
+                values = []
+            if values is None:
+                return
+            if values:
+                yield line, _csv_row(header, values)
+            line = lines.line_num + 1
+
+
+def _csv_row(header: list[str], values: list[str]) -> Row:
+    if len(values) != len(header):
+        return f"{len(values)} fields where the header has {len(header)}; quote fields that contain commas"
+    return dict(zip(header, values, strict=True))
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                yield line, _jsonl_row(text)
+
+
+def _jsonl_row(text: str) -> Row:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"broken JSON ({error.msg} at column {error.colno}); write one object per line"
+    return row if isinstance(row, dict) else "not a JSON object; write one object per line"
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    try:
+        from pyarrow import ArrowInvalid
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise TableError(str(path), "Parquet needs pyarrow: pip install 'lambda-star[parquet]'") from error
+    try:
+        file = ParquetFile(path)
+    except ArrowInvalid as error:
+        raise TableError(str(path), f"not a Parquet file ({error}); check the file type") from error
+    with file:
+        _check_columns(path, file.schema_arrow.names)
+        columns = [name for name in (*COLUMNS, OPTIONAL_COLUMN) if name in file.schema_arrow.names]
+        row = 0
+        for batch in file.iter_batches(columns=columns):
+            for values in batch.to_pylist():
+                row += 1
+                yield row, values
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
+    ".csv": _csv_rows,
+    ".jsonl": _jsonl_rows,
+    ".ndjson": _jsonl_rows,
+    ".parquet": _parquet_rows,
+}
+
+
+def _check_columns(path: Path, header: Iterable[str]) -> None:
+    header = list(header)
+    missing = [name for name in COLUMNS if name not in header]
+    if header and missing:
+        raise TableError(str(path), f"no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}", 1)
+
+
+def _build(source: str, rows: Iterator[tuple[int, Row]] | Iterable[tuple[int, Row]], keep_going: bool) -> Table:
+    """Check every row, and gather the good ones column by column."""
+    good: list[tuple[Any, ...]] = []
+    problems: list[Problem] = []
+    seen: dict[tuple[str, int], int] = {}
+    for line, row in rows:
+        try:
+            values = _parse(row)
+            first = seen.setdefault(values[:2], line)
+            if first != line:
+                raise ValueError(
+                    f"sequence {values[0]}, position {values[1]} is also on line {first}; keep one of them"
+                )
+            good.append(values)
+        except ValueError as error:
+            if not keep_going:
+                hint = "; correct it, or leave bad rows out and list them with --keep-going (keep_going=True)"
+                raise TableError(source, f"{error}{hint}", line) from error
+            problems.append(Problem(line, str(error)))
+    if not good:
+        found = (
+            f"none of {len(problems)} rows is usable; line {problems[0].line}: {problems[0].message}"
+            if problems
+            else "no rows"
+        )
+        raise TableError(source, f"{found}; write one row per output position")
+    sequence, position, token, modal, log_p, log_b, contract = zip(*good, strict=True)
+    return Table(
+        source=source,
+        sequence=np.array(sequence, dtype=TEXT),
+        position=np.array(position, dtype=np.int64),
+        token=np.array(token, dtype=TEXT),
+        modal=np.array(modal, dtype=TEXT),
+        log_p=np.array(log_p),
+        log_b=np.array(log_b),
+        contract=None if set(contract) == {None} else np.array([label or "" for label in contract], dtype=TEXT),
+        problems=tuple(problems),
+    )
+
+
+def _parse(row: Row) -> tuple[Any, ...]:
+    """The values of one row in the order of the columns, or ``ValueError`` saying what is wrong with it."""
+    if isinstance(row, str):
+        raise ValueError(row)
+    missing = [name for name in COLUMNS if row.get(name) is None]
+    if missing:
+        raise ValueError(f"no value for {', '.join(missing)}")
+    label = row.get(OPTIONAL_COLUMN)
+    return (
+        str(row["sequence"]),
+        _position(row["position"]),
+        str(row["token"]),
+        str(row["modal"]),
+        _log_probability("log_p", row["log_p"]),
+        _log_probability("log_b", row["log_b"]),
+        None if label is None else str(label),
+    )
+
+
+def _position(value: Any) -> int:
+    try:
+        position = int(value)
+    except (TypeError, ValueError, OverflowError):
+        position = -1
+    if position < 0 or position != float(value):
+        raise ValueError(f"position is {value!r}; it must be an integer from 0")
+    return position
+
+
+def _log_probability(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}; it must be a natural log-probability") from None
+    if math.isnan(number):
+        raise ValueError(f"{name} is NaN; score the position again")
+    if number > 0:
+        raise ValueError(f"{name} is {number:g}, above 0; write natural log-probabilities, not probabilities or logits")
+    if number == -math.inf:
+        raise ValueError(f"{name} is -inf: no mass on the modal token; score it without top-k or masking")
+    return number
