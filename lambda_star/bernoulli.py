@@ -110,6 +110,12 @@ def _sides(xp: Any, p: Values, push: Values) -> tuple[Values, Values]:
     return where(xp, up, p, 1 - p), where(xp, up, push, -push)
 
 
+def _tail_ratio(xp: Any, p: Values, push: Values) -> Values:
+    # e^t in two halves: it may overflow where p·e^t does not.
+    half = xp.exp(push / 2)
+    return (1 - p) + p * half * half
+
+
 def _fixed_point(xp: Any, p: Values, push: Values) -> Values:
     # q = p·e^t / (p·e^t + 1−p), both weights divided by the larger exponential so that neither overflows.
     up = push >= 0
@@ -138,7 +144,7 @@ def excess(xp: Any, p: Values, b: Values, c: Values) -> Values:
     Source: paper, Eq. 4, in the margin form of ``derivations/bernoulli.md``.
 
     >>> excess(0.999, 0.5, 5.0)
-    0.23302...
+    0.23313...
     """
     return _excess(xp, p, b, c)
 
@@ -249,7 +255,7 @@ def tail_ratio(xp: Any, p: Values, b: Values, lam: Values) -> Values:
     >>> tail_ratio(0.9, 0.5, 2.0)
     8.2...
     """
-    return (1 - p) + p * xp.exp(_push(xp, p, b, lam))
+    return _tail_ratio(xp, p, _push(xp, p, b, lam))
 
 
 @elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, lam=REAL)
@@ -296,7 +302,7 @@ def collapse_point(xp: Any, p: Values, b: Values, c: Values) -> Values:
     Source: extension, for the model with the clip inside the update; ``derivations/bernoulli.md``.
 
     >>> collapse_point(0.9, 0.5, 2.0)
-    1.36342...
+    1.36341...
     """
     return 1 + _per_gap(xp, _end(xp, p, c), p, b)
 
@@ -445,7 +451,7 @@ def two_sided_threshold(xp: Any, p: Values, b: Values, c: Values) -> Values:
     Source: extension; ``derivations/bernoulli.md``.
 
     >>> two_sided_threshold(0.3, 0.5, 5.0)
-    3.24667...
+    3.24742...
     """
     above = p >= b
     high, low = where(xp, above, p, b), where(xp, above, b, p)
@@ -473,7 +479,7 @@ def operating_point(xp: Any, p: Values, b: Values, c: Values, margin: Values = 0
     >>> operating_point(0.99933697778, 0.5, 5.0, margin=0.25)
     1.165...
     """
-    return 1 + (1 - margin) * _excess(xp, p, b, c)
+    return 1 + _per_gap(xp, (1 - margin) * _edge(xp, p, c), p, b)
 
 
 def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
@@ -498,7 +504,7 @@ def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
     Source: extension; ``derivations/bernoulli.md``.
 
     >>> sensitivity(0.9, 0.5, 2.0)
-    Sensitivity(p=-2.03..., b=0.61..., c=0.23...)
+    Sensitivity(p=-1.98..., b=0.61..., c=0.23...)
     """
     return Sensitivity(_slope_in_p(p, b, c), _slope_in_b(p, b, c), _slope_in_c(p, b, c))
 

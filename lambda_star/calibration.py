@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_star.bernoulli import cliff_width, flip_point, threshold_from_logits
+from lambda_star.bernoulli import flip_point, threshold_from_logits
 from lambda_star.io import Problem, Table
 
 __all__ = ["ClassReport", "Estimate", "Position", "Report", "calibrate", "json_structure"]
@@ -190,8 +190,8 @@ def calibrate(
         quantile: the quantile of the per-position λ* that the operating point rests on, in [0, 1]; 0 is the strict
             threshold of all positions.
         confidence: level of the bootstrap intervals, in (0, 1).
-        resamples: number of bootstrap resamples, at least 1.
-        seed: seed of the bootstrap.
+        resamples: number of bootstrap resamples, at least 2.
+        seed: seed of the bootstrap, at least 0.
 
     Returns:
         A :class:`Report`.
@@ -206,7 +206,7 @@ def calibrate(
     >>> 1 < report.operating_point.value <= report.advised.value < report.binding.threshold.high
     True
     """
-    _check_options(clip, margin, quantile, confidence, resamples)
+    _check_options(clip, lam, margin, quantile, confidence, resamples, seed)
     labels = _labels(table, contract)
     rounded_p, rounded_b = table.log_p == 0, table.log_b == 0
     inside = np.array([label is not None for label in labels])
@@ -215,7 +215,8 @@ def calibrate(
     skipped["teacher and base both rounded to probability 1"] = int(np.sum(inside & ~used))
     skipped["bad row"] = len(table.problems)
     if not used.any():
-        raise ValueError(f"{table.source}: no contract position among {len(labels)} rows; pass a rule as `contract`")
+        why = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
+        raise ValueError(f"{table.source}: no contract position to use ({why}); name its tokens with `contract`")
     sample = _Sample.of(table, labels, used, clip)
     bootstrap = _Bootstrap(sample.answer, confidence, resamples, seed)
     classes = [_class_report(sample, name, clip, lam, bootstrap) for name in sorted(set(sample.label.tolist()))]
@@ -246,13 +247,17 @@ def calibrate(
     )
 
 
-def _check_options(clip: float, margin: float, quantile: float, confidence: float, resamples: int) -> None:
+def _check_options(
+    clip: float, lam: float | None, margin: float, quantile: float, confidence: float, resamples: int, seed: int
+) -> None:
     for name, value, inside, allowed in (
         ("clip", clip, 1 < clip < math.inf, "(1, inf)"),
+        ("lam", lam, lam is None or math.isfinite(lam), "(-inf, inf)"),
         ("margin", margin, 0 <= margin < 1, "[0, 1)"),
         ("quantile", quantile, 0 <= quantile <= 1, "[0, 1]"),
         ("confidence", confidence, 0 < confidence < 1, "(0, 1)"),
-        ("resamples", resamples, resamples >= 1, "[1, inf)"),
+        ("resamples", resamples, resamples >= 2, "[2, inf)"),
+        ("seed", seed, seed >= 0, "[0, inf)"),
     ):
         if not inside:
             raise ValueError(f"{name} must lie in {allowed}, got {value!r}")
@@ -309,6 +314,11 @@ def _class_threshold(clip: float, p: Floats, tail: Floats, b: Floats, base_tail:
     return np.asarray(threshold_from_logits(np.log(p) - np.log(tail), np.log(b) - np.log(base_tail), clip))
 
 
+def _cliff_share(p: float, tail: float, clip: float) -> float:
+    """(λ_c−λ*)/(λ*−1), free of the log-odds gap and so of the digits that p and b near 1 have lost."""
+    return -math.log1p(-tail / clip) / math.log1p((clip - 1) / p)
+
+
 def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bootstrap: _Bootstrap) -> ClassReport:
     members = sample.label == name
     masses = [mass[members] for mass in (sample.p, sample.tail, sample.b, sample.base_tail)]
@@ -322,7 +332,7 @@ def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bo
         p=p,
         b=b,
         threshold=threshold,
-        collapse_point=threshold.value + cliff_width(*inside, clip),
+        collapse_point=threshold.value + (threshold.value - 1) * _cliff_share(p, tail, clip),
         flip_point=flip_point(*inside),
         least=float(sample.threshold[members].min()),
         share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),

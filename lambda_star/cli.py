@@ -49,12 +49,12 @@ def main() -> None:
 @click.option("--lam", type=float, help="A lambda to judge.")
 @click.option("--margin", type=float, default=0.1, show_default=True, help="Share of lambda*-1 to stay away from it.")
 def threshold(p: float, b: float, clip: float, lam: float | None, margin: float) -> None:
-    r"""Lambda* of one output position: the modal token against everything else.
+    """Lambda* of one output position: the modal token against everything else.
 
     \b
     Example: a near-deterministic token under the paper's clip, and the common default of 1.25:
       lambda-star threshold --p 0.99933697778 --b 0.5 --clip 5 --lam 1.25
-    """
+    """  # noqa: D301 (click wants the character \b)
     import lambda_star as ls
 
     try:
@@ -121,7 +121,7 @@ def calibrate(
     json_path: Path | None,
     plot_path: Path | None,
 ) -> None:
-    r"""The safe lambda for measured answers: FILE has one row per output position of answers sampled from the base.
+    """The safe lambda for measured answers: FILE has one row per output position of answers sampled from the base.
 
     \b
     FILE is .csv, .jsonl or .parquet with the columns
@@ -134,7 +134,7 @@ def calibrate(
     \b
     Example:
       lambda-star calibrate examples/rank_by_price/logprobs.csv --clip 5 --lam 1.25 --plot report.png
-    """
+    """  # noqa: D301 (click wants the character \b)
     from lambda_star import calibration
     from lambda_star.io import read_table
 
@@ -156,7 +156,8 @@ def calibrate(
     if plot_path:
         from lambda_star.plotting import plot_report
 
-        _write(plot_path, lambda: plot_report(report).savefig(plot_path, dpi=150))
+        ending = plot_path.suffix[1:] or "png"
+        _write(plot_path, lambda: plot_report(report).savefig(plot_path, dpi=150, format=ending))
 
 
 def _write(path: Path, write: Callable[[], object]) -> None:

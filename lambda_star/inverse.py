@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from lambda_star._array import Domain, Values, elementwise, where
-from lambda_star.bernoulli import CLIP, PROBABILITY, REAL, _edge, _push
+from lambda_star.bernoulli import CLIP, PROBABILITY, REAL, _edge, _push, _tail_ratio
 
 __all__ = ["base_for", "clip_for", "teacher_for"]
 
@@ -41,7 +41,7 @@ def clip_for(xp: Any, p: Values, b: Values, lam: Values) -> Values:
     5.61...
     """
     push = _push(xp, p, b, lam)
-    return 1 + p * xp.expm1(where(xp, push < 0, 0.0, push))
+    return _tail_ratio(xp, p, where(xp, push < 0, 0.0, push))
 
 
 @elementwise(p=PROBABILITY, c=FINITE_CLIP, lam=EXTRAPOLATING)
@@ -63,7 +63,7 @@ def base_for(xp: Any, p: Values, c: Values, lam: Values) -> Values:
     Source: extension; ``derivations/bernoulli.md``.
 
     >>> base_for(0.999, 5.0, 1.25)
-    0.612...
+    0.614...
     """
     modal = p * xp.exp(-_edge(xp, p, c) / (lam - 1))
     return modal / (modal + (1 - p))
@@ -113,6 +113,6 @@ def teacher_for(xp: Any, b: Values, c: Values, lam: Values) -> Values:
         tiny = u < -36  # there softplus(u) is e^u to the last digit
         value, slope = _softplus(xp, where(xp, tiny, 0.0, u))
         log_value, log_slope = where(xp, tiny, u, xp.log(value)), where(xp, tiny, 1.0, slope / value)
-        delta = delta - (xp.log(k) + xp.log(delta) - log_value) / (1 / delta + log_slope)
+        delta = delta - delta * (xp.log(k) + xp.log(delta) - log_value) / (1 + delta * log_slope)
     gap = log_c / k + where(xp, c > 1, delta, 0.0)
     return b / (b + (1 - b) * xp.exp(-gap))

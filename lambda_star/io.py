@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,21 +128,33 @@ def read_table(path: str | PathLike[str], *, keep_going: bool = False) -> Table:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, strict=True)
-        header = next(lines, [])
-        _check_columns(path, header)
-        line = lines.line_num + 1
-        while True:
-            try:
-                values = next(lines, None)
-            except csv.Error as error:
-                yield line, f"broken CSV ({error}); quote the field and double the quotes inside it"
-                values = []
-            if values is None:
-                return
-            if values:
-                yield line, _csv_row(header, values)
-            line = lines.line_num + 1
+        records = _csv_records(file.readlines())
+    line, header = next(records, (1, []))
+    if isinstance(header, str):
+        raise TableError(str(path), header, line)
+    _check_columns(path, header)
+    for line, values in records:
+        yield line, values if isinstance(values, str) else _csv_row(header, values)
+
+
+def _csv_records(lines: list[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """The first line and the fields of every record, or what is wrong with it.
+
+    An open quote swallows all that follows, so reading goes on at the line after the one that a broken record starts
+    on: no good row is lost.
+    """
+    done = 0
+    while done < len(lines):
+        start = done
+        reader = csv.reader(islice(lines, start, None), strict=True)
+        try:
+            for values in reader:
+                if values:
+                    yield done + 1, values
+                done = start + reader.line_num
+        except csv.Error as error:
+            done += 1
+            yield done, f"broken CSV ({error}); quote the field and double the quotes inside it"
 
 
 def _csv_row(header: list[str], values: list[str]) -> Row:
@@ -162,27 +175,28 @@ def _jsonl_row(text: str) -> Row:
         row = json.loads(text)
     except json.JSONDecodeError as error:
         return f"broken JSON ({error.msg} at column {error.colno}); write one object per line"
+    except (ValueError, RecursionError) as error:  # a number too long or a nesting too deep for Python
+        return f"broken JSON ({error}); write one object per line"
     return row if isinstance(row, dict) else "not a JSON object; write one object per line"
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
-        from pyarrow import ArrowInvalid
+        from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise TableError(str(path), "Parquet needs pyarrow: pip install 'lambda-star[parquet]'") from error
     try:
-        file = ParquetFile(path)
-    except ArrowInvalid as error:
-        raise TableError(str(path), f"not a Parquet file ({error}); check the file type") from error
-    with file:
-        _check_columns(path, file.schema_arrow.names)
-        columns = [name for name in (*COLUMNS, OPTIONAL_COLUMN) if name in file.schema_arrow.names]
-        row = 0
-        for batch in file.iter_batches(columns=columns):
-            for values in batch.to_pylist():
-                row += 1
-                yield row, values
+        with ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow.names)
+            columns = [name for name in (*COLUMNS, OPTIONAL_COLUMN) if name in file.schema_arrow.names]
+            row = 0
+            for batch in file.iter_batches(columns=columns):
+                for values in batch.to_pylist():
+                    row += 1
+                    yield row, values
+    except ArrowException as error:
+        raise TableError(str(path), f"not a Parquet file, or a damaged one ({error}); check the file type") from error
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
@@ -249,22 +263,39 @@ def _parse(row: Row) -> tuple[Any, ...]:
         raise ValueError(f"no value for {', '.join(missing)}")
     label = row.get(OPTIONAL_COLUMN)
     return (
-        str(row["sequence"]),
+        _text("sequence", row["sequence"]),
         _position(row["position"]),
-        str(row["token"]),
-        str(row["modal"]),
+        _text("token", row["token"]),
+        _text("modal", row["modal"]),
         _log_probability("log_p", row["log_p"]),
         _log_probability("log_b", row["log_b"]),
-        None if label is None else str(label),
+        None if label is None or _is_nan(label) else _text(OPTIONAL_COLUMN, label),
     )
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether a value is how data frames say that there is none."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _text(name: str, value: Any) -> str:
+    if _is_nan(value):
+        raise ValueError(f"no value for {name}")
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is {text!a}, half a surrogate pair; write whole characters") from None
+    return text
 
 
 def _position(value: Any) -> int:
     try:
         position = int(value)
+        exact = position == float(value)
     except (TypeError, ValueError, OverflowError):
-        position = -1
-    if position < 0 or position != float(value):
+        position, exact = -1, False
+    if not exact or not 0 <= position < 2**63:
         raise ValueError(f"position is {value!r}; it must be an integer from 0")
     return position
 
@@ -272,7 +303,7 @@ def _position(value: Any) -> int:
 def _log_probability(name: str, value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} is {value!r}; it must be a natural log-probability") from None
     if math.isnan(number):
         raise ValueError(f"{name} is NaN; score the position again")

@@ -40,7 +40,7 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     grid = np.linspace(left, right, 400)
     for one, style in zip(report.classes[:CLASSES_SHOWN], LINE_STYLES, strict=False):
         curve = tail_ratio(min(one.p, 1 - 2.0**-53), one.b, grid)
-        ax.plot(grid, curve, style, label=f"{_code(one.name)}  λ* = {one.threshold.value:.4g}")
+        ax.plot(grid, curve, style, label=f"λ* = {one.threshold.value:.4g}  {_code(one.name)}")
     ax.axhline(report.clip, color="0.3", linewidth=1)
     ax.annotate(f"clip c = {report.clip:g}", (left, report.clip), xytext=(4, 3), textcoords="offset points")
     binding = report.binding
@@ -50,7 +50,9 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
             binding.collapse_point, right, color="C3", alpha=0.08, label=f"λ ≥ λ_c = {binding.collapse_point:.5g}"
         )
     _mark_asked(ax, report)
-    ax.set(yscale="log", xlim=(left, right), ylim=(0.8, report.clip**2), ylabel="tail ratio R(λ)", xlabel="λ")
+    ax.set(
+        yscale="log", xlim=(left, right), ylim=(0.8, min(report.clip, 1e75) ** 2), ylabel="tail ratio R(λ)", xlabel="λ"
+    )
     ax.legend(fontsize="small", loc="upper left")
     return ax
 

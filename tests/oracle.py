@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 CONTEXT = mpmath.MPContext()
 CONTEXT.dps = 50
 mpf = CONTEXT.mpf
-Number = float | np.floating
+Number = float | np.floating[Any]
 
 
 def real(x: Number) -> mpmath.mpf:
@@ -86,9 +87,9 @@ def flip_point(p: Number, b: Number) -> mpmath.mpf:
     return CONTEXT.inf if p >= b else logit(b) / (logit(b) - logit(p))
 
 
-def ulps(value: Number, exact: mpmath.mpf) -> float:
+def ulps(value: Any, exact: mpmath.mpf) -> float:
     """The distance between a float and the exact answer, in units of the last place of that float's type."""
-    value = np.asarray(value)[()]
+    value = np.float64(value) if isinstance(value, float) else value
     if not CONTEXT.isfinite(exact) or not np.isfinite(value):
         same = CONTEXT.isinf(exact) and np.isinf(value) and (exact > 0) == (value > 0)
         overflowed = np.isinf(value) and abs(exact) > real(np.finfo(value.dtype).max)

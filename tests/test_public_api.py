@@ -1,0 +1,118 @@
+"""The public door: what is exported, documented, typed and imported."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lambda_star
+
+ROOT = Path(__file__).parent.parent
+MODULES = ["bernoulli", "inverse", "calibration", "io", "plotting"]
+HEAVY = ("scipy", "sympy", "mpmath", "matplotlib", "torch", "jax", "pyarrow", "click", "rich", "array_api_compat")
+
+
+def public(module: str) -> dict[str, Any]:
+    loaded = importlib.import_module(f"lambda_star.{module}")
+    return {f"{module}.{name}": getattr(loaded, name) for name in loaded.__all__}
+
+
+EVERYTHING = {name: thing for module in MODULES for name, thing in public(module).items()}
+FUNCTIONS = {name: thing for name, thing in EVERYTHING.items() if inspect.isfunction(thing)}
+
+
+def test_the_door_is_sorted_and_opens_every_numeric_name() -> None:
+    assert sorted(set(lambda_star.__all__), key=str) == lambda_star.__all__
+    numeric = {name.split(".")[1] for module in ("bernoulli", "inverse") for name in public(module)}
+    assert set(lambda_star.__all__) == numeric | {"calibrate", "read_table"}
+    assert all(getattr(lambda_star, name) for name in lambda_star.__all__)
+
+
+@pytest.mark.parametrize("module", [*MODULES, "_array", "cli"])
+def test_all_names_what_a_module_defines_in_public(module: str) -> None:
+    tree = ast.parse((ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8"))
+    defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")}
+    exported = set(importlib.import_module(f"lambda_star.{module}").__all__)
+    commands = {"threshold", "calibrate"} if module == "cli" else set()
+    assert defined - commands <= exported
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'treshold'"):
+        lambda_star.treshold  # noqa: B018
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_every_public_name_is_documented(name: str) -> None:
+    thing = EVERYTHING[name]
+    if not (inspect.isfunction(thing) or inspect.isclass(thing)):
+        return
+    assert inspect.getdoc(thing)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_public_function_says_all_a_user_needs(name: str) -> None:
+    doc = inspect.getdoc(FUNCTIONS[name]) or ""
+    assert "Returns:" in doc
+    described = re.findall(r"^    (\w+): ", doc.split("Returns:")[0], flags=re.MULTILINE)
+    assert described == list(inspect.signature(FUNCTIONS[name]).parameters)
+    assert doctest.DocTestParser().get_examples(doc)
+    if name.split(".")[0] in {"bernoulli", "inverse"}:
+        assert "Raises:" in doc
+        assert re.search(r"Source: (paper|extension)", doc)
+        assert "derivations/bernoulli.md" in doc
+
+
+def test_derivation_page_names_every_numeric_function() -> None:
+    page = (ROOT / "derivations" / "bernoulli.md").read_text(encoding="utf-8")
+    numeric = [name.split(".")[1] for name in FUNCTIONS if name.split(".")[0] in {"bernoulli", "inverse"}]
+    unnamed = {name for name in numeric if f"`{name}`" not in page}
+    assert unnamed <= {"threshold", "excess", "collapse_point"}  # the page's boxed results
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("code", ["from lambda_star import threshold", "from lambda_star import calibrate, read_table"])
+def test_imports_load_numpy_and_nothing_heavy(code: str) -> None:
+    loaded = run(f"import sys; {code}; print(*[name for name in {HEAVY} if name in sys.modules])")
+    assert loaded == ""
+
+
+def test_evaluating_loads_no_array_library_but_the_callers() -> None:
+    code = "import sys, numpy as np, lambda_star as ls; ls.threshold(np.array([.9]), .5, 5.); ls.threshold(.9, .5, 5.)"
+    assert run(f"{code}; print(*[name for name in {HEAVY} if name in sys.modules])") == ""
+
+
+def test_plotting_loads_no_backend() -> None:
+    assert run("import sys, lambda_star.plotting; print('matplotlib' in sys.modules)") == "False"
+
+
+def test_numeric_modules_import_one_way() -> None:
+    order = ["_array", "bernoulli", "inverse", "io", "calibration", "plotting", "cli"]
+    for place, module in enumerate(order):
+        source = (ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8")
+        used = set(re.findall(r"from lambda_star\.(\w+) import", source))
+        assert used <= set(order[:place]), module
+
+
+def test_package_is_marked_typed() -> None:
+    assert (ROOT / "lambda_star" / "py.typed").exists()
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = lambda_star.__version__
+    assert f'version = "{version}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
