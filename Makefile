@@ -1,0 +1,45 @@
+# Two commands set everything up: `make demo` for the main job, `make test` for the same and the whole suite.
+# `make help` lists the rest. PYTHON names the interpreter (3.11 or newer) that the virtual environment is made with.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+DATA := examples/rank_by_price/logprobs.csv
+
+.PHONY: help demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
+
+demo: $(VENV)/.base  ## install, then find the λ that is safe for a real language model on a real JSON task
+	$(BIN)/lambda-star calibrate $(DATA) --clip 5 --lam 1.25 --plot out/rank_by_price.png
+
+test: demo $(VENV)/.test  ## the demo, then the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## linter, formatter, type checker, and the README's examples
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m doctest -o ELLIPSIS -o NORMALIZE_WHITESPACE README.md
+
+bench: $(VENV)/.test  ## speed and accuracy, as ratios and in units of the last place
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the virtual environment and everything that was made
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(INSTALL) '.[test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(INSTALL) '.[dev]'
+	touch $@

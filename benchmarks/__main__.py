@@ -1,0 +1,16 @@
+"""Speed and accuracy in one run: ``python -m benchmarks [speed|accuracy]``."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import accuracy, speed
+
+PARTS = {"speed": speed.main, "accuracy": accuracy.main}
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:] or list(PARTS)
+    if unknown := [name for name in chosen if name not in PARTS]:
+        sys.exit(f"no benchmark {', '.join(unknown)}; choose from {', '.join(PARTS)}")
+    for name in chosen:
+        PARTS[name]()
