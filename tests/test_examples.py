@@ -1,0 +1,141 @@
+"""The real data: the task is what it says, and table, answers and adapters fit together."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lambda_star import calibrate, read_table
+
+FOLDER = Path(__file__).parent.parent / "examples" / "rank_by_price"
+VOCABULARY = 49_152
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+task = load("task")
+TABLE = read_table(FOLDER / "logprobs.csv")
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (FOLDER / name).read_text(encoding="utf-8").splitlines()]
+
+
+BASE, TEACHER = records("base_answers.jsonl"), records("teacher_answers.jsonl")
+
+
+@pytest.mark.parametrize("number", range(60))
+def test_the_right_answer_is_a_valid_ranking_by_price(number: int) -> None:
+    items = task.make_items("train", number)
+    target = task.make_target(items)
+    price = {item.ident: item.price for item in items}
+    ranked = [price[ident] for ident in json.loads(target)]
+    assert 3 <= len(ranked) <= 8
+    assert ranked == sorted(ranked)
+    assert len(set(ranked)) == len(items)
+    assert task.is_permutation(target, items)
+    assert all(f"{item.ident} {item.name} ${item.price}" in task.make_prompt(items) for item in items)
+
+
+def test_sizes_take_turns_and_splits_differ() -> None:
+    assert {len(task.make_items("test", number)) for number in range(6)} == {3, 4, 5, 6, 7, 8}
+    assert task.make_items("test", 0) != task.make_items("train", 0)
+    assert task.make_items("test", 0) == task.make_items("test", 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        '["A1"',
+        '["A1",]',
+        "['A1']",
+        '["A1"] ok',
+        '"A1"',
+        '{"A1": 1}',
+        "[1]",
+        '["A1", 2]',
+        '[["A1"]]',
+        "[NaN]",
+        "[" * 10**5,
+    ],
+)
+def test_what_is_no_list_of_strings_is_not_valid(answer: str) -> None:
+    assert not task.is_valid(answer)
+
+
+def test_a_valid_answer_may_rank_wrongly_but_a_permutation_names_every_item_once() -> None:
+    items = task.make_items("test", 0)
+    idents = [item.ident for item in items]
+    assert task.is_valid("[]")
+    assert task.is_valid(' ["anything", "at all"] ')
+    assert task.is_permutation(json.dumps(idents[::-1]), items)
+    assert not task.is_permutation(json.dumps(idents[:-1]), items)
+    assert not task.is_permutation(json.dumps([*idents, idents[0]]), items)
+
+
+@pytest.mark.parametrize("answers", [BASE, TEACHER], ids=["base", "teacher"])
+def test_the_answers_say_of_themselves_what_the_task_says(answers: list[dict[str, Any]]) -> None:
+    for record in answers:
+        items = task.make_items(record["split"], record["index"])
+        assert len(items) == record["k"]
+        assert record["parses"] == task.is_valid(record["text"])
+        assert record["permutation"] == task.is_permutation(record["text"], items)
+
+
+def test_base_is_weak_and_teacher_is_strong() -> None:
+    def share(answers: list[dict[str, Any]]) -> float:
+        return sum(bool(task.is_valid(record["text"])) for record in answers) / len(answers)
+
+    assert len(BASE) >= 300
+    assert 0.25 <= share(BASE) <= 0.42
+    assert len(TEACHER) >= 200
+    assert share(TEACHER) >= 0.97
+
+
+def test_every_position_of_every_base_answer_is_scored() -> None:
+    assert TABLE.problems == ()
+    for record in BASE:
+        rows = TABLE.sequence == str(record["sequence"])
+        assert TABLE.position[rows].tolist() == list(range(len(record["tokens"])))
+        if record["text"].isascii():  # a character may be spread over tokens that are no text on their own
+            text = "".join(TABLE.token[rows].tolist()).removesuffix("<|im_end|>")
+            assert text == record["text"]
+    assert len(TABLE.log_p) == sum(len(record["tokens"]) for record in BASE)
+
+
+def test_the_teacher_s_modal_token_is_modal() -> None:
+    assert TABLE.log_p.min() > -math.log(VOCABULARY)
+    assert np.mean(np.exp(TABLE.log_p)) > np.mean(np.exp(TABLE.log_b))
+
+
+def test_the_files_stay_small() -> None:
+    assert (FOLDER / "logprobs.csv").stat().st_size < 2e6
+    assert all(path.stat().st_size < 10e6 for path in FOLDER.rglob("*.safetensors"))
+
+
+def test_the_calibrated_threshold_is_that_of_the_rows_worked_out_by_hand() -> None:
+    report = calibrate(TABLE, clip=5.0)
+    binding = report.binding
+    rows = [i for i, modal in enumerate(TABLE.modal.tolist()) if modal.strip() == binding.name and TABLE.log_p[i] < 0]
+    tail = math.fsum(-math.expm1(TABLE.log_p[i]) for i in rows) / len(rows)
+    b = math.fsum(math.exp(TABLE.log_b[i]) for i in rows) / len(rows)
+    expected = 1 + math.log1p(4 / (1 - tail)) / (math.log((1 - tail) / tail) - math.log(b / (1 - b)))
+    assert binding.positions == len(rows)
+    assert binding.threshold.value == pytest.approx(expected, rel=1e-9)

@@ -1,0 +1,31 @@
+"""Every notebook runs from top to bottom, its assertions hold, and it shows what is committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nbclient import NotebookClient
+from nbformat import v4
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+
+
+def printed(notebook: Any) -> list[str]:
+    """The text that the cells print, without pictures, whose bytes differ between machines."""
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [output.text for output in outputs if output.output_type == "stream"]
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_asserts_and_prints_what_is_committed(path: Path) -> None:
+    committed, fresh = (v4.reads(path.read_text(encoding="utf-8")) for _ in range(2))
+    assert any("assert " in cell.source for cell in committed.cells if cell.cell_type == "code")
+    NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    assert printed(fresh) == printed(committed)
+    assert not [output for output in printed(fresh) if "Traceback" in output]
