@@ -17,7 +17,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
 
 import numpy as np
 
-__all__ = ["Domain", "Values", "elementwise", "log1p_quotient", "scalar", "where"]
+__all__ = ["Domain", "Values", "elementwise", "log1p_quotient", "nowhere", "scalar", "where"]
 
 Values: TypeAlias = Any
 """A Python float, or an array of any library that follows the array API standard (which has no static type)."""
@@ -69,11 +69,16 @@ class _Scalar:
 scalar = _Scalar()
 
 
+def nowhere(xp: Any, condition: Values) -> bool:
+    """Whether a condition is known to hold nowhere, so that a kernel may leave its special case out."""
+    return not condition if xp is scalar else xp is np and not condition.any()
+
+
 def where(xp: Any, condition: Values, yes: Values, no: Values) -> Values:
     """``xp.where`` that also serves Python floats, and costs NumPy nothing when ``no`` is the answer everywhere."""
     if xp is scalar:
         return yes if condition else no
-    if xp is np and np.shape(no) == np.shape(condition) and not condition.any():
+    if xp is np and np.shape(no) == np.shape(condition) and nowhere(xp, condition):
         return no
     return xp.where(condition, yes, no)
 
@@ -82,7 +87,7 @@ def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
     """log(1 + n/d) for n ≥ 0 and d > 0, also where n/d overflows but its logarithm does not."""
     quotient = numerator / denominator
     overflow = quotient == math.inf
-    if (xp is scalar and not overflow) or (xp is np and not overflow.any()):
+    if nowhere(xp, overflow):
         return xp.log1p(quotient)
     # There log(1 + q) = log q. Both sides of a `where` are computed, and both gradients, so each gets harmless values.
     log_quotient = xp.log(where(xp, overflow, numerator, 1.0)) - xp.log(where(xp, overflow, denominator, 1.0))

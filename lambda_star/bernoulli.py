@@ -12,7 +12,7 @@ import math
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from lambda_star._array import Domain, Values, elementwise, log1p_quotient, scalar, where
+from lambda_star._array import Domain, Values, elementwise, log1p_quotient, nowhere, scalar, where
 
 __all__ = [
     "Regime",
@@ -22,6 +22,7 @@ __all__ = [
     "excess",
     "fixed_point",
     "flip_point",
+    "flip_point_from_logits",
     "is_clip_safe",
     "operating_point",
     "regime",
@@ -88,10 +89,11 @@ def _end(xp: Any, p: Values, c: Values) -> Values:
 
 def _per_gap(xp: Any, push: Values, p: Values, b: Values) -> Values:
     """push/Δ, the excess λ−1 that makes a push; +inf at p ≤ b, where λ > 1 never pushes the tail down."""
-    if xp is scalar:
-        return push + math.inf if p <= b else push / _gap_above(xp, p, b)
+    behind = p <= b
+    if nowhere(xp, behind):
+        return push / _gap_above(xp, p, b)
     # `push >= 0` leaves a NaN in the clip alone; harmless p and b where they do not count keep gradients free of 0/0.
-    never = (p <= b) & (push >= 0)
+    never = behind & (push >= 0)
     gap = _gap_above(xp, where(xp, never, 0.75, p), where(xp, never, 0.25, b))
     return where(xp, never, math.inf, push / gap)
 
@@ -114,6 +116,10 @@ def _tail_ratio(xp: Any, p: Values, push: Values) -> Values:
     # e^t in two halves: it may overflow where p·e^t does not.
     half = xp.exp(push / 2)
     return (1 - p) + p * half * half
+
+
+def _flip(xp: Any, never: Values, at_once: Values, excess: Values) -> Values:
+    return where(xp, never, math.inf, where(xp, at_once, 1.0, 1 + excess))
 
 
 def _fixed_point(xp: Any, p: Values, push: Values) -> Values:
@@ -424,10 +430,35 @@ def flip_point(xp: Any, p: Values, b: Values) -> Values:
     >>> flip_point(0.8, 0.9)
     2.70951...
     """
-    never, at_once = (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0)
     odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)
     gap = where(xp, p >= b, 1.0, -_gap(xp, p, b))
-    return where(xp, never, math.inf, where(xp, at_once, 1.0, 1 + odds / gap))
+    return _flip(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
+
+
+@elementwise(x=REAL, y=REAL)
+def flip_point_from_logits(xp: Any, x: Values, y: Values) -> Values:
+    """The flip point from log-odds, for positions so deterministic that 1−p is no longer a float.
+
+    For 0 ≤ x < y it is 1 + x/(y−x).
+
+    Args:
+        x: teacher's log-odds of the modal token, logit p, finite.
+        y: base's log-odds of the same token, logit b, finite.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where x ≥ y and x ≥ 0 (it never does), 1 where x < 0 (the tail
+        leads from the start), NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> flip_point_from_logits(38.0, 40.0)
+    20.0
+    """
+    excess = where(xp, x >= 0, x, 0.0) / where(xp, x >= y, 1.0, y - x)
+    return _flip(xp, (x >= y) & (x >= 0), (x < 0) & (y == y), excess)  # noqa: PLR0124 (NaN is not itself)
 
 
 @elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)

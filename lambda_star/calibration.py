@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_star.bernoulli import flip_point, threshold_from_logits
+from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
 from lambda_star.io import Problem, Table
 
 __all__ = ["ClassReport", "Estimate", "Position", "Report", "calibrate", "json_structure"]
@@ -297,7 +297,7 @@ class _Sample:
             b=b,
             base_tail=base_tail,
             threshold=threshold_from_logits(log_odds_p, log_odds_b, clip),
-            flip=flip_point(p, b),
+            flip=flip_point_from_logits(log_odds_p, log_odds_b),
         )
 
 
@@ -314,17 +314,18 @@ def _class_threshold(clip: float, p: Floats, tail: Floats, b: Floats, base_tail:
     return np.asarray(threshold_from_logits(np.log(p) - np.log(tail), np.log(b) - np.log(base_tail), clip))
 
 
-def _cliff_share(p: float, tail: float, clip: float) -> float:
-    """(λ_c−λ*)/(λ*−1), free of the log-odds gap and so of the digits that p and b near 1 have lost."""
-    return -math.log1p(-tail / clip) / math.log1p((clip - 1) / p)
+def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> float:
+    """λ_c from λ*: (λ_c−λ*)/(λ*−1) is free of the log-odds gap and so of the digits that p and b near 1 have lost."""
+    if threshold == math.inf:
+        return math.inf
+    return threshold - (threshold - 1) * math.log1p(-tail / clip) / math.log1p((clip - 1) / p)
 
 
 def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bootstrap: _Bootstrap) -> ClassReport:
     members = sample.label == name
     masses = [mass[members] for mass in (sample.p, sample.tail, sample.b, sample.base_tail)]
-    p, tail, b, _ = (float(mass.mean()) for mass in masses)
+    p, tail, b, base_tail = (float(mass.mean()) for mass in masses)
     threshold = bootstrap.sums(masses, members, partial(_class_threshold, clip))
-    inside = min(max(p, SMALLEST), LARGEST), min(max(b, SMALLEST), LARGEST)
     return ClassReport(
         name=name,
         positions=int(members.sum()),
@@ -332,8 +333,8 @@ def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bo
         p=p,
         b=b,
         threshold=threshold,
-        collapse_point=threshold.value + (threshold.value - 1) * _cliff_share(p, tail, clip),
-        flip_point=flip_point(*inside),
+        collapse_point=_collapse_point(threshold.value, p, tail, clip),
+        flip_point=flip_point_from_logits(math.log(p) - math.log(tail), math.log(b) - math.log(base_tail)),
         least=float(sample.threshold[members].min()),
         share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),
     )
@@ -375,11 +376,11 @@ class _Bootstrap:
             return Estimate(value, math.nan, math.nan)
         from scipy.stats import bootstrap
 
-        # 1/(λ*−1) is finite where λ* is +inf, so that percentiles can be taken; it turns the order round.
+        # 1/λ* is finite where λ* is +inf, so that percentiles can be taken; it turns the order round.
         with np.errstate(divide="ignore"):
             ends = bootstrap(
                 data,
-                lambda *args, **axis: 1 / (np.asarray(statistic(*args, **axis)) - 1),
+                lambda *args, **axis: 1 / np.asarray(statistic(*args, **axis)),
                 paired=len(data) > 1,
                 vectorized=vectorized,
                 n_resamples=self.resamples,
@@ -387,7 +388,7 @@ class _Bootstrap:
                 method="percentile",
                 rng=self.seed,
             ).confidence_interval
-            return Estimate(value, *(float(1 + 1 / np.float64(end)) for end in (ends.high, ends.low)))
+            return Estimate(value, *(float(1 / np.float64(end)) for end in (ends.high, ends.low)))
 
 
 def _plain(value: Any) -> Any:

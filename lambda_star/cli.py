@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 CLIP_HELP = "The cap c on (1-p)/(1-q): how many times smaller than the teacher's the student's tail mass may become."
+
+PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
+SHARE = click.FloatRange(0, 1, max_open=True)
 
 CLIP_NOTE = """\
 What CLIP means: the theory's c bounds how many times smaller the student's tail mass may become than the teacher's.
@@ -40,14 +45,19 @@ def main() -> None:
     The coefficient lambda > 1 lifts the student past the teacher, until a threshold lambda*: there the output contract
     (valid JSON, say) collapses at once. `threshold` gives lambda* for one position, `calibrate` for measured answers.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @main.command(epilog=CLIP_NOTE)
-@click.option("--p", type=float, required=True, help="The teacher's modal probability, in (0, 1).")
-@click.option("--b", type=float, required=True, help="The base's (warm start's) probability of that token, in (0, 1).")
-@click.option("--clip", type=float, required=True, help=CLIP_HELP)
+@click.option("--p", type=PROBABILITY, required=True, help="The teacher's modal probability, in (0, 1).")
+@click.option(
+    "--b", type=PROBABILITY, required=True, help="The base's (warm start's) probability of that token, in (0, 1)."
+)
+@click.option("--clip", type=click.FloatRange(min=1), required=True, help=CLIP_HELP)
 @click.option("--lam", type=float, help="A lambda to judge.")
-@click.option("--margin", type=float, default=0.1, show_default=True, help="Share of lambda*-1 to stay away from it.")
+@click.option("--margin", type=SHARE, default=0.1, show_default=True, help="Share of lambda*-1 to stay away from it.")
 def threshold(p: float, b: float, clip: float, lam: float | None, margin: float) -> None:
     """Lambda* of one output position: the modal token against everything else.
 
@@ -79,7 +89,7 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float)
 
 @main.command(epilog=CLIP_NOTE)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--clip", type=float, required=True, help=CLIP_HELP)
+@click.option("--clip", type=click.FloatRange(min=1, min_open=True), required=True, help=CLIP_HELP)
 @click.option("--lam", type=float, help="A lambda to judge, for instance the one in your training configuration.")
 @click.option(
     "--contract",
@@ -88,17 +98,17 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float)
     help="Modal token of the contract; repeat for more. Default: the file's contract column, else JSON punctuation.",
 )
 @click.option(
-    "--margin", type=float, default=0.1, show_default=True, help="Share of lambda*-1 that the operating point gives up."
+    "--margin", type=SHARE, default=0.1, show_default=True, help="Share of lambda*-1 that the operating point gives up."
 )
 @click.option(
     "--quantile",
-    type=float,
+    type=click.FloatRange(0, 1),
     default=0.01,
     show_default=True,
     help="Quantile of the per-position lambda* that the operating point rests on; 0 is the strictest.",
 )
-@click.option("--confidence", type=float, default=0.95, show_default=True, help="Level of the intervals.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--confidence", type=PROBABILITY, default=0.95, show_default=True, help="Level of the intervals.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option(
     "--keep-going",
     is_flag=True,
@@ -237,7 +247,7 @@ def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
         table.add_row(*(Text(cell) for cell in row))
     click.echo()
     # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
-    Console(highlight=False, width=200).print(table)
+    Console(highlight=False, width=100_000).print(table)
 
 
 def _number(value: float | str) -> str:
@@ -247,4 +257,6 @@ def _number(value: float | str) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
+    if math.isnan(estimate.low):
+        return "one answer only"
     return f"[{_number(estimate.low)}, {_number(estimate.high)}]"

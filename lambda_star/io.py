@@ -57,7 +57,7 @@ class Table:
         modal: text of the teacher's modal token.
         log_p: log-probability of the modal token under the teacher, at most 0.
         log_b: log-probability of the same token under the base, at most 0.
-        contract: the ``contract`` column (empty text outside the contract), or None where there is none.
+        contract: the ``contract`` column (empty text outside the contract), or None without such a column.
         problems: the rows that were left out, and why.
 
     >>> table = Table.from_rows([
@@ -128,20 +128,20 @@ def read_table(path: str | PathLike[str], *, keep_going: bool = False) -> Table:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        records = _csv_records(file.readlines())
-    line, header = next(records, (1, []))
+        lines = file.readlines()
+    line, header = next(_csv_records(lines), (1, []))
     if isinstance(header, str):
         raise TableError(str(path), header, line)
-    _check_columns(path, header)
-    for line, values in records:
-        yield line, values if isinstance(values, str) else _csv_row(header, values)
+    _check_columns(path, header, line)
+    for line, values in islice(_csv_records(lines, len(header)), 1, None):
+        yield line, values if isinstance(values, str) else dict(zip(header, values, strict=True))
 
 
-def _csv_records(lines: list[str]) -> Iterator[tuple[int, list[str] | str]]:
+def _csv_records(lines: list[str], width: int | None = None) -> Iterator[tuple[int, list[str] | str]]:
     """The first line and the fields of every record, or what is wrong with it.
 
-    An open quote swallows all that follows, so reading goes on at the line after the one that a broken record starts
-    on: no good row is lost.
+    An open quote swallows what follows, so reading goes on at the line after the one that a broken record, or one of
+    the wrong width, starts on: no good row is lost.
     """
     done = 0
     while done < len(lines):
@@ -149,18 +149,16 @@ def _csv_records(lines: list[str]) -> Iterator[tuple[int, list[str] | str]]:
         reader = csv.reader(islice(lines, start, None), strict=True)
         try:
             for values in reader:
+                if values and len(values) != (width or len(values)):
+                    done += 1
+                    yield done, f"{len(values)} fields where the header has {width}; quote fields that contain commas"
+                    break
                 if values:
                     yield done + 1, values
                 done = start + reader.line_num
         except csv.Error as error:
             done += 1
             yield done, f"broken CSV ({error}); quote the field and double the quotes inside it"
-
-
-def _csv_row(header: list[str], values: list[str]) -> Row:
-    if len(values) != len(header):
-        return f"{len(values)} fields where the header has {len(header)}; quote fields that contain commas"
-    return dict(zip(header, values, strict=True))
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -186,17 +184,20 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise TableError(str(path), "Parquet needs pyarrow: pip install 'lambda-star[parquet]'") from error
-    try:
-        with ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow.names)
-            columns = [name for name in (*COLUMNS, OPTIONAL_COLUMN) if name in file.schema_arrow.names]
-            row = 0
-            for batch in file.iter_batches(columns=columns):
-                for values in batch.to_pylist():
-                    row += 1
-                    yield row, values
-    except ArrowException as error:
-        raise TableError(str(path), f"not a Parquet file, or a damaged one ({error}); check the file type") from error
+    with path.open("rb") as raw:
+        try:
+            with ParquetFile(raw) as file:
+                _check_columns(path, file.schema_arrow.names)
+                columns = [name for name in (*COLUMNS, OPTIONAL_COLUMN) if name in file.schema_arrow.names]
+                row = 0
+                for batch in file.iter_batches(columns=columns):
+                    for values in batch.to_pylist():
+                        row += 1
+                        yield row, values
+        except (ArrowException, OSError) as error:
+            raise TableError(
+                str(path), f"not a Parquet file, or a damaged one ({error}); check the file type"
+            ) from error
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
@@ -207,11 +208,14 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
 }
 
 
-def _check_columns(path: Path, header: Iterable[str]) -> None:
+def _check_columns(path: Path, header: Iterable[str], line: int | None = None) -> None:
     header = list(header)
     missing = [name for name in COLUMNS if name not in header]
+    twice = [name for name in (*COLUMNS, OPTIONAL_COLUMN) if header.count(name) > 1]
+    if twice:
+        raise TableError(str(path), f"two columns {', '.join(twice)}; keep one of each", line)
     if header and missing:
-        raise TableError(str(path), f"no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}", 1)
+        raise TableError(str(path), f"no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}", line)
 
 
 def _build(source: str, rows: Iterator[tuple[int, Row]] | Iterable[tuple[int, Row]], keep_going: bool) -> Table:
@@ -261,7 +265,6 @@ def _parse(row: Row) -> tuple[Any, ...]:
     missing = [name for name in COLUMNS if row.get(name) is None]
     if missing:
         raise ValueError(f"no value for {', '.join(missing)}")
-    label = row.get(OPTIONAL_COLUMN)
     return (
         _text("sequence", row["sequence"]),
         _position(row["position"]),
@@ -269,8 +272,12 @@ def _parse(row: Row) -> tuple[Any, ...]:
         _text("modal", row["modal"]),
         _log_probability("log_p", row["log_p"]),
         _log_probability("log_b", row["log_b"]),
-        None if label is None or _is_nan(label) else _text(OPTIONAL_COLUMN, label),
+        _label(row[OPTIONAL_COLUMN]) if OPTIONAL_COLUMN in row else None,
     )
+
+
+def _label(value: Any) -> str:
+    return "" if value is None or _is_nan(value) else _text(OPTIONAL_COLUMN, value)
 
 
 def _is_nan(value: Any) -> bool:
@@ -278,9 +285,17 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise TypeError("a truth value is no number")
+    return value
+
+
 def _text(name: str, value: Any) -> str:
     if _is_nan(value):
         raise ValueError(f"no value for {name}")
+    if isinstance(value, bytes):
+        raise ValueError(f"{name} is {value!r}, bytes; write text")
     text = str(value)
     try:
         text.encode()
@@ -291,7 +306,7 @@ def _text(name: str, value: Any) -> str:
 
 def _position(value: Any) -> int:
     try:
-        position = int(value)
+        position = int(_no_truth_value(value))
         exact = position == float(value)
     except (TypeError, ValueError, OverflowError):
         position, exact = -1, False
@@ -302,7 +317,7 @@ def _position(value: Any) -> int:
 
 def _log_probability(name: str, value: Any) -> float:
     try:
-        number = float(value)
+        number = float(_no_truth_value(value))
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} is {value!r}; it must be a natural log-probability") from None
     if math.isnan(number):

@@ -51,7 +51,7 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
         )
     _mark_asked(ax, report)
     ax.set(
-        yscale="log", xlim=(left, right), ylim=(0.8, min(report.clip, 1e75) ** 2), ylabel="tail ratio R(λ)", xlabel="λ"
+        xlim=(left, right), ylim=(0.8, min(report.clip, 1e75) ** 2), yscale="log", ylabel="tail ratio R(λ)", xlabel="λ"
     )
     ax.legend(fontsize="small", loc="upper left")
     return ax

@@ -1,6 +1,22 @@
 """Shared settings."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from lambda_star.io import Table
+from tests import tables
 
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table.from_rows(tables.rows())
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path) -> Path:
+    return tables.write_csv(tmp_path / "rows.csv", tables.rows())

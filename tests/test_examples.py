@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lambda_star import calibrate, read_table
+from lambda_star.calibration import json_structure
 
 FOLDER = Path(__file__).parent.parent / "examples" / "rank_by_price"
 VOCABULARY = 49_152
@@ -120,6 +121,26 @@ def test_every_position_of_every_base_answer_is_scored() -> None:
     assert len(TABLE.log_p) == sum(len(record["tokens"]) for record in BASE)
 
 
+@pytest.mark.parametrize("answer", ['["A1","B2"]', ' [ "a b" , "\\u00e9\\n" ] ', "[]"])
+def test_every_start_of_a_valid_answer_is_a_start_and_a_broken_one_is_none(answer: str) -> None:
+    assert all(task.is_start(answer[:length]) for length in range(len(answer) + 1))
+    broken = ["'", "[1", '["a" "', '["a",]', '["a"]x', "{", '[["', '["a\n', '["\\x', '["\\ug', '["a",,']
+    assert not any(task.is_start(start) for start in broken)
+
+
+def test_the_contract_is_where_punctuation_is_modal_in_an_answer_that_may_still_become_valid() -> None:
+    assert TABLE.contract is not None
+    for record in BASE:
+        rows = np.flatnonzero(TABLE.sequence == str(record["sequence"])).tolist()
+        before = ""
+        for row in rows if record["text"].isascii() else []:
+            modal = str(TABLE.modal[row])
+            ends = modal == "<|im_end|>" and task.is_valid(before)
+            label = modal if ends else (json_structure(modal) or "") if task.is_start(before) else ""
+            assert TABLE.contract[row] == label
+            before += str(TABLE.token[row])
+
+
 def test_the_teacher_s_modal_token_is_modal() -> None:
     assert TABLE.log_p.min() > -math.log(VOCABULARY)
     assert np.mean(np.exp(TABLE.log_p)) > np.mean(np.exp(TABLE.log_b))
@@ -133,7 +154,8 @@ def test_the_files_stay_small() -> None:
 def test_the_calibrated_threshold_is_that_of_the_rows_worked_out_by_hand() -> None:
     report = calibrate(TABLE, clip=5.0)
     binding = report.binding
-    rows = [i for i, modal in enumerate(TABLE.modal.tolist()) if modal.strip() == binding.name and TABLE.log_p[i] < 0]
+    assert TABLE.contract is not None
+    rows = np.flatnonzero(TABLE.contract == binding.name).tolist()
     tail = math.fsum(-math.expm1(TABLE.log_p[i]) for i in rows) / len(rows)
     b = math.fsum(math.exp(TABLE.log_b[i]) for i in rows) / len(rows)
     expected = 1 + math.log1p(4 / (1 - tail)) / (math.log((1 - tail) / tail) - math.log(b / (1 - b)))

@@ -1,8 +1,8 @@
 """Score every position of sampled answers under the teacher and the base and write ``logprobs.csv``.
 
 Each row names one position of one answer: the token that was sampled there, the teacher's most probable (modal)
-token given the same words before it, and the log-probability of that modal token under the teacher (``log_p``) and
-under the base (``log_b``).
+token given the same words before it, the log-probability of that modal token under the teacher (``log_p``) and under
+the base (``log_b``), and the class of contract tokens that the position belongs to, if any.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import argparse
 import csv
 import json
 import math
-import re
-import statistics
-import string
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +18,9 @@ import model as lm
 import task
 import torch
 
+from lambda_star.calibration import json_structure
+
 HERE = Path(__file__).resolve().parent
-STYLE = re.compile(r'(\["([A-Z][0-9]",")*([A-Z]([0-9]("\])?)?)?)?')
-STRUCTURE = ('["', '","', '"]', "<|im_end|>")
 
 
 class Row(NamedTuple):
@@ -35,6 +32,7 @@ class Row(NamedTuple):
     modal: str
     log_p: float
     log_b: float
+    contract: str
 
 
 def answer_logits(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
@@ -57,6 +55,18 @@ def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return -(tail.clamp(min=0.0) + torch.log1p(torch.exp(-tail.abs())))
 
 
+def contract_class(tokenizer: Any, before: list[int], modal: str) -> str:
+    """Return the class of contract tokens of a position, or empty text outside the contract.
+
+    A position belongs to the contract if the answer so far can still become valid and the teacher's modal token there
+    is JSON punctuation, or if the answer is valid as it stands and the modal token ends it.
+    """
+    text = tokenizer.decode(before, clean_up_tokenization_spaces=False)
+    if modal == tokenizer.eos_token:
+        return modal if task.is_valid(text) else ""
+    return json_structure(modal) or "" if task.is_start(text) else ""
+
+
 def score_answer(models: tuple[Any, Any], tokenizer: Any, record: dict[str, Any]) -> list[Row]:
     """Return the rows of one answer; the models are the teacher and the base."""
     prompt = lm.prompt_tokens(tokenizer, task.make_items(record["split"], record["index"]))
@@ -65,7 +75,8 @@ def score_answer(models: tuple[Any, Any], tokenizer: Any, record: dict[str, Any]
     modal = p_logits.argmax(dim=1)
     log_p, log_b = log_probability(p_logits, modal).tolist(), log_probability(b_logits, modal).tolist()
     tokens, modals = ([tokenizer.decode([token]) for token in ids] for ids in (answer, modal.tolist()))
-    columns = zip(range(len(answer)), tokens, modals, log_p, log_b, strict=True)
+    contract = [contract_class(tokenizer, answer[:place], modal) for place, modal in enumerate(modals)]
+    columns = zip(range(len(answer)), tokens, modals, log_p, log_b, contract, strict=True)
     return [Row(record["sequence"], *values) for values in columns]
 
 
@@ -86,50 +97,13 @@ def check(rows: list[Row]) -> None:
     print(f"rows with log_p <= log_b: {sum(row.log_p <= row.log_b for row in rows)}")
 
 
-def kind(row: Row) -> str:
-    """Return the group that a row's modal token belongs to in the summary."""
-    if row.modal in STRUCTURE:
-        return row.modal
-    if len(row.modal) == 1 and row.modal in string.ascii_uppercase:
-        return "id letter"
-    if len(row.modal) == 1 and row.modal in string.digits:
-        return "id digit"
-    return "other"
-
-
-def in_style(rows: list[Row]) -> list[Row]:
-    """Return the rows where all that was sampled before is the start of an answer in the style of the targets."""
-    kept: list[Row] = []
-    before = ""
-    for row in rows:
-        before = "" if row.position == 0 else before
-        if STYLE.fullmatch(before):
-            kept.append(row)
-        before += row.token
-    return kept
-
-
-def summarise(rows: list[Row]) -> None:
-    """Print, for each kind of modal token, the count, the mean and median of 1-p and the mean of b."""
-    print("| modal token | rows | mean 1-p | median 1-p | mean b | rows with p <= b |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for name in (*STRUCTURE, "id letter", "id digit", "other"):
-        group = [row for row in rows if kind(row) == name]
-        if group:
-            tails = [-math.expm1(row.log_p) for row in group]
-            mean_b = statistics.fmean(math.exp(row.log_b) for row in group)
-            behind = sum(row.log_p <= row.log_b for row in group)
-            numbers = f"{statistics.fmean(tails):.3g} | {statistics.median(tails):.3g} | {mean_b:.3g}"
-            print(f"| `{name}` | {len(group)} | {numbers} | {behind} |")
-
-
 def write_table(rows: list[Row], path: Path) -> None:
     """Write the rows as CSV, numbers with ten significant digits."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(Row._fields)
         for row in rows:
-            writer.writerow((*row[:4], f"{row.log_p:.10g}", f"{row.log_b:.10g}"))
+            writer.writerow((*row[:4], f"{row.log_p:.10g}", f"{row.log_b:.10g}", row.contract))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -151,11 +125,6 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rows = score(args)
     check(rows)
-    print("All rows:")
-    summarise(rows)
-    kept = in_style(rows)
-    print(f"The {len(kept)} rows where the answer has so far the style of the targets:")
-    summarise(kept)
     write_table(rows, args.out)
 
 

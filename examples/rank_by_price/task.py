@@ -73,6 +73,15 @@ def is_valid(answer: str) -> bool:
     return parse_answer(answer) is not None
 
 
+# Whatever state a valid start of an answer is in, one of these ends it validly (the zeros end a \u escape).
+_ENDINGS = ("", "[]", "]", '"]', '""]', 'n"]', *("0" * count + '"]' for count in range(1, 5)))
+
+
+def is_start(text: str) -> bool:
+    """Tell whether the text is the start of some valid answer: the contract is not broken yet."""
+    return any(is_valid(text + ending) for ending in _ENDINGS)
+
+
 def is_permutation(answer: str, items: list[Item]) -> bool:
     """Tell whether the answer parses and names every listed id exactly once, in whatever order."""
     parsed = parse_answer(answer)

@@ -1,0 +1,405 @@
+"""The command teaches, prints what the API computes, and meets every error with one message and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import lambda_star
+from lambda_star.calibration import Estimate, Report, calibrate
+from lambda_star.cli import main
+from lambda_star.io import read_table
+from tests import tables
+from tests.tables import one
+
+SCRIPT = Path(sys.executable).parent / "lambda-star"
+PUBLISHED = ("threshold", "--p", 0.99933697778, "--b", 0.5, "--clip", 5)
+SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", "": b"\x89PNG"}
+
+
+def invoke(*arguments: object, **environment: str) -> Result:
+    """Run the command in this process; no exception but an exit code leaves it."""
+    result = CliRunner(env=environment).invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    return result
+
+
+def printed(*arguments: object, **environment: str) -> str:
+    result = invoke(*arguments, **environment)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: object) -> str:
+    """The one message of a refusal."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def script(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a process of its own."""
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"} | options.pop("env", {})
+    command = [str(argument) for argument in (SCRIPT, *arguments)]
+    return subprocess.run(command, env=environment, encoding="utf-8", stderr=subprocess.PIPE, check=False, **options)
+
+
+def row_of(output: str, name: str) -> str:
+    """What a printed table says behind a name."""
+    (found,) = re.findall(rf"^{re.escape(name)}  +(.*?) *$", output, flags=re.MULTILINE)
+    return str(found)
+
+
+def number(value: float) -> str:
+    return "+inf" if value == float("inf") else f"{value:.6g}"
+
+
+def interval(estimate: Estimate) -> str:
+    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+
+
+# Help
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("name", ["threshold", "calibrate"])
+def test_help_of_a_command_teaches(name: str, flag: str) -> None:
+    text = printed(name, flag)
+    command = main.commands[name]
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.opts[0] in text
+            assert option.help
+            assert words(option.help) in words(text)
+    assert "Example" in text
+    assert f"lambda-star {name} " in text
+    assert "What CLIP means" in text
+    assert all(named in text for named in ("verl", "TRL GRPO", "G-OPD", "PPO"))
+
+
+def test_help_of_the_group_names_the_commands_and_the_subject() -> None:
+    for text in (printed("--help"), printed("-h")):
+        assert all(re.search(rf"^  {name}  ", text, flags=re.MULTILINE) for name in ("threshold", "calibrate"))
+        assert "lambda*" in text
+
+
+def test_help_of_calibrate_describes_every_column() -> None:
+    text = printed("calibrate", "--help")
+    assert all(re.search(rf"\b{name}  ", text) for name in ("sequence", "position", "token", "modal", "log_p", "log_b"))
+    assert re.search(r"\bcontract  optional", text)
+
+
+@pytest.mark.parametrize("name", ["threshold", "calibrate"])
+def test_the_example_of_the_help_is_a_valid_command(name: str, tmp_path: Path) -> None:
+    (example,) = re.findall(rf"^ *lambda-star ({name} .*)$", printed(name, "--help"), flags=re.MULTILINE)
+    path = tables.write_csv(tmp_path / "rows.csv", tables.rows())
+    replaced = {"examples/rank_by_price/logprobs.csv": str(path), "report.png": str(tmp_path / "report.png")}
+    assert "λ*" in printed(*[replaced.get(word, word) for word in example.split()])
+
+
+def test_version_is_the_version() -> None:
+    assert printed("--version") == f"lambda-star, version {lambda_star.__version__}\n"
+
+
+# threshold
+
+
+def test_threshold_prints_the_published_number() -> None:
+    output = printed(*PUBLISHED)
+    assert "p = 0.999337, b = 0.5, c = 5" in output
+    assert row_of(output, "λ*").startswith("1.22 ")
+    assert row_of(output, "λ_c").startswith("1.22002 ")
+    assert row_of(output, "flip").startswith("+inf ")
+
+
+@pytest.mark.parametrize(("p", "b", "clip", "lam"), [(0.9, 0.5, 2.0, 1.35), (0.3, 0.5, 5.0, 2.0), (0.9, 0.5, 5.0, 1.1)])
+def test_threshold_prints_what_the_functions_give(p: float, b: float, clip: float, lam: float) -> None:
+    output = printed("threshold", "--p", p, "--b", b, "--clip", clip, "--lam", lam, "--margin", 0.25)
+    for name, value in {
+        "λ*": lambda_star.threshold(p, b, clip),
+        "λ_c": lambda_star.collapse_point(p, b, clip),
+        "λ_c − λ*": lambda_star.cliff_width(p, b, clip),
+        "λ_op": lambda_star.operating_point(p, b, clip, 0.25),
+        "flip": lambda_star.flip_point(p, b),
+        "two-sided": lambda_star.two_sided_threshold(p, b, clip),
+        f"R({lam:g})": lambda_star.tail_ratio(p, b, lam),
+    }.items():
+        assert row_of(output, name).split()[0] == number(value)
+    assert row_of(output, "regime").split()[0] == lambda_star.regime(p, b, clip, lam).name.lower()
+    assert row_of(output, "safe").split()[0] == ("yes" if lambda_star.is_clip_safe(p, b, clip, lam) else "no")
+    assert "regime" not in printed("threshold", "--p", p, "--b", b, "--clip", clip)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--p", 1.5), ("--b", 0.0), ("--clip", 0.5), ("--lam", "inf"), ("--margin", 1.0), ("--p", "high"), ("--clip", -2)],
+)
+def test_threshold_refuses_what_is_out_of_range_and_names_the_option(option: str, value: object) -> None:
+    values = {"--p": 0.9, "--b": 0.5, "--clip": 5.0, option: value}
+    said = refused("threshold", *[word for pair in values.items() for word in pair])
+    assert re.search(rf"\b{option.removeprefix('--')}\b", said.split("Error: ")[1])
+    assert str(value) in said
+
+
+def test_missing_and_unknown_options_are_named() -> None:
+    assert "Missing option '--clip'" in refused("threshold", "--p", 0.9, "--b", 0.5)
+    assert "Missing option '--clip'" in refused("calibrate", "rows.csv")
+    assert "Missing argument 'FILE'" in refused("calibrate", "--clip", 5)
+    assert "--lamda" in refused("calibrate", "rows.csv", "--clip", 5, "--lamda", 1.2)
+    assert "No such command 'treshold'" in refused("treshold")
+
+
+# calibrate
+
+
+def test_calibrate_prints_the_report(csv_file: Path) -> None:
+    report = calibrate(read_table(csv_file), clip=5.0, lam=1.3)
+    output = printed("calibrate", csv_file, "--clip", 5, "--lam", 1.3)
+    assert output.startswith(f"{csv_file}: {report.used} contract positions of {report.sequences} answers used\n")
+    assert "  36 rows not used: not a contract position\n" in output
+    binding, operating = report.binding, report.operating_point
+    assert row_of(output, "binding class").split()[0] == binding.name
+    assert row_of(output, "binding class").endswith(
+        f"λ* = {number(binding.threshold.value)} {interval(binding.threshold)}"
+    )
+    assert row_of(output, "operating λ").split()[0] == number(operating.value)
+    assert interval(operating) in row_of(output, "operating λ")
+    at = report.strict_at
+    expected = f"{number(report.strict)} answer {at.sequence}, position {at.position}, token {at.modal}"
+    assert words(row_of(output, "strict λ*")) == expected
+    assert row_of(output, "least flip").split()[0] == number(report.flip_point)
+    for found in report.classes:
+        cells = [str(found.positions), f"{found.tail:.2e}", f"{found.b:.4f}", number(found.threshold.value)]
+        cells += [
+            interval(found.threshold),
+            number(found.collapse_point),
+            number(found.flip_point),
+            number(found.least),
+        ]
+        assert words(row_of(output, found.name)) == " ".join([*cells, f"{found.share_past:.1%}"])
+    for level, value in report.quantiles.items():
+        assert level == 0 or f"{level:.0%} {number(value)}" in row_of(output, "λ* by position")
+
+
+def test_calibrate_judges_the_lambda_asked_about(csv_file: Path) -> None:
+    point = calibrate(read_table(csv_file), clip=5.0).operating_point.value
+    below, above = round(point - 0.01, 6), round(point + 0.01, 6)
+    assert row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", below), f"λ = {below:g}").startswith("within ")
+    assert row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", above), f"λ = {above:g}").startswith("ABOVE ")
+    judged = row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", 100), "λ = 100")
+    assert "past λ* of 3 of 3 classes" in judged
+    assert "ABOVE" not in printed("calibrate", csv_file, "--clip", 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["--lam", 1.3, "--seed", 7], {"lam": 1.3, "seed": 7}),
+        (
+            ["--margin", 0.3, "--quantile", 0.2, "--confidence", 0.8],
+            {"margin": 0.3, "quantile": 0.2, "confidence": 0.8},
+        ),
+    ],
+)
+def test_json_is_the_report(arguments: list[object], options: dict[str, Any], csv_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "report.json"
+    output = printed("calibrate", csv_file, "--clip", 5, "--json", path, *arguments)
+    assert output.endswith(f"wrote {path}\n")
+    written = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    report: Report = calibrate(read_table(csv_file), clip=5.0, **options)
+    assert written == json.loads(json.dumps(report.to_dict()))
+    assert written["binding"] == report.binding.name
+
+
+def test_json_of_a_report_without_threshold_is_strict(tmp_path: Path) -> None:
+    rows = tables.write_csv(tmp_path / "rows.csv", [one(0, 0, -0.5, -0.4)])
+    assert "+inf" in printed("calibrate", rows, "--clip", 5, "--json", tmp_path / "report.json")
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert written["strict"] == "inf"
+    assert written["advised"] == {"value": "inf", "low": None, "high": None}
+
+
+@pytest.mark.parametrize("suffix", SIGNATURES)
+def test_plot_writes_a_picture(suffix: str, csv_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / f"report{suffix}"
+    assert f"wrote {path}\n" in printed("calibrate", csv_file, "--clip", 5, "--plot", path)
+    assert path.read_bytes().startswith(SIGNATURES[suffix])
+
+
+def test_plot_refuses_an_unknown_ending(csv_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "report.xyz"
+    said = refused("calibrate", csv_file, "--clip", 5, "--plot", path)
+    assert said.startswith(f"Error: {path}: ")
+    assert "xyz" in said.split(": ", 2)[2]
+    assert all(ending in said for ending in ("png", "pdf", "svg"))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_output_that_cannot_be_written_is_refused(option: str, csv_file: Path, tmp_path: Path) -> None:
+    behind_a_file = csv_file / "report.png"
+    said = refused("calibrate", csv_file, "--clip", 5, option, behind_a_file)
+    assert said.startswith(f"Error: {behind_a_file}: ")
+    assert said.endswith("give a path that can be written\n")
+    assert str(tmp_path) in refused("calibrate", csv_file, "--clip", 5, option, tmp_path)
+
+
+def test_contract_may_be_repeated_and_wins_over_the_column(tmp_path: Path) -> None:
+    rows = [row | {"contract": "all"} for row in tables.rows()]
+    path = tables.write_csv(tmp_path / "rows.csv", rows)
+    assert row_of(printed("calibrate", path, "--clip", 5), "binding class").startswith("all ")
+    arguments = ["calibrate", path, "--clip", 5, "--json", tmp_path / "report.json"]
+    printed(*arguments, "--contract", "B7", "--contract", ' "] ')
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert {found["name"]: found["positions"] for found in written["classes"]} == {"B7": 12, '"]': 12}
+    assert "name its tokens with `contract`" in refused(*arguments, "--contract", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("clip", "1.0", "x>1"),
+        ("clip", "nan", "(1, inf)"),
+        ("lam", "inf", "(-inf, inf)"),
+        ("margin", "1.0", "0<=x<1"),
+        ("quantile", "-0.1", "0<=x<=1"),
+        ("confidence", "95.0", "0<x<1"),
+        ("seed", "-1", "x>=0"),
+    ],
+)
+def test_options_out_of_range_are_refused(option: str, value: str, allowed: str, csv_file: Path) -> None:
+    values = {"--clip": "5", f"--{option}": value}
+    said = refused("calibrate", csv_file, *[word for pair in values.items() for word in pair]).splitlines()[-1]
+    assert all(part in said for part in (option, allowed, value))
+
+
+# Bad files
+
+HEADER = "sequence,position,token,modal,log_p,log_b\n"
+GOOD = "0,0,[,[,-0.01,-1\n1,0,[,[,-0.02,-1\n"
+BAD_FILES = {
+    "broken quote": ("rows.csv", f'{HEADER}{GOOD}2,0,"[,[,-1,-1\n', ", line 4: broken CSV", "quote the field"),
+    "too few fields": (
+        "rows.csv",
+        f"{HEADER}{GOOD}2,0,[,[,-1\n",
+        ", line 4: 5 fields",
+        "quote fields that contain commas",
+    ),
+    "broken JSON": ("rows.jsonl", '{"sequence": \n', ", line 1: broken JSON", "write one object per line"),
+    "missing column": ("rows.csv", "sequence,position\n0,0\n", ", line 1: no column token", "the header must name"),
+    "above 0": ("rows.csv", f"{HEADER}{GOOD}2,0,[,[,0.5,-1\n", ", line 4: log_p is 0.5, above 0", "natural log-prob"),
+    "-inf": ("rows.csv", f"{HEADER}{GOOD}2,0,[,[,-1,-inf\n", ", line 4: log_b is -inf", "score it without top-k"),
+    "empty": ("rows.csv", "", ": no rows", "write one row per output position"),
+    "header only": ("rows.csv", HEADER, ": no rows", "write one row per output position"),
+    "wrong ending": ("rows.txt", HEADER + GOOD, ": cannot read a .txt file", "give one of .csv"),
+    "wrong type": ("rows.parquet", HEADER + GOOD, ": not a Parquet file", "check the file type"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "place", "remedy"), BAD_FILES.values(), ids=BAD_FILES)
+def test_bad_files_are_refused_with_path_line_and_remedy(
+    name: str, content: str, place: str, remedy: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    said = refused("calibrate", path, "--clip", 5)
+    assert said.startswith(f"Error: {path}{place}")
+    assert remedy in said
+    assert said.count("\n") == 1
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.csv", tmp_path):
+        assert refused("calibrate", path, "--clip", 5).startswith(f"Error: {path}: ")
+
+
+def test_keep_going_uses_the_good_rows_and_lists_the_bad_ones(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{HEADER}{GOOD}2,0,[,[,0.5,-1\n\n3,0,x\n4,0,[,[,-0.01,-1\n", encoding="utf-8")
+    assert "--keep-going" in refused("calibrate", path, "--clip", 5)
+    output = printed("calibrate", path, "--clip", 5, "--keep-going", "--json", tmp_path / "report.json")
+    assert output.startswith(f"{path}: 3 contract positions of 3 answers used\n  2 rows not used: bad row\n")
+    assert re.findall(r"^    line (\d+): (\w+)", output, flags=re.MULTILINE) == [("4", "log_p"), ("6", "3")]
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert [problem["line"] for problem in written["problems"]] == [4, 6]
+    assert written["used"] == 3
+
+
+def test_rounded_rows_are_announced(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", [one(answer, 0, 0.0, -1.0) for answer in range(3)])
+    assert "  3 rows say p = 1 (log_p = 0): their λ* is an upper bound" in printed("calibrate", path, "--clip", 5)
+
+
+# Terminals and pipes
+
+
+@pytest.mark.parametrize("columns", ["40", "10"])
+def test_a_narrow_terminal_loses_no_figure(columns: str, csv_file: Path) -> None:
+    for arguments in ([*PUBLISHED, "--lam", 1.25], ["calibrate", csv_file, "--clip", 5, "--lam", 1.25]):
+        assert printed(*arguments, COLUMNS=columns) == printed(*arguments)
+        assert "…" not in printed(*arguments, COLUMNS=columns)
+
+
+@pytest.mark.parametrize("length", [60, 150, 400])
+def test_a_long_class_name_loses_no_figure(length: int, tmp_path: Path) -> None:
+    rows = [row | {"contract": "long " * (length // 5)} for row in tables.rows()]
+    output = printed("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
+    assert re.search(r"long +84 ", output)
+    assert "…" not in output
+
+
+def test_tokens_are_printed_as_they_are(tmp_path: Path) -> None:
+    for name in ("[bold]", "[/]", ":smile:", "{}", r"\n"):
+        rows = [row | {"contract": name} for row in tables.rows()]
+        output = printed("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
+        assert row_of(output, "binding class").startswith(f"{name} ")
+
+
+def test_the_installed_command_works_in_a_pipe(csv_file: Path) -> None:
+    done = script("calibrate", csv_file, "--clip", 5, "--lam", 1.3, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == printed("calibrate", csv_file, "--clip", 5, "--lam", 1.3)
+
+
+def test_the_installed_command_refuses_without_a_traceback(tmp_path: Path) -> None:
+    done = script("calibrate", tmp_path / "nowhere.csv", "--clip", 5, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"Error: {tmp_path / 'nowhere.csv'}: No such file or directory; check the path\n"
+
+
+@pytest.mark.parametrize("command", ["threshold", "calibrate", "help"])
+def test_a_closed_pipe_leaves_no_traceback(command: str, csv_file: Path) -> None:
+    arguments = {"threshold": PUBLISHED, "calibrate": ("calibrate", csv_file, "--clip", 5), "help": ("--help",)}[
+        command
+    ]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = script(*arguments, stdout=writing)
+    finally:
+        os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in {0, 1}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_an_output_without_greek_letters_still_gets_the_numbers(encoding: str) -> None:
+    done = script(*PUBLISHED, env={"PYTHONIOENCODING": encoding}, stdout=subprocess.PIPE, errors="replace")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert "1.22002" in done.stdout

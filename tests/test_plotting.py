@@ -1,0 +1,222 @@
+"""The pictures show the numbers of the report, on the axes they are given, whatever the report holds."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lambda_star.calibration import Report, calibrate
+from lambda_star.io import Table
+from lambda_star.plotting import plot_report, plot_tail_ratio, plot_thresholds
+from tests import tables
+from tests.tables import Row, one
+
+PLOTS: list[Callable[..., Axes]] = [plot_tail_ratio, plot_thresholds]
+SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+
+
+def report_of(rows: list[Row] | None = None, **options: Any) -> Report:
+    return calibrate(Table.from_rows(rows or tables.rows()), **{"clip": 5.0, "resamples": 20} | options)
+
+
+def draw(figure: Figure) -> None:
+    figure.savefig(io.BytesIO(), format="png")
+
+
+def lines(ax: Axes, label: str) -> list[Line2D]:
+    return [line for line in ax.lines if str(line.get_label()).startswith(label)]
+
+
+def where(line: Line2D, axis: str = "x") -> float:
+    """The place of a line that is parallel to an axis."""
+    values = np.unique(np.asarray(line.get_xdata() if axis == "x" else line.get_ydata(), dtype=float))
+    assert len(values) == 1
+    return float(values[0])
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_given_axes_are_drawn_on_and_returned(plot: Callable[..., Axes]) -> None:
+    given = Figure().subplots()
+    assert plot(report_of(), given) is given
+    assert plot(report_of(), ax=Figure().subplots()).has_data()
+    assert given.has_data()
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_new_axes_leave_no_trace_in_pyplot(plot: Callable[..., Axes]) -> None:
+    ax = plot(report_of())
+    assert isinstance(ax, Axes)
+    assert plt.get_fignums() == []
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
+    draw(figure)
+    assert plot(report_of()).get_figure() is not figure
+    assert isinstance(plot_report(report_of()), Figure)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_axes_and_legend_are_labelled(plot: Callable[..., Axes]) -> None:
+    ax = plot(report_of())
+    legend = ax.get_legend()
+    assert ax.get_xlabel() == "λ"
+    assert ax.get_ylabel()
+    assert legend is not None
+    assert len(legend.get_texts()) >= 3
+    assert all(text.get_text() for text in legend.get_texts())
+
+
+def test_tail_ratio_lines_stand_at_the_numbers_of_the_report() -> None:
+    report = report_of()
+    ax = plot_tail_ratio(report)
+    left, right = ax.get_xlim()
+    (clip,) = [line for line in ax.lines if len(set(np.asarray(line.get_ydata()))) == 1]
+    assert where(clip, "y") == report.clip
+    assert [text.get_text() for text in ax.texts] == ["clip c = 5"]
+    (threshold,) = lines(ax, "λ* of ")
+    assert where(threshold) == report.binding.threshold.value
+    (collapsing,) = ax.patches
+    edges = collapsing.get_extents().transformed(ax.transData.inverted())
+    assert edges.x0 == pytest.approx(report.binding.collapse_point, rel=1e-12)
+    assert edges.x1 == pytest.approx(right, rel=1e-12)
+    assert left < 1 < report.binding.threshold.value < report.binding.collapse_point < right
+    bottom, top = ax.get_ylim()
+    assert bottom < 1 < report.clip < top
+    assert ax.get_yscale() == "log"
+
+
+@pytest.mark.parametrize("clip", [1.05, 5.0, 1e6])
+def test_tail_ratio_curves_cross_the_clip_at_their_threshold(clip: float) -> None:
+    report = report_of(clip=clip)
+    ax = plot_tail_ratio(report)
+    curves = lines(ax, "λ* = ")
+    assert len(curves) == len(report.classes) == 3
+    assert len({curve.get_linestyle() for curve in curves}) == 3
+    for curve, found in zip(curves, report.classes, strict=True):
+        assert str(curve.get_label()).endswith(found.name)
+        x, y = np.asarray(curve.get_xdata(), dtype=float), np.asarray(curve.get_ydata(), dtype=float)
+        if found.threshold.value < x[-1]:
+            assert np.interp(found.threshold.value, x, np.log(y)) == pytest.approx(math.log(clip), rel=1e-2)
+        assert np.interp(1.0, x, np.log(y)) == pytest.approx(0, abs=1e-2)
+
+
+def test_the_classes_with_the_least_thresholds_are_shown() -> None:
+    rows = [one(answer, at, -0.001 * (at + 1), -2.0, modal="[" * (at + 1)) for answer in range(3) for at in range(6)]
+    report = report_of(rows)
+    names = [str(curve.get_label()).split()[-1] for curve in lines(plot_tail_ratio(report), "λ* = ")]
+    assert names == [found.name for found in report.classes[:4]]
+
+
+def test_threshold_lines_stand_at_the_numbers_of_the_report() -> None:
+    report = report_of(quantile=0.1)
+    ax = plot_thresholds(report)
+    for label, value in {
+        "strict": report.strict,
+        "0.1 quantile": report.advised.value,
+        "operating point": report.operating_point.value,
+    }.items():
+        (line,) = lines(ax, label)
+        assert where(line) == value
+        assert f"{value:.4g}" in str(line.get_label())
+    assert len({report.strict, report.advised.value, report.operating_point.value}) == 3
+    assert ax.get_ylim() == (0, 1)
+
+
+def test_the_curve_of_positions_is_their_share_past() -> None:
+    report = report_of()
+    (curve,) = lines(plot_thresholds(report), f"{report.used} positions, {report.sequences} answers")
+    x, y = np.asarray(curve.get_xdata(), dtype=float), np.asarray(curve.get_ydata(), dtype=float)
+    for lam in (1.1, 1.3, 1.5, 2.0):
+        assert y[x < lam].max(initial=0.0) == pytest.approx(report.share_past(lam), abs=1e-12)
+    assert 0.1 < report.share_past(1.5) < 0.9
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_the_lambda_asked_about_is_marked(plot: Callable[..., Axes]) -> None:
+    (line,) = lines(plot(report_of(lam=1.25)), "λ asked = 1.25")
+    assert where(line) == 1.25
+    assert lines(plot(report_of()), "λ asked") == []
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_the_lambda_asked_about_is_in_view(plot: Callable[..., Axes]) -> None:
+    for lam in (1.0, 1.25, 5.0, 40.0):
+        left, right = plot(report_of(lam=lam)).get_xlim()
+        assert left < lam < right
+
+
+@pytest.mark.parametrize("lam", [-3.0, 0.0, 40.0, 1000.0, 1e6])
+def test_any_lambda_asked_about_is_drawn(lam: float) -> None:
+    draw(plot_report(report_of(lam=lam)))
+
+
+def test_a_report_is_two_pictures_over_the_same_lambda() -> None:
+    report = report_of(lam=1.25)
+    figure = plot_report(report)
+    upper, lower = figure.axes
+    assert upper.get_shared_x_axes().joined(upper, lower)
+    assert upper.get_xlim() == lower.get_xlim()
+    assert [len(ax.lines) for ax in figure.axes] == [len(plot(report).lines) for plot in PLOTS]
+    assert (upper.get_ylabel(), lower.get_ylabel()) == tuple(plot(report).get_ylabel() for plot in PLOTS)
+    assert (upper.get_xlabel(), lower.get_xlabel()) == ("", "λ")
+
+
+def test_a_given_figure_is_drawn_on_and_returned() -> None:
+    given = Figure()
+    assert plot_report(report_of(), given) is given
+    assert len(given.axes) == 2
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+def test_pictures_are_saved_in_every_format(kind: str) -> None:
+    file = io.BytesIO()
+    plot_report(report_of()).savefig(file, format=kind)
+    assert file.getvalue().startswith(SIGNATURES[kind])
+
+
+@pytest.mark.parametrize("name", ["$", "$x$", "a$b$c", r"\$", "$\\frac{$", "_hidden", "%s", "{}", "^_", "a\nb"])
+def test_any_token_is_drawn_as_text(name: str) -> None:
+    rows = [one(answer, 0, -0.01 * (answer + 1), -1.0, contract=name) for answer in range(4)]
+    figure = plot_report(report_of(rows))
+    draw(figure)
+    file = io.BytesIO()
+    with plt.rc_context({"svg.fonttype": "none"}):  # letters stay letters
+        figure.savefig(file, format="svg")
+    drawn = html.unescape(file.getvalue().decode())
+    assert f">λ* of {name.splitlines()[0]}<" in drawn
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [one(answer, 0, -0.5, -0.4) for answer in range(5)],
+        [one(0, 0, -0.5, -0.4)],
+        [one(0, 0, -0.1, -0.4)],
+        [one(answer, at, -0.1 - at, -0.4) for answer in range(5) for at in range(3)],
+        [one(answer, 0, -1e-17 * (answer + 1), -1e-16) for answer in range(5)],
+        [one(answer, 0, -1e-16, -1e-17 * (answer + 1)) for answer in range(5)],
+        [one(answer, 0, -1e-300, -700.0) for answer in range(5)],
+        [one(answer, 0, -0.1, -0.1 - 1e-12 * (answer + 1)) for answer in range(5)],
+    ],
+    ids=["no threshold", "one row, no threshold", "one row", "most none", "sure", "sure base", "far", "close"],
+)
+@pytest.mark.parametrize("clip", [1.0001, 5.0, 1e80])
+def test_reports_at_the_limits_are_drawn_without_a_warning(rows: list[Row], clip: float) -> None:
+    draw(plot_report(report_of(rows, clip=clip)))
+
+
+def test_without_a_threshold_no_line_claims_one() -> None:
+    ax = plot_tail_ratio(report_of([one(answer, 0, -0.5, -0.4) for answer in range(5)]))
+    assert lines(ax, "λ* of ") == []
+    assert len(ax.patches) == 0
+    assert len(lines(ax, "λ* = inf")) == 1
