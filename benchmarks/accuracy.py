@@ -68,12 +68,13 @@ def rows() -> list[tuple[str, str, str, float]]:
 
 
 def main() -> None:
-    """Measure everything and print the table: a row per region, a column per function and dtype."""
-    found = {(dtype, function, region): error for dtype, function, region, error in rows()}
-    columns = sorted({(dtype, function) for dtype, function, _ in found}, reverse=True)
-    title = f"Accuracy: worst error in ulp over {POINTS} points (bound for threshold and excess: {BOUND})"
-    table = Table("region", *(f"{function}\n{dtype}" for dtype, function in columns), title=title, title_justify="left")
-    for region in dict.fromkeys(region for _, _, region in found):
-        errors = (found.get((*column, region)) for column in columns)
-        table.add_row(region, *("" if error is None else f"{error:.2f}" for error in errors))
-    Console(width=170).print(table)
+    """Measure everything and print, for each dtype, a row per region and a column per function."""
+    found = {(dtype, region, function): error for dtype, function, region, error in rows()}
+    regions_measured, functions = (dict.fromkeys(key[place] for key in found) for place in (1, 2))
+    for dtype in dict.fromkeys(key[0] for key in found):
+        title = f"Accuracy in {dtype}: worst error in ulp over {POINTS} points; threshold and excess keep to {BOUND}"
+        table = Table("region", *functions, title=title, title_justify="left")
+        for region in regions_measured:
+            errors = (found.get((dtype, region, function)) for function in functions)
+            table.add_row(region, *("" if error is None else f"{error:.2f}" for error in errors))
+        Console(width=120).print(table)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
@@ -24,8 +25,11 @@ Values: TypeAlias = Any
 
 P = ParamSpec("P")
 
-BLOCK = 8192
-"""Elements per NumPy block: the dozen temporaries of a kernel then stay in a 2 MB cache."""
+BLOCK = 2**16
+"""Elements per NumPy block: its temporaries stay in cache, and threads meet seldom."""
+
+WORKERS = 2
+"""Most threads for one call: each needs 2 MB of temporaries, and memory soon limits them."""
 
 
 class Domain(NamedTuple):
@@ -69,9 +73,16 @@ class _Scalar:
 scalar = _Scalar()
 
 
+def below(xp: Any, values: Values, bound: float) -> bool:
+    """Whether all values are known to be less than a bound, so that a kernel may leave its special case out."""
+    if xp is scalar:
+        return bool(values < bound)
+    return xp is np and bool(np.maximum.reduce(values, axis=None, initial=-math.inf) < bound)
+
+
 def nowhere(xp: Any, condition: Values) -> bool:
     """Whether a condition is known to hold nowhere, so that a kernel may leave its special case out."""
-    return not condition if xp is scalar else xp is np and not condition.any()
+    return not condition if xp is scalar else xp is np and not np.logical_or.reduce(condition, axis=None)
 
 
 def where(xp: Any, condition: Values, yes: Values, no: Values) -> Values:
@@ -86,9 +97,9 @@ def where(xp: Any, condition: Values, yes: Values, no: Values) -> Values:
 def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
     """log(1 + n/d) for n ≥ 0 and d > 0, also where n/d overflows but its logarithm does not."""
     quotient = numerator / denominator
-    overflow = quotient == math.inf
-    if nowhere(xp, overflow):
+    if below(xp, quotient, math.inf):
         return xp.log1p(quotient)
+    overflow = quotient == math.inf
     # There log(1 + q) = log q. Both sides of a `where` are computed, and both gradients, so each gets harmless values.
     log_quotient = xp.log(where(xp, overflow, numerator, 1.0)) - xp.log(where(xp, overflow, denominator, 1.0))
     return where(xp, overflow, log_quotient, xp.log1p(where(xp, overflow, 1.0, quotient)))
@@ -180,26 +191,56 @@ def _in_numpy(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Values]
 
 
 def _in_blocks(kernel: Any, domains: Mapping[str, Domain], arrays: Sequence[Any], dtype: np.dtype[Any]) -> Any:
-    """Evaluate a kernel over blocks of the broadcast arrays; extra memory is a dozen blocks, not a dozen arrays."""
+    """Evaluate a kernel over blocks of the broadcast arrays, large ones in threads; extra memory is a few blocks."""
     sample = np.asarray(kernel(np, *(np.empty(0, dtype) for _ in arrays)))
+    operands: Any = [*arrays, None]
+    out: Any = np.nditer(operands, op_dtypes=[*(a.dtype for a in arrays), sample.dtype]).operands[-1]
+    # Freeing a large array that nothing has touched costs nothing, and raises the size below which the C library keeps
+    # freed memory; else it would give back the temporaries of every block and fault them in again for the next.
+    np.empty(2**18)
+    workers = max(1, min(WORKERS, _cpus(), out.size // (4 * BLOCK)))
+    axis = int(np.argmax(out.shape))
+    shares = [np.array_split(np.broadcast_to(a, out.shape), workers, axis) if a.ndim else [a] * workers for a in arrays]
+    shares.append(np.array_split(out, workers, axis))
+    fill = functools.partial(_fill, kernel, domains, dtype)
+    if workers == 1:
+        inside = fill(*(share[0] for share in shares))
+    else:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(workers) as pool:
+            inside = all(pool.map(fill, *shares))
+    if not inside:
+        _check(np, domains, arrays)
+    return out
+
+
+def _fill(kernel: Any, domains: Mapping[str, Domain], dtype: np.dtype[Any], *arrays: Any) -> bool:
+    """Write a kernel of all arrays but the last to the last; tell whether all values lay inside their domains."""
     streams = [array for array in arrays if array.ndim]
-    flags: Any = [*(["readonly"] for _ in streams), ["writeonly", "allocate"]]
+    modes: Any = [*(["readonly"] for _ in streams[:-1]), ["writeonly"]]
     blocks: Any = np.nditer(
-        [*streams, None],
+        streams,
         flags=["external_loop", "buffered"],
-        op_flags=flags,
-        op_dtypes=[*([dtype] * len(streams)), sample.dtype],
+        op_flags=modes,
+        op_dtypes=[*([dtype] * (len(streams) - 1)), streams[-1].dtype],
         casting="same_kind",
         buffersize=BLOCK,
     )
-    with blocks:
+    # The check comes last, when the block is in cache; until then a value outside its domain may do anything.
+    with np.errstate(all="ignore"), blocks:
         for *parts, out in blocks:
             part = iter(parts)
-            values = [next(part) if array.ndim else dtype.type(array) for array in arrays]
-            if not all(_spans(domain, value) for domain, value in zip(domains.values(), values, strict=True)):
-                _check(np, domains, arrays)
+            values = [next(part) if array.ndim else dtype.type(array) for array in arrays[:-1]]
             out[...] = kernel(np, *values)
-        return blocks.operands[-1]
+            if not all(_spans(domain, value) for domain, value in zip(domains.values(), values, strict=True)):
+                return False
+    return True
+
+
+def _cpus() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _inside(xp: Any, domain: Domain, values: Values) -> Values:
@@ -208,7 +249,9 @@ def _inside(xp: Any, domain: Domain, values: Values) -> Values:
 
 def _spans(domain: Domain, values: Values) -> bool:
     """Whether a NumPy block lies inside the domain; two reductions decide it for a block without NaN."""
-    quick = domain.contains(values.min()) and domain.contains(values.max())
+    quick = domain.contains(np.minimum.reduce(values, axis=None)) and domain.contains(
+        np.maximum.reduce(values, axis=None)
+    )
     return bool(quick or _inside(np, domain, values).all())
 
 
