@@ -18,7 +18,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
 
 import numpy as np
 
-__all__ = ["Domain", "Values", "elementwise", "log1p_quotient", "nowhere", "scalar", "where"]
+__all__ = ["Domain", "Values", "below", "elementwise", "log1p_quotient", "nowhere", "scalar", "where"]
 
 Values: TypeAlias = Any
 """A Python float, or an array of any library that follows the array API standard (which has no static type)."""

@@ -41,7 +41,11 @@ MARGIN = Domain(0.0, 1.0, low_closed=True)
 
 
 class Regime(IntEnum):
-    """What the clip does to the student at a given λ; arrays hold these codes."""
+    """What the clip does to the student at a given λ; arrays hold these codes.
+
+    >>> Regime(2).name, int(Regime.PRESERVING)
+    ('COLLAPSING', 0)
+    """
 
     UNDEFINED = -1
     """An argument is NaN."""
@@ -54,7 +58,11 @@ class Regime(IntEnum):
 
 
 class Sensitivity(NamedTuple):
-    """The partial derivatives of λ* in each of its arguments."""
+    """The partial derivatives of λ* in each of its arguments.
+
+    >>> sensitivity(0.9, 0.5, 2.0).c
+    0.23...
+    """
 
     p: Values
     b: Values

@@ -37,7 +37,11 @@ ROUNDED_TAIL = 2.0**-24
 
 
 class Estimate(NamedTuple):
-    """A value and the ends of its confidence interval."""
+    """A value and the ends of its confidence interval; NaN ends where one answer is all there is.
+
+    >>> Estimate(1.2, 1.15, 1.25).low
+    1.15
+    """
 
     value: float
     low: float
@@ -45,7 +49,11 @@ class Estimate(NamedTuple):
 
 
 class Position(NamedTuple):
-    """One output position: the answer, the place in it, and the teacher's modal token there."""
+    """One output position: the answer, the place in it, and the teacher's modal token there.
+
+    >>> Position("answer 3", 7, '","').modal
+    '","'
+    """
 
     sequence: str
     position: int
@@ -66,7 +74,13 @@ class ClassReport:
         collapse_point: λ_c of (p, b).
         flip_point: λ past which the modal token loses its majority, for (p, b).
         least: the least λ* of any position of the class.
+        median: the median of the λ* of its positions.
         share_past: share of the class's positions whose λ* lies below the λ asked about; None if none was.
+
+    >>> from lambda_star.io import read_table
+    >>> binding = calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0).binding
+    >>> binding.name, binding.p > binding.b, binding.least <= binding.median
+    ('["', True, True)
     """
 
     name: str
@@ -78,6 +92,7 @@ class ClassReport:
     collapse_point: float
     flip_point: float
     least: float
+    median: float
     share_past: float | None
 
 
@@ -92,7 +107,7 @@ class Report:
         margin: share of the excess λ*−1 that the operating point gives up.
         quantile: the quantile of the per-position λ* that the operating point rests on.
         confidence: level of the intervals.
-        classes: contract classes, the least λ* first; the first one binds.
+        classes: contract classes, the least λ* first; those seen in one answer only, which have no interval, come last.
         strict: the least λ* of all positions.
         strict_at: the position that has it.
         quantiles: quantiles of the per-position λ*, by level.
@@ -106,6 +121,11 @@ class Report:
         problems: bad rows that were left out, with line and reason.
         thresholds: the per-position λ*, in the order of the used rows.
         flips: the per-position flip points, in the same order.
+
+    >>> from lambda_star.io import read_table
+    >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)
+    >>> report.used == len(report.thresholds), bool(report.strict == report.thresholds.min())
+    (True, True)
     """
 
     source: str
@@ -131,7 +151,7 @@ class Report:
 
     @property
     def binding(self) -> ClassReport:
-        """The class with the least λ*."""
+        """The class that binds: the least λ* among those seen in more than one answer, if there are any."""
         return self.classes[0]
 
     def share_past(self, lam: float) -> float:
@@ -230,7 +250,7 @@ def calibrate(
         margin=margin,
         quantile=quantile,
         confidence=confidence,
-        classes=tuple(sorted(classes, key=lambda one: (one.threshold.value, one.name))),
+        classes=tuple(sorted(classes, key=lambda one: (math.isnan(one.threshold.low), one.threshold.value, one.name))),
         strict=float(sample.threshold[first]),
         strict_at=Position(str(table.sequence[row]), int(table.position[row]), str(table.modal[row])),
         quantiles={level: _quantile(sample.threshold, level) for level in QUANTILES},
@@ -336,6 +356,7 @@ def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bo
         collapse_point=_collapse_point(threshold.value, p, tail, clip),
         flip_point=flip_point_from_logits(math.log(p) - math.log(tail), math.log(b) - math.log(base_tail)),
         least=float(sample.threshold[members].min()),
+        median=_quantile(sample.threshold[members], 0.5),
         share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),
     )
 

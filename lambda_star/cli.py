@@ -200,6 +200,7 @@ def _print_classes(report: Report) -> None:
         "λ_c": lambda one: _number(one.collapse_point),
         "flip": lambda one: _number(one.flip_point),
         "least λ*": lambda one: _number(one.least),
+        "median": lambda one: _number(one.median),
     }
     if report.lam is not None:
         columns[f"past λ* at {report.lam:g}"] = lambda one: f"{one.share_past:.1%}"
@@ -218,8 +219,8 @@ def _print_advice(report: Report) -> None:
         [
             "operating λ",
             _number(report.operating_point.value),
-            f"{_interval(report.operating_point)}, {report.margin:.0%} below the {report.quantile:.3g} quantile of "
-            f"λ* by position, {_number(report.advised.value)}",
+            f"{_interval(report.operating_point)}: λ* = {_number(report.advised.value)}, "
+            f"the {100 * report.quantile:.3g}% quantile by position, with λ*−1 cut by {report.margin:.0%}",
         ],
     ]
     if lam is not None:

@@ -32,14 +32,23 @@ Row = Mapping[str, Any] | str
 
 
 class Problem(NamedTuple):
-    """A row that cannot be used: its line (1-based; a row number for Parquet and for rows in memory) and why."""
+    """A row that cannot be used: its line (1-based; a row number for Parquet and for rows in memory) and why.
+
+    >>> Problem(12, "log_p is 0.3, above 0").line
+    12
+    """
 
     line: int
     message: str
 
 
 class TableError(ValueError):
-    """A file that cannot be used, with its path, its line where one is to blame, and the remedy."""
+    """A file that cannot be used, with its path, its line where one is to blame, and the remedy.
+
+    >>> raise TableError("answers.csv", "log_p is NaN; score the position again", line=12)
+    Traceback (most recent call last):
+    lambda_star.io.TableError: answers.csv, line 12: log_p is NaN; score the position again
+    """
 
     def __init__(self, source: str, problem: str, line: int | None = None) -> None:
         super().__init__(f"{source}{f', line {line}' if line else ''}: {problem}")

@@ -77,11 +77,11 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
     ax.ecdf(report.thresholds, color="C0", label=f"{report.used} positions, {report.sequences} answers")
     ax.axvline(report.strict, color="C3", linestyle=":", label=f"strict λ* = {report.strict:.4g}")
     level, advised, point = report.quantile, report.advised, report.operating_point
-    ax.axvline(advised.value, color="C2", linestyle="--", label=f"{level:.3g} quantile = {advised.value:.4g}")
+    ax.axvline(advised.value, color="C2", linestyle="--", label=f"{100 * level:.3g} % quantile = {advised.value:.4g}")
     ax.axvline(point.value, color="C2", label=f"operating point = {point.value:.4g}")
     _mark_asked(ax, report)
     ax.set(xlim=_span(report), ylim=(0, 1), xlabel="λ", ylabel="share of positions past their λ*")
-    ax.legend(fontsize="small", loc="upper left")
+    ax.legend(fontsize="small", loc="lower right")
     return ax
 
 

@@ -334,6 +334,12 @@ def test_at_the_flip_point_the_modal_token_holds_half(pair: tuple[float, float])
     assert ls.fixed_point(p, b, flip * (1 + 1e-6)) < 0.5 + 1e-8
 
 
+@given(st.floats(-700, 700), st.floats(-700, 700))
+def test_flip_point_from_log_odds_is_exact(x: float, y: float) -> None:
+    exact = 1.0 if x < 0 else math.inf if x >= y else oracle.real(y) / (oracle.real(y) - oracle.real(x))
+    assert oracle.ulps(ls.flip_point_from_logits(x, y), oracle.real(exact)) <= 2
+
+
 @given(ordered(st.floats(0.5 + 1e-9, 1 - 1e-15)))
 def test_flip_point_is_where_a_second_token_overtakes(pair: tuple[float, float]) -> None:
     b, p = pair

@@ -114,6 +114,7 @@ def test_report_is_the_slow_recomputation(clip: float) -> None:
         assert found.collapse_point == near(collapse_point(clip, *mass))
         assert found.flip_point == near(flip_point(*mass))
         assert found.least == near(min(own))
+        assert found.median == near(sorted(own)[math.ceil(len(own) / 2) - 1])
         assert found.share_past == sum(value < 1.3 for value in own) / len(own)
     values = [found.threshold.value for found in report.classes]
     assert values == sorted(values)
@@ -428,9 +429,19 @@ def test_a_single_answer_gives_no_interval() -> None:
 
 
 def test_a_class_in_a_single_answer_has_no_interval() -> None:
-    report = report_of(tables.rows() + [one("answer 3", 50 + at, -0.1, -1.0, modal="{") for at in range(9)])
+    report = report_of(tables.rows() + [one("answer 3", 50 + at, -1e-9, -9.0, modal="{") for at in range(9)])
     ends = {found.name: found.threshold.low for found in report.classes}
     assert [name for name, low in ends.items() if math.isnan(low)] == ["{"]
+
+
+def test_a_class_in_a_single_answer_does_not_bind_unless_there_is_no_other() -> None:
+    report = report_of(tables.rows() + [one("answer 3", 50 + at, -1e-9, -9.0, modal="{") for at in range(9)])
+    *others, last = report.classes
+    assert last.name == "{"
+    assert all(last.threshold.value < other.threshold.value for other in others)
+    assert report.binding is others[0]
+    assert report.strict == last.least
+    assert report_of([one("answer 3", at, -1e-9, -9.0, modal="{") for at in range(9)]).binding.name == "{"
 
 
 def test_copies_of_positions_within_an_answer_add_no_certainty() -> None:

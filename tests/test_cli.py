@@ -189,6 +189,7 @@ def test_calibrate_prints_the_report(csv_file: Path) -> None:
             number(found.collapse_point),
             number(found.flip_point),
             number(found.least),
+            number(found.median),
         ]
         assert words(row_of(output, found.name)) == " ".join([*cells, f"{found.share_past:.1%}"])
     for level, value in report.quantiles.items():

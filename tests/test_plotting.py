@@ -122,7 +122,7 @@ def test_threshold_lines_stand_at_the_numbers_of_the_report() -> None:
     ax = plot_thresholds(report)
     for label, value in {
         "strict": report.strict,
-        "0.1 quantile": report.advised.value,
+        "10 % quantile": report.advised.value,
         "operating point": report.operating_point.value,
     }.items():
         (line,) = lines(ax, label)
