@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 DATA := examples/rank_by_price/logprobs.csv
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench lowest clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -28,8 +28,14 @@ check: $(VENV)/.dev  ## linter, formatter, type checker, and the README's exampl
 bench: $(VENV)/.test  ## speed and accuracy, as ratios and in units of the last place
 	$(BIN)/python -m benchmarks
 
+lowest: VENV := .venv-lowest
+lowest:  ## the test suite on the lowest versions that the project admits
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable '.[test]'
+	$(VENV)/bin/python -m pytest
+
 clean:  ## remove the virtual environment and everything that was made
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
