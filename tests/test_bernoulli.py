@@ -321,6 +321,17 @@ def test_following_the_clipped_flow_ends_at_the_stationary_student(p: float, b: 
     assert 1 / (1 + math.exp(-theta)) == pytest.approx(ls.stationary_student(p, b, 2.0, lam), rel=1e-9)
 
 
+def test_the_borders_belong_to_the_preserving_and_to_the_collapsing_regime() -> None:
+    # Δ = log 3 = log(1 + (c−1)/p) at c = 2, and = log(c/p) at c = 1.5, all exactly so in floats.
+    assert ls.threshold(0.5, 0.25, 2.0) == 2.0
+    assert ls.regime(0.5, 0.25, 2.0, 2.0) is ls.Regime.PRESERVING
+    assert ls.is_clip_safe(0.5, 0.25, 2.0, 2.0)
+    assert ls.regime(0.5, 0.25, 2.0, math.nextafter(2.0, 3.0)) is ls.Regime.SATURATED
+    assert ls.collapse_point(0.5, 0.25, 1.5) == 2.0
+    assert ls.regime(0.5, 0.25, 1.5, 2.0) is ls.Regime.COLLAPSING
+    assert ls.regime(0.5, 0.25, 1.5, math.nextafter(2.0, 1.0)) is ls.Regime.SATURATED
+
+
 # When the modal token gives way
 
 
