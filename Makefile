@@ -23,6 +23,7 @@ check: $(VENV)/.dev  ## linter, formatter, type checker, and the README's exampl
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lambda-star derive --check derivations
 	$(BIN)/python -m doctest -o ELLIPSIS -o NORMALIZE_WHITESPACE README.md
 
 bench: $(VENV)/.test  ## speed and accuracy, as ratios and in units of the last place

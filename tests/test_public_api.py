@@ -44,7 +44,7 @@ def test_all_names_what_a_module_defines_in_public(module: str) -> None:
         n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")
     }
     exported = set(importlib.import_module(f"lambda_star.{module}").__all__)
-    commands = {"threshold", "calibrate"} if module == "cli" else set()
+    commands = {"threshold", "calibrate", "derive"} if module == "cli" else set()
     assert defined - commands <= exported
 
 

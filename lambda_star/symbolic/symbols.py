@@ -1,0 +1,58 @@
+"""The symbols of every derivation, declared once; each assumption that SymPy sees stands here."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+__all__ = [
+    "Delta",
+    "b",
+    "c",
+    "eps",
+    "gap",
+    "lam",
+    "lam_star",
+    "logit",
+    "p",
+    "positive",
+    "q",
+    "real",
+    "sigmoid",
+    "x",
+    "y",
+]
+
+p, b, q = sp.symbols("p b q", positive=True)
+"""Modal probability of teacher, base and student; below 1 by the domain of a derivation."""
+
+c = sp.Symbol("c", positive=True)
+lam = sp.Symbol("lambda", real=True)
+lam_star = sp.Symbol(r"\lambda^*", real=True)
+eps = sp.Symbol("varepsilon", positive=True)
+Delta = sp.Symbol("Delta", real=True)
+x, y = sp.symbols("x y", real=True)
+"""Log-odds of teacher and base."""
+
+
+def positive(names: str) -> tuple[sp.Symbol, ...]:
+    """Positive symbols, for the parameters that a domain is written in."""
+    return tuple(sp.symbols(names, positive=True, seq=True))
+
+
+def real(names: str) -> tuple[sp.Symbol, ...]:
+    """Real symbols."""
+    return tuple(sp.symbols(names, real=True, seq=True))
+
+
+def logit(probability: sp.Expr) -> sp.Expr:
+    """Log-odds of a probability."""
+    return sp.log(probability / (1 - probability))
+
+
+def sigmoid(log_odds: sp.Expr) -> sp.Expr:
+    """The probability with the given log-odds."""
+    return 1 / (1 + sp.exp(-log_odds))
+
+
+gap = sp.log(p * (1 - b) / (b * (1 - p)))
+"""Δ, the log-odds gap between teacher and base, written out."""
