@@ -1,12 +1,12 @@
-"""Speed and accuracy in one run: ``python -m benchmarks [speed|accuracy]``."""
+"""Speed and accuracy in one run: ``python -m benchmarks [speed|accuracy|derivations]``."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import accuracy, speed
+from benchmarks import accuracy, derivations, speed
 
-PARTS = {"speed": speed.main, "accuracy": accuracy.main}
+PARTS = {"speed": speed.main, "accuracy": accuracy.main, "derivations": derivations.main}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(PARTS)

@@ -104,7 +104,14 @@ def test_numeric_modules_import_one_way() -> None:
     for place, module in enumerate(order):
         source = (ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8")
         used = set(re.findall(r"from lambda_star\.(\w+) import", source))
-        assert used <= set(order[:place]), module
+        assert used - {"symbolic"} <= set(order[:place]), module
+
+
+def test_only_the_symbolic_core_imports_sympy_and_nothing_numeric_imports_it() -> None:
+    for path in (ROOT / "lambda_star").glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert "sympy" not in source, path.name
+        assert "lambda_star.symbolic" not in source or path.name == "cli.py", path.name
 
 
 def test_package_is_marked_typed() -> None:

@@ -62,7 +62,7 @@ class Domain:
 
     def insert(self, expr: sp.Expr) -> sp.Expr:
         """An expression in the free parameters."""
-        return expr.subs(dict(self.values), simultaneous=True)
+        return expr.xreplace(dict(self.values))
 
     def points(self, seed: str) -> Iterator[tuple[mpmath.mpf, ...]]:
         """Random values of the free parameters, each spread over two powers of ten."""
