@@ -23,7 +23,7 @@ from lambda_star.cli import main
 from lambda_star.symbolic import symbols
 from lambda_star.symbolic.derivation import Define, Derivation, DerivationError, Limit, Rewrite, Sign, Step
 from lambda_star.symbolic.pages import derivations, pages
-from tests.strategies import moderate, open_clips
+from tests.strategies import open_clips, probabilities
 
 ROOT = Path(__file__).parent.parent
 DERIVATIONS = derivations()
@@ -50,8 +50,8 @@ SYMBOLS = {
     "margin": symbols.eps,
 }
 VALUES: Mapping[str, st.SearchStrategy[float]] = {
-    "p": moderate,
-    "b": moderate,
+    "p": probabilities,
+    "b": probabilities,
     "c": open_clips,
     "lam": st.floats(-3, 5),
     "x": st.floats(-600, 600),
@@ -119,7 +119,7 @@ def near_a_border(values: Mapping[str, float]) -> bool:
     return bool(ls.regime(p, b, c, lam - width) != ls.regime(p, b, c, lam + width))
 
 
-@given(moderate, moderate, open_clips, st.floats(1.001, 5))
+@given(probabilities, probabilities, open_clips, st.floats(1.001, 5))
 def test_the_inverses_are_their_derived_expressions(p: float, b: float, c: float, lam: float) -> None:
     assume(p > b)
     values = {"p": p, "b": b, "c": c, "lam": lam}

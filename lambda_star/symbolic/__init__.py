@@ -4,7 +4,7 @@ Each submodule has the name of its numeric module and of its page in ``derivatio
 returns a :class:`Derivation`; its ``check()`` checks every step.
 """
 
-from lambda_star.symbolic import bernoulli, categorical, dynamics
+from lambda_star.symbolic import bernoulli, categorical, dynamics, symbols
 from lambda_star.symbolic.derivation import Derivation, DerivationError, Step
 
-__all__ = ["Derivation", "DerivationError", "Step", "bernoulli", "categorical", "dynamics"]
+__all__ = ["Derivation", "DerivationError", "Step", "bernoulli", "categorical", "dynamics", "symbols"]

@@ -36,9 +36,19 @@ PAPER = "paper, Theorem 4.1"
 EQUATION_4 = "paper, Eq. 4"
 
 k, m, n, s, u, v, w, z = positive("k m n s u v w z")
+Z, peak = sp.symbols(r"Z_{\lambda} q^{\dagger}", positive=True)
+"""The normaliser of the extrapolated distribution, and its modal probability."""
+_modal, _tail = (u / (1 + u)) ** (m - n) * (v / (1 + v)) ** (1 - m + n), (1 + u) ** (n - m) * (1 + v) ** (m - n - 1)
 ANY = Domain(
     r"0<p,b,q<1,\quad \lambda\in\mathbb{R}",
-    {p: u / (1 + u), b: v / (1 + v), q: z / (1 + z), lam: m - n, c: 1 + w},
+    {
+        p: u / (1 + u),
+        b: v / (1 + v),
+        q: z / (1 + z),
+        lam: m - n,
+        Z: _modal + _tail,
+        peak: _modal / (_modal + _tail),
+    },
 )
 _above = v * (1 + s)
 AHEAD = Domain(
@@ -68,9 +78,7 @@ def advantage(teacher: sp.Expr, student: sp.Expr, base: sp.Expr) -> sp.Expr:
 def fixed_point_derivation() -> Derivation:
     """The student that maximises the objective."""
     objective = q * advantage(p, q, b) + (1 - q) * advantage(1 - p, 1 - q, 1 - b)
-    modal, tail = p**lam * b ** (1 - lam), (1 - p) ** lam * (1 - b) ** (1 - lam)
-    target = modal / (modal + tail)
-    divergence = q * sp.log(q / target) + (1 - q) * sp.log((1 - q) * (modal + tail) / tail)
+    divergence = q * sp.log(q / peak) + (1 - q) * sp.log((1 - q) / (1 - peak))
     slope = lam * logit(p) + (1 - lam) * logit(b) - logit(q)
     return Derivation(
         "fixed_point",
@@ -92,7 +100,7 @@ def fixed_point_derivation() -> Derivation:
                 r"arguments agree, so $q^\dagger$ is the only maximiser.",
                 Rewrite("collect"),
                 objective,
-                sp.log(modal + tail) - divergence,
+                sp.log(Z) - divergence,
                 PAPER,
                 r"J_\lambda(q)=\log Z_\lambda-\mathrm{KL}(q \Vert q^\dagger)",
             ),
@@ -114,8 +122,8 @@ def fixed_point_derivation() -> Derivation:
             ),
             Step("Its sign.", Sign("<"), -1 / (q * (1 - q)), -1 / (q * (1 - q)), PAPER, r"J_\lambda''(q)"),
             Step(
-                r"Where the slope vanishes, $\mathrm{logit} q=\mathrm{logit} p+(\lambda-1)\Delta$ with the gap "
-                r"$\Delta=\mathrm{logit} p-\mathrm{logit} b$. That point is the fixed point.",
+                r"Where the slope vanishes, $\mathrm{logit}(q)=\mathrm{logit}(p)+(\lambda-1)\Delta$ with the gap "
+                r"$\Delta=\mathrm{logit}(p)-\mathrm{logit}(b)$. That point is the fixed point.",
                 Solve(q),
                 sp.Eq(slope, 0),
                 fixed,
@@ -184,7 +192,7 @@ def threshold_derivation() -> Derivation:
                 r"\lambda^*",
             ),
             Step(
-                r"In log-odds $x=\mathrm{logit} p$ and $y=\mathrm{logit} b$, for positions where $1-p$ is no float.",
+                r"In log-odds $x=\mathrm{logit}(p)$ and $y=\mathrm{logit}(b)$, for positions where $1-p$ is no float.",
                 Substitute({p: sigmoid(x), b: sigmoid(y)}),
                 star,
                 log_odds_form,
@@ -328,7 +336,7 @@ def inverse_derivation() -> Derivation:
                 Solve(y),
                 sp.Eq((lam - 1) * (logit(p) - y), edge),
                 logit(p) - edge / (lam - 1),
-                name=r"\mathrm{logit} b",
+                name=r"\mathrm{logit}(b)",
             ),
             Step("The base itself.", Substitute({y: logit(p) - edge / (lam - 1)}), sigmoid(y), base, name="b"),
             Step(

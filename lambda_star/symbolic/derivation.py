@@ -37,6 +37,8 @@ DIGITS = 50
 GUARD = 40
 """Digits beyond those asked for, lost to cancellation."""
 POINTS = 4
+WIDE = 200
+"""Characters of LaTeX that fit beside another form on one line."""
 
 
 class DerivationError(AssertionError):
@@ -172,8 +174,9 @@ class Rewrite(Rule):
         return self.how
 
     def show_named(self, name: str, before: sp.Expr, after: sp.Expr) -> str:
-        """Name, old and new form."""
-        return f"{name} = {self.show(before, after)}"
+        """Name, old and new form, the old one only where it is short."""
+        short = len(formula(before)) <= WIDE
+        return f"{name} = {self.show(before, after) if short else formula(after)}"
 
 
 @dataclass(frozen=True)

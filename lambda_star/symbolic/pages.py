@@ -39,7 +39,7 @@ SYMBOLS = r"""| symbol | in code | meaning | range |
 | $q$ | | student's probability of the same token | $(0,1)$ |
 | $\lambda$ | `lam` | extrapolation coefficient; 1 is plain on-policy distillation | real |
 | $c$ | `c` | cap on the tail ratio $(1-p)/(1-q)$ | $[1,\infty]$ |
-| $\Delta$ | | log-odds gap $\mathrm{logit} p-\mathrm{logit} b$ | real |"""
+| $\Delta$ | | log-odds gap $\mathrm{logit}(p)-\mathrm{logit}(b)$ | real |"""
 
 PAGES = {
     "bernoulli": _Page(
