@@ -69,15 +69,19 @@ fixed = p * sp.exp(push) / (p * sp.exp(push) + 1 - p)
 collapse = 1 + sp.log(c / p) / gap
 
 
-def advantage(teacher: sp.Expr, student: sp.Expr, base: sp.Expr) -> sp.Expr:
+def _advantage(teacher: sp.Expr, student: sp.Expr, base: sp.Expr) -> sp.Expr:
     """A(a) = λ log π_T(a) − log π(a) − (λ−1) log π_B(a)."""
     return lam * sp.log(teacher) - sp.log(student) - (lam - 1) * sp.log(base)
 
 
 @cache
 def fixed_point_derivation() -> Derivation:
-    """The student that maximises the objective."""
-    objective = q * advantage(p, q, b) + (1 - q) * advantage(1 - p, 1 - q, 1 - b)
+    """The student that maximises the objective.
+
+    >>> fixed_point_derivation().check()
+    6
+    """
+    objective = q * _advantage(p, q, b) + (1 - q) * _advantage(1 - p, 1 - q, 1 - b)
     divergence = q * sp.log(q / peak) + (1 - q) * sp.log((1 - q) / (1 - peak))
     slope = lam * logit(p) + (1 - lam) * logit(b) - logit(q)
     return Derivation(
@@ -139,7 +143,11 @@ def fixed_point_derivation() -> Derivation:
 
 @cache
 def threshold_derivation() -> Derivation:
-    """λ*, from the clip-safe region to Eq. 4 and its accurate forms."""
+    """λ*, from the clip-safe region to Eq. 4 and its accurate forms.
+
+    >>> threshold_derivation().check()
+    10
+    """
     printed = (sp.log((1 - p) / (c - 1 + p)) - sp.log((1 - b) / b)) / (sp.log((1 - p) / p) - sp.log((1 - b) / b))
     margin_form = 1 + sp.log(1 + (c - 1) / p) / sp.log(1 + (p - b) / (b * (1 - p)))
     log_odds_form = 1 + sp.log(1 + (c - 1) * (1 + sp.exp(-x))) / (x - y)
@@ -232,7 +240,11 @@ code applies it to the ratio of teacher to student. How the paper ties its impor
 
 @cache
 def limits_derivation() -> Derivation:
-    """Bounds and limits of λ*."""
+    """Bounds and limits of λ*.
+
+    >>> limits_derivation().check()
+    7
+    """
     lower = sp.log(1 + (c - 1) * (1 - p) / (c * p))
     upper = sp.log(1 + (1 - p) / (c - 1 + p))
     return Derivation(
@@ -282,7 +294,11 @@ def limits_derivation() -> Derivation:
 
 @cache
 def sensitivity_derivation() -> Derivation:
-    """The three slopes of λ*."""
+    """The three slopes of λ*.
+
+    >>> sensitivity_derivation().check()
+    6
+    """
     in_c = 1 / ((c - 1 + p) * gap)
     in_b = (star - 1) / (b * (1 - b) * gap)
     in_p = -((c - 1) / (p * (c - 1 + p)) + (star - 1) / (p * (1 - p))) / gap
@@ -316,7 +332,11 @@ def sensitivity_derivation() -> Derivation:
 
 @cache
 def inverse_derivation() -> Derivation:
-    """The clip, the base or the teacher that a given λ needs."""
+    """The clip, the base or the teacher that a given λ needs.
+
+    >>> inverse_derivation().check()
+    4
+    """
     base = sigmoid(logit(p) - edge / (lam - 1))
     by_gap = sp.log(c + (c - 1) * (1 - b) / b * sp.exp(-gap))
     return Derivation(
@@ -360,7 +380,11 @@ def inverse_derivation() -> Derivation:
 
 @cache
 def collapse_derivation() -> Derivation:
-    """The three regimes of a student whose clip sits inside the update."""
+    """The three regimes of a student whose clip sits inside the update.
+
+    >>> collapse_derivation().check()
+    14
+    """
     free = sp.log(p / q) - sp.log((1 - p) / (1 - q)) + push
     clipped = sp.log(p / q) - sp.log(c) + push
     saturated = p / c * sp.exp(push)
@@ -482,7 +506,11 @@ collapsing. Without a clip, $c=\infty$, every λ is preserving: an experiment ne
 
 @cache
 def flip_point_derivation() -> Derivation:
-    """Where another token overtakes the teacher's modal one."""
+    """Where another token overtakes the teacher's modal one.
+
+    >>> flip_point_derivation().check()
+    4
+    """
     teacher, base = sp.symbols("delta_T delta_B", real=True)
     domain = Domain(r"\frac12\le p<b<1", {p: (1 + u) / (2 + u), b: (1 + u + v) / (2 + u + v), lam: 1 + m})
     tokens = Domain(r"\delta_B>\delta_T", {teacher: u, base: u + v, lam: 1 + m})
@@ -532,7 +560,11 @@ def flip_point_derivation() -> Derivation:
 
 @cache
 def two_sided_derivation() -> Derivation:
-    """The λ at which neither side of the fixed point is clipped."""
+    """The λ at which neither side of the fixed point is clipped.
+
+    >>> two_sided_derivation().check()
+    3
+    """
     modal_ratio = p + (1 - p) * sp.exp(-push)
     modal_star = 1 + sp.log((c - p) / (1 - p)) / -gap
     return Derivation(
@@ -566,7 +598,11 @@ def two_sided_derivation() -> Derivation:
 
 @cache
 def operating_point_derivation() -> Derivation:
-    """A λ with a margin on the excess over 1."""
+    """A λ with a margin on the excess over 1.
+
+    >>> operating_point_derivation().check()
+    3
+    """
     point = 1 + (1 - eps) * (star - 1)
     return Derivation(
         "operating_point",

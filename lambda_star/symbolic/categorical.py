@@ -104,7 +104,11 @@ ceiling = 1 + sp.log(c) / (divergence - r_min)
 
 @cache
 def ratio_derivation() -> Derivation:
-    """How many times smaller a token is under the fixed point than under the teacher, and which token binds."""
+    """How many times smaller a token is under the fixed point than under the teacher, and which token binds.
+
+    >>> ratio_derivation().check()
+    13
+    """
     partition = sp.log(sum(teacher**lam * other ** (1 - lam) for teacher, other in zip(t, base, strict=True)))
     least = sp.log(sum(weights)) - (lam - 1) * r[0]
     slope = sum(weight * log_ratio for weight, log_ratio in zip(weights, r, strict=True)) / sum(weights) - r[0]
@@ -238,7 +242,11 @@ base agree everywhere, every ratio stays 1 and the threshold is infinite.""",
 
 @cache
 def floor_derivation() -> Derivation:
-    """Closed forms below and above the root: a chord and a tangent of the exponential."""
+    """Closed forms below and above the root: a chord and a tangent of the exponential.
+
+    >>> floor_derivation().check()
+    26
+    """
     power = sp.exp((lam - 1) * y)
     chord = 1 + y / d * (sp.exp((lam - 1) * d) - 1)
     bound = 1 - w + w * sp.exp((lam - 1) * d)
@@ -453,7 +461,11 @@ take two values only, whatever $K$ is.""",
 
 @cache
 def sandwich_derivation() -> Derivation:
-    """The threshold of two outcomes lies between those of tokens and of classes."""
+    """The threshold of two outcomes lies between those of tokens and of classes.
+
+    >>> sandwich_derivation().check()
+    14
+    """
     above = rho**lam - centre**lam - lam * centre ** (lam - 1) * (rho - centre)
     slope = lam * (rho ** (lam - 1) - centre ** (lam - 1))
     curvature = lam * (lam - 1) * rho ** (lam - 2)

@@ -42,7 +42,12 @@ WIDE = 200
 
 
 class DerivationError(AssertionError):
-    """A step that does not hold; the message names derivation, step and what disagrees."""
+    """A step that does not hold; the message names derivation, step and what disagrees.
+
+    >>> raise DerivationError("threshold, step 3 (…): the two sides differ")
+    Traceback (most recent call last):
+    lambda_star.symbolic.derivation.DerivationError: threshold, step 3 (…): the two sides differ
+    """
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,10 @@ class Domain:
     Attributes:
         text: the assumptions, in LaTeX.
         values: each symbol as an expression in positive symbols that may take any positive value.
+
+    >>> p, u = sp.Symbol("p"), sp.Symbol("u", positive=True)
+    >>> Domain("0<p<1", {p: u / (1 + u)}).insert(p / (1 - p)).simplify()
+    u
     """
 
     text: str
@@ -119,12 +128,20 @@ def _agree(left: mpmath.mpf, right: mpmath.mpf) -> bool:
 
 
 def formula(expr: Any) -> str:
-    """An expression in LaTeX that GitHub renders, with the log-odds gap called Δ."""
+    r"""An expression in LaTeX that GitHub renders, with the log-odds gap called Δ.
+
+    >>> formula(1 / gap)
+    '\\frac{1}{\\Delta}'
+    """
     return str(sp.latex(sp.sympify(expr).subs(gap, Delta))).replace(r"\operatorname", r"\mathrm")
 
 
 class Rule:
-    """How one expression leads to the next; each kind says what it does, shows it and checks it."""
+    """How one expression leads to the next; each kind says what it does, shows it and checks it.
+
+    >>> Rule().show(sp.Symbol("p"), sp.Symbol("q"))
+    'p = q'
+    """
 
     word = ""
 
@@ -153,7 +170,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Define(Rule):
-    """Give an expression its name."""
+    """Give an expression its name.
+
+    >>> Define().show(sp.Symbol("p"), sp.Symbol("p"))
+    'p'
+    """
 
     word = "define"
 
@@ -164,7 +185,11 @@ class Define(Rule):
 
 @dataclass(frozen=True)
 class Rewrite(Rule):
-    """The same number in another form; ``how`` says how: factor, expand, collect."""
+    """The same number in another form; ``how`` says how: factor, expand, collect.
+
+    >>> Rewrite("factor").word
+    'factor'
+    """
 
     how: str = "rewrite"
 
@@ -181,7 +206,12 @@ class Rewrite(Rule):
 
 @dataclass(frozen=True)
 class Differentiate(Rule):
-    """The partial derivative in a symbol."""
+    """The partial derivative in a symbol.
+
+    >>> p = sp.Symbol("p")
+    >>> Differentiate(p).apply(p**2)
+    2*p
+    """
 
     symbol: sp.Symbol
     word = "differentiate"
@@ -197,7 +227,12 @@ class Differentiate(Rule):
 
 @dataclass(frozen=True)
 class Substitute(Rule):
-    """Values in place of symbols."""
+    """Values in place of symbols.
+
+    >>> p, q = sp.symbols("p q")
+    >>> Substitute({p: q}).apply(p**2)
+    q**2
+    """
 
     values: Mapping[sp.Symbol, sp.Expr]
     word = "substitute"
@@ -214,7 +249,11 @@ class Substitute(Rule):
 
 @dataclass(frozen=True)
 class Limit(Rule):
-    """The limit as a symbol goes to a point of the domain's border, along which one free parameter runs to 0 or ∞."""
+    """The limit as a symbol goes to a point of the domain's border, along which one free parameter runs to 0 or ∞.
+
+    >>> p, u = sp.Symbol("p"), sp.Symbol("u", positive=True)
+    >>> Limit(p, sp.Integer(1), u, sp.oo).check(p, sp.Integer(1), Domain("0<p<1", {p: u / (1 + u)}), "a seed")
+    """
 
     symbol: sp.Symbol
     point: sp.Expr
@@ -251,7 +290,12 @@ class Limit(Rule):
 
 @dataclass(frozen=True)
 class Solve(Rule):
-    """The value of a symbol at which an equation holds; a step on a sign says that there is no other."""
+    r"""The value of a symbol at which an equation holds; a step on a sign says that there is no other.
+
+    >>> p, q = sp.symbols("p q")
+    >>> Solve(p).show(sp.Eq(p, q), q)
+    'p = q \\iff p = q'
+    """
 
     symbol: sp.Symbol
     word = "solve"
@@ -279,7 +323,12 @@ class Solve(Rule):
 
 @dataclass(frozen=True)
 class Sign(Rule):
-    """An inequality, by a form whose sign is plain: a product or sum of terms that are positive on the domain."""
+    """An inequality, by a form whose sign is plain: a product or sum of terms that are positive on the domain.
+
+    >>> u = sp.Symbol("u", positive=True)
+    >>> Sign(">").check(u - 1, u - 1, Domain("u>0", {u: u}), "a seed")
+    'the form u - 1 does not show > 0'
+    """
 
     relation: str
     word = "show the sign"
@@ -316,6 +365,10 @@ class Step:
         source: "paper, …" or "extension".
         name: LaTeX name of the expression, if it has one.
         domain: where the step holds, if not where the whole derivation does.
+
+    >>> p = sp.Symbol("p")
+    >>> Step("The slope.", Differentiate(p), p**2, 2 * p, name="f'(p)").latex()
+    "f'(p) = 2 p"
     """
 
     statement: str
@@ -346,6 +399,11 @@ class Derivation:
         module: module of the numeric functions, "" where there is none yet.
         spot: values at which the page evaluates the first result.
         remarks: closing words.
+
+    >>> from lambda_star import symbolic
+    >>> threshold = symbolic.bernoulli.threshold_derivation()
+    >>> threshold.title, len(threshold.steps)
+    ('Clip-safe region and threshold', 10)
     """
 
     name: str

@@ -86,7 +86,11 @@ from_edge = push - edge
 
 @cache
 def natural_flow_derivation() -> Derivation:
-    """The threshold of a finite budget under the natural-gradient flow."""
+    """The threshold of a finite budget under the natural-gradient flow.
+
+    >>> natural_flow_derivation().check()
+    28
+    """
     student = theta_lam + (theta_0 - theta_lam) * sp.exp(-time)
     stepped = theta_lam + (theta_0 - theta_lam) * (1 - eta) ** steps
     speed = (theta_lam - theta_0) * sp.exp(-time)
@@ -315,7 +319,11 @@ budgets; whether it does so for this flow is not known to us.""",
 
 @cache
 def policy_gradient_derivation() -> Derivation:
-    """The time to the clip edge under plain policy gradient, and what it says about the threshold of a budget."""
+    """The time to the clip edge under plain policy gradient, and what it says about the threshold of a budget.
+
+    >>> policy_gradient_derivation().check()
+    24
+    """
     modal = sigmoid(theta)
     objective = modal * theta_lam - modal * sp.log(modal) - (1 - modal) * sp.log(1 - modal)
     velocity = modal * (1 - modal) * (theta_lam - theta)

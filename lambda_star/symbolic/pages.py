@@ -88,7 +88,11 @@ def derivations() -> Mapping[str, Derivation]:
 
 
 def section(derivation: Derivation) -> str:
-    """A derivation as Markdown, without its heading."""
+    r"""A derivation as Markdown, without its heading.
+
+    >>> print(section(bernoulli.threshold_derivation()).splitlines()[0])
+    Assumptions: $0<b<p<1,\quad c>1,\quad \lambda>1$.
+    """
     parts = [f"Assumptions: ${derivation.domain.text}$."]
     for number, step in enumerate(derivation.steps, start=1):
         where = f"; for ${step.domain.text}$" if step.domain else ""
@@ -141,6 +145,9 @@ def page(name: str) -> str:
 
     Raises:
         KeyError: there is no such page.
+
+    >>> page("categorical").splitlines()[2]
+    '# K tokens'
     """
     one = PAGES[name]
     made = [derive() for derive in one.derivations]
@@ -150,7 +157,7 @@ def page(name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def index() -> str:
+def _index() -> str:
     """The table of contents, ``derivations/README.md``."""
     parts = [
         HEADER.format(name="pages"),
@@ -167,5 +174,9 @@ def index() -> str:
 
 
 def pages() -> dict[str, str]:
-    """Every page by file name, the table of contents among them."""
-    return {"README.md": index(), **{f"{name}.md": page(name) for name in PAGES}}
+    """Every page by file name, the table of contents among them.
+
+    >>> list(pages())
+    ['README.md', 'bernoulli.md', 'dynamics.md', 'categorical.md']
+    """
+    return {"README.md": _index(), **{f"{name}.md": page(name) for name in PAGES}}

@@ -35,22 +35,38 @@ x, y = sp.symbols("x y", real=True)
 
 
 def positive(names: str) -> tuple[sp.Symbol, ...]:
-    """Positive symbols, for the parameters that a domain is written in."""
+    """Positive symbols, for the parameters that a domain is written in.
+
+    >>> positive("u v")[0].is_positive
+    True
+    """
     return tuple(sp.symbols(names, positive=True, seq=True))
 
 
 def real(names: str) -> tuple[sp.Symbol, ...]:
-    """Real symbols."""
+    """Real symbols.
+
+    >>> real("s t")
+    (s, t)
+    """
     return tuple(sp.symbols(names, real=True, seq=True))
 
 
 def logit(probability: sp.Expr) -> sp.Expr:
-    """Log-odds of a probability."""
+    """Log-odds of a probability.
+
+    >>> logit(p)
+    log(p/(1 - p))
+    """
     return sp.log(probability / (1 - probability))
 
 
 def sigmoid(log_odds: sp.Expr) -> sp.Expr:
-    """The probability with the given log-odds."""
+    """The probability with the given log-odds.
+
+    >>> sigmoid(x)
+    1/(1 + exp(-x))
+    """
     return 1 / (1 + sp.exp(-log_odds))
 
 
