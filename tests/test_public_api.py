@@ -26,7 +26,11 @@ def public(module: str) -> dict[str, Any]:
     return {f"{module}.{name}": getattr(loaded, name) for name in loaded.__all__}
 
 
-SYMBOLIC = [f"symbolic.{name}" for name in ("bernoulli", "categorical", "derivation", "dynamics", "pages", "symbols")]
+SYMBOLIC = [
+    f"symbolic.{path.stem}"
+    for path in sorted((ROOT / "lambda_star" / "symbolic").glob("*.py"))
+    if path.stem != "__init__"
+]
 EVERYTHING = {name: thing for module in MODULES for name, thing in public(module).items()}
 FUNCTIONS = {name: thing for name, thing in EVERYTHING.items() if inspect.isfunction(thing)}
 

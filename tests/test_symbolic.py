@@ -21,8 +21,9 @@ from lambda_star import bernoulli as numeric
 from lambda_star import inverse, symbolic
 from lambda_star.cli import main
 from lambda_star.symbolic import symbols
-from lambda_star.symbolic.derivation import Define, Derivation, DerivationError, Limit, Rewrite, Sign, Step
+from lambda_star.symbolic.derivation import Derivation, DerivationError, Step
 from lambda_star.symbolic.pages import derivations, pages
+from lambda_star.symbolic.rules import Define, Limit, Rewrite, Sign
 from tests.strategies import open_clips, probabilities
 
 ROOT = Path(__file__).parent.parent

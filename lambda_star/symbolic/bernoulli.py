@@ -6,18 +6,9 @@ from functools import cache
 
 import sympy as sp
 
-from lambda_star.symbolic.derivation import (
-    Define,
-    Derivation,
-    Differentiate,
-    Domain,
-    Limit,
-    Rewrite,
-    Sign,
-    Solve,
-    Step,
-    Substitute,
-)
+from lambda_star.symbolic.derivation import Derivation, Step
+from lambda_star.symbolic.domain import Domain
+from lambda_star.symbolic.rules import Define, Differentiate, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, eps, gap, lam, logit, p, positive, q, sigmoid, x, y
 
 __all__ = [

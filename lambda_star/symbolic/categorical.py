@@ -8,17 +8,9 @@ import sympy as sp
 
 from lambda_star.symbolic.bernoulli import AHEAD, star
 from lambda_star.symbolic.bernoulli import ratio as two_outcome_ratio
-from lambda_star.symbolic.derivation import (
-    Define,
-    Derivation,
-    Differentiate,
-    Domain,
-    Rewrite,
-    Sign,
-    Solve,
-    Step,
-    Substitute,
-)
+from lambda_star.symbolic.derivation import Derivation, Step
+from lambda_star.symbolic.domain import Domain
+from lambda_star.symbolic.rules import Define, Differentiate, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, gap, lam, p, positive, real
 
 __all__ = ["floor_derivation", "ratio_derivation", "sandwich_derivation"]

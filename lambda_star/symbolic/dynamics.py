@@ -7,18 +7,9 @@ from functools import cache
 import sympy as sp
 
 from lambda_star.symbolic.bernoulli import edge, push, star
-from lambda_star.symbolic.derivation import (
-    Define,
-    Derivation,
-    Differentiate,
-    Domain,
-    Limit,
-    Rewrite,
-    Sign,
-    Solve,
-    Step,
-    Substitute,
-)
+from lambda_star.symbolic.derivation import Derivation, Step
+from lambda_star.symbolic.domain import Domain
+from lambda_star.symbolic.rules import Define, Differentiate, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import Delta, b, c, gap, lam, lam_star, logit, p, positive, real, sigmoid
 
 __all__ = ["natural_flow_derivation", "policy_gradient_derivation"]

@@ -10,7 +10,8 @@ import mpmath
 import sympy as sp
 
 from lambda_star.symbolic import bernoulli, categorical, dynamics
-from lambda_star.symbolic.derivation import Derivation, formula
+from lambda_star.symbolic.derivation import Derivation
+from lambda_star.symbolic.rules import formula
 
 __all__ = ["derivations", "page", "pages", "section"]
 
