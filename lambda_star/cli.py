@@ -52,7 +52,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
-@main.command(epilog=CLIP_NOTE)
+@main.command(epilog=CLIP_NOTE, short_help="Lambda* of one output position.")
 @click.option("--p", type=PROBABILITY, required=True, help="The teacher's modal probability, in (0, 1).")
 @click.option(
     "--b", type=PROBABILITY, required=True, help="The base's (warm start's) probability of that token, in (0, 1)."
@@ -89,7 +89,7 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float)
     _print_table(f"p = {p:g}, b = {b:g}, c = {clip:g}", ("", "", ""), [(a, _number(v), t) for a, t, v in rows])
 
 
-@main.command(epilog=CLIP_NOTE)
+@main.command(epilog=CLIP_NOTE, short_help="The safe lambda for measured answers.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--clip", type=click.FloatRange(min=1, min_open=True), required=True, help=CLIP_HELP)
 @click.option("--lam", type=float, help="A lambda to judge, for instance the one in your training configuration.")
@@ -172,7 +172,7 @@ def calibrate(
         _write(plot_path, lambda: plot_report(report).savefig(plot_path, dpi=150, format=ending))
 
 
-@main.command()
+@main.command(short_help="Where the formulas come from, step by step.")
 @click.argument("name", required=False)
 @click.option(
     "--write", "write_to", type=click.Path(path_type=Path, file_okay=False), help="Write every page into this folder."
