@@ -19,7 +19,7 @@ demo: $(VENV)/.base  ## install, then find the λ that is safe for a real langua
 test: demo $(VENV)/.test  ## the demo, then the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.dev  ## linter, formatter, type checker, and the README's examples
+check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the README's examples
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

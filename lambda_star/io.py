@@ -155,7 +155,7 @@ def _csv_records(lines: list[str], width: int | None = None) -> Iterator[tuple[i
     done = 0
     while done < len(lines):
         start = done
-        reader = csv.reader(islice(lines, start, None), strict=True)
+        reader = csv.reader(map(lines.__getitem__, range(start, len(lines))), strict=True)
         try:
             for values in reader:
                 if values and len(values) != (width or len(values)):

@@ -157,7 +157,9 @@ def test_the_lambda_asked_about_is_in_view(plot: Callable[..., Axes]) -> None:
 
 @pytest.mark.parametrize("lam", [-3.0, 0.0, 40.0, 1000.0, 1e6])
 def test_any_lambda_asked_about_is_drawn(lam: float) -> None:
-    draw(plot_report(report_of(lam=lam)))
+    figure = plot_report(report_of(lam=lam))
+    draw(figure)
+    assert [len(lines(ax, "λ asked")) for ax in figure.axes] == [1, 1]
 
 
 def test_a_report_is_two_pictures_over_the_same_lambda() -> None:
