@@ -4,6 +4,9 @@ A formula is written once, as a *kernel* ``f(xp, p, b, ...)``. :func:`elementwis
 that takes Python floats or arrays of any array API library. ``xp`` is then one of three things: :data:`scalar`
 (Python floats, the fastest way for one number), NumPy (evaluated in blocks that stay in cache), or the namespace of
 the caller's own library (PyTorch, JAX, ...), so that device, dtype and gradients are the caller's.
+
+A formula over the tokens of a position is a kernel ``f(xp, log_t, log_b, ...)`` of two matrices, one row per position,
+that :func:`by_rows` feeds with blocks of the caller's arrays.
 """
 
 from __future__ import annotations
@@ -18,7 +21,20 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
 
 import numpy as np
 
-__all__ = ["Domain", "Values", "below", "elementwise", "log1p_quotient", "nowhere", "scalar", "where"]
+__all__ = [
+    "Domain",
+    "RowError",
+    "Values",
+    "below",
+    "by_rows",
+    "dot",
+    "elementwise",
+    "log1p_quotient",
+    "nowhere",
+    "scalar",
+    "where",
+    "wide",
+]
 
 Values: TypeAlias = Any
 """A Python float, or an array of any library that follows the array API standard (which has no static type)."""
@@ -30,6 +46,12 @@ BLOCK = 2**16
 
 WORKERS = 2
 """Most threads for one call: each needs 2 MB of temporaries, and memory soon limits them."""
+
+ROWS_BLOCK_CPU, ROWS_BLOCK_ELSEWHERE = 2**20, 2**25
+"""Tokens per block of rows: enough to keep two threads, or an accelerator, busy with each operation."""
+
+PIECE = 2**13
+"""Elements of a dot product in the caller's precision; longer sums are float64 sums of such pieces."""
 
 
 class Domain(NamedTuple):
@@ -278,3 +300,120 @@ def _is_compiling() -> bool:
     """Whether ``torch.compile`` is reading this code."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.compiler.is_compiling())
+
+
+class RowError(ValueError):
+    """What is wrong with a block of rows: a text, and where (row and token) the mask of the culprits first holds."""
+
+    def __init__(self, xp: Any, culprits: Values, text: str) -> None:
+        super().__init__(text)
+        self.row, self.token = (int(axis[0]) for axis in xp.nonzero(culprits))
+
+
+def by_rows(
+    kernel: Callable[..., tuple[Values, ...]],
+    log_t: Values,
+    log_b: Values,
+    axis: int,
+    **values: tuple[Domain, Values],
+) -> tuple[Values, ...]:
+    """Evaluate a kernel on the rows of two arrays along an axis, block by block; extra memory is a few blocks.
+
+    The kernel gets the namespace, two matrices of one row per position in the caller's floating dtype (float32 at
+    least) and the other values as vectors in the widest dtype; what it returns has one entry or one row per position.
+    Floating results come back in the dtype of the matrices.
+    """
+    xp, rows_t, rows_b = _row_arrays(log_t, log_b)
+    dtype = xp.result_type(rows_t.dtype, rows_b.dtype, xp.float32)
+    rows_t, rows_b = (xp.moveaxis(rows, axis, -1) for rows in xp.broadcast_arrays(rows_t, rows_b))
+    leading, tokens = tuple(rows_t.shape[:-1]), rows_t.shape[-1]
+    if not tokens:
+        raise ValueError(f"log_t must have at least one token, got shape {tuple(log_t.shape)} with axis={axis}")
+    vectors = [_leading(xp, name, domain, value, leading, rows_t) for name, (domain, value) in values.items()]
+    rows_t, rows_b = (xp.reshape(rows, (-1, tokens)) for rows in (rows_t, rows_b))
+    count = rows_t.shape[0]
+    step = max(1, _rows_block(rows_t) // tokens)
+
+    def evaluate(start: int) -> tuple[Values, ...]:
+        part = slice(start, start + step)
+        block = [xp.astype(rows[part, :], dtype, copy=False) for rows in (rows_t, rows_b)]
+        try:
+            with np.errstate(all="ignore"):  # what is not finite is looked at after the fact
+                return kernel(xp, *block, *(vector[part] for vector in vectors))
+        except RowError as error:
+            index = [int(i) for i in np.unravel_index(start + error.row, leading)] if leading else []
+            index.insert(axis % (len(leading) + 1), error.token)
+            raise ValueError(f"{error} at index {index[0] if len(index) == 1 else tuple(index)}") from None
+
+    starts = range(0, max(count, 1), step)
+    np.empty(2**20)  # as in `_in_blocks`: the C library is to keep the memory of temporaries for the next block
+    if xp is np and len(starts) > 1 and min(WORKERS, _cpus()) > 1:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(WORKERS, _cpus())) as pool:
+            blocks = list(pool.map(evaluate, starts))
+    else:
+        blocks = [evaluate(start) for start in starts]
+    return tuple(_join(xp, parts, leading, axis, dtype) for parts in zip(*blocks, strict=True))
+
+
+def _row_arrays(log_t: Values, log_b: Values) -> tuple[Any, Values, Values]:
+    """The array namespace of two arrays of log-probabilities, and the two as real arrays without gradient."""
+    arrays = [value for value in (log_t, log_b) if hasattr(value, "shape")]
+    if any(not isinstance(value, (np.ndarray, np.generic)) for value in arrays):
+        from array_api_compat import array_namespace
+
+        xp = array_namespace(*arrays)
+        place = {} if xp.__name__.startswith("jax") else {"device": arrays[0].device}
+        rows = [value if hasattr(value, "shape") else xp.asarray(value, **place) for value in (log_t, log_b)]
+        rows = [value.detach() if hasattr(value, "detach") else value for value in rows]
+    else:
+        xp = np
+        rows = [np.asarray(value) for value in (log_t, log_b)]
+    for name, value in zip(("log_t", "log_b"), rows, strict=True):
+        if not xp.isdtype(value.dtype, ("real floating", "integral")):
+            raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
+        if not value.ndim:
+            raise ValueError(f"{name} must have an axis of tokens, got a single number")
+    rows = [value if xp.isdtype(value.dtype, "real floating") else xp.astype(value, wide(xp)) for value in rows]
+    return xp, rows[0], rows[1]
+
+
+def wide(xp: Any) -> Any:
+    """The widest real floating dtype of a namespace: float64 where there is one."""
+    dtypes = xp.__array_namespace_info__().dtypes(kind="real floating")
+    return dtypes.get("float64", dtypes["float32"])
+
+
+def dot(xp: Any, a: Values, b: Values) -> Values:
+    """The sum of products over each row, in the widest dtype."""
+    if xp is not np:
+        return xp.astype(xp.sum(a * b, axis=-1), wide(xp))
+    # Short pieces, summed in float64: exact where float32 is not, and too short for the linear algebra's own threads.
+    whole = a.shape[-1] - a.shape[-1] % PIECE
+    pieces = (*a.shape[:-1], whole // PIECE, PIECE)
+    body = np.vecdot(a[..., :whole].reshape(pieces), b[..., :whole].reshape(pieces)) if whole else np.zeros(1)
+    return body.sum(axis=-1, dtype=np.float64) + np.vecdot(a[..., whole:], b[..., whole:])
+
+
+def _leading(xp: Any, name: str, domain: Domain, value: Values, shape: tuple[int, ...], like: Values) -> Values:
+    """A value as a vector with one entry per row, checked."""
+    place = {} if xp.__name__.startswith("jax") else {"device": like.device}
+    array = xp.asarray(value, dtype=wide(xp), **place)
+    _check(xp, {name: domain}, [array])
+    return xp.reshape(xp.broadcast_to(array, shape), (-1,))
+
+
+def _rows_block(rows: Values) -> int:
+    return ROWS_BLOCK_CPU if "cpu" in str(rows.device).lower() else ROWS_BLOCK_ELSEWHERE
+
+
+def _join(xp: Any, parts: Sequence[Values], leading: tuple[int, ...], axis: int, dtype: Any) -> Values:
+    """The results of all blocks as one array of the caller's shape; a single position gives a single value."""
+    whole = parts[0] if len(parts) == 1 else xp.concat(parts)
+    if xp.isdtype(whole.dtype, "real floating"):
+        whole = xp.astype(whole, dtype, copy=False)
+    if whole.ndim == 1:
+        whole = xp.reshape(whole, leading)
+        return whole[()] if xp is np else whole
+    return xp.moveaxis(xp.reshape(whole, (*leading, whole.shape[-1])), -1, axis)

@@ -2,7 +2,9 @@
 
 Each row names one position of one answer: the token that was sampled there, the teacher's most probable (modal)
 token given the same words before it, the log-probability of that modal token under the teacher (``log_p``) and under
-the base (``log_b``), and the class of contract tokens that the position belongs to, if any.
+the base (``log_b``), and the class of contract tokens that the position belongs to, if any. Contract positions also
+get ``top``, the most probable tokens of teacher and base with both log-probabilities, and ``rest``, the least and the
+greatest log-ratio of teacher to base among all other tokens.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import csv
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +24,8 @@ import torch
 from lambda_star.calibration import json_structure
 
 HERE = Path(__file__).resolve().parent
+TOP = 5
+"""How many of the most probable tokens of each model are written."""
 
 
 class Row(NamedTuple):
@@ -33,6 +38,8 @@ class Row(NamedTuple):
     log_p: float
     log_b: float
     contract: str
+    top: list[tuple[str, float, float]]
+    rest: list[float]
 
 
 def answer_logits(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
@@ -55,6 +62,22 @@ def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return -(tail.clamp(min=0.0) + torch.log1p(torch.exp(-tail.abs())))
 
 
+def top_tokens(
+    tokenizer: Any, p_row: torch.Tensor, b_row: torch.Tensor
+) -> tuple[list[tuple[str, float, float]], list[float]]:
+    """Return the most probable tokens of either model at one position, the teacher's order, and the others' range.
+
+    The range is that of log(p/b): with it, what is not written is bounded.
+    """
+    ids = torch.cat([row.topk(TOP).indices for row in (p_row, b_row)]).unique()
+    ids = ids[p_row[ids].argsort(descending=True)]
+    p_top, b_top = (short(log_probability(row.expand(len(ids), -1), ids).tolist()) for row in (p_row, b_row))
+    ratio = torch.log_softmax(p_row, 0) - torch.log_softmax(b_row, 0)
+    others = torch.ones_like(ratio, dtype=torch.bool).scatter(0, ids, False)
+    tokens = [tokenizer.decode([token]) for token in ids.tolist()]
+    return list(zip(tokens, p_top, b_top, strict=True)), short([ratio[others].min().item(), ratio[others].max().item()])
+
+
 def contract_class(tokenizer: Any, before: list[int], modal: str) -> str:
     """Return the class of contract tokens of a position, or empty text outside the contract.
 
@@ -73,11 +96,15 @@ def score_answer(models: tuple[Any, Any], tokenizer: Any, record: dict[str, Any]
     answer: list[int] = record["tokens"]
     p_logits, b_logits = (answer_logits(model, prompt, answer) for model in models)
     modal = p_logits.argmax(dim=1)
-    log_p, log_b = log_probability(p_logits, modal).tolist(), log_probability(b_logits, modal).tolist()
+    log_p, log_b = (short(log_probability(logits, modal).tolist()) for logits in (p_logits, b_logits))
     tokens, modals = ([tokenizer.decode([token]) for token in ids] for ids in (answer, modal.tolist()))
     contract = [contract_class(tokenizer, answer[:place], modal) for place, modal in enumerate(modals)]
+    tops = [
+        top_tokens(tokenizer, p_row, b_row) if label else ([], [])
+        for p_row, b_row, label in zip(p_logits, b_logits, contract, strict=True)
+    ]
     columns = zip(range(len(answer)), tokens, modals, log_p, log_b, contract, strict=True)
-    return [Row(record["sequence"], *values) for values in columns]
+    return [Row(record["sequence"], *values, *top) for values, top in zip(columns, tops, strict=True)]
 
 
 def score(args: argparse.Namespace) -> list[Row]:
@@ -97,13 +124,23 @@ def check(rows: list[Row]) -> None:
     print(f"rows with log_p <= log_b: {sum(row.log_p <= row.log_b for row in rows)}")
 
 
+def short(values: Iterable[float]) -> list[float]:
+    """Return numbers to ten significant digits."""
+    return [float(f"{value:.10g}") for value in values]
+
+
+def as_json(values: list[Any]) -> str:
+    """Return a list as compact JSON, and nothing for an empty one."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else ""
+
+
 def write_table(rows: list[Row], path: Path) -> None:
-    """Write the rows as CSV, numbers with ten significant digits."""
+    """Write the rows as CSV."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(Row._fields)
         for row in rows:
-            writer.writerow((*row[:4], f"{row.log_p:.10g}", f"{row.log_b:.10g}", row.contract))
+            writer.writerow((*row[:7], as_json(row.top), as_json(row.rest)))
 
 
 def parse_arguments() -> argparse.Namespace:

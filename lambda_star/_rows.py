@@ -1,0 +1,133 @@
+"""Blocks of rows, one output position each: log-weights, log-ratios, sums over tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from lambda_star._array import RowError, Values, wide
+
+__all__ = [
+    "Rows",
+    "as_column",
+    "as_vector",
+    "entry",
+    "first_flip",
+    "log_fixed_point",
+    "log_sum_exp",
+    "log_teacher",
+    "prepare",
+    "prepare_wide",
+    "refuse",
+    "row_sum",
+]
+
+TINY = 1e-30
+"""Keeps 0/0 away from the modal token; a float32 holds it, and no log-probability is so near to 0."""
+
+
+class Rows(NamedTuple):
+    """A block of rows: the teacher's modal token, the log-weights z (0 there), the log-ratios r up to a constant per
+    row, the token with the least r, the range of r, and which tokens the teacher can produce (None: all).
+    """
+
+    modal: Values
+    z: Values
+    r: Values
+    least: Values
+    low: Values
+    high: Values
+    alive: Values | None
+
+
+def prepare(xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool) -> Rows:
+    """Prepare a block, and refuse what has no meaning; ``may_vanish`` tells which tokens the base may have alone."""
+    modal = xp.argmax(log_t, axis=-1)
+    z, r = log_t - entry(xp, log_t, modal), log_t - log_b
+    least = xp.argmin(r, axis=-1)
+    low, high = entry(xp, r, least), xp.max(r, axis=-1, keepdims=True)
+    if bool(xp.all(xp.isfinite(low) & xp.isfinite(high))):
+        return Rows(modal, z, r, least, low, high, None)
+    alive, in_base = log_t > -math.inf, log_b > -math.inf
+    unknown = xp.any(xp.isnan(log_t) | xp.isnan(log_b), axis=-1, keepdims=True)
+    refuse(xp, log_t == math.inf, "log_t must lie in [-inf, inf), got inf")
+    refuse(xp, log_b == math.inf, "log_b must lie in [-inf, inf), got inf")
+    refuse(xp, xp.all(~alive, axis=-1, keepdims=True) & ~unknown, "log_t must have a token above -inf, got none")
+    refuse(
+        xp,
+        alive & ~in_base & ~unknown,
+        "log_b must be above -inf where log_t is, got -inf: the base cannot produce a token that the teacher can, and"
+        " for lambda > 1 all others vanish; score it without top-k, or mask it in both",
+    )
+    refuse(
+        xp,
+        ~alive & in_base & ~unknown & ~may_vanish,
+        "log_t must be above -inf where log_b is, got -inf: the teacher cannot produce a token that the base can, and"
+        " it vanishes for lambda > 1; keep it from binding (floor > 0 or a negative class), or mask it in both",
+    )
+    z, r = (xp.where(unknown, math.nan, values) for values in (z, xp.where(alive, r, 0.0)))
+    among = xp.where(alive | unknown, r, math.inf)
+    least = xp.argmin(among, axis=-1)
+    high = xp.max(xp.where(alive | unknown, r, -math.inf), axis=-1, keepdims=True)
+    return Rows(modal, z, r, least, entry(xp, among, least), high, alive)
+
+
+def refuse(xp: Any, culprits: Values, text: str) -> None:
+    if bool(xp.any(culprits)):
+        raise RowError(xp, culprits, text)
+
+
+def entry(xp: Any, rows: Values, index: Values) -> Values:
+    """One entry of every row, as a column."""
+    return xp.take_along_axis(rows, index[:, None], axis=-1)
+
+
+def as_vector(xp: Any, column: Values) -> Values:
+    """A column as a vector in the widest dtype, in which all arithmetic on rows goes on."""
+    return xp.astype(column[:, 0], wide(xp))
+
+
+def row_sum(xp: Any, rows: Values) -> Values:
+    """The sum over each row, as a vector."""
+    return xp.astype(xp.sum(rows, axis=-1), wide(xp))
+
+
+def log_sum_exp(xp: Any, rows: Values) -> Values:
+    """Log Σ exp over each row, as a vector."""
+    top = xp.max(rows, axis=-1, keepdims=True)
+    top = xp.where(top == -math.inf, 0.0, top)
+    return as_vector(xp, top) + xp.log(row_sum(xp, xp.exp(rows - top)))
+
+
+def as_column(xp: Any, vector: Values, like: Values) -> Values:
+    """A vector as a column in the dtype of the rows."""
+    return xp.astype(vector, like.dtype)[:, None]
+
+
+def first_flip(xp: Any, rows: Rows) -> tuple[Values, Values]:
+    """The least λ at which a token overtakes the modal one, λ−1 = −z/(r − r_modal), and which token that is."""
+    own = entry(xp, rows.r, rows.modal)
+    if bool(xp.all(rows.high <= own)):  # no token gains on the modal one
+        return xp.full_like(as_vector(xp, own), math.inf), xp.full_like(rows.modal, -1)
+    speed = (rows.r - own) / (rows.z - TINY)
+    first = xp.argmin(speed, axis=-1)
+    fastest = as_vector(xp, entry(xp, speed, first))
+    flips = fastest < 0
+    value = xp.where(flips, 1 - 1 / xp.where(flips, fastest, -1.0), math.inf)
+    return xp.where(xp.isnan(fastest), math.nan, value), xp.where(flips, first, -1)
+
+
+def prepare_wide(xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False) -> Rows:
+    """A block of rows in the widest dtype."""
+    return prepare(xp, *(xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b)), may_vanish)
+
+
+def log_teacher(xp: Any, rows: Rows) -> Values:
+    """The teacher's log-probabilities."""
+    return rows.z - log_sum_exp(xp, rows.z)[:, None]
+
+
+def log_fixed_point(xp: Any, rows: Rows, lam: Values) -> Values:
+    """Log π_λ."""
+    power = rows.z + (lam - 1)[:, None] * rows.r
+    return power - log_sum_exp(xp, power)[:, None]
