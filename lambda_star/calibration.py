@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
+from lambda_star.contract import json_structure
 from lambda_star.io import Problem, Table
+from lambda_star.sequence import lower_quantile
 
-__all__ = ["ClassReport", "Estimate", "Position", "Report", "calibrate", "json_structure"]
+__all__ = ["ClassReport", "Estimate", "Position", "Report", "calibrate"]
 
 Rule = Callable[[str], str | None]
 Floats = NDArray[np.float64]
@@ -169,22 +171,6 @@ class Report:
         return {"binding": self.binding.name, **_plain(values)}
 
 
-def json_structure(token: str) -> str | None:
-    """The default contract rule: tokens made of JSON punctuation only, each text its own class.
-
-    Args:
-        token: text of the teacher's modal token.
-
-    Returns:
-        The token without surrounding white space, or None if it is not structural.
-
-    >>> json_structure(' ["'), json_structure('B7')
-    ('["', None)
-    """
-    text = token.strip()
-    return text if text and set(text) <= set('[]{}:,"') else None
-
-
 def calibrate(
     table: Table,
     *,
@@ -205,7 +191,7 @@ def calibrate(
             in (1, inf).
         lam: a λ to judge, for instance the one in a training configuration.
         contract: rule from the text of the modal token to its class, or None for tokens outside the contract. The
-            default is the table's ``contract`` column if it has one, else :func:`json_structure`.
+            default is the table's ``contract`` column if it has one, else :func:`lambda_star.contract.json_structure`.
         margin: share of the excess λ*−1 that the operating point gives up, in [0, 1).
         quantile: the quantile of the per-position λ* that the operating point rests on, in [0, 1]; 0 is the strict
             threshold of all positions.
@@ -253,7 +239,7 @@ def calibrate(
         classes=tuple(sorted(classes, key=lambda one: (math.isnan(one.threshold.low), one.threshold.value, one.name))),
         strict=float(sample.threshold[first]),
         strict_at=Position(str(table.sequence[row]), int(table.position[row]), str(table.modal[row])),
-        quantiles={level: _quantile(sample.threshold, level) for level in QUANTILES},
+        quantiles={level: lower_quantile(sample.threshold, level) for level in QUANTILES},
         advised=advised,
         operating_point=Estimate(*(1 + (1 - margin) * (value - 1) for value in advised)),
         flip_point=float(sample.flip.min()),
@@ -356,14 +342,9 @@ def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bo
         collapse_point=_collapse_point(threshold.value, p, tail, clip),
         flip_point=flip_point_from_logits(math.log(p) - math.log(tail), math.log(b) - math.log(base_tail)),
         least=float(sample.threshold[members].min()),
-        median=_quantile(sample.threshold[members], 0.5),
+        median=lower_quantile(sample.threshold[members], 0.5),
         share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),
     )
-
-
-def _quantile(thresholds: Floats, level: float, weights: NDArray[Any] | None = None) -> float:
-    """The least λ* that at least this share of positions does not exceed; never between two, since some are +inf."""
-    return float(np.quantile(thresholds, level, weights=weights, method="inverted_cdf"))
 
 
 @dataclass(frozen=True)
@@ -388,9 +369,9 @@ class _Bootstrap:
 
         def resampled(chosen: NDArray[np.intp]) -> float:
             weights = np.bincount(chosen, minlength=len(answers))[self.answer]
-            return _quantile(thresholds[weights > 0], level, weights[weights > 0])
+            return lower_quantile(thresholds[weights > 0], level, weights[weights > 0])
 
-        return self._interval(_quantile(thresholds, level), [answers], resampled, False)
+        return self._interval(lower_quantile(thresholds, level), [answers], resampled, False)
 
     def _interval(self, value: float, data: Sequence[Any], statistic: Callable[..., Any], vectorized: bool) -> Estimate:
         if len(data[0]) < 2:

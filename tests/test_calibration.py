@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lambda_star as ls
-from lambda_star.calibration import QUANTILES, Report, calibrate, json_structure
+from lambda_star.calibration import QUANTILES, Report, calibrate
+from lambda_star.contract import json_structure
 from lambda_star.io import Table
 from tests import tables
 from tests.oracle import CONTEXT, real

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lambda_star import calibrate, read_table
-from lambda_star.calibration import json_structure
+from lambda_star.contract import json_structure
 
 FOLDER = Path(__file__).parent.parent / "examples" / "rank_by_price"
 VOCABULARY = 49_152

@@ -21,7 +21,7 @@ import model as lm
 import task
 import torch
 
-from lambda_star.calibration import json_structure
+from lambda_star.contract import json_structure
 
 HERE = Path(__file__).resolve().parent
 TOP = 5
@@ -69,8 +69,8 @@ def top_tokens(
 
     The range is that of log(p/b): with it, what is not written is bounded.
     """
-    ids = torch.cat([row.topk(TOP).indices for row in (p_row, b_row)]).unique()
-    ids = ids[p_row[ids].argsort(descending=True)]
+    found = {token for row in (p_row, b_row) for token in row.topk(TOP).indices.tolist()}
+    ids = torch.tensor(sorted(found, key=lambda token: -float(p_row[token])))
     p_top, b_top = (short(log_probability(row.expand(len(ids), -1), ids).tolist()) for row in (p_row, b_row))
     ratio = torch.log_softmax(p_row, 0) - torch.log_softmax(b_row, 0)
     others = torch.ones_like(ratio, dtype=torch.bool).scatter(0, ids, False)
@@ -103,8 +103,8 @@ def score_answer(models: tuple[Any, Any], tokenizer: Any, record: dict[str, Any]
         top_tokens(tokenizer, p_row, b_row) if label else ([], [])
         for p_row, b_row, label in zip(p_logits, b_logits, contract, strict=True)
     ]
-    columns = zip(range(len(answer)), tokens, modals, log_p, log_b, contract, strict=True)
-    return [Row(record["sequence"], *values, *top) for values, top in zip(columns, tops, strict=True)]
+    columns = zip(range(len(answer)), tokens, modals, log_p, log_b, contract, *zip(*tops, strict=True), strict=True)
+    return [Row(record["sequence"], *values) for values in columns]
 
 
 def score(args: argparse.Namespace) -> list[Row]:

@@ -1,0 +1,288 @@
+"""Answers of many positions: their thresholds, and how likely an answer is valid at a given λ.
+
+An answer passes through positions in order. At each one the contract lets it go on after some tokens, lets it end
+validly after others, and is broken by the rest. A position is a row of log-probabilities over K tokens, or over two
+outcomes: the modal token and the tail. The student there is the one that training with the clip ends at
+(:func:`lambda_star.categorical.stationary_student`), and positions are taken as independent: shared parameters, which
+can drag positions along with those past their threshold, are not modelled. Everything here is an extension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lambda_star import categorical
+from lambda_star._array import Domain
+from lambda_star.bernoulli import CLIP, PROBABILITY, REAL
+from lambda_star.categorical import Mode
+
+__all__ = ["Positions", "listwise", "lower_quantile", "share_past", "threshold", "validity"]
+
+Floats = NDArray[np.float64]
+Pair = tuple[float, float]
+
+SHARE = Domain(0.0, 1.0, low_closed=True, high_closed=True)
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The positions of one answer or more, in order.
+
+    Attributes:
+        log_t: log-probabilities or logits of the teacher, shape (n, K).
+        log_b: the same of the base.
+        goes: share of each token after which the answer goes on within the contract, in [0, 1], shape (n, K).
+        ends: share of each token that ends the answer validly, shape (n, K); ``goes + ends`` is at most 1, and what is
+            left breaks the contract.
+        answer: which answer each position belongs to, shape (n,); by default one answer.
+
+    >>> import numpy as np
+    >>> Positions(np.log([[0.9, 0.1]]), np.log([[0.6, 0.4]]), goes=[[1, 0]]).p
+    array([0.9])
+    """
+
+    log_t: Any
+    log_b: Any
+    goes: Any
+    ends: Any = 0.0
+    answer: Any = 0
+
+    def __post_init__(self) -> None:
+        log_t = np.atleast_2d(np.asarray(self.log_t, dtype=np.float64))
+        if log_t.ndim != 2:
+            raise ValueError(f"log_t must have the shape (positions, tokens), got {log_t.shape}")
+        for name in ("log_t", "log_b", "goes", "ends"):
+            values = np.asarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, _broadcast(name, values, log_t.shape))
+        object.__setattr__(self, "answer", _broadcast("answer", np.asarray(self.answer), log_t.shape[:1]))
+        for name in ("goes", "ends"):
+            _check(name, SHARE, getattr(self, name))
+        _check("goes + ends", SHARE, self.goes + self.ends)
+
+    @classmethod
+    def from_probabilities(
+        cls, p: ArrayLike, b: ArrayLike, *, goes: ArrayLike = (1, 0), ends: ArrayLike = (0, 0), answer: ArrayLike = 0
+    ) -> Positions:
+        """Positions of two outcomes, the teacher's modal token (probability p, under the base b) and the tail.
+
+        ``goes`` and ``ends`` give the shares of the two, in this order; p and b lie in (0, 1).
+
+        >>> Positions.from_probabilities([0.9, 0.99], 0.5).thresholds(2.0)
+        array([1.34..., 1.151...])
+        """
+        p, b = np.broadcast_arrays(np.atleast_1d(np.asarray(p, dtype=np.float64)), np.asarray(b, dtype=np.float64))
+        _check("p", PROBABILITY, p)
+        _check("b", PROBABILITY, b)
+        log_t, log_b = (np.stack([np.log(modal), np.log1p(-modal)], axis=-1) for modal in (p, b))
+        return cls(log_t, log_b, goes, ends, answer)
+
+    @property
+    def p(self) -> Floats:
+        """The teacher's modal probability at each position."""
+        return self._probability(1.0)
+
+    @property
+    def b(self) -> Floats:
+        """The base's probability of the same token."""
+        return self._probability(0.0)
+
+    def _probability(self, lam: float) -> Floats:
+        student = np.exp(categorical.fixed_point(self.log_t, self.log_b, lam))
+        modal: Floats = student[np.arange(len(student)), np.argmax(self.log_t, axis=-1)]
+        return modal
+
+    def thresholds(self, c: float, *, mode: Mode = "bernoulli") -> Floats:
+        """λ*_t of every position, by default of its modal token against everything else."""
+        found: Floats = categorical.threshold(self.log_t, self.log_b, c, mode=mode).threshold
+        return found
+
+
+def listwise(
+    items: int, *, separator: Pair, quote: Pair | None = None, opening: Pair | None = None, closes: float = 1.0
+) -> Positions:
+    """The positions of a JSON list of at most ``items`` strings, from one (p, b) per class of tokens.
+
+    After each item the separator is modal and the closer is in the tail: the modal token goes on, the closer ends the
+    answer. After the last item only the closer will do. So below λ* extrapolation sharpens the quotes and lifts the
+    validity, and past the collapse point nothing closes a list any more.
+
+    Args:
+        items: the most items that the token budget has room for, at least 1.
+        separator: (p, b) of the separator where an item ends.
+        quote: (p, b) of the quote that opens or closes a string, two per item; None: no quotes, or certain ones.
+        opening: (p, b) of the bracket that opens the list; None: certain.
+        closes: share of the separator's tail that is the closer, in [0, 1]; the rest breaks the contract.
+
+    Returns:
+        A :class:`Positions` of one answer.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range and value.
+
+    Source: extension; ``derivations/sequence.md``.
+
+    >>> answer = listwise(40, separator=(0.7, 0.2), quote=(0.97, 0.7))
+    >>> validity(answer, [0.0, 1.0, 1.5, 1.7, 1.9], 5.0).round(2)  # its separators have λ* = 1.85
+    array([0.43, 0.83, 0.88, 0.97, 0.  ])
+    """
+    if items < 1:
+        raise ValueError(f"items must lie in [1, inf), got {items!r}")
+    _check("closes", SHARE, np.asarray(closes, dtype=np.float64))
+    needed = ((1.0, 0.0), (0.0, 0.0))
+    steps = [(opening, *needed)] if opening else []
+    for item in range(1, items + 1):
+        steps += [(quote, *needed)] * 2 if quote else []
+        steps.append((separator, (float(item < items), 0.0), (0.0, closes)))
+    pairs, goes, ends = (np.array(column, dtype=np.float64) for column in zip(*steps, strict=True))
+    return Positions.from_probabilities(pairs[:, 0], pairs[:, 1], goes=goes, ends=ends)
+
+
+def threshold(positions: Positions, c: float, *, quantile: float = 0.0, mode: Mode = "bernoulli") -> float:
+    """The λ*_t that a share ``quantile`` of the positions does not exceed; by default the strict one, the least.
+
+    Args:
+        positions: the positions, at least one.
+        c: cap on the ratio of teacher to student probability, in [1, inf].
+        quantile: share of positions that may lie past their own λ*_t, in [0, 1].
+        mode: as for :func:`lambda_star.categorical.threshold`.
+
+    Returns:
+        One of the λ*_t, never a value between two, since some may be +inf; NaN where a position is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range, or there is no position.
+
+    Source: extension; ``derivations/sequence.md``.
+
+    >>> threshold(Positions.from_probabilities([0.9, 0.99, 0.999], 0.5), 2.0, quantile=0.5)
+    1.151...
+    """
+    return lower_quantile(positions.thresholds(c, mode=mode), quantile)
+
+
+def lower_quantile(values: Floats, level: float, weights: NDArray[Any] | None = None) -> float:
+    """The least value that at least a share ``level`` of the values does not exceed.
+
+    Args:
+        values: at least one value, in any order; +inf is welcome.
+        level: the share, in [0, 1].
+        weights: how much each value counts.
+
+    Returns:
+        One of the values; NaN where a value is NaN.
+
+    Raises:
+        ValueError: the level lies outside its range, or there is no value.
+
+    Source: extension; ``derivations/sequence.md``.
+
+    >>> lower_quantile(np.array([1.3, np.inf, 1.1, 1.2]), 0.5)
+    1.2
+    """
+    if not 0 <= level <= 1:
+        raise ValueError(f"quantile must lie in [0, 1], got {level!r}")
+    if not len(values):
+        raise ValueError("positions must hold at least one position, got none")
+    return float(np.quantile(values, level, weights=weights, method="inverted_cdf"))
+
+
+def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "bernoulli") -> float | Floats:
+    """The share of positions whose own λ*_t lies below λ.
+
+    Args:
+        positions: the positions, at least one.
+        c: cap on the ratio of teacher to student probability, in [1, inf].
+        lam: extrapolation coefficient λ, finite; a number or an array.
+        mode: as for :func:`lambda_star.categorical.threshold`.
+
+    Returns:
+        A float, or an array of the shape of ``lam``, in [0, 1]; NaN where λ is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range, or there is no position.
+
+    Source: extension; ``derivations/sequence.md``.
+
+    >>> share_past(Positions.from_probabilities([0.9, 0.99], 0.5), 2.0, [1.1, 1.2, 1.4])
+    array([0. , 0.5, 1. ])
+    """
+    lam = np.asarray(lam, dtype=np.float64)
+    _check("lam", REAL, lam)
+    each = positions.thresholds(c, mode=mode)
+    if not len(each):
+        raise ValueError("positions must hold at least one position, got none")
+    share = np.where(np.isnan(lam), np.nan, np.mean(each < lam[..., None], axis=-1))
+    return share if lam.ndim else float(share)
+
+
+def validity(positions: Positions, lam: ArrayLike, c: float) -> float | Floats:
+    """V(λ), the predicted probability that an answer is valid, below the cliff and above it.
+
+    V = Σ_t e_t Π_{s<t} g_s + Π_t g_t, with g_t and e_t the student's probabilities of going on and of ending validly at
+    position t; averaged over the answers where there are several.
+
+    Args:
+        positions: the positions, at least one.
+        lam: extrapolation coefficient λ, finite; a number or an array.
+        c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
+
+    Returns:
+        A float, or an array of the shape of ``lam``, in [0, 1]; NaN where λ or a position is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range, or there is no position.
+
+    Source: extension, for the model with the clip inside the update; ``derivations/sequence.md``.
+
+    >>> round(validity(Positions.from_probabilities([0.9, 0.99], 0.5), 1.0, 2.0), 6)  # 0.9 times 0.99
+    0.891
+    """
+    lam = np.asarray(lam, dtype=np.float64)
+    _check("lam", REAL, lam)
+    _check("c", CLIP, np.asarray(c, dtype=np.float64))
+    if not len(positions.log_t):
+        raise ValueError("positions must hold at least one position, got none")
+    order = _by_answer(positions.answer)
+    curve = np.array([_validity(positions, order, value, c) for value in lam.ravel()]).reshape(lam.shape)
+    return curve if lam.ndim else float(curve)
+
+
+def _validity(positions: Positions, order: NDArray[np.intp], lam: float, c: float) -> float:
+    student = np.exp(categorical.stationary_student(positions.log_t, positions.log_b, c, lam))
+    going, ending = (
+        np.append((share * student).sum(axis=-1), blank)
+        for share, blank in ((positions.goes, 1.0), (positions.ends, 0.0))
+    )
+    reached = np.cumprod(going[order], axis=1)
+    before = np.concatenate([np.ones((len(order), 1)), reached[:, :-1]], axis=1)
+    return float(np.mean((ending[order] * before).sum(axis=1) + reached[:, -1]))
+
+
+def _by_answer(answer: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The positions of every answer in a row of their own, filled up with the index past the last position."""
+    _, which = np.unique(answer, return_inverse=True)
+    lengths = np.bincount(which)
+    order = np.full((len(lengths), lengths.max()), len(answer), dtype=np.intp)
+    order[np.arange(lengths.max()) < lengths[:, None]] = np.argsort(which, kind="stable")
+    return order
+
+
+def _broadcast(name: str, values: NDArray[np.generic], shape: Sequence[int]) -> NDArray[np.generic]:
+    try:
+        return np.broadcast_to(values, shape)
+    except ValueError:
+        raise ValueError(f"{name} must broadcast to the shape {tuple(shape)}, got {values.shape}") from None
+
+
+def _check(name: str, domain: Domain, values: Floats) -> None:
+    """Raise ``ValueError`` for the first value outside its domain; NaN passes."""
+    inside = domain.contains(values) | np.isnan(values)
+    if not np.all(inside):
+        index = tuple(int(axis[0]) for axis in np.nonzero(~inside)) if values.ndim else ()
+        place = f" at index {index[0] if len(index) == 1 else index}" if index else ""
+        raise ValueError(f"{name} must lie in {domain}, got {float(values[index])!r}{place}")
