@@ -11,7 +11,7 @@ import numpy as np
 from lambda_star._array import Values, dot
 from lambda_star._rows import Rows, entry, log_sum_exp, row_sum
 
-__all__ = ["Classes", "Search", "beside", "pieces_of", "places"]
+__all__ = ["Classes", "Search", "beside", "modal_class", "pieces_of", "places"]
 
 STEPS = 100
 """Most evaluations of the ratio before a row is given up as not converged."""
@@ -23,6 +23,7 @@ class Classes(NamedTuple):
     labels: tuple[int, ...]
     members: tuple[Any, ...]
     outside: Any
+    place: Any
 
     @classmethod
     def of(cls, classes: Sequence[int] | Values, tokens: int) -> Classes:
@@ -34,13 +35,22 @@ class Classes(NamedTuple):
         labels = tuple(int(label) for label in np.unique(found[found >= 0]))
         if not labels:
             raise ValueError("classes must label at least one token from 0 up, got negative labels only")
-        return cls(labels, tuple(np.flatnonzero(found == label) for label in labels), np.flatnonzero(found < 0))
+        members = tuple(np.flatnonzero(found == label) for label in labels)
+        return cls(labels, members, np.flatnonzero(found < 0), np.where(found < 0, -1, np.searchsorted(labels, found)))
 
     def has_token(self, xp: Any, rows: Values) -> Values:
         """Which tokens have a class, as flags beside the rows."""
         flags = np.ones((1, rows.shape[-1]), dtype=bool)
         flags[:, self.outside] = False
         return beside(xp, flags, rows)
+
+
+def modal_class(xp: Any, classes: Classes | None, modal: Values, log_mass: Values) -> Values:
+    """The place of the modal token's class; where it has none, of the class with the most of the teacher's mass."""
+    if classes is None:
+        return xp.zeros_like(modal)
+    place = xp.take(beside(xp, classes.place, modal), modal)
+    return xp.where(place < 0, xp.argmax(log_mass[:, : len(classes.labels)], axis=-1), place)
 
 
 def beside(xp: Any, values: Any, rows: Values) -> Values:
@@ -114,8 +124,8 @@ class Search:
         self.log_share = self.start.log_mass - self.start.log_total[:, None]
         count = len(classes.labels) if classes else len(self.pieces)
         place = places(xp, self.log_share)
-        modal_class = xp.argmax(self.log_share[:, :count], axis=-1)[:, None]
-        may = (place < count) & (place != modal_class) & (self.log_share > -math.inf)
+        own_class = modal_class(xp, classes, rows.modal, self.log_share)[:, None]
+        may = (place < count) & (place != own_class) & (self.log_share > -math.inf)
         self.may = may & (self.log_share >= xp.log(floor)[:, None]) & (self.log_c < math.inf)
         self.span = rows.high - rows.low
         alive = [xp.where(z > -math.inf, y, -math.inf) for z, y in self.pieces]

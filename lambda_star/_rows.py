@@ -119,7 +119,8 @@ def first_flip(xp: Any, rows: Rows) -> tuple[Values, Values]:
 
 def prepare_wide(xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False) -> Rows:
     """A block of rows in the widest dtype."""
-    return prepare(xp, *(xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b)), may_vanish)
+    log_t, log_b = (xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b))
+    return prepare(xp, log_t, log_b, may_vanish)
 
 
 def log_teacher(xp: Any, rows: Rows) -> Values:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
 from lambda_star.contract import json_structure
 from lambda_star.io import Problem, Table
+from lambda_star.resolution import Resolution, resolve
 from lambda_star.sequence import lower_quantile
 
 __all__ = ["ClassReport", "Estimate", "Position", "Report", "calibrate"]
@@ -121,6 +122,7 @@ class Report:
         skipped: rows not used, by reason.
         rounded: used rows whose teacher log-probability was exactly 0: their λ* is an upper bound.
         problems: bad rows that were left out, with line and reason.
+        resolutions: token by token, Eq. 4 and class by class, for every class whose rows list the most probable tokens.
         thresholds: the per-position λ*, in the order of the used rows.
         flips: the per-position flip points, in the same order.
 
@@ -148,6 +150,7 @@ class Report:
     skipped: dict[str, int]
     rounded: int
     problems: tuple[Problem, ...]
+    resolutions: tuple[Resolution, ...]
     thresholds: Floats = field(repr=False)
     flips: Floats = field(repr=False)
 
@@ -248,6 +251,7 @@ def calibrate(
         skipped={reason: count for reason, count in skipped.items() if count},
         rounded=int(np.sum(used & rounded_p)),
         problems=table.problems,
+        resolutions=_resolutions(table, sample, used, clip, contract or json_structure),
         thresholds=sample.threshold,
         flips=sample.flip,
     )
@@ -325,6 +329,18 @@ def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> flo
     if threshold == math.inf:
         return math.inf
     return threshold - (threshold - 1) * math.log1p(-tail / clip) / math.log1p((clip - 1) / p)
+
+
+def _resolutions(
+    table: Table, sample: _Sample, used: NDArray[np.bool_], clip: float, rule: Rule
+) -> tuple[Resolution, ...]:
+    """The three thresholds of the classes, from the used rows that list their most probable tokens."""
+    tops = [None] * int(used.sum()) if table.top is None else [table.top[row] for row in np.flatnonzero(used)]
+    known = [place for place, top in enumerate(tops) if top is not None]
+    if not known:
+        return ()
+    listed = [top for top in tops if top is not None]
+    return resolve(listed, sample.label[known].tolist(), sample.threshold[known], clip, rule)
 
 
 def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bootstrap: _Bootstrap) -> ClassReport:

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from lambda_star._array import Domain, Values, by_rows, dot, wide
-from lambda_star._classes import Classes, Search, beside, pieces_of, places
+from lambda_star._classes import Classes, Search, beside, modal_class, pieces_of, places
 from lambda_star._rows import (
     Rows,
     as_column,
@@ -247,8 +247,7 @@ def _bernoulli_threshold(
         xp.stack([log_sum_exp(xp, piece[0]) for piece in pieces_of(xp, classes, rows.modal, weights)], axis=-1)
         for weights in (rows.z, log_base)
     )
-    count = len(classes.labels) if classes else 2
-    own = xp.argmax(teacher[:, :count], axis=-1)
+    own = modal_class(xp, classes, rows.modal, teacher)
     others = places(xp, teacher) != own[:, None]
     tail_t, tail_b = (log_sum_exp(xp, xp.where(others, logs, -math.inf)) for logs in (teacher, base))
     x, y = (as_vector(xp, entry(xp, logs, own)) - tail for logs, tail in ((teacher, tail_t), (base, tail_b)))
@@ -295,8 +294,9 @@ def threshold(
         c: cap on the ratio of teacher to student probability, in [1, inf]; a number, or one per position.
         axis: the axis of the tokens.
         floor: least teacher mass of a token or class that may bind, in [0, 1); a number, or one per position.
-        classes: one integer label per token. The class with the most teacher mass is the modal one. Negative: in no
-            class; such a token counts in every sum, but binds nothing. By default the modal token and all others.
+        classes: one integer label per token. The modal class is that of the modal token or, where it has none, the one
+            with the most teacher mass. Negative: in no class; such a token counts in every sum, but binds nothing. By
+            default the modal token and all others.
         mode: "token", "class" or "bernoulli".
 
     Returns:

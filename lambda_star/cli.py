@@ -18,6 +18,7 @@ from lambda_star import __version__
 
 if TYPE_CHECKING:
     from lambda_star.calibration import ClassReport, Estimate, Report
+    from lambda_star.resolution import Bracket, Resolution
 
 __all__ = ["main"]
 
@@ -31,6 +32,11 @@ What CLIP means: the theory's c bounds how many times smaller the student's tail
 The clips of verl (2), TRL GRPO (3) and G-OPD (5) bound another ratio, training engine to rollout engine, and PPO's
 epsilon is no cap on a ratio at all: copy such a number only if you know that it bounds the tail ratio in your code.
 """
+
+
+RESOLUTION_NOTE = """\
+Use modal | rest (Eq. 4): token by token, a token of no consequence binds. Use class | rest where most of the teacher's
+tail is tokens of the modal token's own class, whose loss breaks nothing. a–b: all that the listed tokens tell."""
 
 
 class _Failure(click.ClickException):
@@ -142,6 +148,8 @@ def calibrate(
       log_p     log-probability of the modal token under the teacher (natural logarithm)
       log_b     log-probability of the same token under the base
       contract  optional: class of contract tokens that the position belongs to, empty outside the contract
+      top       optional: the most probable tokens of both models, a JSON list of [token, log_p, log_b]
+      rest      optional, beside top: [least, greatest] log(p/b) of all other tokens
 
     \b
     Example:
@@ -161,6 +169,7 @@ def calibrate(
         raise _Failure(str(error)) from error
     _print_rows_used(report)
     _print_classes(report)
+    _print_resolutions(report)
     _print_advice(report)
     if json_path:
         text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
@@ -269,6 +278,29 @@ def _print_classes(report: Report) -> None:
     _print_table(f"Contract classes at clip c = {report.clip:g}, the binding one first", list(columns), rows)
 
 
+def _print_resolutions(report: Report) -> None:
+    if not report.resolutions:
+        return
+    columns: dict[str, Callable[[Resolution], str]] = {
+        "class": lambda one: one.name,
+        "positions": lambda one: str(one.positions),
+        "token": lambda one: _bracket(one.token),
+        "modal | rest": lambda one: _number(one.bernoulli),
+        "class | rest": lambda one: _bracket(one.classes),
+        "use": lambda one: "class | rest" if one.use == "classes" else "modal | rest",
+        "binding token": lambda one: one.binding if one.binding.strip() else repr(one.binding),
+        "its teacher mass": lambda one: f"{one.binding_mass:.1e}",
+        "own class in tail": lambda one: f"{one.mates:.0%}",
+    }
+    order = {one.name: place for place, one in enumerate(report.classes)}
+    rows = [
+        [column(one) for column in columns.values()]
+        for one in sorted(report.resolutions, key=lambda one: order[one.name])
+    ]
+    _print_table("Median λ* by position: token by token, modal token | rest, its class | rest", list(columns), rows)
+    click.echo(RESOLUTION_NOTE)
+
+
 def _print_advice(report: Report) -> None:
     binding, at, lam = report.binding, report.strict_at, report.lam
     quantiles = ", ".join(f"{share:.0%} {_number(value)}" for share, value in report.quantiles.items() if share)
@@ -316,6 +348,11 @@ def _number(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return "+inf" if value == math.inf else f"{value:.6g}"
+
+
+def _bracket(bracket: Bracket) -> str:
+    low, high = (f"{end:.4g}" if end < math.inf else "+inf" for end in bracket)
+    return low if low == high else f"{low}–{high}"
 
 
 def _interval(estimate: Estimate) -> str:

@@ -2,7 +2,9 @@
 
 Columns: ``sequence`` (which answer), ``position`` (0-based), ``token`` (sampled text), ``modal`` (text of the teacher's
 most probable token there), ``log_p`` and ``log_b`` (natural log-probability of that modal token under the teacher and
-under the base) and, optionally, ``contract`` (the class of tokens that the output contract asks for there).
+under the base). Optional: ``contract`` (the class of tokens that the output contract asks for there), ``top`` (the most
+probable tokens of teacher and base, a list of [token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of all
+other tokens); in CSV and Parquet the last two may be JSON text.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "Problem", "Table", "TableError", "read_table"]
+__all__ = ["COLUMNS", "OPTIONAL_COLUMNS", "Problem", "Table", "TableError", "Top", "read_table"]
 
 COLUMNS = ("sequence", "position", "token", "modal", "log_p", "log_b")
-OPTIONAL_COLUMN = "contract"
+OPTIONAL_COLUMNS = ("contract", "top", "rest")
 
 TEXT = np.dtypes.StringDType()
+
+ROUNDING = 1e-6
+"""How far numbers in ``top`` may be from what they must be, since tables are written with few digits."""
 
 Row = Mapping[str, Any] | str
 """The values by column, or what is wrong with the row."""
@@ -40,6 +45,20 @@ class Problem(NamedTuple):
 
     line: int
     message: str
+
+
+class Top(NamedTuple):
+    """The known tokens of one position, and the range of the log-ratio of teacher to base among the others.
+
+    >>> Top(("[", "{"), (-0.1, -2.5), (-0.7, -1.2), low=-3.0, high=0.4).tokens
+    ('[', '{')
+    """
+
+    tokens: tuple[str, ...]
+    log_p: tuple[float, ...]
+    log_b: tuple[float, ...]
+    low: float | None = None
+    high: float | None = None
 
 
 class TableError(ValueError):
@@ -67,6 +86,7 @@ class Table:
         log_p: log-probability of the modal token under the teacher, at most 0.
         log_b: log-probability of the same token under the base, at most 0.
         contract: the ``contract`` column (empty text outside the contract), or None without such a column.
+        top: the ``top`` and ``rest`` columns, None in rows without; None without such columns.
         problems: the rows that were left out, and why.
 
     >>> table = Table.from_rows([
@@ -84,6 +104,7 @@ class Table:
     log_p: NDArray[np.float64]
     log_b: NDArray[np.float64]
     contract: NDArray[Any] | None = None
+    top: tuple[Top | None, ...] | None = None
     problems: tuple[Problem, ...] = field(default=())
 
     @classmethod
@@ -197,7 +218,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
         try:
             with ParquetFile(raw) as file:
                 _check_columns(path, file.schema_arrow.names)
-                columns = [name for name in (*COLUMNS, OPTIONAL_COLUMN) if name in file.schema_arrow.names]
+                columns = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in file.schema_arrow.names]
                 row = 0
                 for batch in file.iter_batches(columns=columns):
                     for values in batch.to_pylist():
@@ -220,7 +241,7 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
 def _check_columns(path: Path, header: Iterable[str], line: int | None = None) -> None:
     header = list(header)
     missing = [name for name in COLUMNS if name not in header]
-    twice = [name for name in (*COLUMNS, OPTIONAL_COLUMN) if header.count(name) > 1]
+    twice = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if header.count(name) > 1]
     if twice:
         raise TableError(str(path), f"two columns {', '.join(twice)}; keep one of each", line)
     if header and missing:
@@ -253,7 +274,7 @@ def _build(source: str, rows: Iterator[tuple[int, Row]] | Iterable[tuple[int, Ro
             else "no rows"
         )
         raise TableError(source, f"{found}; write one row per output position")
-    sequence, position, token, modal, log_p, log_b, contract = zip(*good, strict=True)
+    sequence, position, token, modal, log_p, log_b, contract, top = zip(*good, strict=True)
     return Table(
         source=source,
         sequence=np.array(sequence, dtype=TEXT),
@@ -263,6 +284,7 @@ def _build(source: str, rows: Iterator[tuple[int, Row]] | Iterable[tuple[int, Ro
         log_p=np.array(log_p),
         log_b=np.array(log_b),
         contract=None if set(contract) == {None} else np.array([label or "" for label in contract], dtype=TEXT),
+        top=top if any(top) else None,
         problems=tuple(problems),
     )
 
@@ -274,19 +296,65 @@ def _parse(row: Row) -> tuple[Any, ...]:
     missing = [name for name in COLUMNS if row.get(name) is None]
     if missing:
         raise ValueError(f"no value for {', '.join(missing)}")
+    log_p, log_b = (_log_probability(name, row[name]) for name in ("log_p", "log_b"))
     return (
         _text("sequence", row["sequence"]),
         _position(row["position"]),
         _text("token", row["token"]),
         _text("modal", row["modal"]),
-        _log_probability("log_p", row["log_p"]),
-        _log_probability("log_b", row["log_b"]),
-        _label(row[OPTIONAL_COLUMN]) if OPTIONAL_COLUMN in row else None,
+        log_p,
+        log_b,
+        _label(row["contract"]) if "contract" in row else None,
+        _top(row.get("top"), row.get("rest"), log_p, log_b),
     )
 
 
 def _label(value: Any) -> str:
-    return "" if value is None or _is_nan(value) else _text(OPTIONAL_COLUMN, value)
+    return "" if value is None or _is_nan(value) else _text("contract", value)
+
+
+def _top(top: Any, rest: Any, log_p: float, log_b: float) -> Top | None:
+    """The known tokens of a row, the modal one among them."""
+    entries, ends = _list("top", top), _list("rest", rest)
+    if not entries:
+        if ends:
+            raise ValueError("rest without top; write the tokens that it leaves out")
+        return None
+    if not all(isinstance(entry, list | tuple) and len(entry) == 3 for entry in entries):
+        raise ValueError("top is not a list of [token, log_p, log_b]")
+    tokens = tuple(_text("top", token) for token, _, _ in entries)
+    known_p, known_b = (tuple(_log_probability("top", entry[column]) for entry in entries) for column in (1, 2))
+    modal = known_p.index(max(known_p))
+    for name, values, own in (("log_p", known_p, log_p), ("log_b", known_b, log_b)):
+        if math.fsum(map(math.exp, values)) > 1 + ROUNDING:
+            raise ValueError(f"top has probabilities whose sum is above 1 in {name}; write natural log-probabilities")
+        if abs(values[modal] - own) > ROUNDING * (1 + abs(own)):
+            raise ValueError(f"top has a most probable token whose {name} is not that of the row; score both at once")
+    if not ends:
+        return Top(tokens, known_p, known_b)
+    try:
+        low, high = (float(_no_truth_value(end)) for end in ends)
+        ordered = -math.inf < low <= high < math.inf
+    except (TypeError, ValueError, OverflowError):
+        ordered = False
+    if not ordered:
+        raise ValueError(f"rest is {rest!r}; it must be [least, greatest] log(p/b) of the tokens outside top")
+    return Top(tokens, known_p, known_b, low, high)
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    """A list from a list, an array, or JSON text; empty where there is no value."""
+    if value is None or _is_nan(value) or (isinstance(value, str) and not value.strip()):
+        return []
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{name} is no JSON list ({error})") from None
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name} is {value!r}, no list")
+    return list(value)
 
 
 def _is_nan(value: Any) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_report", "plot_tail_ratio", "plot_thresholds"]
+__all__ = ["plot_report", "plot_resolutions", "plot_tail_ratio", "plot_thresholds"]
 
 CLASSES_SHOWN = 4
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -82,6 +82,56 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
     _mark_asked(ax, report)
     ax.set(xlim=_span(report), ylim=(0, 1), xlabel="λ", ylabel="share of positions past their λ*")
     ax.legend(fontsize="small", loc="lower right")
+    return ax
+
+
+def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
+    """Draw the three thresholds of every contract class: token by token, modal token | rest, its class | rest.
+
+    Medians over the positions. Where the known tokens leave a bracket it is a bar; an arrow at the right edge means
+    that nothing binds, or that no upper value is known.
+
+    Args:
+        report: what :func:`lambda_star.calibration.calibrate` returned, from a table with a ``top`` column.
+        ax: axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: no row of the report's table lists its most probable tokens.
+
+    Source: extension; ``derivations/categorical.md``.
+
+    >>> from lambda_star import calibrate, read_table
+    >>> plot_resolutions(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_xlabel()
+    'λ*, median over the positions'
+    """
+    if not report.resolutions:
+        raise ValueError("report must come from a table with a top column, got none; write [token, log_p, log_b] lists")
+    ax = ax or _new_axes()
+    order = {one.name: place for place, one in enumerate(report.classes)}
+    shown = sorted(report.resolutions, key=lambda one: order[one.name])
+    kinds = {
+        "token by token": ([one.token for one in shown], "C3", "v"),
+        "modal token | rest (Eq. 4)": ([(one.bernoulli, one.bernoulli) for one in shown], "C0", "o"),
+        "its class | rest": ([one.classes for one in shown], "C2", "^"),
+    }
+    finite = [end for brackets, _, _ in kinds.values() for pair in brackets for end in pair if np.isfinite(end)]
+    right = 1 + 1.15 * (float(np.quantile(finite, 0.8)) - 1)
+    for shift, (label, (brackets, colour, marker)) in zip((-0.22, 0.0, 0.22), kinds.items(), strict=True):
+        places = np.arange(len(shown)) + shift
+        low, high = np.transpose(brackets)
+        ax.hlines(places, np.minimum(low, right), np.minimum(high, right), color=colour, linewidth=2)
+        inside = low <= right
+        ax.plot(low[inside], places[inside], marker, color=colour, label=label)
+        beyond = high > right
+        ax.plot(np.full(beyond.sum(), right), places[beyond], ">", color=colour, clip_on=False)
+    ax.set_yticks(range(len(shown)), [f"{_code(one.name)}  ({one.positions})" for one in shown], family="monospace")
+    ax.invert_yaxis()
+    ax.set(xlim=(1, right), xlabel="λ*, median over the positions", ylabel="contract class (positions)")
+    ax.grid(axis="x", alpha=0.3)
+    ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
     return ax
 
 
