@@ -1,12 +1,17 @@
-"""Speed and accuracy in one run: ``python -m benchmarks [speed|accuracy|derivations]``."""
+"""Speed and accuracy in one run: ``python -m benchmarks [speed|vocabulary|accuracy|derivations]``."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import accuracy, derivations, speed
+from benchmarks import accuracy, derivations, speed, vocabulary
 
-PARTS = {"speed": speed.main, "accuracy": accuracy.main, "derivations": derivations.main}
+PARTS = {
+    "speed": speed.main,
+    "vocabulary": vocabulary.main,
+    "accuracy": accuracy.main,
+    "derivations": derivations.main,
+}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(PARTS)

@@ -11,7 +11,7 @@ import numpy as np
 from lambda_star._array import Values, dot
 from lambda_star._rows import Rows, entry, log_sum_exp, row_sum
 
-__all__ = ["Classes", "Search", "beside", "modal_class", "pieces_of", "places"]
+__all__ = ["Classes", "Search", "Tilted", "beside", "modal_class", "pieces_of", "places"]
 
 STEPS = 100
 """Most evaluations of the ratio before a row is given up as not converged."""

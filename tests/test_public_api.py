@@ -17,7 +17,23 @@ import pytest
 import lambda_star
 
 ROOT = Path(__file__).parent.parent
-MODULES = ["bernoulli", "inverse", "calibration", "io", "plotting"]
+MODULES = [
+    "bernoulli",
+    "inverse",
+    "categorical",
+    "contract",
+    "io",
+    "sequence",
+    "resolution",
+    "calibration",
+    "plotting",
+]
+PAGES = {
+    "bernoulli": "bernoulli.md",
+    "inverse": "bernoulli.md",
+    "categorical": "categorical.md",
+    "sequence": "sequence.md",
+}
 HEAVY = ("scipy", "sympy", "mpmath", "matplotlib", "torch", "jax", "pyarrow", "click", "rich", "array_api_compat")
 
 
@@ -42,7 +58,7 @@ def test_the_door_is_sorted_and_opens_every_numeric_name() -> None:
     assert all(getattr(lambda_star, name) for name in lambda_star.__all__)
 
 
-@pytest.mark.parametrize("module", [*MODULES, *SYMBOLIC, "_array", "cli"])
+@pytest.mark.parametrize("module", [*MODULES, *SYMBOLIC, "_array", "_rows", "_classes", "cli"])
 def test_all_names_what_a_module_defines_in_public(module: str) -> None:
     tree = ast.parse(ROOT.joinpath("lambda_star", *module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
     defined = {
@@ -74,17 +90,16 @@ def test_every_public_function_says_all_a_user_needs(name: str) -> None:
     assert "Returns:" in doc
     described = re.findall(r"^    (\w+): ", doc.split("Returns:")[0], flags=re.MULTILINE)
     assert described == list(inspect.signature(FUNCTIONS[name]).parameters)
-    if name.split(".", maxsplit=1)[0] in {"bernoulli", "inverse"}:
+    if page := PAGES.get(name.split(".", maxsplit=1)[0]):
         assert "Raises:" in doc
         assert re.search(r"Source: (paper|extension)", doc)
-        assert "derivations/bernoulli.md" in doc
+        assert f"derivations/{page}" in doc
 
 
-def test_derivation_page_names_every_numeric_function() -> None:
-    page = (ROOT / "derivations" / "bernoulli.md").read_text(encoding="utf-8")
-    numeric = [name.split(".")[1] for name in FUNCTIONS if name.split(".")[0] in {"bernoulli", "inverse"}]
-    unnamed = {name for name in numeric if f"`{name}`" not in page}
-    assert unnamed <= {"threshold", "excess", "collapse_point"}  # the page's boxed results
+@pytest.mark.parametrize("module", PAGES)
+def test_derivation_page_names_every_numeric_function(module: str) -> None:
+    page = (ROOT / "derivations" / PAGES[module]).read_text(encoding="utf-8")
+    assert not [name for name in public(module) if f"{module}.{name}" in FUNCTIONS and f"`{name}`" not in page]
 
 
 def run(code: str) -> str:
@@ -108,11 +123,13 @@ def test_plotting_loads_no_backend() -> None:
 
 
 def test_numeric_modules_import_one_way() -> None:
-    order = ["_array", "bernoulli", "inverse", "io", "calibration", "plotting", "cli"]
+    order = ["_array", "bernoulli", "inverse", "_rows", "_classes", "categorical", "contract", "io", "sequence"]
+    order += ["resolution", "calibration", "plotting", "cli"]
     for place, module in enumerate(order):
         source = (ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8")
         used = set(re.findall(r"from lambda_star\.(\w+) import", source))
-        assert used - {"symbolic"} <= set(order[:place]), module
+        used |= set(re.findall(r"^from lambda_star import (\w+)$", source, flags=re.MULTILINE))
+        assert used - {"symbolic", "__version__"} <= set(order[:place]), module
 
 
 def test_only_the_symbolic_core_imports_sympy_and_nothing_numeric_imports_it() -> None:
