@@ -27,6 +27,7 @@ __all__ = [
     "Values",
     "below",
     "by_rows",
+    "check",
     "dot",
     "elementwise",
     "log1p_quotient",
@@ -164,7 +165,7 @@ def elementwise(**domains: Domain) -> Callable[[Callable[Concatenate[Any, P], An
 def _evaluate(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Values]) -> Any:
     """Evaluate a kernel on anything but valid floats: other scalars, NaN, arrays, and values outside the domain."""
     if all(type(value) in (float, int) for value in args):
-        _check(np, domains, [np.float64(value) for value in args])
+        check(np, domains, [np.float64(value) for value in args])
         return kernel(scalar, *map(float, args))
     if any(hasattr(value, "shape") and not isinstance(value, (np.ndarray, np.generic)) for value in args):
         return _in_namespace(kernel, domains, args)
@@ -190,7 +191,7 @@ def _in_namespace(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Val
         for value in args
     ]
     if not compiling:  # a check would cut the compiler's graph in two
-        _check(xp, domains, values)
+        check(xp, domains, values)
     return kernel(xp, *values)
 
 
@@ -207,7 +208,7 @@ def _in_numpy(kernel: Any, domains: Mapping[str, Domain], args: Sequence[Values]
     with np.errstate(over="ignore", under="ignore"):  # an overflow here is a limit, +inf or 0, and the right answer
         if np.broadcast(*arrays).size <= BLOCK:
             arrays = [array.astype(dtype, copy=False) for array in arrays]
-            _check(np, domains, arrays)
+            check(np, domains, arrays)
             return np.asarray(kernel(np, *arrays))[()]
         return _in_blocks(kernel, domains, arrays, dtype)
 
@@ -233,7 +234,7 @@ def _in_blocks(kernel: Any, domains: Mapping[str, Domain], arrays: Sequence[Any]
         with ThreadPoolExecutor(workers) as pool:
             inside = all(pool.map(fill, *shares))
     if not inside:
-        _check(np, domains, arrays)
+        check(np, domains, arrays)
     return out
 
 
@@ -277,7 +278,7 @@ def _spans(domain: Domain, values: Values) -> bool:
     return bool(quick or _inside(np, domain, values).all())
 
 
-def _check(xp: Any, domains: Mapping[str, Domain], arrays: Sequence[Values]) -> None:
+def check(xp: Any, domains: Mapping[str, Domain], arrays: Sequence[Values]) -> None:
     """Raise ``ValueError`` for the first argument with a value outside its domain; NaN passes."""
     for (name, domain), array in zip(domains.items(), arrays, strict=True):
         inside = _inside(xp, domain, array)
@@ -400,7 +401,7 @@ def _leading(xp: Any, name: str, domain: Domain, value: Values, shape: tuple[int
     """A value as a vector with one entry per row, checked."""
     place = {} if xp.__name__.startswith("jax") else {"device": like.device}
     array = xp.asarray(value, dtype=wide(xp), **place)
-    _check(xp, {name: domain}, [array])
+    check(xp, {name: domain}, [array])
     return xp.reshape(xp.broadcast_to(array, shape), (-1,))
 
 

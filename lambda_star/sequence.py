@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lambda_star import categorical
-from lambda_star._array import Domain
+from lambda_star._array import Domain, check
 from lambda_star.bernoulli import CLIP, PROBABILITY, REAL
 from lambda_star.categorical import Mode
 
@@ -61,8 +61,8 @@ class Positions:
             object.__setattr__(self, name, _broadcast(name, values, log_t.shape))
         object.__setattr__(self, "answer", _broadcast("answer", np.asarray(self.answer), log_t.shape[:1]))
         for name in ("goes", "ends"):
-            _check(name, SHARE, getattr(self, name))
-        _check("goes + ends", SHARE, self.goes + self.ends)
+            check(np, {name: SHARE}, [getattr(self, name)])
+        check(np, {"goes + ends": SHARE}, [self.goes + self.ends])
 
     @classmethod
     def from_probabilities(
@@ -76,8 +76,8 @@ class Positions:
         array([1.34..., 1.151...])
         """
         p, b = np.broadcast_arrays(np.atleast_1d(np.asarray(p, dtype=np.float64)), np.asarray(b, dtype=np.float64))
-        _check("p", PROBABILITY, p)
-        _check("b", PROBABILITY, b)
+        check(np, {"p": PROBABILITY}, [p])
+        check(np, {"b": PROBABILITY}, [b])
         log_t, log_b = (np.stack([np.log(modal), np.log1p(-modal)], axis=-1) for modal in (p, b))
         return cls(log_t, log_b, goes, ends, answer)
 
@@ -132,7 +132,7 @@ def listwise(
     """
     if items < 1:
         raise ValueError(f"items must lie in [1, inf), got {items!r}")
-    _check("closes", SHARE, np.asarray(closes, dtype=np.float64))
+    check(np, {"closes": SHARE}, [np.asarray(closes, dtype=np.float64)])
     needed = ((1.0, 0.0), (0.0, 0.0))
     steps = [(opening, *needed)] if opening else []
     for item in range(1, items + 1):
@@ -212,7 +212,7 @@ def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "
     array([0. , 0.5, 1. ])
     """
     lam = np.asarray(lam, dtype=np.float64)
-    _check("lam", REAL, lam)
+    check(np, {"lam": REAL}, [lam])
     each = positions.thresholds(c, mode=mode)
     if not len(each):
         raise ValueError("positions must hold at least one position, got none")
@@ -243,8 +243,8 @@ def validity(positions: Positions, lam: ArrayLike, c: float) -> float | Floats:
     0.891
     """
     lam = np.asarray(lam, dtype=np.float64)
-    _check("lam", REAL, lam)
-    _check("c", CLIP, np.asarray(c, dtype=np.float64))
+    check(np, {"lam": REAL}, [lam])
+    check(np, {"c": CLIP}, [np.asarray(c, dtype=np.float64)])
     if not len(positions.log_t):
         raise ValueError("positions must hold at least one position, got none")
     order = _by_answer(positions.answer)
@@ -277,12 +277,3 @@ def _broadcast(name: str, values: NDArray[np.generic], shape: Sequence[int]) -> 
         return np.broadcast_to(values, shape)
     except ValueError:
         raise ValueError(f"{name} must broadcast to the shape {tuple(shape)}, got {values.shape}") from None
-
-
-def _check(name: str, domain: Domain, values: Floats) -> None:
-    """Raise ``ValueError`` for the first value outside its domain; NaN passes."""
-    inside = domain.contains(values) | np.isnan(values)
-    if not np.all(inside):
-        index = tuple(int(axis[0]) for axis in np.nonzero(~inside)) if values.ndim else ()
-        place = f" at index {index[0] if len(index) == 1 else index}" if index else ""
-        raise ValueError(f"{name} must lie in {domain}, got {float(values[index])!r}{place}")

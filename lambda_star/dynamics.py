@@ -1,0 +1,461 @@
+"""A finite training budget: how long a λ above λ* may be trained, and where the student is until then.
+
+The student starts at the base, and its log-odds θ = logit q follow one of two flows towards the fixed point θ_λ:
+``"natural"``, θ' = θ_λ − θ (natural gradient), or ``"policy-gradient"``, θ' = q(1−q)·(θ_λ − θ) (plain policy gradient
+on the logit). Time is learning rate times steps. Once the tail ratio has reached c, the clip acts inside the update,
+and (λ−λ_c)Δ − log q takes the place of θ_λ − θ.
+
+Everything here is an extension, and a statement about these two flows at one position with two outcomes whose base is
+above p/c. Optimisers with momentum, shared parameters and sampling noise are not promised to obey it. A finite budget
+moves the cliff up; λ* is where it goes as the budget grows, and the safe number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lambda_star._array import Domain, check
+from lambda_star._times import clipped_time, free_time, policy_time
+from lambda_star.bernoulli import CLIP, PROBABILITY, REAL, _edge, _gap, threshold
+
+__all__ = ["budget_for", "budget_threshold", "simulate", "time_to_collapse", "time_to_edge", "trajectory"]
+
+Flow = Literal["natural", "policy-gradient"]
+Floats = NDArray[np.float64]
+
+DURATION = Domain(0.0, math.inf, low_closed=True, high_closed=True)
+COUNT = Domain(0.0, math.inf, low_closed=True)
+RATE = Domain(0.0, 1.0, high_closed=True)
+
+FARTHEST = 700.0
+"""The log(1 + distance/beyond) past which ``beyond`` is no float, and the budget as good as endless."""
+
+ITERATIONS = 60
+"""Most steps of the root finder; each at least halves its bracket."""
+
+TOLERANCE = 1e-12
+"""What one step of integrating a trajectory may err by, between the kinks where the clip starts or stops."""
+
+
+class _Position(NamedTuple):
+    """Log-odds of the base, and from there the way to the clip edge and, beyond it, to the fixed point.
+
+    Where λ is close to λ* the last is a small difference: the widest floats there are carry it.
+    """
+
+    start: Floats
+    distance: Floats
+    beyond: Floats
+    gap: Floats
+
+    @classmethod
+    def of(cls, p: Floats, b: Floats, c: Floats, lam: Floats) -> _Position:
+        exact: list[Any] = [np.asarray(value, dtype=np.longdouble) for value in (p, b, c, lam)]
+        gap, edge = _gap(np, *exact[:2]), _edge(np, exact[0], exact[2])
+        # Without a gap, or without a clip, the edge is never reached: as if the fixed point lay short of it.
+        exists = (gap > 0) & (edge < math.inf)
+        missing = np.isnan(p + b + c + lam)
+        distance = np.where(missing, np.nan, np.where(exists, gap + edge, 1.0))
+        beyond = np.where(missing, np.nan, np.where(exists, (exact[3] - 1) * gap - edge, -1.0))
+        parts = (np.log(exact[1] / (1 - exact[1])), distance, beyond, np.where(gap > 0, gap, np.nan))
+        return cls(*(np.asarray(part, dtype=np.float64) for part in parts))
+
+
+def _arguments(**values: tuple[Domain, ArrayLike]) -> list[Floats]:
+    """The values as arrays that broadcast, checked."""
+    arrays = [np.asarray(value, dtype=np.float64) for _, value in values.values()]
+    check(np, {name: domain for name, (domain, _) in values.items()}, arrays)
+    return list(np.broadcast_arrays(*arrays))
+
+
+def _flow(flow: str) -> str:
+    if flow not in get_args(Flow):
+        raise ValueError(f"flow must be one of {', '.join(get_args(Flow))}, got {flow!r}")
+    return flow
+
+
+def _plain(values: Floats) -> Any:
+    """A NumPy scalar for no dimensions."""
+    return values[()]
+
+
+def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, flow: Flow = "natural") -> Any:
+    """The time that a student which starts at the base takes to the clip edge, where its tail is (1−p)/c.
+
+    Natural: log(λ/(λ−λ*)). Policy gradient: 2 log(u₀/u_c) + e^θ_λ [E₁(u_c) − E₁(u₀)] + e^−θ_λ [Ei(u₀) − Ei(u_c)] with
+    u₀ = λΔ and u_c = (λ−λ*)Δ, from base and edge to the fixed point θ_λ.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1), at least p/c.
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+        lam: extrapolation coefficient λ, finite.
+        flow: "natural" or "policy-gradient".
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf at λ ≤ λ*, where the edge is never passed; NaN where an
+        argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension, for the two flows; ``derivations/dynamics.md``.
+
+    >>> float(time_to_edge(0.9, 0.5, 2.0, 1.5)), float(time_to_edge(0.9, 0.5, 2.0, 1.5, flow="policy-gradient"))
+    (2.2384..., 26.054...)
+    """
+    p, b, c, lam = _arguments(p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), lam=(REAL, lam))
+    at = _Position.of(p, b, c, lam)
+    return _plain(free_time(_flow(flow), at.start, at.distance, at.beyond))
+
+
+def budget_for(
+    p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, flow: Flow = "natural", rate: ArrayLike | None = None
+) -> Any:
+    """How long a λ above λ* may be trained before the clip edge is reached, as time or as steps.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1), at least p/c.
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+        lam: extrapolation coefficient λ, finite.
+        flow: "natural" or "policy-gradient".
+        rate: size η of a step, in (0, 1]; with it the answer is the greatest whole number of steps that stay within the
+            edge, exact for the natural flow, for the policy gradient in the limit of small steps.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf at λ ≤ λ*; NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension, for the two flows; ``derivations/dynamics.md``.
+
+    >>> float(budget_for(0.9, 0.5, 2.0, 1.5)), float(budget_for(0.9, 0.5, 2.0, 1.5, rate=0.1))
+    (2.2384..., 21.0)
+    """
+    time = np.asarray(time_to_edge(p, b, c, lam, flow=flow))
+    if rate is None:
+        return _plain(time)
+    time, rate = np.broadcast_arrays(time, _arguments(rate=(RATE, rate))[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = time / (-np.log1p(-rate) if flow == "natural" else rate)
+    return _plain(np.where(np.isnan(time + rate), np.nan, np.floor(steps)))
+
+
+def budget_threshold(
+    p: ArrayLike,
+    b: ArrayLike,
+    c: ArrayLike,
+    budget: ArrayLike | None = None,
+    *,
+    flow: Flow = "natural",
+    steps: ArrayLike | None = None,
+    rate: ArrayLike | None = None,
+) -> Any:
+    """The λ at which the clip edge is reached exactly at the end of the budget; above λ*, and falling to it.
+
+    Natural: λ*/(1 − e^−budget), and λ*/(1 − (1−rate)^steps) for discrete steps. Policy gradient: the root of
+    :func:`time_to_edge` = budget, found between two bounds in closed form. It says where the cliff is met, not what is
+    safe: whoever trains on from there falls at every λ above λ*.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1), at least p/c.
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+        budget: time that is trained, learning rate times steps, in [0, inf]; or give ``steps`` and ``rate``.
+        flow: "natural" or "policy-gradient".
+        steps: number of steps, in [0, inf).
+        rate: size η of a step, in (0, 1]; exact for the natural flow, for policy gradient in the limit of small steps.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where p ≤ b, where c is inf and without a budget; NaN where an
+        argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index. Or neither or
+            both of ``budget`` and the pair ``steps`` and ``rate`` are given.
+
+    Source: extension, for the two flows (the paper's Corollary 4.2 treats finite budgets too);
+    ``derivations/dynamics.md``.
+
+    >>> float(budget_threshold(0.9, 0.5, 2.0, 3.0)), float(budget_threshold(0.9, 0.5, 2.0, steps=30, rate=0.1))
+    (1.4102..., 1.3993...)
+    >>> float(budget_threshold(0.9, 0.5, 2.0, 3.0, flow="policy-gradient"))
+    4.67...
+    """
+    whole = _flow(flow) == "natural"
+    p, b, c, time = _arguments(
+        p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), budget=(DURATION, _duration(budget, steps, rate, whole))
+    )
+    at = _Position.of(p, b, c, np.ones_like(p))
+    edge = threshold(p, b, c)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        found = edge / -np.expm1(-time) if whole else edge + _beyond(at.start, at.distance, time) / at.gap
+    unreachable = (p <= b) | (c == math.inf)
+    return _plain(np.where(np.isnan(p + b + c + time), np.nan, np.where(unreachable, math.inf, found)))
+
+
+def _duration(budget: ArrayLike | None, steps: ArrayLike | None, rate: ArrayLike | None, natural: bool) -> Floats:
+    """The time of a budget; for the natural flow discrete steps have an exact equivalent."""
+    if budget is not None and steps is None and rate is None:
+        return np.asarray(budget, dtype=np.float64)
+    if budget is not None or steps is None or rate is None:
+        raise ValueError("budget must be given, or steps and rate in its place")
+    count, size = _arguments(steps=(COUNT, steps), rate=(RATE, rate))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(count == 0, 0.0, -count * np.log1p(-size)) if natural else count * size
+
+
+def _beyond(start: Floats, distance: Floats, budget: Floats) -> Floats:
+    """How far beyond the clip edge the fixed point lies for which policy gradient takes the budget to the edge.
+
+    In y = log(1 + distance/beyond) the time is y times an inverse rate 2 + e^θ + e^−θ from somewhere on the way, which
+    brackets y; its logarithm in that of y is nearly a line of slope 1.
+    """
+    start, distance, budget = np.broadcast_arrays(start, distance, budget)
+    end = start + distance
+    slowest = 2 + np.exp(np.maximum(np.abs(start), np.abs(end))) + np.exp(-np.maximum(np.abs(start), np.abs(end)))
+    crossed = (start < 0) & (end > 0)
+    nearest = np.where(crossed, 0.0, np.minimum(np.abs(start), np.abs(end)))
+    fastest = 2 + np.exp(nearest) + np.exp(-nearest)
+    low, high = budget / slowest, budget / fastest
+    live = (budget > 0) & (low < FARTHEST) & np.isfinite(distance)
+    beyond = np.where(budget == 0, math.inf, np.where(np.isnan(distance + budget), np.nan, 0.0))
+    beyond[live] = _root(*(values[live] for values in (start, distance, budget, low, np.minimum(high, FARTHEST))))
+    return beyond
+
+
+def _root(start: Floats, distance: Floats, budget: Floats, low: Floats, high: Floats) -> Floats:
+    """The bracketed root of :func:`_beyond`, by Newton's method in the logarithms."""
+    y, active = np.sqrt(low * high), np.arange(len(low))
+    for _ in range(ITERATIONS):
+        at, way, bottom, top = y[active], distance[active], low[active], high[active]
+        beyond = way / np.expm1(at)
+        time, slope = policy_time(start[active], way, beyond)
+        gap = np.log(budget[active] / time)
+        bottom, top = np.where(gap > 0, at, bottom), np.where(gap < 0, at, top)
+        following = at * np.exp(gap / (-slope * beyond * (beyond + way) / way * at / time))
+        inside = (following >= bottom) & (following <= top)
+        following = np.where(inside, following, np.sqrt(bottom * top))
+        y[active], low[active], high[active] = following, bottom, top
+        active = active[~((np.abs(gap) < 4e-15) | (inside & (np.abs(gap) < 1e-8)) | (top <= bottom * (1 + 1e-15)))]
+        if not len(active):
+            break
+    return distance / np.expm1(y)
+
+
+def time_to_collapse(
+    p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, tail: ArrayLike, flow: Flow = "natural"
+) -> Any:
+    """The time until the student's tail mass has fallen to ``tail``, from the base over the clip edge.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1), at least p/c.
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+        lam: extrapolation coefficient λ, finite.
+        tail: tail mass 1−q to be reached, in (0, 1).
+        flow: "natural" or "policy-gradient".
+
+    Returns:
+        A float, or an array of the broadcast shape; 0 where the base's tail is no larger, +inf where the student
+        settles at a larger tail; NaN where an argument is NaN. Exact to about 1e-12 of itself.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension, for the two flows with the clip inside the update; ``derivations/dynamics.md``.
+
+    >>> time_to_collapse(0.99, 0.9, 5.0, [1.6, 1.68, 1.8], tail=1e-6).round(1)
+    array([  inf, 676.9,  28.1])
+    """
+    p, b, c, lam, tail = _arguments(
+        p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), lam=(REAL, lam), tail=(PROBABILITY, tail)
+    )
+    _flow(flow)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        gap = np.asarray(_gap(np, *(np.asarray(value, dtype=np.longdouble) for value in (p, b))))
+        base, goal = np.log(b) - np.log1p(-b), np.log1p(-tail) - np.log(tail)
+        at = _Position.of(p, b, c, lam)
+        edge = np.where(at.beyond > 0, base + at.distance, math.inf)
+        clipped = goal > edge
+        # Without the clip: straight to the goal, if the fixed point lies beyond it.
+        target = np.asarray(base + lam * gap, dtype=np.float64)
+        free = free_time(flow, base, np.maximum(goal - base, 0.0), np.where(clipped, 1.0, target - goal))
+        surplus = at.beyond + np.log1p(-(1 - p) / c)  # (λ−λ_c)Δ, since λ_c−λ* is −log(1 − (1−p)/c)/Δ
+        start, end = -np.log1p(-(1 - p) / c), -np.log1p(-tail)
+        after = clipped_time(flow, np.where(clipped, surplus, 1.0), start, np.where(clipped, end, start))
+        total = np.where(clipped, free_time(flow, at.start, at.distance, at.beyond) + after, free)
+    total = np.where(goal <= base, 0.0, total)
+    return _plain(np.where(np.isnan(p + b + c + lam + tail), np.nan, total))
+
+
+class _Clipped(NamedTuple):
+    """The advantage of the modal token over the tail, A_c(a) = min(log(π_T/π), log c) + (λ−1) log(π_T/π_B) of each."""
+
+    p: float
+    b: float
+    c: float
+    lam: Any
+
+    def advantages(self, theta: Any) -> tuple[Any, Any]:
+        """Of modal token and tail, at the student's log-odds."""
+        from scipy.special import log_expit
+
+        log_c, tail_p, tail_b = math.log(self.c), math.log1p(-self.p), math.log1p(-self.b)
+        modal = np.minimum(math.log(self.p) - log_expit(theta), log_c)
+        tail = np.minimum(tail_p - log_expit(-theta), log_c)
+        push = np.asarray(self.lam) - 1
+        return modal + push * (math.log(self.p) - math.log(self.b)), tail + push * (tail_p - tail_b)
+
+    def kinks(self) -> list[float]:
+        """The log-odds at which the clip lets go of the modal token, and at which it takes hold of the tail."""
+        if self.c == math.inf:
+            return []
+        modal, tail = self.p / self.c, (1 - self.p) / self.c
+        return [math.log(modal) - math.log1p(-modal), math.log1p(-tail) - math.log(tail)]
+
+
+def trajectory(
+    p: float, b: float, c: float, lam: float, times: ArrayLike, *, flow: Flow = "natural", clipped: bool = True
+) -> Floats:
+    """The student's log-odds over time, from the base on.
+
+    The clip acts on modal token and tail alike. Where it starts or stops to act the velocity has a kink; each stretch
+    between kinks is integrated on its own, to errors of 1e-12 a step, which add up to less than 1e-8.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
+        lam: extrapolation coefficient λ, finite.
+        times: times at which to look, in [0, inf), rising, shape (n,).
+        flow: "natural" or "policy-gradient".
+        clipped: whether the clip acts; without it the student goes to the fixed point at every λ.
+
+    Returns:
+        An array of shape (n,); NaN throughout where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range, or the times do not rise.
+
+    Source: extension, for the two flows with the clip inside the update; ``derivations/dynamics.md``.
+
+    >>> trajectory(0.9, 0.5, 2.0, 1.5, [0.0, 1.0, 10.0]).round(3)
+    array([0.   , 2.083, 5.419])
+    """
+    arrays = _arguments(p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), lam=(REAL, lam))
+    if any(value.ndim for value in arrays):
+        raise ValueError("p, b, c and lam must be numbers, got an array; call once for each")
+    moments = _arguments(times=(COUNT, times))[0]
+    if moments.ndim != 1 or np.any(np.diff(moments) < 0):
+        raise ValueError(f"times must be a list of rising times, got {times!r}")
+    if np.isnan([float(value) for value in arrays]).any() or np.isnan(moments).any():
+        return np.full(moments.shape, np.nan)
+    position = _Clipped(*(float(value) for value in arrays)) if clipped else _Clipped(float(p), float(b), math.inf, lam)
+    return _integrated(position, _flow(flow), moments)
+
+
+def _integrated(position: _Clipped, flow: str, times: Floats) -> Floats:
+    from scipy.integrate import solve_ivp
+
+    def velocity(_: float, theta: Any) -> Any:
+        modal, tail = position.advantages(theta)
+        return (modal - tail) * _fisher(flow, theta)
+
+    theta, now = math.log(position.b) - math.log1p(-position.b), 0.0
+    out = np.full(times.shape, theta)
+    while len(times) and now < times[-1]:
+        kinks = [kink for kink in position.kinks() if kink != theta]
+        events = [_crossing(kink) for kink in kinks] or None
+        left = times[times > now]
+        found = solve_ivp(
+            velocity, (now, left[-1]), [theta], "LSODA", left, events=events, rtol=TOLERANCE, atol=TOLERANCE
+        )
+        out[np.flatnonzero(times > now)[: len(found.t)]] = found.y[0] if len(found.t) else []
+        hits = [(moment[0], kink) for moment, kink in zip(found.t_events or [], kinks, strict=False) if len(moment)]
+        if not hits:
+            break
+        now, theta = min(hits)
+    return out
+
+
+def _crossing(kink: float) -> Any:
+    def event(_: float, theta: Any) -> float:
+        return float(theta[0] - kink)
+
+    event.terminal = True  # type: ignore[attr-defined]
+    return event
+
+
+def _fisher(flow: str, theta: Any) -> Any:
+    """The factor q(1−q) of plain policy gradient; natural gradient divides it out."""
+    from scipy.special import expit
+
+    return 1.0 if flow == "natural" else expit(theta) * expit(-theta)
+
+
+def simulate(
+    p: float,
+    b: float,
+    c: float,
+    lam: ArrayLike,
+    *,
+    rollouts: int,
+    steps: int,
+    seed: int,
+    rate: float = 0.1,
+    flow: Flow = "natural",
+    baseline: bool = True,
+) -> Floats:
+    """The sampled version of the flow: tokens drawn from the student, one batch per step, for every λ at once.
+
+    Each step adds rate times the mean over the batch of advantage times ∇ log π, the clip inside the advantage; its
+    expectation is the flow. What noise does shows in the spread between seeds.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
+        lam: extrapolation coefficients λ, finite; a number or an array, simulated side by side.
+        rollouts: tokens per step, at least 1.
+        steps: number of steps, at least 0.
+        seed: seed of the random numbers.
+        rate: size of a step, in (0, 1].
+        flow: "natural" or "policy-gradient".
+        baseline: take the mean advantage off, as policy-gradient codes do to lower the noise; the expectation stays.
+
+    Returns:
+        The student's log-odds, shape (steps + 1, …) with the shape of ``lam``; the first row is the base.
+
+    Raises:
+        ValueError: a value lies outside its range.
+
+    Source: extension, for the two flows with the clip inside the update; ``derivations/dynamics.md``.
+
+    >>> last = simulate(0.9, 0.5, 2.0, [1.2, 1.5], rollouts=1000, steps=200, seed=0)[-1]
+    >>> [bool(theta > 8) for theta in last]                                                # λ_c is 1.36
+    [False, True]
+    """
+    from scipy.special import expit
+
+    *_, lams = _arguments(p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), rate=(RATE, rate), lam=(REAL, lam))
+    for name, value, least in (("rollouts", rollouts, 1), ("steps", steps, 0), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name} must lie in [{least}, inf), got {value!r}")
+    _flow(flow)
+    rng, position = np.random.default_rng(seed), _Clipped(p, b, c, lams)
+    theta = np.full((steps + 1, *lams.shape), math.log(b) - math.log1p(-b))
+    for step in range(steps):
+        modal, tail = position.advantages(theta[step])
+        q, rest = expit(theta[step]), expit(-theta[step])
+        share = rng.binomial(rollouts, q) / rollouts
+        mean = q * modal + rest * tail if baseline else 0.0
+        gradient = share * (modal - mean) * rest - (1 - share) * (tail - mean) * q
+        theta[step + 1] = theta[step] + rate * gradient / (q * rest if flow == "natural" else 1.0)
+    return theta
