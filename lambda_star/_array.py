@@ -327,7 +327,9 @@ def by_rows(
     xp, rows_t, rows_b = _row_arrays(log_t, log_b)
     dtype = xp.result_type(rows_t.dtype, rows_b.dtype, xp.float32)
     rows_t, rows_b = (xp.moveaxis(rows, axis, -1) for rows in xp.broadcast_arrays(rows_t, rows_b))
-    leading, tokens = tuple(rows_t.shape[:-1]), rows_t.shape[-1]
+    tokens = rows_t.shape[-1]
+    leading = np.broadcast_shapes(tuple(rows_t.shape[:-1]), *(np.shape(value) for _, value in values.values()))
+    rows_t, rows_b = (xp.broadcast_to(rows, (*leading, tokens)) for rows in (rows_t, rows_b))
     if not tokens:
         raise ValueError(f"log_t must have at least one token, got shape {tuple(log_t.shape)} with axis={axis}")
     vectors = [_leading(xp, name, domain, value, leading, rows_t) for name, (domain, value) in values.items()]

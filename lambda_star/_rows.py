@@ -27,7 +27,7 @@ TINY = 1e-30
 
 
 class Rows(NamedTuple):
-    """A block of rows: the teacher's modal token, the log-weights z (0 there), the log-ratios r up to a constant per
+    """A block of rows: the teacher's modal token, the log-weights z (at most 0), the log-ratios r up to a constant per
     row, the token with the least r, the range of r, and which tokens the teacher can produce (None: all).
     """
 
@@ -40,14 +40,22 @@ class Rows(NamedTuple):
     alive: Values | None
 
 
-def prepare(xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool) -> Rows:
-    """Prepare a block, and refuse what has no meaning; ``may_vanish`` tells which tokens the base may have alone."""
-    modal = xp.argmax(log_t, axis=-1)
-    z, r = log_t - entry(xp, log_t, modal), log_t - log_b
+def prepare(
+    xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False, modal: Values | None = None
+) -> Rows:
+    """Prepare a block, and refuse what has no meaning; ``may_vanish`` tells which tokens the base may have alone.
+
+    ``modal`` names the modal tokens; by default they are the teacher's most probable ones.
+    """
+    most = xp.argmax(log_t, axis=-1)
+    z, r = log_t - entry(xp, log_t, most), log_t - log_b
+    if modal is not None:
+        refuse(xp, (modal != xp.floor(modal))[:, None], "modal must be the index of a token, got a fraction")
+        most = xp.astype(modal, most.dtype)
     least = xp.argmin(r, axis=-1)
     low, high = entry(xp, r, least), xp.max(r, axis=-1, keepdims=True)
     if bool(xp.all(xp.isfinite(low) & xp.isfinite(high))):
-        return Rows(modal, z, r, least, low, high, None)
+        return Rows(most, z, r, least, low, high, None)
     alive, in_base = log_t > -math.inf, log_b > -math.inf
     unknown = xp.any(xp.isnan(log_t) | xp.isnan(log_b), axis=-1, keepdims=True)
     refuse(xp, log_t == math.inf, "log_t must lie in [-inf, inf), got inf")
@@ -69,7 +77,7 @@ def prepare(xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool) ->
     among = xp.where(alive | unknown, r, math.inf)
     least = xp.argmin(among, axis=-1)
     high = xp.max(xp.where(alive | unknown, r, -math.inf), axis=-1, keepdims=True)
-    return Rows(modal, z, r, least, entry(xp, among, least), high, alive)
+    return Rows(most, z, r, least, entry(xp, among, least), high, alive)
 
 
 def refuse(xp: Any, culprits: Values, text: str) -> None:
@@ -105,11 +113,15 @@ def as_column(xp: Any, vector: Values, like: Values) -> Values:
 
 
 def first_flip(xp: Any, rows: Rows) -> tuple[Values, Values]:
-    """The least λ at which a token overtakes the modal one, λ−1 = −z/(r − r_modal), and which token that is."""
-    own = entry(xp, rows.r, rows.modal)
-    if bool(xp.all(rows.high <= own)):  # no token gains on the modal one
+    """The least λ ≥ 1 at which a token is ahead of the modal one, λ−1 = −z/(r − r_modal), and which token that is."""
+    own, start = entry(xp, rows.r, rows.modal), entry(xp, rows.z, rows.modal)
+    named = bool(xp.any(start < 0))  # a modal token that is named may be behind from the start
+    if not named and bool(xp.all(rows.high <= own)):  # no token gains on the modal one
         return xp.full_like(as_vector(xp, own), math.inf), xp.full_like(rows.modal, -1)
-    speed = (rows.r - own) / (rows.z - TINY)
+    behind = rows.z - start if named else rows.z
+    speed = (rows.r - own) / (behind - TINY)
+    if named:
+        speed = xp.where(behind > 0, -math.inf, speed)
     first = xp.argmin(speed, axis=-1)
     fastest = as_vector(xp, entry(xp, speed, first))
     flips = fastest < 0
@@ -117,10 +129,12 @@ def first_flip(xp: Any, rows: Rows) -> tuple[Values, Values]:
     return xp.where(xp.isnan(fastest), math.nan, value), xp.where(flips, first, -1)
 
 
-def prepare_wide(xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False) -> Rows:
-    """A block of rows in the widest dtype."""
+def prepare_wide(
+    xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False, modal: Values | None = None
+) -> Rows:
+    """A block of rows in the widest dtype, prepared."""
     log_t, log_b = (xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b))
-    return prepare(xp, log_t, log_b, may_vanish)
+    return prepare(xp, log_t, log_b, may_vanish, modal)
 
 
 def log_teacher(xp: Any, rows: Rows) -> Values:

@@ -81,7 +81,7 @@ class Threshold:
             −1 where all but the modal token or class bind together, and where nothing does.
         steps: evaluations of the ratio that the root took; 0 where the answer is a closed form.
         converged: whether the root was found to rounding.
-        modal: index of the teacher's modal token.
+        modal: index of the modal token.
         flip: λ past which another token is more probable than that one; +inf if none ever is.
         flips_to: index of that other token, −1 if there is none.
 
@@ -141,7 +141,7 @@ def _bound(xp: Any, rows: Rows, c: Values, floor: Values, may: Values | bool) ->
     lower = xp.where(mean_ahead > 0, chord, log_c / span)
     # Ceilings: Jensen's, and the λ at which a single token ahead would by itself bring the ratio to c.
     ahead = as_vector(xp, entry(xp, y, rows.modal))
-    upper = xp.where(ahead > 0, (log_c + log_total) / ahead, math.inf)
+    upper = xp.where(ahead > 0, (log_c + log_total - as_vector(xp, entry(xp, z, rows.modal))) / ahead, math.inf)
     upper = xp.where(mean > 0, xp.minimum(log_c / mean, upper), upper)
     if not bool(xp.all(upper < math.inf)):
         farthest = as_vector(xp, xp.max(xp.where(r == rows.high, z, -math.inf), axis=-1, keepdims=True))
@@ -210,14 +210,21 @@ def _parabola_root(xp: Any, value: Values, slope: Values, curvature: Values) -> 
 
 
 def _token_threshold(
-    classes: Classes | None, xp: Any, log_t: Values, log_b: Values, c: Values, floor: Values
+    classes: Classes | None,
+    xp: Any,
+    log_t: Values,
+    log_b: Values,
+    c: Values,
+    floor: Values,
+    modal: Values | None = None,
 ) -> tuple[Values, ...]:
     has_class = True if classes is None else classes.has_token(xp, log_t)
     may_vanish = (floor > 0)[:, None] if classes is None else (floor > 0)[:, None] | ~has_class
-    rows = prepare(xp, log_t, log_b, may_vanish)
+    rows = prepare(xp, log_t, log_b, may_vanish, modal)
     bound = _bound(xp, rows, c, floor, has_class)
     if _too_coarse(xp, rows, bound, c):
-        return _token_threshold(classes, xp, xp.astype(log_t, wide(xp)), xp.astype(log_b, wide(xp)), c, floor)
+        log_t, log_b = xp.astype(log_t, wide(xp)), xp.astype(log_b, wide(xp))
+        return _token_threshold(classes, xp, log_t, log_b, c, floor, modal)
     excess, steps, converged = _root(xp, rows.z, bound, xp.log(c))
     flip, flips_to = first_flip(xp, rows)
     value, lower, upper = (xp.where(bound.binds, 1 + found, math.inf) for found in (excess, bound.lower, bound.upper))
@@ -227,9 +234,15 @@ def _token_threshold(
 
 
 def _class_threshold(
-    classes: Classes | None, xp: Any, log_t: Values, log_b: Values, c: Values, floor: Values
+    classes: Classes | None,
+    xp: Any,
+    log_t: Values,
+    log_b: Values,
+    c: Values,
+    floor: Values,
+    modal: Values | None = None,
 ) -> tuple[Values, ...]:
-    rows = prepare_wide(xp, log_t, log_b, True)
+    rows = prepare_wide(xp, log_t, log_b, True, modal)
     search = Search(xp, rows, classes, c, floor)
     excess, binding, steps, converged = search.first()
     lower, upper = search.bounds()
@@ -239,9 +252,15 @@ def _class_threshold(
 
 
 def _bernoulli_threshold(
-    classes: Classes | None, xp: Any, log_t: Values, log_b: Values, c: Values, floor: Values
+    classes: Classes | None,
+    xp: Any,
+    log_t: Values,
+    log_b: Values,
+    c: Values,
+    floor: Values,
+    modal: Values | None = None,
 ) -> tuple[Values, ...]:
-    rows = prepare_wide(xp, log_t, log_b, True)
+    rows = prepare_wide(xp, log_t, log_b, True, modal)
     log_base = xp.astype(log_b, wide(xp))
     teacher, base = (
         xp.stack([log_sum_exp(xp, piece[0]) for piece in pieces_of(xp, classes, rows.modal, weights)], axis=-1)
@@ -277,6 +296,7 @@ def threshold(
     axis: int = -1,
     floor: Values = 0.0,
     classes: Sequence[int] | Values | None = None,
+    modal: Values | None = None,
     mode: Mode = "token",
 ) -> Threshold:
     """λ* over K tokens: the first λ > 1 at which something becomes c times less probable than under the teacher.
@@ -297,6 +317,8 @@ def threshold(
         classes: one integer label per token. The modal class is that of the modal token or, where it has none, the one
             with the most teacher mass. Negative: in no class; such a token counts in every sum, but binds nothing. By
             default the modal token and all others.
+        modal: index of the modal token; a number, or one per position. By default the teacher's most probable token;
+            name it where an entry of the row is no single token, such as the rest of a vocabulary.
         mode: "token", "class" or "bernoulli".
 
     Returns:
@@ -316,7 +338,9 @@ def threshold(
     if mode not in KERNELS:
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
     labels = None if classes is None else Classes.of(classes, np.shape(log_t)[axis])
-    found = by_rows(partial(KERNELS[mode], labels), log_t, log_b, axis, c=(CLIP, c), floor=(SHARE, floor))
+    index = Domain(0.0, np.shape(log_t)[axis] - 1.0, low_closed=True, high_closed=True)
+    named = {} if modal is None else {"modal": (index, modal)}
+    found = by_rows(partial(KERNELS[mode], labels), log_t, log_b, axis, c=(CLIP, c), floor=(SHARE, floor), **named)
     return Threshold(*found)
 
 

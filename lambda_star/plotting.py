@@ -88,8 +88,8 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
 def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
     """Draw the three thresholds of every contract class: token by token, modal token | rest, its class | rest.
 
-    Medians over the positions. Where the known tokens leave a bracket it is a bar; an arrow at the right edge means
-    that nothing binds, or that no upper value is known.
+    Medians over the positions. Where the known tokens leave a bracket it is a bar; a hollow mark at the right edge
+    means that nothing binds, or that no upper value is known.
 
     Args:
         report: what :func:`lambda_star.calibration.calibrate` returned, from a table with a ``top`` column.
@@ -112,7 +112,7 @@ def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
     ax = ax or _new_axes()
     order = {one.name: place for place, one in enumerate(report.classes)}
     shown = sorted(report.resolutions, key=lambda one: order[one.name])
-    kinds = {
+    kinds: dict[str, tuple[list[tuple[float, float]], str, str]] = {
         "token by token": ([one.token for one in shown], "C3", "v"),
         "modal token | rest (Eq. 4)": ([(one.bernoulli, one.bernoulli) for one in shown], "C0", "o"),
         "its class | rest": ([one.classes for one in shown], "C2", "^"),
@@ -121,12 +121,14 @@ def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
     right = 1 + 1.15 * (float(np.quantile(finite, 0.8)) - 1)
     for shift, (label, (brackets, colour, marker)) in zip((-0.22, 0.0, 0.22), kinds.items(), strict=True):
         places = np.arange(len(shown)) + shift
-        low, high = np.transpose(brackets)
+        low, high = np.array(brackets).T
         ax.hlines(places, np.minimum(low, right), np.minimum(high, right), color=colour, linewidth=2)
         inside = low <= right
         ax.plot(low[inside], places[inside], marker, color=colour, label=label)
         beyond = high > right
-        ax.plot(np.full(beyond.sum(), right), places[beyond], ">", color=colour, clip_on=False)
+        if np.any(beyond):
+            edge = np.full(np.sum(beyond), right)
+            ax.plot(edge, places[beyond], marker, color=colour, markerfacecolor="white", linestyle="", clip_on=False)
     ax.set_yticks(range(len(shown)), [f"{_code(one.name)}  ({one.positions})" for one in shown], family="monospace")
     ax.invert_yaxis()
     ax.set(xlim=(1, right), xlabel="λ*, median over the positions", ylabel="contract class (positions)")

@@ -183,10 +183,11 @@ class _Arranged:
             self.log_t, self.log_b, np.where(unknown, 0.0, self.low), np.where(unknown, 0.0, self.high)
         )
         alone, apart = [0] * (2 * width), [0] * width + [1] * width
-        highest = categorical.threshold(*merged, clip, classes=[*alone, -1])
-        lowest = categorical.threshold(*split, clip, classes=[*alone, -1, -1])
-        least = categorical.threshold(*merged, clip, classes=[*apart, 1], mode="class")
-        most = categorical.threshold(*split, clip, classes=[*apart, 1, 1], mode="class")
+        modal = self.log_t.argmax(axis=1)  # the rest may outweigh it, but is no token
+        highest = categorical.threshold(*merged, clip, classes=[*alone, -1], modal=modal)
+        lowest = categorical.threshold(*split, clip, classes=[*alone, -1, -1], modal=modal)
+        least = categorical.threshold(*merged, clip, classes=[*apart, 1], modal=modal, mode="class")
+        most = categorical.threshold(*split, clip, classes=[*apart, 1, 1], modal=modal, mode="class")
         # Without a range the remainder may weigh anything: nothing is proven in its direction.
         token = np.stack([np.where(unknown, 1.0, lowest.threshold), highest.threshold])
         classes = np.stack([least.threshold, np.where(unknown, math.inf, most.threshold)])

@@ -40,6 +40,7 @@ class Positions:
         ends: share of each token that ends the answer validly, shape (n, K); ``goes + ends`` is at most 1, and what is
             left breaks the contract.
         answer: which answer each position belongs to, shape (n,); by default one answer.
+        modal: index of each position's modal token, shape (n,); by default the teacher's most probable one.
 
     >>> import numpy as np
     >>> Positions(np.log([[0.9, 0.1]]), np.log([[0.6, 0.4]]), goes=[[1, 0]]).p
@@ -51,6 +52,7 @@ class Positions:
     goes: Any
     ends: Any = 0.0
     answer: Any = 0
+    modal: Any = None
 
     def __post_init__(self) -> None:
         log_t = np.atleast_2d(np.asarray(self.log_t, dtype=np.float64))
@@ -59,7 +61,9 @@ class Positions:
         for name in ("log_t", "log_b", "goes", "ends"):
             values = np.asarray(getattr(self, name), dtype=np.float64)
             object.__setattr__(self, name, _broadcast(name, values, log_t.shape))
-        object.__setattr__(self, "answer", _broadcast("answer", np.asarray(self.answer), log_t.shape[:1]))
+        modal = np.argmax(log_t, axis=-1) if self.modal is None else np.asarray(self.modal)
+        for name, values in (("answer", np.asarray(self.answer)), ("modal", modal)):
+            object.__setattr__(self, name, _broadcast(name, values, log_t.shape[:1]))
         for name in ("goes", "ends"):
             check(np, {name: SHARE}, [getattr(self, name)])
         check(np, {"goes + ends": SHARE}, [self.goes + self.ends])
@@ -79,7 +83,7 @@ class Positions:
         check(np, {"p": PROBABILITY}, [p])
         check(np, {"b": PROBABILITY}, [b])
         log_t, log_b = (np.stack([np.log(modal), np.log1p(-modal)], axis=-1) for modal in (p, b))
-        return cls(log_t, log_b, goes, ends, answer)
+        return cls(log_t, log_b, goes, ends, answer, modal=0)  # also where the tail outweighs it, whole as it is here
 
     @property
     def p(self) -> Floats:
@@ -93,12 +97,12 @@ class Positions:
 
     def _probability(self, lam: float) -> Floats:
         student = np.exp(categorical.fixed_point(self.log_t, self.log_b, lam))
-        modal: Floats = student[np.arange(len(student)), np.argmax(self.log_t, axis=-1)]
+        modal: Floats = student[np.arange(len(student)), self.modal]
         return modal
 
     def thresholds(self, c: float, *, mode: Mode = "bernoulli") -> Floats:
         """λ*_t of every position, by default of its modal token against everything else."""
-        found: Floats = categorical.threshold(self.log_t, self.log_b, c, mode=mode).threshold
+        found: Floats = categorical.threshold(self.log_t, self.log_b, c, modal=self.modal, mode=mode).threshold
         return found
 
 
