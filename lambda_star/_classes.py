@@ -112,8 +112,9 @@ class Search:
     """The search for the first excess λ−1 at which the ratio of a class other than the modal one reaches c.
 
     log R_C = log T_C + A − A_C is not convex, so a root alone would not do: it must be the first. From a λ below it,
-    Eq. 4 gives a step that cannot pass it. A longer step is trusted where the ratio grows all the way, which shows in
-    the tilted means at its ends: the mean over all tokens and the mean in a class both only grow with λ.
+    Eq. 4 gives a step that cannot pass it. A longer step is trusted where the ratio grows all the way, or cannot reach
+    c within it. Both show in the tilted means at its ends, since the mean over all tokens and the mean in a class only
+    grow with λ.
     """
 
     def __init__(self, xp: Any, rows: Rows, classes: Classes | None, c: Values, floor: Values) -> None:
@@ -173,14 +174,15 @@ class Search:
         unknown = xp.isnan(here.total_mean)
         excess, guess = xp.where(unknown, math.nan, math.inf), jump
         binding, steps = (xp.zeros_like(xp.argmax(self.log_share, axis=-1)) for _ in range(2))
-        bold, done = ~unknown, unknown | (xp.min(within, axis=-1) == math.inf)
+        reach, done = xp.full_like(log_c, math.inf), unknown | (xp.min(within, axis=-1) == math.inf)
         epsilon = float(xp.finfo(log_c.dtype).eps)
         for _ in range(STEPS):
             if bool(xp.all(done)):
                 break
             bracketed = high < math.inf
             short = xp.min(within, axis=-1)
-            ahead = low + xp.where(bold & (jump < math.inf), xp.maximum(short, jump), short)
+            far = xp.minimum(jump, reach)
+            ahead = low + xp.where(far < math.inf, xp.maximum(short, far), short)
             middle = (low + xp.where(bracketed, high, low)) / 2
             inside = xp.where((guess > low) & (guess < high), guess, middle)
             x = xp.where(done, 0.0, xp.where(bracketed, inside, ahead))
@@ -189,14 +191,17 @@ class Search:
             most = xp.argmax(ratio, axis=-1)
             gap = entry(xp, ratio, most)[:, 0] - log_c
             grows = here.total_mean[:, None] >= at.mean
-            reached = within * (1 + 1e-9) >= (x - low)[:, None]
-            bold = bracketed | xp.all(grows | reached | ~self.may, axis=-1)
+            length = (x - low)[:, None]
+            short_of_c = self.log_ratio(here) + length * (at.total_mean[:, None] - here.mean) < self.log_c
+            certain = grows | short_of_c | (within * (1 + 1e-9) >= length) | ~self.may
+            certain = bracketed | xp.all(certain, axis=-1)
             step = self.newton(at)
             guess = x + step
-            near = bold & ~done & ((xp.abs(gap) <= 4 * epsilon) | (xp.abs(step) <= epsilon**0.5 / 8 * x))
+            near = certain & ~done & ((xp.abs(gap) <= 4 * epsilon) | (xp.abs(step) <= epsilon**0.5 / 8 * x))
             excess = xp.where(near, xp.where(xp.abs(step) < x, guess, x), excess)
             binding, steps = xp.where(near, most, binding), xp.where(done, steps, steps + 1)
-            forward, back = bold & (gap < 0) & ~done, bold & (gap >= 0) & ~done
+            forward, back = certain & (gap < 0) & ~done, certain & (gap >= 0) & ~done
+            reach = xp.where(certain, 2.0, 0.25) * (x - low)
             low, high = xp.where(forward, x, low), xp.where(back, x, high)
             here = here.updated(xp, forward, at)
             within, jump = self.safe(here), self.newton(here)

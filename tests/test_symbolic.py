@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mpmath
+import numpy as np
 import pytest
 import sympy as sp
 from click.testing import CliRunner
@@ -17,8 +21,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lambda_star as ls
-from lambda_star import bernoulli as numeric
-from lambda_star import inverse, symbolic
+from lambda_star import categorical, sequence, symbolic
 from lambda_star.cli import main
 from lambda_star.symbolic import symbols
 from lambda_star.symbolic.derivation import Derivation, DerivationError, Step
@@ -28,18 +31,22 @@ from tests.strategies import open_clips, probabilities
 
 ROOT = Path(__file__).parent.parent
 DERIVATIONS = derivations()
+MODULES = ("bernoulli", "inverse", "categorical", "sequence")
+PAGES = {"inverse": "bernoulli"}
+"""The page of a module that has none of its own name."""
 RESULTS = {
-    name: expr
+    (derivation.module, name): expr
     for derivation in DERIVATIONS.values()
     if derivation.module
     for name, (_, expr) in derivation.results.items()
     if name.isidentifier()
 }
+LOADED = {module: importlib.import_module(f"lambda_star.{module}") for module in MODULES}
 FUNCTIONS = {
-    name: getattr(module, name)
-    for module in (numeric, inverse)
-    for name in module.__all__
-    if inspect.isfunction(getattr(module, name))
+    (module, name): getattr(loaded, name)
+    for module, loaded in LOADED.items()
+    for name in loaded.__all__
+    if inspect.isfunction(getattr(loaded, name))
 }
 SYMBOLS = {
     "p": symbols.p,
@@ -59,11 +66,15 @@ VALUES: Mapping[str, st.SearchStrategy[float]] = {
     "y": st.floats(-600, 600),
     "margin": st.floats(0, 0.99),
 }
-COMPILED = {name: sp.lambdify(list(SYMBOLS.values()), expr, "mpmath") for name, expr in RESULTS.items()}
+COMPILED = {
+    name: sp.lambdify(list(SYMBOLS.values()), expr, "mpmath")
+    for (module, name), expr in RESULTS.items()
+    if module in {"bernoulli", "inverse"}
+}
 
 
 def evaluate(name: str, values: Mapping[str, float]) -> Any:
-    """A result of a derivation at floats, in arithmetic that loses nothing a float can show."""
+    """A result of one position at floats, in arithmetic that loses nothing a float can show."""
     with mpmath.workdps(700):
         return COMPILED[name](*(mpmath.mpf(values.get(symbol, 0.5)) for symbol in SYMBOLS))
 
@@ -82,22 +93,27 @@ def test_every_numeric_function_has_a_result_and_every_result_a_function() -> No
     assert set(RESULTS) == set(FUNCTIONS)
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_the_derivation_names_the_module_of_its_functions(name: str) -> None:
-    (home,) = [d for d in DERIVATIONS.values() if d.module and name in d.results]
-    assert FUNCTIONS[name].__module__ == f"lambda_star.{home.module}"
+@pytest.mark.parametrize(("module", "name"), sorted(FUNCTIONS))
+def test_the_derivation_names_the_module_of_its_functions(module: str, name: str) -> None:
+    (home,) = [d for d in DERIVATIONS.values() if d.module == module and name in d.results]
+    assert FUNCTIONS[module, name].__module__ == f"lambda_star.{module}"
     assert f"`{name}`" in home.markdown()
-    assert "derivations/bernoulli.md" in (FUNCTIONS[name].__doc__ or "")
+    assert f"`lambda_star/{module}.py`" in home.markdown()
+    assert f"derivations/{PAGES.get(module, module)}.md" in (FUNCTIONS[module, name].__doc__ or "")
 
 
-@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - {"teacher_for", "clip_for", "base_for"}))
+def test_the_names_of_derivations_are_unique() -> None:
+    assert len(DERIVATIONS) == sum(len(one.derivations) for one in symbolic.pages.PAGES.values())
+
+
+@pytest.mark.parametrize("name", sorted(name for module, name in FUNCTIONS if module == "bernoulli"))
 @given(data=st.data())
 def test_a_function_is_its_derived_expression(name: str, data: st.DataObject) -> None:
     values = {
-        argument: data.draw(VALUES[argument], argument) for argument in inspect.signature(FUNCTIONS[name]).parameters
+        argument: data.draw(VALUES[argument], argument) for argument in inspect.signature(getattr(ls, name)).parameters
     }
     assume(values.get("p") != values.get("b", 0.0) or name not in {"stationary_student", "regime"})
-    found, exact = FUNCTIONS[name](**values), evaluate(name, values)
+    found, exact = getattr(ls, name)(**values), evaluate(name, values)
     if name == "is_clip_safe":
         near = abs(ls.tail_ratio(values["p"], values["b"], values["lam"]) / values["c"] - 1) < 1e-9
         assert near or found == bool(exact)
@@ -127,7 +143,7 @@ def test_the_inverses_are_their_derived_expressions(p: float, b: float, c: float
     assert math.isclose(ls.clip_for(p, b, lam), evaluate("clip_for", values), rel_tol=1e-11)
     base = ls.base_for(p, c, lam)
     assert math.isclose(base, evaluate("base_for", values), rel_tol=1e-10, abs_tol=1e-300)
-    equation = RESULTS["teacher_for"]
+    equation = RESULTS["inverse", "teacher_for"]
     sides = sp.lambdify((symbols.p, symbols.b, symbols.c, symbols.lam), equation.args, "mpmath")
     with mpmath.workdps(50):
         found = mpmath.mpf(ls.teacher_for(b, c, lam))
@@ -136,6 +152,260 @@ def test_the_inverses_are_their_derived_expressions(p: float, b: float, c: float
         assume(above < 1 - 1e-12 and below > b)
         signs = [mpmath.sign(mpmath.fsub(*sides(value, b, c, lam))) for value in (below, above)]
     assert signs == [-1, 1]
+
+
+# K tokens and answers of many positions
+
+
+@cache
+def compiled(expr: sp.Basic) -> tuple[list[str], Callable[..., Any]]:
+    found = sorted(expr.free_symbols, key=str)
+    return [symbol.name for symbol in found], sp.lambdify(found, expr, "mpmath")
+
+
+def at(expr: sp.Basic, values: Mapping[str, Any]) -> Any:
+    """An expression at values of its symbols by name, in 50 digits."""
+    names, function = compiled(expr)
+    with mpmath.workdps(50):
+        return function(*(mpmath.mpf(values[name]) for name in names))
+
+
+def result(derivation: str, name: str) -> sp.Basic:
+    """A result that is no numeric function of its own."""
+    return DERIVATIONS[derivation].results[name][1]
+
+
+def near(found: float, exact: Any, rel: float = 1e-10, tiny: float = 1e-12) -> bool:
+    if math.isinf(exact) or math.isinf(found):
+        return bool(found == exact)
+    return bool(abs(mpmath.mpf(float(found)) - exact) <= rel * abs(exact) + tiny)
+
+
+class Row(NamedTuple):
+    """Log-probabilities of teacher and base as floats, and what they say exactly, normalised."""
+
+    log_t: np.ndarray[Any, Any]
+    log_b: np.ndarray[Any, Any]
+    t: list[Any]
+    b: list[Any]
+    r: list[Any]
+
+    @classmethod
+    def of(cls, log_t: Any, log_b: Any) -> Row:
+        with mpmath.workdps(50):
+            t, b = (
+                [weight / mpmath.fsum(weights) for weight in weights]
+                for weights in ([mpmath.exp(float(value)) for value in values] for values in (log_t, log_b))
+            )
+            r = [mpmath.log(teacher / base) for teacher, base in zip(t, b, strict=True)]
+        return cls(np.asarray(log_t), np.asarray(log_b), t, b, r)
+
+    def values(self, **others: Any) -> dict[str, Any]:
+        """The exact numbers by the names of their symbols."""
+        named = zip("tbr", (self.t, self.b, self.r), strict=True)
+        return {f"{name}_{i}": value for name, one in named for i, value in enumerate(one, start=1)} | others
+
+
+@st.composite
+def rows(draw: st.DrawFn, tokens: int = 3) -> Row:
+    """Teacher and base over some tokens, no two log-ratios nearly the same."""
+    weights = st.lists(st.floats(-6, 6), min_size=tokens, max_size=tokens)
+    log_t, log_b = (values - np.log(np.exp(values).sum()) for values in (np.array(draw(weights)) for _ in range(2)))
+    gaps = np.diff(np.sort(log_t - log_b))
+    assume(gaps.min() > 1e-3)
+    return Row.of(log_t, log_b)
+
+
+lambdas = st.floats(-3, 5)
+wide_clips = st.one_of(st.floats(1.01, 10.0), st.floats(1.01, 1e6))
+
+
+@given(rows(), lambdas)
+def test_fixed_point_and_ratio_of_k_tokens(row: Row, lam: float) -> None:
+    log_partition = at(result("ratio", "log-partition"), row.values(**{"lambda": lam}))
+    student, ratios = (function(row.log_t, row.log_b, lam) for function in (categorical.fixed_point, categorical.ratio))
+    for i in range(3):
+        token = {"lambda": lam, "A": log_partition, "t_i": row.t[i], "b_i": row.b[i], "r_i": row.r[i]}
+        assert near(student[i], at(RESULTS["categorical", "fixed_point"], token))
+        assert near(ratios[i], at(RESULTS["categorical", "ratio"], token), tiny=0)
+
+
+@given(rows(), st.one_of(st.just(1.0), st.floats(0.01, 8)))
+def test_the_distances_of_teacher_and_base(row: Row, order: float) -> None:
+    exact = at(RESULTS["categorical", "renyi"], row.values(alpha=order))
+    assert near(categorical.renyi(row.log_t, row.log_b, order), exact)
+    exact = at(RESULTS["categorical", "hilbert_distance"], row.values())
+    assert near(categorical.hilbert_distance(row.log_t, row.log_b), exact)
+
+
+@given(rows(), wide_clips)
+def test_the_token_threshold_solves_its_equation(row: Row, c: float) -> None:
+    found = categorical.threshold(row.log_t, row.log_b, c)
+    equation = RESULTS["categorical", "threshold"]
+    excess = mpmath.mpf(float(found.threshold)) - 1
+    values = []
+    for factor in (1 - 1e-9, 1 + 1e-9):
+        lam = 1 + excess * factor
+        divergence = at(RESULTS["categorical", "renyi"], row.values(alpha=lam))
+        known = {"lambda": lam, r"D_{\lambda}": divergence, r"r_{\min}": min(row.r), "c": c}
+        values.append(at(equation.lhs, known) - at(equation.rhs, known))
+    assert values[0] < 0 < values[1]
+    assert row.r[int(found.binding)] == min(row.r)
+
+
+@given(rows(), wide_clips, st.sampled_from([0.0, 0.05, 0.2]))
+def test_the_lower_bound_of_k_tokens(row: Row, c: float, floor: float) -> None:
+    assume(all(abs(teacher - floor) > 1e-9 for teacher in row.t))
+    found = categorical.lower_bound(row.log_t, row.log_b, c, floor=floor)
+    least = min(r for teacher, r in zip(row.t, row.r, strict=True) if teacher >= floor)
+    with mpmath.workdps(50):
+        d = max(row.r) - least
+        mean = mpmath.fsum(teacher * max(r - least, 0) for teacher, r in zip(row.t, row.r, strict=True))
+        exact = at(RESULTS["categorical", "lower_bound"], {"w": mean / d, "d": d, "c": c}) if d else mpmath.inf
+    assert near(found, exact)
+    value = float(categorical.threshold(row.log_t, row.log_b, c, floor=floor).threshold)
+    assert found <= value * (1 + 1e-12)
+    if d:
+        ceiling = min(
+            at(result("floor", "single-token ceiling"), {"t_k": teacher, "y_k": r - least, "c": c})
+            for teacher, r in zip(row.t, row.r, strict=True)
+            if r > least
+        )
+        assert value <= ceiling * (1 + mpmath.mpf("1e-12"))
+
+
+@given(rows())
+def test_the_flip_point_of_k_tokens(row: Row) -> None:
+    modal = int(np.argmax(row.log_t))
+    order = [modal, *(i for i in range(3) if i != modal)]
+    permuted = Row.of(row.log_t[order], row.log_b[order])
+    exact = at(RESULTS["categorical", "flip_point"], permuted.values())
+    assert near(categorical.flip_point(row.log_t, row.log_b), exact)
+
+
+@given(rows(), wide_clips, lambdas)
+def test_the_stationary_student_of_k_tokens(row: Row, c: float, lam: float) -> None:
+    assume(abs(lam - 1) > 1e-3)
+    order = sorted(range(3), key=lambda i: -(lam - 1) * row.r[i])
+    with mpmath.workdps(50):
+        values = {f"t_{place}": row.t[i] for place, i in enumerate(order, start=1)}
+        values |= {f"s_{place}": (mpmath.mpf(lam) - 1) * row.r[i] for place, i in enumerate(order, start=1)}
+        values["kappa"] = at(result("token_student", "common advantage"), {**values, "c": c})
+    found = np.exp(categorical.stationary_student(row.log_t, row.log_b, c, lam))
+    for place, (i, share) in enumerate(zip(order, RESULTS["categorical", "stationary_student"], strict=True), start=1):
+        values[f"q_{place}"] = at(share, values)
+        assert near(found[i], values[f"q_{place}"], tiny=1e-10)
+
+
+@given(rows(tokens=2), wide_clips, lambdas)
+def test_with_two_tokens_the_student_is_that_of_one_position(row: Row, c: float, lam: float) -> None:
+    p, b = (float(one[0]) for one in (row.t, row.b))
+    found = np.exp(categorical.stationary_student(row.log_t, row.log_b, c, lam))
+    assert near(found[0], evaluate("stationary_student", {"p": p, "b": b, "c": c, "lam": lam}), tiny=1e-9)
+
+
+@given(rows(tokens=6))
+def test_a_row_is_completed_as_derived(row: Row) -> None:
+    known = (row.log_t[:3], row.log_b[:3])
+    low, high = float(min(row.r[3:])), float(max(row.r[3:]))
+    with mpmath.workdps(50):
+        values = {"T": mpmath.fsum(row.t[3:]), "B": mpmath.fsum(row.b[3:])}
+        values |= {r"\rho_{\mathrm{lo}}": mpmath.exp(low), r"\rho_{\mathrm{hi}}": mpmath.exp(high)}
+    merged = np.exp(np.stack(categorical.with_rest(*known)))[:, 3:].ravel()
+    divided = np.exp(np.stack(categorical.with_rest(*known, low, high)))[:, 3:].ravel()
+    for found, exact in ((merged, result("rest", "merged token")), (divided, RESULTS["categorical", "with_rest"])):
+        assert all(near(one, other, tiny=1e-10) for one, other in zip(found, at(exact, values), strict=True))
+
+
+@given(rows(tokens=6), wide_clips)
+def test_completed_rows_bound_thresholds_as_derived(row: Row, c: float) -> None:
+    assume(min(*row.t, *row.b) > 1e-4)
+    low, high = float(min(row.r[3:])), float(max(row.r[3:]))
+    merged = categorical.with_rest(row.log_t[:3], row.log_b[:3])
+    divided = categorical.with_rest(row.log_t[:3], row.log_b[:3], low, high)
+    completed = (divided, (row.log_t, row.log_b), merged)
+    thresholds = [float(categorical.threshold(teacher, base, c).threshold) for teacher, base in completed]
+    assert all(one <= other * (1 + 1e-9) for one, other in pairwise(thresholds))
+
+
+@given(rows(), wide_clips)
+def test_class_and_two_outcomes_among_k_tokens(row: Row, c: float) -> None:
+    modal = int(np.argmax(row.log_t))
+    tail = [i for i in range(3) if i != modal]
+    p, b = row.t[modal], row.b[modal]
+    found = categorical.threshold(row.log_t, row.log_b, c, mode="bernoulli").threshold
+    assume(abs(p - b) > 1e-4)
+    exact = at(RESULTS["bernoulli", "threshold"], {"p": p, "b": b, "c": c})
+    assert near(found, exact)
+    found = categorical.threshold(row.log_t, row.log_b, c, mode="class")
+    if found.threshold < math.inf and found.converged:
+        with mpmath.workdps(50):
+            lam = mpmath.mpf(float(found.threshold))
+            power = [teacher**lam * base ** (1 - lam) for teacher, base in zip(row.t, row.b, strict=True)]
+            masses = {"p": p, "M": power[modal], "S": mpmath.fsum(power[i] for i in tail)}
+        assert near(float(at(result("sandwich", "class ratio"), masses)), c, rel=1e-9)
+    with mpmath.workdps(50):
+        low, high = min(row.r), max(row.r)
+        mean = mpmath.fsum(teacher * r for teacher, r in zip(row.t, row.r, strict=True))
+        inside = mpmath.fsum(row.t[i] * row.r[i] for i in tail) / (1 - p)
+        start = {"w": (mean - low) / (high - low), r"r_{\mathrm{hi}}": high, r"\mu_C": inside, "R_0": 1, "c": c}
+        safe = 1 + at(result("class_march", "safe step"), start)
+    assert found.lower == math.inf or near(found.lower, safe)
+    assert found.threshold >= safe * (1 - mpmath.mpf("1e-12"))
+
+
+shares = st.floats(0, 1)
+pairs = st.tuples(st.floats(0.01, 0.999), st.floats(0.01, 0.999)).filter(lambda pair: abs(pair[0] - pair[1]) > 1e-3)
+
+
+@given(pairs, pairs, wide_clips, lambdas, st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]))
+def test_thresholds_of_an_answer(
+    first: tuple[float, float], second: tuple[float, float], c: float, lam: float, level: float
+) -> None:
+    stars = [at(RESULTS["bernoulli", "threshold"], {"p": p, "b": b, "c": c}) for p, b in (first, second)]
+    assume(all(abs(star - lam) > 1e-9 for star in stars))
+    values = {rf"\lambda^*_{{{t}}}": star for t, star in enumerate(stars, start=1)} | {"lambda": lam, "alpha": level}
+    answer = sequence.Positions.from_probabilities(*map(list, zip(first, second, strict=True)))
+    assert near(sequence.threshold(answer, c), at(RESULTS["sequence", "threshold"], values))
+    exact = at(RESULTS["sequence", "lower_quantile"], values)
+    assert near(sequence.threshold(answer, c, quantile=level), exact)
+    assert near(sequence.lower_quantile(np.array(stars, dtype=np.float64), level), exact)
+    assert sequence.share_past(answer, c, lam) == at(RESULTS["sequence", "share_past"], values)
+
+
+@given(st.lists(pairs, min_size=2, max_size=2), st.lists(shares, min_size=8, max_size=8), wide_clips, lambdas)
+def test_validity_of_two_positions(
+    outcomes: list[tuple[float, float]], drawn: list[float], c: float, lam: float
+) -> None:
+    goes, rest = np.array(drawn[:4]).reshape(2, 2), np.array(drawn[4:]).reshape(2, 2)
+    ends = (1 - goes) * rest
+    p, b = map(list, zip(*outcomes, strict=True))
+    answer = sequence.Positions.from_probabilities(p, b, goes=goes, ends=ends)
+    values = {f"q_{t}": student(pair, c, lam) for t, pair in enumerate(outcomes, start=1)}
+    for name, share in (("g", goes), ("e", ends)):
+        values |= {rf"{name}^{kind}_{t + 1}": share[t, i] for i, kind in enumerate(("m", r"\tau")) for t in range(2)}
+    assert near(float(sequence.validity(answer, lam, c)), at(RESULTS["sequence", "validity"], values), tiny=1e-9)
+
+
+def student(pair: tuple[float, float], c: float, lam: float) -> Any:
+    return evaluate("stationary_student", {"p": pair[0], "b": pair[1], "c": c, "lam": lam})
+
+
+@given(st.integers(1, 6), pairs, st.none() | pairs, st.none() | pairs, shares, wide_clips, lambdas)
+def test_validity_of_a_list(
+    items: int,
+    separator: tuple[float, float],
+    quote: tuple[float, float] | None,
+    opening: tuple[float, float] | None,
+    closes: float,
+    c: float,
+    lam: float,
+) -> None:
+    answer = sequence.listwise(items, separator=separator, quote=quote, opening=opening, closes=closes)
+    values = {"K": items, r"\varsigma": closes, "q_s": student(separator, c, lam)}
+    values |= {name: student(pair, c, lam) if pair else 1 for name, pair in (("q_q", quote), ("q_o", opening))}
+    exact = at(RESULTS["sequence", "listwise"], values)
+    assert near(float(sequence.validity(answer, lam, c)), exact, tiny=1e-9)
 
 
 # Every step holds, and can fail

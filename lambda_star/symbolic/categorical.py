@@ -1,4 +1,9 @@
-"""One output position over K tokens: the ratio of each, bounds on the threshold, and how the two-outcome one compares."""
+"""One output position over K tokens: what ``lambda_star.categorical`` evaluates token by token.
+
+Bounds on the threshold are in :mod:`lambda_star.symbolic.categorical_bounds`, classes and tokens that are not known in
+:mod:`lambda_star.symbolic.categorical_parts`, and the clip inside the update in
+:mod:`lambda_star.symbolic.categorical_student`.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +11,39 @@ from functools import cache
 
 import sympy as sp
 
-from lambda_star.symbolic.bernoulli import AHEAD, star
-from lambda_star.symbolic.bernoulli import ratio as two_outcome_ratio
+from lambda_star.symbolic.bernoulli import AHEAD
 from lambda_star.symbolic.derivation import Derivation, Step
 from lambda_star.symbolic.domain import Domain
-from lambda_star.symbolic.rules import Define, Differentiate, Rewrite, Sign, Solve, Substitute
-from lambda_star.symbolic.symbols import b, c, gap, lam, p, positive, real
+from lambda_star.symbolic.rules import Define, Differentiate, Limit, Rewrite, Sign, Solve, Substitute
+from lambda_star.symbolic.symbols import b, c, gap, lam, logit, p, positive, real
 
-__all__ = ["floor_derivation", "ratio_derivation", "sandwich_derivation"]
+__all__ = [
+    "divergence_derivation",
+    "ratio_derivation",
+    "token_flip_derivation",
+]
 
 g, h, k, m, s, u, v, z = positive("g h k m s u v z")
 t = positive("t_1:4")
 base = positive("b_1:4")
 r = real("r_1:4")
-"""Teacher and base probability and log-ratio of three tokens; the first has the least log-ratio."""
+"""Teacher and base probability and log-ratio of three tokens."""
 
 t_i, b_i, q_i = positive("t_i b_i q_i")
 r_i, r_j, r_min = real(r"r_i r_j r_{\min}")
 """The same for one token out of any number, and the least log-ratio."""
 
-A, A_2, D, mean, r_tail = real(r"A A_2 D_{\lambda} \mu r_{\mathrm{tail}}")
+A, D, mean = real(r"A D_{\lambda} \mu")
 total, variance, extra = positive("N V n")
-w, d, rho, modal, tail, merged = positive(r"w d \rho M S T")
-y = sp.Symbol("y", real=True)
-ratios = positive(r"\rho_1:3")
-centre = sp.Symbol(r"\bar\rho", positive=True)
-divergence = sp.Symbol(r"\mathrm{KL}", real=True)
+alpha = sp.Symbol("alpha", positive=True)
+"""Order of a Rényi divergence."""
+
+t_j, t_k, t_m = positive("t_j t_k t_m")
+b_j, b_k, b_m = positive("b_j b_k b_m")
+r_k, r_m, lead = real("r_k r_m delta_T")
+"""The modal token m, another token k, and the lead of m over k in log-probability under the teacher."""
+
+factor, other_factor = positive("sigma tau")
 
 _teacher, _base = positive("u_1:4"), positive("v_1:4")
 THREE = Domain(
@@ -53,45 +65,43 @@ ORDERED = Domain(
     },
 )
 TOKEN = Domain(
-    r"t_i,b_i>0,\quad \lambda>1",
-    {t_i: u, b_i: v, A: sp.log(z), lam: 1 + m},
+    r"t_i,b_i,q_i>0,\quad \lambda>1",
+    {t_i: u, b_i: v, q_i: h, A: sp.log(z), lam: 1 + m},
 )
 TOKENS = Domain(r"r_i<r_j,\quad \lambda>1", {A: k - g, r_i: u - v, r_j: u - v + z, D: k, lam: 1 + m, r_min: -s})
 MIXTURE = Domain(
     r"N,n>0,\quad V\ge0,\quad \mu,r_i\in\mathbb{R}", {total: u, variance: v, extra: z, mean: k - g, r_i: h - s}
 )
-BOUNDS = Domain(
-    r"0\le y\le d,\quad 0<w<1,\quad c>1,\quad \lambda>1",
-    {d: z, y: z * u / (1 + u), w: v / (1 + v), c: 1 + k, lam: 1 + m, r_min: -s, divergence: z * v / (1 + v) - s},
+
+_three = {symbol: ORDERED.values[symbol] for symbol in t}
+NEAR_ONE = Domain(
+    r"K=3,\quad r_1<r_2<r_3,\quad \textstyle\sum_k t_k=1,\quad \alpha>1",
+    {**_three, **{symbol: ORDERED.values[symbol] for symbol in r}, alpha: 1 + m},
 )
-POWER = Domain(
-    r"b_i,\rho,\bar\rho>0,\quad \lambda>1",
-    {b_i: h, rho: k, centre: g, ratios[0]: s, ratios[1]: z, base[0]: u, base[1]: v, lam: 1 + m},
+RANGE = Domain(
+    r"K=3,\quad r_1<r_2<r_3,\quad \textstyle\sum_k t_k=1,\quad \lambda>1",
+    {**_three, r[0]: sp.log(z) / m, r[1]: sp.log(z + s) / m, r[2]: sp.log(z + s + h) / m, lam: 1 + m},
 )
-MERGE = Domain(
-    r"b_1,b_2>0,\quad 0<\rho_1<\rho_2",
-    {base[0]: u, base[1]: v, ratios[0]: z, ratios[1]: z + s},
-)
-CLASSES = Domain(r"0<p,b<1,\quad \lambda>1", {p: u / (1 + u), b: v / (1 + v), lam: 1 + m})
-MASSES = Domain(
-    r"0<p<1,\quad S\ge T,\quad M,T>0,\quad r_{\mathrm{tail}}\ge r_{\min},\quad A\ge A_2,\quad \lambda>1",
-    {
-        p: z / (1 + z),
-        modal: u,
-        merged: v,
-        tail: v + k,
-        A_2: s,
-        A: s + g,
-        r_min: -h,
-        r_tail: -h + k,
-        lam: 1 + m,
-    },
+SCALED = Domain(
+    r"t_i,t_j,b_i,b_j,\sigma,\tau>0,\quad \lambda\in\mathbb{R}",
+    {t_i: u, t_j: v, b_i: h, b_j: k, factor: s, other_factor: z, A: sp.log(g), lam: m - g},
 )
 
+LEAD = Domain(r"\delta_T\ge0,\quad r_k>r_m,\quad \lambda>1", {lead: h, r_m: k - g, r_k: k - g + z, lam: 1 + m})
+BEHIND = Domain(r"\delta_T>0,\quad r_k\le r_m,\quad \lambda>1", {lead: h, r_k: k - g, r_m: k - g + z, lam: 1 + m})
+LEADS = Domain(r"t_k,t_m,b_k,b_m>0,\quad \lambda\in\mathbb{R}", {t_k: u, t_m: v, b_k: h, b_m: k, lam: m - g})
+MODAL = Domain(r"\frac12\le p<b<1", {p: (1 + u) / (2 + u), b: (1 + u + v) / (2 + u + v)})
+
 weights = [weight * sp.exp((lam - 1) * log_ratio) for weight, log_ratio in zip(t, r, strict=True)]
+partition = sp.log(sum(teacher**lam * other ** (1 - lam) for teacher, other in zip(t, base, strict=True)))
+"""A(λ) for three tokens."""
+
+partition_by_ratio = sp.log(sum(weights))
+"""The same by log-ratios."""
+
+information = sum(teacher * log_ratio for teacher, log_ratio in zip(t, r, strict=True))
+fixed = lam * sp.log(t_i) + (1 - lam) * sp.log(b_i) - A
 ratio = sp.exp(A - (lam - 1) * r_i)
-floor = 1 + sp.log(1 + (c - 1) / w) / d
-ceiling = 1 + sp.log(c) / (divergence - r_min)
 
 
 @cache
@@ -99,9 +109,8 @@ def ratio_derivation() -> Derivation:
     """How many times smaller a token is under the fixed point than under the teacher, and which token binds.
 
     >>> ratio_derivation().check()
-    13
+    15
     """
-    partition = sp.log(sum(teacher**lam * other ** (1 - lam) for teacher, other in zip(t, base, strict=True)))
     least = sp.log(sum(weights)) - (lam - 1) * r[0]
     slope = sum(weight * log_ratio for weight, log_ratio in zip(weights, r, strict=True)) / sum(weights) - r[0]
     pairs = sum(weights[i] * weights[j] * (r[i] - r[j]) ** 2 for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -129,6 +138,23 @@ def ratio_derivation() -> Derivation:
                 Rewrite(),
                 t_i**lam * b_i ** (1 - lam),
                 t_i * sp.exp((lam - 1) * sp.log(t_i / b_i)),
+                domain=TOKEN,
+            ),
+            Step(
+                r"Any $K$, summand by summand: the objective, the student's mean of "
+                r"$\lambda\log t_i-\log q_i-(\lambda-1)\log b_i$, is $A$ less the KL divergence of the student $q$ from "
+                r"$\pi_\lambda$, so $\pi_\lambda$ is its only maximiser.",
+                Rewrite("collect"),
+                q_i * (lam * sp.log(t_i) - sp.log(q_i) - (lam - 1) * sp.log(b_i)),
+                q_i * A - q_i * sp.log(q_i / (t_i**lam * b_i ** (1 - lam) / sp.exp(A))),
+                domain=TOKEN,
+            ),
+            Step(
+                r"Any $K$: its logarithm.",
+                Rewrite("expand"),
+                sp.log(t_i**lam * b_i ** (1 - lam) / sp.exp(A)),
+                fixed,
+                name=r"\log\pi_\lambda(i)",
                 domain=TOKEN,
             ),
             Step(
@@ -224,343 +250,174 @@ def ratio_derivation() -> Derivation:
         ),
         {
             "ratio": (r"R_i(\lambda)", ratio),
+            "fixed_point": (r"\log\pi_\lambda(i)", fixed),
+            "log-partition": (r"A(\lambda)", partition),
             "threshold": (r"\lambda^*_{\mathrm{token}}", sp.Eq((lam - 1) * (D - r_min), sp.log(c))),
         },
-        module="",
+        module="categorical",
         remarks=r"""The base's probabilities need not sum to 1 for the bounds on the binding ratio: they enter through the log-ratios. If teacher and
 base agree everywhere, every ratio stays 1 and the threshold is infinite.""",
     )
 
 
 @cache
-def floor_derivation() -> Derivation:
-    """Closed forms below and above the root: a chord and a tangent of the exponential.
+def divergence_derivation() -> Derivation:
+    """Two measures of how far teacher and base are apart: Rényi's divergence, and the range of the log-ratios.
 
-    >>> floor_derivation().check()
-    26
+    >>> divergence_derivation().check()
+    7
     """
-    power = sp.exp((lam - 1) * y)
-    chord = 1 + y / d * (sp.exp((lam - 1) * d) - 1)
-    bound = 1 - w + w * sp.exp((lam - 1) * d)
-    weaker = 1 + sp.log(c) / d
-    middle = sp.exp((lam - 1) * w * d)
-    tangent = middle * (1 + (lam - 1) * (y - w * d))
-    partition = sp.log(sum(weights))
-    mass = sum(weight * log_ratio for weight, log_ratio in zip(weights, r, strict=True)) / sum(weights)
-    information = sum(teacher * log_ratio for teacher, log_ratio in zip(t, r, strict=True))
-    two_tokens = p * sp.log(p / b) + (1 - p) * sp.log((1 - p) / (1 - b)) - sp.log((1 - p) / (1 - b))
+    renyi = sp.log(sum(weights)).subs(lam, alpha) / (alpha - 1)
+    difference = sp.log(t_i / b_i) - sp.log(t_j / b_j)
+    moved = lam * sp.log(t_i) + (1 - lam) * sp.log(b_i) - A - sp.log(t_i)
     return Derivation(
-        "floor",
-        "Floor and ceiling in closed form",
-        BOUNDS,
+        "divergence",
+        "Rényi's divergence and Hilbert's distance",
+        NEAR_ONE,
         (
             Step(
-                r"Let $y_i=r_i-r_{\min}$, from 0 to the range $d$ of the log-ratios. The binding ratio is the teacher's mean of "
-                r"$e^{(\lambda-1)y}$; written out for $K=3$.",
-                Rewrite("collect"),
-                sp.exp(partition - (lam - 1) * r[0]),
-                sum(teacher * sp.exp((lam - 1) * (value - r[0])) for teacher, value in zip(t, r, strict=True)),
-                name=r"R_{\mathrm{bind}}(\lambda)",
-                domain=ORDERED,
-            ),
-            Step(
-                r"The teacher's mean of $y$ is $\mathrm{KL}(\pi_T\Vert \pi_B)-r_{\min}$, written out for $K=3$. Call it $wd$, so that $w$ lies "
-                "between 0 and 1.",
-                Rewrite("expand"),
-                sum(teacher * (value - r[0]) for teacher, value in zip(t, r, strict=True)),
-                information - r[0],
-                name="wd",
-                domain=ORDERED,
-            ),
-            Step(
-                r"Any $K$, token by token: the chord of the exponential from $y=0$ to $y=d$, less the exponential.",
+                r"Rényi's divergence of order $\alpha>0$, $\alpha\ne1$, is $D_\alpha(\pi_T\Vert \pi_B)=\frac{A(\alpha)}{\alpha-1}$; "
+                r"written out for $K=3$:",
                 Define(),
-                chord - power,
-                chord - power,
-                name="g(y)",
+                renyi,
+                renyi,
+                name=r"D_\alpha",
             ),
             Step(
-                "It vanishes at the left end.",
-                Substitute({y: sp.Integer(0)}),
-                chord - power,
-                sp.Integer(0),
-                name="g(0)",
-            ),
-            Step("It vanishes at the right end.", Substitute({y: d}), chord - power, sp.Integer(0), name="g(d)"),
-            Step(
-                "Its slope.",
-                Differentiate(y),
-                chord - power,
-                (sp.exp((lam - 1) * d) - 1) / d - (lam - 1) * power,
-                name="g'(y)",
-            ),
-            Step(
-                "The slope falls.",
-                Differentiate(y),
-                (sp.exp((lam - 1) * d) - 1) / d - (lam - 1) * power,
-                -((lam - 1) ** 2) * power,
-                name="g''(y)",
-            ),
-            Step(
-                r"So $g$ is concave with zeros at both ends, and the chord lies above the exponential between them.",
-                Sign("<"),
-                -((lam - 1) ** 2) * power,
-                -((lam - 1) ** 2) * power,
-                name="g''(y)",
-            ),
-            Step(
-                r"Any $K$: the chord is linear in $y$, so its mean is its value at the mean $wd$. This bounds "
-                r"$R_{\mathrm{bind}}$ from above.",
-                Substitute({y: w * d}),
-                chord,
-                bound,
-                name=r"\overline{R}(\lambda)",
-            ),
-            Step(
-                "How the bound changes with λ.",
-                Differentiate(lam),
-                bound,
-                w * d * sp.exp((lam - 1) * d),
-                name=r"\overline{R}'(\lambda)",
-            ),
-            Step(
-                "It grows.",
-                Sign(">"),
-                w * d * sp.exp((lam - 1) * d),
-                w * d * sp.exp((lam - 1) * d),
-                name=r"\overline{R}'(\lambda)",
-            ),
-            Step(
-                r"Any $K$: up to the λ at which the bound reaches $c$ the binding ratio is below $c$. That is the floor of "
-                r"$\lambda^*_{\mathrm{token}}$.",
-                Solve(lam),
-                sp.Eq(bound, c),
-                floor,
-                name=r"\underline{\lambda}",
-            ),
-            Step(
-                r"The floor is Eq. 4 with $w$ in place of $p$ and $d$ in place of $\Delta$: here $b$ is the base probability at "
-                r"which $\Delta=d$ and $p=w$.",
-                Substitute({p: w, b: w / (w + (1 - w) * sp.exp(d))}),
-                star,
-                floor,
-                name=r"\underline{\lambda}",
-            ),
-            Step(
-                r"Any $K$: without $w$ there is the weaker floor $\underline{\lambda}_0=1+\log(c)/d$, which lies below.",
-                Sign(">"),
-                floor - weaker,
-                sp.log(1 + (c - 1) * (1 - w) / (c * w)) / d,
-                name=r"\underline{\lambda}-\underline{\lambda}_0",
-            ),
-            Step(
-                r"Two tokens, $K=2$: the tail binds and $d=\Delta$. The mean of $y$ is $p\Delta$, so $w=p$.",
-                Rewrite("collect"),
-                two_tokens,
-                p * gap,
-                name="wd",
-                domain=AHEAD,
-            ),
-            Step(
-                r"At $K=2$ the floor is therefore the threshold $\lambda^*$ itself.",
-                Substitute({w: p, d: gap}),
-                floor,
-                star,
-                name=r"\underline{\lambda}",
-                domain=AHEAD,
-            ),
-            Step(
-                r"Any $K$, the other direction: the exponential less its tangent at the mean $y=wd$.",
-                Define(),
-                power - tangent,
-                power - tangent,
-                name="h(y)",
-            ),
-            Step("It vanishes there.", Substitute({y: w * d}), power - tangent, sp.Integer(0), name="h(wd)"),
-            Step(
-                "Its slope.",
-                Differentiate(y),
-                power - tangent,
-                (lam - 1) * (power - middle),
-                name="h'(y)",
-            ),
-            Step(
-                "The slope vanishes there too.",
-                Substitute({y: w * d}),
-                (lam - 1) * (power - middle),
-                sp.Integer(0),
-                name="h'(wd)",
-            ),
-            Step(
-                "The slope grows.",
-                Differentiate(y),
-                (lam - 1) * (power - middle),
-                (lam - 1) ** 2 * power,
-                name="h''(y)",
-            ),
-            Step(
-                r"So $h$ is convex and nowhere negative: the exponential lies above its tangent.",
-                Sign(">"),
-                (lam - 1) ** 2 * power,
-                (lam - 1) ** 2 * power,
-                name="h''(y)",
-            ),
-            Step(
-                r"Any $K$: the mean of the tangent bounds $R_{\mathrm{bind}}$ from below. This is Jensen's inequality.",
-                Substitute({y: w * d}),
-                tangent,
-                middle,
-                name=r"\underline{R}(\lambda)",
-            ),
-            Step(
-                r"In divergences it says that Rényi's is at least the KL divergence. The latter is the slope of $A$ at 1; the slope "
-                r"for $K=3$:",
-                Differentiate(lam),
-                partition,
-                mass,
-                name=r"A'(\lambda)",
-                domain=ORDERED,
-            ),
-            Step(
-                r"At $\lambda=1$, for $K=3$, it is $\mathrm{KL}(\pi_T\Vert \pi_B)$: $A$ is convex and lies above its tangent "
-                r"$(\lambda-1)\mathrm{KL}$.",
-                Substitute({lam: sp.Integer(1)}),
-                mass,
+                r"At order 1 both $A$ and the denominator vanish. What is left is the KL divergence, shown for $K=3$.",
+                Limit(alpha, sp.Integer(1), m, sp.Integer(0)),
+                renyi,
                 information,
-                name="A'(1)",
-                domain=ORDERED,
             ),
             Step(
-                r"Any $K$: where the lower bound reaches $c$ the binding ratio has reached it. With "
-                r"$wd=\mathrm{KL}-r_{\min}$ that is the ceiling of $\lambda^*_{\mathrm{token}}$.",
-                Solve(lam),
-                sp.Eq((lam - 1) * (divergence - r_min), sp.log(c)),
-                ceiling,
-                name=r"\overline{\lambda}",
+                r"Hilbert's projective distance $d$ is the range of the log-ratios. Any $K$: it asks for no normalisation, since a factor on "
+                r"all probabilities of a model cancels in the difference of two log-ratios.",
+                Substitute({t_i: factor * t_i, t_j: factor * t_j, b_i: other_factor * b_i, b_j: other_factor * b_j}),
+                difference,
+                difference,
+                name="r_i-r_j",
+                domain=SCALED,
+            ),
+            Step(
+                r"Any $K$: seen from the teacher, two tokens of the fixed point differ by λ−1 times that. So $\pi_\lambda$ lies at the "
+                r"distance $(\lambda-1)d$ from the teacher, on the far side of the base.",
+                Rewrite("collect"),
+                moved - moved.subs({t_i: t_j, b_i: b_j}, simultaneous=True),
+                (lam - 1) * difference,
+                name=r"\log\frac{\pi_\lambda(i)}{t_i}-\log\frac{\pi_\lambda(j)}{t_j}",
+                domain=SCALED,
+            ),
+            Step(
+                r"No ratio is above $e^{(\lambda-1)d}$: what the binding one falls short of it, for $K=3$; the teacher's mean of "
+                r"$e^{(\lambda-1)r}$ is below its largest value for any $K$.",
+                Sign(">"),
+                (lam - 1) * (r[2] - r[0]) - (sp.log(sum(weights)) - (lam - 1) * r[0]),
+                -sp.log(sum(weights) / sp.exp((lam - 1) * r[2])),
+                name=r"(\lambda-1)d-\log R_{\mathrm{bind}}",
+                domain=RANGE,
+            ),
+            Step(
+                r"In divergences that says $D_\lambda\le\max r$, for $K=3$.",
+                Sign(">"),
+                (lam - 1) * r[2] - sp.log(sum(weights)),
+                -sp.log(sum(weights) / sp.exp((lam - 1) * r[2])),
+                name=r"(\lambda-1)(\max r-D_\lambda)",
+                domain=RANGE,
+            ),
+            Step(
+                r"Two tokens, $p>b$: the distance is the log-odds gap.",
+                Rewrite("collect"),
+                sp.log(p / b) - sp.log((1 - p) / (1 - b)),
+                gap,
+                name="d",
+                domain=AHEAD,
             ),
         ),
         {
-            "floor": (r"\underline{\lambda}", floor),
-            "weaker floor": (r"\underline{\lambda}_0", weaker),
-            "ceiling": (r"\overline{\lambda}", ceiling),
+            "renyi": (
+                r"D_\alpha",
+                sp.Piecewise(
+                    (partition.subs(lam, alpha) / (alpha - 1), sp.Ne(alpha, 1)),
+                    (sum(teacher * sp.log(teacher / other) for teacher, other in zip(t, base, strict=True)), True),
+                ),
+            ),
+            "hilbert_distance": ("d", sp.Max(*r) - sp.Min(*r)),
         },
-        spot={w: "0.9", d: "3", c: "5"},
-        module="",
-        remarks=r"""The range $d=\max r-\min r$ is Hilbert's projective distance of teacher and base. The bound is exact where the log-ratios
-take two values only, whatever $K$ is.""",
+        module="categorical",
+        remarks="Both results are written out for three tokens; any other number has as many summands, or as many log-ratios to compare.",
     )
 
 
 @cache
-def sandwich_derivation() -> Derivation:
-    """The threshold of two outcomes lies between those of tokens and of classes.
+def token_flip_derivation() -> Derivation:
+    """Where another token overtakes the teacher's modal one, over K tokens.
 
-    >>> sandwich_derivation().check()
-    14
+    >>> token_flip_derivation().check()
+    7
     """
-    above = rho**lam - centre**lam - lam * centre ** (lam - 1) * (rho - centre)
-    slope = lam * (rho ** (lam - 1) - centre ** (lam - 1))
-    curvature = lam * (lam - 1) * rho ** (lam - 2)
-    share = (base[0] * ratios[0] + base[1] * ratios[1]) / (base[0] + base[1])
-    pair = base[0] * above.subs(rho, ratios[0]) + base[1] * above.subs(rho, ratios[1])
-    merging = base[0] * ratios[0] ** lam + base[1] * ratios[1] ** lam - (base[0] + base[1]) * share**lam
-    class_ratio = (1 - p) * (1 + modal / tail)
+    leading = lead - (lam - 1) * (r_k - r_m)
+    flip = 1 + lead / (r_k - r_m)
+    overtaken = [
+        sp.Piecewise(
+            (1 + sp.log(t[0] / t[other]) / (r[other] - r[0]), r[other] > r[0]),
+            (sp.oo, True),
+        )
+        for other in (1, 2)
+    ]
     return Derivation(
-        "sandwich",
-        "Tokens, two outcomes, classes",
-        POWER,
+        "token_flip",
+        "Flip point over K tokens",
+        LEAD,
         (
             Step(
-                r"Any $K$: with $\rho=t_i/b_i$ each summand of $Z_\lambda$ is a power of $\rho$, weighted by the base.",
-                Substitute({t_i: rho * b_i}),
-                t_i**lam * b_i ** (1 - lam),
-                b_i * rho**lam,
+                r"Any $K$: the lead of the teacher's modal token $m$ over another token $k$ under the fixed point, from the leads "
+                r"$\delta_T=\log\frac{t_m}{t_k}$ under the teacher and $\delta_B=\log\frac{b_m}{b_k}$ under the base.",
+                Rewrite("collect"),
+                sp.log(t_m**lam * b_m ** (1 - lam)) - sp.log(t_k**lam * b_k ** (1 - lam)),
+                lam * sp.log(t_m / t_k) + (1 - lam) * sp.log(b_m / b_k),
+                name=r"\log\frac{\pi_\lambda(m)}{\pi_\lambda(k)}",
+                domain=LEADS,
             ),
             Step(
-                r"The power less its tangent at some $\bar\rho$.",
-                Define(),
-                above,
-                above,
-                name=r"h(\rho)",
+                r"The same by the log-ratios: $\delta_B=\delta_T+r_k-r_m$.",
+                Substitute({t_m: t_k * sp.exp(lead), b_m: b_k * sp.exp(lead + r_k - r_m)}),
+                lam * sp.log(t_m / t_k) + (1 - lam) * sp.log(b_m / b_k),
+                leading,
+                name=r"\log\frac{\pi_\lambda(m)}{\pi_\lambda(k)}",
             ),
-            Step("It vanishes there.", Substitute({rho: centre}), above, sp.Integer(0), name=r"h(\bar\rho)"),
-            Step("Its slope.", Differentiate(rho), above, slope, name=r"h'(\rho)"),
             Step(
-                "The slope vanishes there too.", Substitute({rho: centre}), slope, sp.Integer(0), name=r"h'(\bar\rho)"
+                "It falls with λ where the token's log-ratio is above the modal one's.",
+                Differentiate(lam),
+                leading,
+                -(r_k - r_m),
             ),
-            Step("The slope grows.", Differentiate(rho), slope, curvature, name=r"h''(\rho)"),
+            Step("So such a token overtakes the modal one once.", Sign("<"), -(r_k - r_m), -(r_k - r_m)),
             Step(
-                r"So the power is convex and $h$ is nowhere negative.",
+                r"It does so at this λ, which is $\frac{\delta_B}{\delta_B-\delta_T}$.",
+                Solve(lam),
+                sp.Eq(leading, 0),
+                flip,
+                name=r"\lambda_k",
+            ),
+            Step(
+                "A token whose log-ratio is not above the modal one's never overtakes it for λ > 1.",
                 Sign(">"),
-                curvature,
-                curvature,
-                name=r"h''(\rho)",
+                leading,
+                lead + (lam - 1) * (r_m - r_k),
+                name=r"\log\frac{\pi_\lambda(m)}{\pi_\lambda(k)}",
+                domain=BEHIND,
             ),
             Step(
-                r"Two tokens, with $\bar\rho$ the ratio of the merged token: the tangents cancel and leave the summands of the two less "
-                r"that of the merged one. By the sign of $h$ this is not negative, so merging two tokens never raises $Z_\lambda$.",
-                Substitute({centre: share}),
-                pair,
-                merging,
-                name=r"b_1h(\rho_1)+b_2h(\rho_2)",
-            ),
-            Step(
-                r"The merged ratio lies above the smaller of the two, so merging never lowers the least log-ratio.",
-                Sign(">"),
-                share - ratios[0],
-                base[1] * (ratios[1] - ratios[0]) / (base[0] + base[1]),
-                name=r"\bar\rho-\rho_1",
-                domain=MERGE,
-            ),
-            Step(
-                r"Any $K$, pair by pair: let $M$ be the modal token's summand, $S$ those of the tail, and "
-                r"$T=(1-p)^\lambda(1-b)^{1-\lambda}$ that of the merged tail. Then $S\ge T$, and merging the tail never raises $A$.",
-                Sign(r"\ge"),
-                sp.log(modal + tail) - sp.log(modal + merged),
-                sp.log(1 + (tail - merged) / (modal + merged)),
-                name="A-A_2",
-                domain=MASSES,
-            ),
-            Step(
-                r"Any $K$, binding token in the tail: its ratio against that of the merged tail, with "
-                r"$r_{\mathrm{tail}}=\log\frac{1-p}{1-b}$. The binding token reaches $c$ first: "
-                r"$\lambda^*_{\mathrm{token}}\le\lambda^*$.",
-                Sign(r"\ge"),
-                (A - (lam - 1) * r_min) - (A_2 - (lam - 1) * r_tail),
-                (A - A_2) + (lam - 1) * (r_tail - r_min),
-                name=r"\log R_{\mathrm{bind}}-\log R",
-                domain=MASSES,
-            ),
-            Step(
-                r"Any $K$, the tail as a class: how many times smaller its whole mass is under the fixed point.",
-                Rewrite(),
-                (1 - p) / (tail / (modal + tail)),
-                class_ratio,
-                name=r"R_{\mathrm{class}}(\lambda)",
-                domain=MASSES,
-            ),
-            Step(
-                r"With the merged tail in place of $S$ this is the tail ratio of two outcomes.",
-                Substitute({modal: p**lam * b ** (1 - lam), tail: (1 - p) ** lam * (1 - b) ** (1 - lam)}),
-                class_ratio,
-                two_outcome_ratio,
-                name=r"R(\lambda)",
-                domain=CLASSES,
-            ),
-            Step(
-                r"Any $K$: since $S\ge T$, the class ratio is never above it and reaches $c$ last: "
-                r"$\lambda^*\le\lambda^*_{\mathrm{class}}$.",
-                Sign(r"\ge"),
-                class_ratio.subs(tail, merged) - class_ratio,
-                (1 - p) * modal * (tail - merged) / (tail * merged),
-                name=r"R-R_{\mathrm{class}}",
-                domain=MASSES,
+                r"Two tokens, $\frac12\le p<b$: this is the flip point of [one position](bernoulli.md).",
+                Substitute({lead: logit(p), r_k: r_m + logit(b) - logit(p)}),
+                flip,
+                logit(b) / (logit(b) - logit(p)),
+                name=r"\lambda_{\mathrm{flip}}",
+                domain=MODAL,
             ),
         ),
-        {"class ratio": (r"R_{\mathrm{class}}(\lambda)", class_ratio)},
-        module="",
-        remarks=r"""Assumed: one modal token with $p>b$, and a binding token that is not the modal one. Then
-$\lambda^*_{\mathrm{token}}\le\lambda^*(p,b,c)\le\lambda^*_{\mathrm{class}}$, where the last is the first λ above 1 at which the class ratio reaches $c$.
-All three agree if every token of the tail has the same log-ratio. Over a real vocabulary the least log-ratio can belong to a token of no
-consequence; a partition into classes, or a floor on the teacher's mass of tokens that may bind, are inputs that make the number meaningful.""",
+        {"flip_point": (r"\lambda_{\mathrm{flip}}", sp.Min(*overtaken))},
+        module="categorical",
+        remarks=r"""The result is for three tokens with the first as the teacher's modal one: the modal token keeps its place up to the least $\lambda_k$. Neither
+clip nor binding token enter.""",
     )

@@ -9,15 +9,21 @@ from functools import cache
 import mpmath
 import sympy as sp
 
-from lambda_star.symbolic import bernoulli, categorical, dynamics
+from lambda_star.symbolic import (
+    bernoulli,
+    categorical,
+    categorical_bounds,
+    categorical_parts,
+    categorical_student,
+    dynamics,
+    sequence,
+)
 from lambda_star.symbolic.derivation import Derivation
 from lambda_star.symbolic.rules import formula
 
 __all__ = ["derivations", "page", "pages", "section"]
 
-HEADER = (
-    "<!-- Written by `lambda-star derive --write derivations` from `lambda_star/symbolic/{name}.py`; do not edit. -->"
-)
+HEADER = "<!-- Written by `lambda-star derive --write derivations` from {sources}; do not edit. -->"
 PAPER = (
     "X. Li, H. Jiang, A. Wang, Y. Zhang, C. Yuen, *The Extrapolation Cliff in On-Policy Distillation of\n"
     "Near-Deterministic Structured Outputs*, [arXiv:2605.08737](https://arxiv.org/abs/2605.08737)"
@@ -70,9 +76,21 @@ PAGES = {
         "or is shown for\nK = 3. Symbols as on the page of [one position](bernoulli.md).",
         (
             categorical.ratio_derivation,
-            categorical.floor_derivation,
-            categorical.sandwich_derivation,
+            categorical_bounds.floor_derivation,
+            categorical_bounds.sandwich_derivation,
+            categorical.divergence_derivation,
+            categorical.token_flip_derivation,
+            categorical_parts.class_march_derivation,
+            categorical_parts.rest_derivation,
+            categorical_student.token_student_derivation,
         ),
+    ),
+    "sequence": _Page(
+        "An answer of many positions",
+        "From the positions of an answer to the probability that the answer is valid. A step says what is a definition and what follows "
+        "from it, and\nwhether it holds for any number of positions or is written out for a few. Symbols as on the page of "
+        "[one position](bernoulli.md). All of it is an extension.",
+        (sequence.strict_derivation, sequence.validity_derivation, sequence.list_derivation),
     ),
 }
 
@@ -152,16 +170,21 @@ def page(name: str) -> str:
     """
     one = PAGES[name]
     made = [derive() for derive in one.derivations]
-    parts = [HEADER.format(name=name), f"# {one.title}", one.opening]
+    parts = [_header(*(derive.__module__ for derive in one.derivations)), f"# {one.title}", one.opening]
     for number, derivation in enumerate(made, start=1):
         parts += [f"## {number}. {derivation.title}", section(derivation).rstrip()]
     return "\n\n".join(parts) + "\n"
 
 
+def _header(*modules: str) -> str:
+    """The first line of a page: what writes it, and the modules it is written from."""
+    return HEADER.format(sources=", ".join(f"`{name.replace('.', '/')}.py`" for name in dict.fromkeys(modules)))
+
+
 def _index() -> str:
     """The table of contents, ``derivations/README.md``."""
     parts = [
-        HEADER.format(name="pages"),
+        _header(__name__),
         "# Derivations",
         "One page per module of the package, with every formula the module evaluates, derived step by step with SymPy. "
         "Each step is\nchecked symbolically and in 50-digit arithmetic at random points; `lambda-star derive --check derivations` "
@@ -178,6 +201,6 @@ def pages() -> dict[str, str]:
     """Every page by file name, the table of contents among them.
 
     >>> list(pages())
-    ['README.md', 'bernoulli.md', 'dynamics.md', 'categorical.md']
+    ['README.md', 'bernoulli.md', 'dynamics.md', 'categorical.md', 'sequence.md']
     """
     return {"README.md": _index(), **{f"{name}.md": page(name) for name in PAGES}}
