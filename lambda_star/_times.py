@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["clipped_time", "free_time", "policy_time", "scaled_e1", "scaled_ei"]
+__all__ = ["clipped_time", "free_time", "policy_time", "scaled_e1", "scaled_ei", "share_of_way"]
 
 Floats = NDArray[np.float64]
 
@@ -61,6 +62,11 @@ def free_time(flow: str, start: Floats, distance: Floats, beyond: Floats) -> Flo
     natural = flow == "natural"
     time = np.log1p(distance / beyond) if natural else policy_time(start, distance, beyond)[0]
     return np.where(reached | np.isnan(distance), time, math.inf)
+
+
+def share_of_way(time: Any) -> Any:
+    """1 − e^−time, the share of the way to the fixed point that the natural flow has gone."""
+    return -np.expm1(-time)
 
 
 def policy_time(start: Floats, distance: Floats, beyond: Floats) -> tuple[Floats, Floats]:

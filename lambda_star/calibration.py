@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_star._times import share_of_way
 from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
 from lambda_star.contract import json_structure
 from lambda_star.io import Problem, Table
@@ -79,6 +80,8 @@ class ClassReport:
         least: the least λ* of any position of the class.
         median: the median of the λ* of its positions.
         share_past: share of the class's positions whose λ* lies below the λ asked about; None if none was.
+        budget_threshold: the λ at which the planned budget just reaches the clip edge; None if none was given. Above
+            λ*, which is the safe one.
 
     >>> from lambda_star.io import read_table
     >>> binding = calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0).binding
@@ -97,6 +100,7 @@ class ClassReport:
     least: float
     median: float
     share_past: float | None
+    budget_threshold: float | None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class Report:
         margin: share of the excess λ*−1 that the operating point gives up.
         quantile: the quantile of the per-position λ* that the operating point rests on.
         confidence: level of the intervals.
+        budget: the planned training time, or None.
         classes: contract classes, the least λ* first; those seen in one answer only, which have no interval, come last.
         strict: the least λ* of all positions.
         strict_at: the position that has it.
@@ -138,6 +143,7 @@ class Report:
     margin: float
     quantile: float
     confidence: float
+    budget: float | None
     classes: tuple[ClassReport, ...]
     strict: float
     strict_at: Position
@@ -185,6 +191,7 @@ def calibrate(
     confidence: float = 0.95,
     resamples: int = 999,
     seed: int = 0,
+    budget: float | None = None,
 ) -> Report:
     """Which λ is safe for the answers in a table, per contract class and per position.
 
@@ -201,6 +208,8 @@ def calibrate(
         confidence: level of the bootstrap intervals, in (0, 1).
         resamples: number of bootstrap resamples, at least 2.
         seed: seed of the bootstrap, at least 0.
+        budget: a planned training time, learning rate times steps of natural gradient, in (0, inf]: each class then
+            also gets the λ at which such a run first meets the cliff. λ* itself stays the safe one.
 
     Returns:
         A :class:`Report`.
@@ -215,7 +224,7 @@ def calibrate(
     >>> 1 < report.operating_point.value <= report.advised.value < report.binding.threshold.high
     True
     """
-    _check_options(clip, lam, margin, quantile, confidence, resamples, seed)
+    _check_options(clip, lam, margin, quantile, confidence, resamples, seed, budget)
     labels = _labels(table, contract)
     rounded_p, rounded_b = table.log_p == 0, table.log_b == 0
     inside = np.array([label is not None for label in labels])
@@ -228,7 +237,7 @@ def calibrate(
         raise ValueError(f"{table.source}: no contract position to use ({why}); name its tokens with `contract`")
     sample = _Sample.of(table, labels, used, clip)
     bootstrap = _Bootstrap(sample.answer, confidence, resamples, seed)
-    classes = [_class_report(sample, name, clip, lam, bootstrap) for name in sorted(set(sample.label.tolist()))]
+    classes = [_class_report(sample, name, clip, lam, bootstrap, budget) for name in sorted(set(sample.label.tolist()))]
     first = int(np.argmin(sample.threshold))
     row = np.flatnonzero(used)[first]
     advised = bootstrap.quantile(sample.threshold, quantile)
@@ -239,6 +248,7 @@ def calibrate(
         margin=margin,
         quantile=quantile,
         confidence=confidence,
+        budget=budget,
         classes=tuple(sorted(classes, key=lambda one: (math.isnan(one.threshold.low), one.threshold.value, one.name))),
         strict=float(sample.threshold[first]),
         strict_at=Position(str(table.sequence[row]), int(table.position[row]), str(table.modal[row])),
@@ -258,7 +268,14 @@ def calibrate(
 
 
 def _check_options(
-    clip: float, lam: float | None, margin: float, quantile: float, confidence: float, resamples: int, seed: int
+    clip: float,
+    lam: float | None,
+    margin: float,
+    quantile: float,
+    confidence: float,
+    resamples: int,
+    seed: int,
+    budget: float | None,
 ) -> None:
     for name, value, inside, allowed in (
         ("clip", clip, 1 < clip < math.inf, "(1, inf)"),
@@ -268,6 +285,7 @@ def _check_options(
         ("confidence", confidence, 0 < confidence < 1, "(0, 1)"),
         ("resamples", resamples, resamples >= 2, "[2, inf)"),
         ("seed", seed, seed >= 0, "[0, inf)"),
+        ("budget", budget, budget is None or budget > 0, "(0, inf]"),
     ):
         if not inside:
             raise ValueError(f"{name} must lie in {allowed}, got {value!r}")
@@ -343,7 +361,9 @@ def _resolutions(
     return resolve(listed, sample.label[known].tolist(), sample.threshold[known], clip, rule)
 
 
-def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bootstrap: _Bootstrap) -> ClassReport:
+def _class_report(
+    sample: _Sample, name: str, clip: float, lam: float | None, bootstrap: _Bootstrap, budget: float | None
+) -> ClassReport:
     members = sample.label == name
     masses = [mass[members] for mass in (sample.p, sample.tail, sample.b, sample.base_tail)]
     p, tail, b, base_tail = (float(mass.mean()) for mass in masses)
@@ -360,6 +380,7 @@ def _class_report(sample: _Sample, name: str, clip: float, lam: float | None, bo
         least=float(sample.threshold[members].min()),
         median=lower_quantile(sample.threshold[members], 0.5),
         share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),
+        budget_threshold=None if budget is None else float(threshold.value / share_of_way(budget)),
     )
 
 

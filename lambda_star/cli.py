@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,7 @@ from lambda_star import __version__
 
 if TYPE_CHECKING:
     from lambda_star.calibration import ClassReport, Estimate, Report
+    from lambda_star.dynamics import Flow
     from lambda_star.resolution import Bracket, Resolution
 
 __all__ = ["main"]
@@ -37,6 +38,11 @@ epsilon is no cap on a ratio at all: copy such a number only if you know that it
 RESOLUTION_NOTE = """\
 Use modal | rest (Eq. 4): token by token, a token of no consequence binds. Use class | rest where most of the teacher's
 tail is tokens of the modal token's own class, whose loss breaks nothing. a–b: all that the listed tokens tell."""
+
+
+BUDGET_NOTE = """\
+λ* by {budget:g}: where a natural-gradient run of that length first meets the cliff. It falls to λ* as training goes on,
+so λ* is the safe one."""
 
 
 class _Failure(click.ClickException):
@@ -118,6 +124,11 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float)
 @click.option("--confidence", type=PROBABILITY, default=0.95, show_default=True, help="Level of the intervals.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Planned training time, learning rate times steps of natural gradient: where the cliff is met by then.",
+)
+@click.option(
     "--keep-going",
     is_flag=True,
     help="Use the good rows and list the bad ones; without it the first bad row is an error.",
@@ -135,6 +146,7 @@ def calibrate(
     quantile: float,
     confidence: float,
     seed: int,
+    budget: float | None,
     keep_going: bool,
     json_path: Path | None,
     plot_path: Path | None,
@@ -163,7 +175,15 @@ def calibrate(
     try:
         table = read_table(file, keep_going=keep_going)
         report = calibration.calibrate(
-            table, clip=clip, lam=lam, contract=rule, margin=margin, quantile=quantile, confidence=confidence, seed=seed
+            table,
+            clip=clip,
+            lam=lam,
+            contract=rule,
+            margin=margin,
+            quantile=quantile,
+            confidence=confidence,
+            seed=seed,
+            budget=budget,
         )
     except ValueError as error:
         raise _Failure(str(error)) from error
@@ -179,6 +199,62 @@ def calibrate(
 
         ending = plot_path.suffix[1:] or "png"
         _write(plot_path, lambda: plot_report(report).savefig(plot_path, dpi=150, format=ending))
+
+
+@main.command(short_help="Pictures of one position: regimes, budget, trajectory.")
+@click.argument("picture", type=click.Choice(["regimes", "budget", "trajectory"]))
+@click.option("--p", type=PROBABILITY, required=True, help="The teacher's modal probability, in (0, 1).")
+@click.option("--b", type=PROBABILITY, required=True, help="The base's probability of that token, below p.")
+@click.option("--clip", type=click.FloatRange(min=1, min_open=True), required=True, help=CLIP_HELP)
+@click.option("--lam", "lams", type=float, multiple=True, help="trajectory: a lambda to draw; repeat for more.")
+@click.option(
+    "--flow",
+    type=click.Choice(["natural", "policy-gradient"]),
+    default="natural",
+    show_default=True,
+    help="budget, trajectory: natural gradient, or plain policy gradient on the logit.",
+)
+@click.option("--until", type=click.FloatRange(min=0, min_open=True), help="trajectory: the last time.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The picture (.png, .pdf or .svg)."
+)
+def plot(
+    picture: str,
+    p: float,
+    b: float,
+    clip: float,
+    lams: tuple[float, ...],
+    flow: Flow,
+    until: float | None,
+    out: Path,
+) -> None:
+    """Draw PICTURE of one position with two outcomes.
+
+    \b
+    regimes     the tail mass that training ends at, over lambda, with the clip and without
+    budget      the tail mass over training budget and lambda, and the budget threshold
+    trajectory  the tail mass over time for some lambda
+
+    \b
+    Examples:
+      lambda-star plot regimes --p 0.9 --b 0.5 --clip 2 --out regimes.png
+      lambda-star plot trajectory --p 0.99 --b 0.9 --clip 5 --lam 1.67 --lam 1.68 --out fall.png
+    """  # noqa: D301 (click wants the character \b)
+    from lambda_star import plotting
+
+    if picture == "trajectory" and not lams:
+        raise _Failure("trajectory needs a lambda; give --lam, once or more")
+    try:
+        if picture == "regimes":
+            ax = plotting.plot_regimes(p, b, clip)
+        elif picture == "budget":
+            ax = plotting.plot_budget(p, b, clip, flow=flow)
+        else:
+            ax = plotting.plot_trajectory(p, b, clip, lams, flow=flow, until=until)
+    except ValueError as error:
+        raise _Failure(str(error)) from error
+    figure: Any = ax.figure
+    _write(out, lambda: figure.savefig(out, dpi=150, format=out.suffix[1:] or "png"))
 
 
 @main.command(short_help="Where the formulas come from, step by step.")
@@ -272,6 +348,8 @@ def _print_classes(report: Report) -> None:
         "least λ*": lambda one: _number(one.least),
         "median": lambda one: _number(one.median),
     }
+    if report.budget is not None:
+        columns[f"λ* by {report.budget:g}"] = lambda one: _number(one.budget_threshold or math.nan)
     if report.lam is not None:
         columns[f"past λ* at {report.lam:g}"] = lambda one: f"{one.share_past:.1%}"
     rows = [[column(one) for column in columns.values()] for one in report.classes]
@@ -327,6 +405,8 @@ def _print_advice(report: Report) -> None:
             ]
         )
     _print_table("Which λ is safe", ["", "", ""], rows)
+    if report.budget is not None:
+        click.echo(BUDGET_NOTE.format(budget=report.budget))
 
 
 def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lambda_star._array import Domain, check
-from lambda_star._times import clipped_time, free_time, policy_time
+from lambda_star._times import clipped_time, free_time, policy_time, share_of_way
 from lambda_star.bernoulli import CLIP, PROBABILITY, REAL, _edge, _gap, threshold
 
 __all__ = ["budget_for", "budget_threshold", "simulate", "time_to_collapse", "time_to_edge", "trajectory"]
@@ -195,7 +195,7 @@ def budget_threshold(
     at = _Position.of(p, b, c, np.ones_like(p))
     edge = threshold(p, b, c)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found = edge / -np.expm1(-time) if whole else edge + _beyond(at.start, at.distance, time) / at.gap
+        found = edge / share_of_way(time) if whole else edge + _beyond(at.start, at.distance, time) / at.gap
     unreachable = (p <= b) | (c == math.inf)
     return _plain(np.where(np.isnan(p + b + c + time), np.nan, np.where(unreachable, math.inf, found)))
 

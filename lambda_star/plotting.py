@@ -1,19 +1,30 @@
-"""Pictures of what :mod:`lambda_star.calibration` reports; each takes ``ax=None`` and returns what it drew on."""
+"""Pictures of reports and of the dynamics of one position; each takes ``ax=None`` and returns what it drew on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lambda_star.bernoulli import tail_ratio
+from lambda_star.bernoulli import collapse_point, fixed_point, regime, stationary_student, tail_ratio, threshold
 from lambda_star.calibration import Report
+from lambda_star.dynamics import Flow, budget_threshold, time_to_edge, trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_report", "plot_resolutions", "plot_tail_ratio", "plot_thresholds"]
+__all__ = [
+    "plot_budget",
+    "plot_regimes",
+    "plot_report",
+    "plot_resolutions",
+    "plot_tail_ratio",
+    "plot_thresholds",
+    "plot_trajectory",
+]
 
 CLASSES_SHOWN = 4
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -162,6 +173,154 @@ def plot_report(report: Report, figure: Figure | None = None) -> Figure:
     plot_thresholds(report, lower)
     upper.set_xlabel("")
     return figure
+
+
+def plot_regimes(p: float, b: float, c: float, ax: Axes | None = None) -> Axes:
+    """Draw the tail mass that training ends at against λ: preserving, saturated, collapsing, and without the clip.
+
+    Args:
+        p: teacher's modal probability, in (b, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio, in (1, inf).
+        ax: axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: a value lies outside its range, or there is no cliff to draw.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> plot_regimes(0.9, 0.5, 2.0).get_ylabel()
+    'tail mass 1 − q of the student'
+    """
+    star, end = _cliff(p, b, c)
+    ax = ax or _new_axes()
+    width = end - star
+    left, right = star - 2 * width, end + 2 * width
+    lam = np.sort(np.concatenate([np.linspace(left, right, 400), end - np.geomspace(width, 1e-6 * width, 200)]))
+    edge = (1 - p) / c
+    ax.plot(lam, 1 - fixed_point(p, b, lam), "--", color="C0", label="without a clip")
+    ax.plot(lam[lam < end], (1 - stationary_student(p, b, c, lam))[lam < end], color="k", label=f"clip c = {c:g}")
+    ax.axhline(edge, color="0.5", linewidth=0.8, linestyle=":", label="clip edge (1−p)/c")
+    ax.axvspan(star, end, color="0.85", zorder=0)
+    ax.axvspan(end, right, facecolor="0.95", hatch="//", edgecolor="0.8", linewidth=0, zorder=0)
+    for middle, name in ((left + star, "preserving"), (star + end, "saturated"), (end + right, "collapsing")):
+        ax.text(middle / 2, 1.02, name, ha="center", va="bottom", transform=ax.get_xaxis_transform(), fontsize="small")
+    ax.set(xlim=(left, right), ylim=(edge / 1000, 10 * edge), yscale="log", xlabel="λ")
+    ax.set_ylabel("tail mass 1 − q of the student")
+    ax.set_xticks([star, end], [f"λ* = {star:.5g}", f"λ$_c$ = {end:.5g}"])
+    ax.legend(fontsize="small", loc="lower left")
+    return ax
+
+
+def plot_trajectory(
+    p: float,
+    b: float,
+    c: float,
+    lams: Sequence[float],
+    *,
+    flow: Flow = "natural",
+    until: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the student's tail mass over time for several λ, from the base over the clip edge.
+
+    Args:
+        p: teacher's modal probability, in (b, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio, in (1, inf).
+        lams: the λ to draw, at least one.
+        flow: "natural" or "policy-gradient".
+        until: the last time; by default a hundred times the longest finite time to the edge.
+        ax: axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: a value lies outside its range, or there is no cliff to draw.
+
+    Source: extension; ``derivations/dynamics.md``.
+
+    >>> plot_trajectory(0.99, 0.9, 5.0, [1.6, 1.7]).get_xlabel()
+    'time (learning rate times steps)'
+    """
+    _cliff(p, b, c)
+    ax = ax or _new_axes()
+    edges = [float(time_to_edge(p, b, c, lam, flow=flow)) for lam in lams]
+    last = until or 100 * max([time for time in edges if np.isfinite(time)], default=1.0)
+    times = np.concatenate([[0.0], np.geomspace(last / 1e4, last, 400)])
+    for lam, time, style in zip(lams, edges, cycle(LINE_STYLES)):
+        tail = _expit(-trajectory(p, b, c, lam, times, flow=flow))
+        (line,) = ax.plot(times[1:], tail[1:], style, label=f"λ = {lam:g}, {regime(p, b, c, lam).name.lower()}")
+        if time < last:
+            ax.plot(time, (1 - p) / c, "o", color=line.get_color(), markersize=5)
+    ax.axhline((1 - p) / c, color="0.5", linewidth=0.8, linestyle=":", label="clip edge (1−p)/c")
+    ax.set(xscale="log", yscale="log", xlim=(times[1], last), xlabel="time (learning rate times steps)")
+    ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-30))
+    ax.set_ylabel("tail mass 1 − q of the student")
+    ax.legend(fontsize="small", loc="lower left")
+    return ax
+
+
+def plot_budget(p: float, b: float, c: float, *, flow: Flow = "natural", ax: Axes | None = None) -> Axes:
+    """Draw the tail mass of the student over budget and λ, with the λ at which the budget just reaches the clip edge.
+
+    Args:
+        p: teacher's modal probability, in (b, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio, in (1, inf).
+        flow: "natural" or "policy-gradient".
+        ax: axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: a value lies outside its range, or there is no cliff to draw.
+
+    Source: extension; ``derivations/dynamics.md``.
+
+    >>> plot_budget(0.9, 0.5, 2.0).get_ylabel()
+    'λ'
+    """
+    star, end = _cliff(p, b, c)
+    ax = ax or _new_axes()
+    top = 1 + 2 * (star - 1)
+    shortest, longest = (float(time_to_edge(p, b, c, lam, flow=flow)) for lam in (top, star + (end - star) / 10))
+    budgets = np.geomspace(shortest, 10 * longest, 60)
+    lams = np.linspace(1 + 0.7 * (star - 1), top, 80)
+    depth = np.array([np.log10(_expit(-trajectory(p, b, c, lam, budgets, flow=flow)) * c / (1 - p)) for lam in lams])
+    levels = np.arange(-4, 2.0)
+    shown = ax.contourf(budgets, lams, np.clip(depth, -4, None), levels=levels, cmap="Greys_r", extend="min")
+    figure = ax.figure
+    figure.colorbar(shown, ax=ax, label="log$_{10}$ of tail mass over (1−p)/c")
+    ax.plot(budgets, budget_threshold(p, b, c, budgets, flow=flow), color="C3", linewidth=2, label="budget threshold")
+    ax.axhline(star, color="C0", linestyle="--", label=f"λ* = {star:.5g}, the limit and the safe one")
+    ax.set(xscale="log", xlim=(budgets[0], budgets[-1]), ylim=(lams[0], top), ylabel="λ")
+    ax.set_xlabel(f"budget (learning rate times steps), {flow} flow")
+    ax.xaxis.set_minor_formatter(lambda *_: "")
+    ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+    return ax
+
+
+def _expit(x: Any) -> Any:
+    """1/(1 + e^−x)."""
+    from scipy.special import expit
+
+    return expit(x)
+
+
+def _cliff(p: float, b: float, c: float) -> tuple[float, float]:
+    """λ* and λ_c, where there are any."""
+    star, end = float(threshold(p, b, c)), float(collapse_point(p, b, c))
+    if not 1 < star < end < np.inf:
+        raise ValueError(
+            f"p, b and c must have a cliff, 1 < λ* < inf, got λ* = {star:g}; give b < p and a clip above 1"
+        )
+    return star, end
 
 
 def _new_axes() -> Axes:

@@ -22,6 +22,7 @@ MODULES = [
     "inverse",
     "categorical",
     "contract",
+    "dynamics",
     "io",
     "sequence",
     "resolution",
@@ -32,6 +33,7 @@ PAGES = {
     "bernoulli": "bernoulli.md",
     "inverse": "bernoulli.md",
     "categorical": "categorical.md",
+    "dynamics": "dynamics.md",
     "sequence": "sequence.md",
 }
 HEAVY = ("scipy", "sympy", "mpmath", "matplotlib", "torch", "jax", "pyarrow", "click", "rich", "array_api_compat")
@@ -58,14 +60,14 @@ def test_the_door_is_sorted_and_opens_every_numeric_name() -> None:
     assert all(getattr(lambda_star, name) for name in lambda_star.__all__)
 
 
-@pytest.mark.parametrize("module", [*MODULES, *SYMBOLIC, "_array", "_rows", "_classes", "cli"])
+@pytest.mark.parametrize("module", [*MODULES, *SYMBOLIC, "_array", "_rows", "_classes", "_times", "cli"])
 def test_all_names_what_a_module_defines_in_public(module: str) -> None:
     tree = ast.parse(ROOT.joinpath("lambda_star", *module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
     defined = {
         n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")
     }
     exported = set(importlib.import_module(f"lambda_star.{module}").__all__)
-    commands = {"threshold", "calibrate", "derive"} if module == "cli" else set()
+    commands = {"threshold", "calibrate", "plot", "derive"} if module == "cli" else set()
     assert defined - commands <= exported
 
 
@@ -123,8 +125,8 @@ def test_plotting_loads_no_backend() -> None:
 
 
 def test_numeric_modules_import_one_way() -> None:
-    order = ["_array", "bernoulli", "inverse", "_rows", "_classes", "categorical", "contract", "io", "sequence"]
-    order += ["resolution", "calibration", "plotting", "cli"]
+    order = ["_array", "bernoulli", "inverse", "_rows", "_classes", "categorical", "_times", "dynamics", "contract"]
+    order += ["io", "sequence", "resolution", "calibration", "plotting", "cli"]
     for place, module in enumerate(order):
         source = (ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8")
         used = set(re.findall(r"from lambda_star\.(\w+) import", source))
