@@ -456,6 +456,9 @@ def simulate(
         q, rest = expit(theta[step]), expit(-theta[step])
         share = rng.binomial(rollouts, q) / rollouts
         mean = q * modal + rest * tail if baseline else 0.0
-        gradient = share * (modal - mean) * rest - (1 - share) * (tail - mean) * q
-        theta[step + 1] = theta[step] + rate * gradient / (q * rest if flow == "natural" else 1.0)
+        # ∇ log π is 1−q for the modal token and −q for the tail; natural gradient divides by q(1−q), and what was not
+        # drawn adds nothing, also where its probability is no longer a float.
+        if flow == "natural":
+            rest, q = 1 / np.where(share > 0, q, 1.0), 1 / np.where(share < 1, rest, 1.0)
+        theta[step + 1] = theta[step] + rate * (share * (modal - mean) * rest - (1 - share) * (tail - mean) * q)
     return theta

@@ -210,7 +210,9 @@ def plot_regimes(p: float, b: float, c: float, ax: Axes | None = None) -> Axes:
         ax.text(middle / 2, 1.02, name, ha="center", va="bottom", transform=ax.get_xaxis_transform(), fontsize="small")
     ax.set(xlim=(left, right), ylim=(edge / 1000, 10 * edge), yscale="log", xlabel="λ")
     ax.set_ylabel("tail mass 1 − q of the student")
-    ax.set_xticks([star, end], [f"λ* = {star:.5g}", f"λ$_c$ = {end:.5g}"])
+    ax.set_xticks([star, end], [f"λ* = {star:.5g} ", f" λ$_c$ = {end:.5g}"])
+    for label, side in zip(ax.get_xticklabels(), ("right", "left"), strict=True):
+        label.set(horizontalalignment=side)
     ax.legend(fontsize="small", loc="lower left")
     return ax
 
@@ -259,7 +261,7 @@ def plot_trajectory(
             ax.plot(time, (1 - p) / c, "o", color=line.get_color(), markersize=5)
     ax.axhline((1 - p) / c, color="0.5", linewidth=0.8, linestyle=":", label="clip edge (1−p)/c")
     ax.set(xscale="log", yscale="log", xlim=(times[1], last), xlabel="time (learning rate times steps)")
-    ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-30))
+    ax.set_ylim(max(ax.get_ylim()[0], 1e-30), 1)
     ax.set_ylabel("tail mass 1 − q of the student")
     ax.legend(fontsize="small", loc="lower left")
     return ax
@@ -294,7 +296,7 @@ def plot_budget(p: float, b: float, c: float, *, flow: Flow = "natural", ax: Axe
     lams = np.linspace(1 + 0.7 * (star - 1), top, 80)
     depth = np.array([np.log10(_expit(-trajectory(p, b, c, lam, budgets, flow=flow)) * c / (1 - p)) for lam in lams])
     levels = np.arange(-4, 2.0)
-    shown = ax.contourf(budgets, lams, np.clip(depth, -4, None), levels=levels, cmap="Greys_r", extend="min")
+    shown = ax.contourf(budgets, lams, np.clip(depth, -6, None), levels=levels, cmap="Greys_r", extend="min")
     figure = ax.figure
     figure.colorbar(shown, ax=ax, label="log$_{10}$ of tail mass over (1−p)/c")
     ax.plot(budgets, budget_threshold(p, b, c, budgets, flow=flow), color="C3", linewidth=2, label="budget threshold")
