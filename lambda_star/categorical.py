@@ -65,6 +65,9 @@ NARROW = 1e-4
 COARSE = 5e-6
 """The relative error of λ*−1 above which a block of float32 rows is computed in float64."""
 
+EXPONENT = 600.0
+"""Log-ratios further out than this count as this: no probability ratio of floats is larger."""
+
 ROUNDING = 1e-6
 """How far the logarithm of a sum of rounded probabilities may exceed 0."""
 
@@ -582,7 +585,8 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
         slid = xp.where(sliding, left + share - log_sum_exp(xp, share)[:, None], student)
         # A row without a sliding token keeps all of its own: 1 − rest would lose the last one's digits.
         student = xp.where(sliding & (level < entry(xp, edge, last)), power - level, slid)
-        return (xp.where(xp.isnan(rows.z), math.nan, student),)
+        unknown = xp.isnan(rows.z) | xp.isnan(c + lam)[:, None]
+        return (xp.where(unknown, math.nan, student),)
 
     return by_rows(kernel, log_t, log_b, axis, c=(CLIP, c), lam=(REAL, lam))[0]
 
@@ -635,10 +639,11 @@ def with_rest(
             added = [(teacher, base)]
         else:
             refuse(xp, (ends[0] > ends[1])[:, None], "low must be at most high")
-            least, most = (xp.exp(end) for end in ends)
+            least, most = (xp.exp(xp.clip(end, -EXPONENT, EXPONENT)) for end in ends)
             teacher = xp.clip(teacher, least * base, most * base)
-            high_base = xp.where(most > least, (teacher - least * base) / (most - least), 0.0)
-            low_base = xp.maximum(base - high_base, xp.zeros_like(base))
+            share = (teacher - least * base) / xp.where(most > least, most - least, 1.0)
+            high_base = xp.clip(share, xp.zeros_like(base), base)
+            low_base = base - high_base
             added = [(low_base * least, low_base), (high_base * most, high_base)]
         return tuple(
             xp.concat([rows, xp.log(xp.stack(new, axis=-1))], axis=-1)

@@ -314,22 +314,13 @@ def _label(value: Any) -> str:
 
 
 def _top(top: Any, rest: Any, log_p: float, log_b: float) -> Top | None:
-    """The known tokens of a row, the modal one among them."""
+    """The known tokens of a row, the modal one among them, and the range of the others."""
     entries, ends = _list("top", top), _list("rest", rest)
     if not entries:
         if ends:
             raise ValueError("rest without top; write the tokens that it leaves out")
         return None
-    if not all(isinstance(entry, list | tuple) and len(entry) == 3 for entry in entries):
-        raise ValueError("top is not a list of [token, log_p, log_b]")
-    tokens = tuple(_text("top", token) for token, _, _ in entries)
-    known_p, known_b = (tuple(_log_probability("top", entry[column]) for entry in entries) for column in (1, 2))
-    modal = known_p.index(max(known_p))
-    for name, values, own in (("log_p", known_p, log_p), ("log_b", known_b, log_b)):
-        if math.fsum(map(math.exp, values)) > 1 + ROUNDING:
-            raise ValueError(f"top has probabilities whose sum is above 1 in {name}; write natural log-probabilities")
-        if abs(values[modal] - own) > ROUNDING * (1 + abs(own)):
-            raise ValueError(f"top has a most probable token whose {name} is not that of the row; score both at once")
+    tokens, known_p, known_b = zip(*_known(entries, log_p, log_b), strict=True)
     if not ends:
         return Top(tokens, known_p, known_b)
     try:
@@ -340,6 +331,29 @@ def _top(top: Any, rest: Any, log_p: float, log_b: float) -> Top | None:
     if not ordered:
         raise ValueError(f"rest is {rest!r}; it must be [least, greatest] log(p/b) of the tokens outside top")
     return Top(tokens, known_p, known_b, low, high)
+
+
+def _known(entries: list[Any], log_p: float, log_b: float) -> list[tuple[str, float, float]]:
+    """The known tokens with both log-probabilities; among tokens that are as probable the modal one comes first."""
+    entries = [entry.tolist() if isinstance(entry, np.ndarray) else entry for entry in entries]
+    if not all(isinstance(entry, list | tuple) and len(entry) == 3 for entry in entries):
+        raise ValueError("top is not a list of [token, log_p, log_b]")
+    known = [(_text("top", text), _log_probability("top", p), _log_probability("top", b)) for text, p, b in entries]
+    for name, values in (("log_p", [p for _, p, _ in known]), ("log_b", [b for _, _, b in known])):
+        if math.fsum(map(math.exp, values)) > 1 + ROUNDING:
+            raise ValueError(f"top has probabilities whose sum is above 1 in {name}; write natural log-probabilities")
+    most = max(p for _, p, _ in known)
+    tied = [place for place, (_, p, _) in enumerate(known) if p == most]
+    modal = next((place for place in tied if _agree(known[place][2], log_b)), tied[0])
+    for name, value, own in (("log_p", known[modal][1], log_p), ("log_b", known[modal][2], log_b)):
+        if not _agree(value, own):
+            raise ValueError(f"top has a most probable token whose {name} is not that of the row; score both at once")
+    known[tied[0]], known[modal] = known[modal], known[tied[0]]
+    return known
+
+
+def _agree(value: float, other: float) -> bool:
+    return abs(value - other) <= ROUNDING * (1 + abs(other))
 
 
 def _list(name: str, value: Any) -> list[Any]:
@@ -369,7 +383,7 @@ def _no_truth_value(value: Any) -> Any:
 
 
 def _text(name: str, value: Any) -> str:
-    if _is_nan(value):
+    if value is None or _is_nan(value):
         raise ValueError(f"no value for {name}")
     if isinstance(value, bytes):
         raise ValueError(f"{name} is {value!r}, bytes; write text")

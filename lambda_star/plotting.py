@@ -129,7 +129,7 @@ def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
         "its class | rest": ([one.classes for one in shown], "C2", "^"),
     }
     finite = [end for brackets, _, _ in kinds.values() for pair in brackets for end in pair if np.isfinite(end)]
-    right = 1 + 1.15 * (float(np.quantile(finite, 0.8)) - 1)
+    right = 1 + max(1.15 * (float(np.quantile(finite or [2.0], 0.8)) - 1), 1e-6)
     for shift, (label, (brackets, colour, marker)) in zip((-0.22, 0.0, 0.22), kinds.items(), strict=True):
         places = np.arange(len(shown)) + shift
         low, high = np.array(brackets).T

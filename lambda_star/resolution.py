@@ -91,7 +91,7 @@ def resolve(
         labels: the contract class of each position.
         thresholds: Eq. 4's λ* of each position.
         clip: the cap c on the ratio of teacher to student probability, in (1, inf).
-        rule: from the text of a token to its class; None where it is in no class but its own.
+        rule: from the text of a token to its class; None where it is in no class but that of its text.
 
     Returns:
         One :class:`Resolution` per class, in the order of the names.
@@ -195,6 +195,7 @@ class _Arranged:
         return np.sort(token, axis=0), np.sort(classes, axis=0), highest.binding
 
 
-def _class(text: str, rule: Rule) -> str:
-    """The class of a token; one outside the contract is in a class of its own."""
-    return rule(text) or text.strip()
+def _class(text: str, rule: Rule) -> tuple[str | None, str]:
+    """The class of a token; outside the contract its text without white space, which is the name of no class."""
+    label = rule(text)
+    return label, "" if label is not None else text.strip()

@@ -62,6 +62,9 @@ class Positions:
             values = np.asarray(getattr(self, name), dtype=np.float64)
             object.__setattr__(self, name, _broadcast(name, values, log_t.shape))
         modal = np.argmax(log_t, axis=-1) if self.modal is None else np.asarray(self.modal)
+        check(np, {"modal": Domain(0, log_t.shape[1] - 1, low_closed=True, high_closed=True)}, [modal])
+        if modal.dtype.kind not in "iu":
+            raise ValueError(f"modal must hold indices of tokens, got dtype {modal.dtype}")
         for name, values in (("answer", np.asarray(self.answer)), ("modal", modal)):
             object.__setattr__(self, name, _broadcast(name, values, log_t.shape[:1]))
         for name in ("goes", "ends"):
@@ -220,7 +223,8 @@ def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "
     each = positions.thresholds(c, mode=mode)
     if not len(each):
         raise ValueError("positions must hold at least one position, got none")
-    share = np.where(np.isnan(lam), np.nan, np.mean(each < lam[..., None], axis=-1))
+    unknown = np.isnan(lam) | np.isnan(each).any()
+    share = np.where(unknown, np.nan, np.mean(each < lam[..., None], axis=-1))
     return share if lam.ndim else float(share)
 
 
@@ -264,7 +268,8 @@ def _validity(positions: Positions, order: NDArray[np.intp], lam: float, c: floa
     )
     reached = np.cumprod(going[order], axis=1)
     before = np.concatenate([np.ones((len(order), 1)), reached[:, :-1]], axis=1)
-    return float(np.mean((ending[order] * before).sum(axis=1) + reached[:, -1]))
+    valid = (ending[order] * before).sum(axis=1) + reached[:, -1]
+    return float(np.minimum(np.mean(valid), 1.0))  # masses that sum to 1 but for rounding
 
 
 def _by_answer(answer: NDArray[np.int64]) -> NDArray[np.intp]:

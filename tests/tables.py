@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from lambda_star.io import COLUMNS, Table
+from lambda_star.io import COLUMNS, Table, Top
 
 Row = dict[str, Any]
 
@@ -45,6 +45,43 @@ def rows(answers: int = 12, seed: int = 0) -> list[Row]:
     return made
 
 
+TAIL = ((" {}", 0.6, 0.1), ("(", 0.25, 0.2), ("<", 0.1, 0.4), (">", 0.05, 0.3))
+"""Tokens beside the modal one, the first of its class, and their shares in the tails of teacher and base."""
+
+
+def with_top(made: Iterable[Row], known: int = 2) -> list[Row]:
+    """The rows, those of punctuation with their most probable tokens and the range of the others' log-ratios."""
+    return [row | (top_of(row, known) if row["modal"] in CENTERS else {"top": None, "rest": None}) for row in made]
+
+
+def top_of(row: Row, known: int = 2) -> Row:
+    """The first tokens of a row whose tail is split up as above."""
+    tail_p, tail_b = (math.log(-math.expm1(row[name])) for name in ("log_p", "log_b"))
+    tokens = [(name.format(row["modal"]), tail_p + math.log(p), tail_b + math.log(b)) for name, p, b in TAIL]
+    ratios = [log_p - log_b for _, log_p, log_b in tokens[known:]]
+    return {
+        "top": [[row["modal"], row["log_p"], row["log_b"]], *map(list, tokens[:known])],
+        "rest": [min(ratios), max(ratios)],
+    }
+
+
+def top_from(entries: Iterable[Sequence[Any]], low: float | None = None, high: float | None = None) -> Top:
+    """What a list of [token, log_p, log_b] is read as."""
+    tokens, log_p, log_b = zip(*entries, strict=True)
+    return Top(tokens, log_p, log_b, low, high)
+
+
+def as_text(made: Iterable[Row]) -> list[Row]:
+    """The rows with their lists as JSON text."""
+    return [
+        {
+            name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+            for name, value in row.items()
+        }
+        for row in made
+    ]
+
+
 def one(sequence: object, position: object, log_p: object, log_b: object, modal: object = '["', **more: object) -> Row:
     """One row, good or bad."""
     return {
@@ -58,7 +95,7 @@ def one(sequence: object, position: object, log_p: object, log_b: object, modal:
 
 
 def write_csv(path: Path, made: Iterable[Row]) -> Path:
-    made = list(made)
+    made = as_text(made)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(made[0]))
         writer.writeheader()
@@ -72,7 +109,7 @@ def write_jsonl(path: Path, made: Iterable[Row]) -> Path:
 
 
 def write_parquet(path: Path, made: Iterable[Row]) -> Path:
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(made)), path)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(as_text(made)), path)
     return path
 
 
@@ -86,6 +123,6 @@ WRITERS: dict[str, Callable[[Path, Iterable[Row]], Path]] = {
 
 def columns(table: Table) -> dict[str, Any]:
     """Everything in a table but its source, as plain lists."""
-    values = {name: getattr(table, name) for name in (*COLUMNS, "contract")}
+    values = {name: getattr(table, name) for name in (*COLUMNS, "contract", "top")}
     plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
     return plain | {"problems": table.problems}

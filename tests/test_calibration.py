@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 import lambda_star as ls
 from lambda_star.calibration import QUANTILES, Report, calibrate
 from lambda_star.contract import json_structure
-from lambda_star.io import Table
+from lambda_star.io import Table, read_table
+from lambda_star.resolution import resolve
 from tests import tables
 from tests.oracle import CONTEXT, real
 from tests.tables import Row, one
@@ -191,36 +193,6 @@ def test_one_position_is_the_threshold_of_its_probabilities() -> None:
 
 
 # The contract
-
-
-def test_json_structure_is_punctuation_alone() -> None:
-    structural = ["[", "]", "{", "}", ":", ",", '"', '["', '","', '"]', '":', '": "', '"},{"', "[]", "{}", "[[", '""']
-    inside = [text for text in structural if " " not in text]
-    assert [json_structure(text) for text in inside] == inside
-    assert [json_structure(f" {text}\n") for text in inside] == inside
-    others = [
-        "",
-        " ",
-        "\n",
-        "a",
-        "7",
-        '"a',
-        "-",
-        "true",
-        "null",
-        ".",
-        ";",
-        "(",
-        "'",
-        "\\",
-        "[ B",
-        "，",
-        "“",
-        '"\\n',
-        "_",
-    ]
-    assert [json_structure(text) for text in others] == [None] * len(others)
-    assert json_structure('" , "') is None
 
 
 def test_by_default_the_classes_are_json_structure() -> None:
@@ -411,6 +383,101 @@ def test_names_of_the_answers_do_not_matter() -> None:
     assert values_only(after) == approximately(expected)
 
 
+# The most probable tokens
+
+TABLE = read_table(Path(__file__).parent.parent / "examples" / "rank_by_price" / "logprobs.csv")
+
+
+def test_without_known_tokens_there_is_one_threshold_per_class() -> None:
+    assert report_of(with_limits()).resolutions == ()
+    assert report_of([row | {"top": None, "rest": None} for row in tables.rows()]).resolutions == ()
+
+
+def test_known_tokens_change_nothing_but_the_resolutions() -> None:
+    for table in (TABLE, Table.from_rows(tables.with_top(tables.rows()))):
+        with_top, without = (
+            calibrate(made, clip=5.0, lam=1.3, resamples=FEW).to_dict()
+            for made in (table, dataclasses.replace(table, top=None))
+        )
+        assert with_top.pop("resolutions")
+        assert without.pop("resolutions") == []
+        assert with_top == without
+
+
+@pytest.mark.parametrize("clip", [1.5, 5.0])
+def test_resolutions_of_the_real_table_are_those_of_its_classes_in_their_order(clip: float) -> None:
+    report = calibrate(TABLE, clip=clip, resamples=FEW)
+    assert report.resolutions == tuple(sorted(report.resolutions, key=lambda each: each.name))
+    assert {each.name: each.positions for each in report.resolutions} == {
+        found.name: found.positions for found in report.classes
+    }
+    assert [each.bernoulli for each in report.resolutions] == [
+        found.median for found in sorted(report.classes, key=lambda found: found.name)
+    ]
+    for each in report.resolutions:
+        assert 1 < each.token.low <= each.token.high
+        assert 1 < each.classes.low <= each.classes.high
+        assert 0 <= each.mates <= 1
+        assert each.binding != each.name
+        assert 0 < each.binding_mass < 0.1
+    by_name = {each.name: each for each in report.resolutions}
+    for name in ('["', '"]', '","'):
+        found = by_name[name]
+        assert found.token.high < found.bernoulli < found.classes.low
+        assert found.use == "bernoulli"
+
+
+def test_resolutions_are_those_of_the_rows_that_list_their_tokens() -> None:
+    made = tables.with_top(tables.rows())
+    few = [row if row["sequence"] < "answer 3" else row | {"top": None, "rest": None} for row in made]
+    counts = {each.name: each.positions for each in report_of(few).resolutions}
+    listed = [row["modal"] for row in few if row["top"] is not None]
+    assert counts == {name: listed.count(name) for name in tables.CENTERS}
+    assert sum(counts.values()) < 48
+    commas = [row if row["modal"] == '","' else row | {"top": None, "rest": None} for row in made]
+    (found,) = report_of(commas).resolutions
+    assert (found.name, found.positions) == ('","', 24)
+    assert {each.name: each.median for each in report_of(commas).classes}['","'] == found.bernoulli
+    assert len(report_of(commas).classes) == 3
+
+
+def test_rows_that_are_not_used_have_no_resolution() -> None:
+    sure = one(0, 0, 0.0, 0.0, top=[['["', 0.0, 0.0]])
+    content = one(1, 0, -0.1, -0.7, modal="B7", top=[["B7", -0.1, -0.7]])
+    report = report_of([*tables.rows(), sure, content])
+    assert report.skipped == {"not a contract position": 37, "teacher and base both rounded to probability 1": 1}
+    assert report.resolutions == ()
+
+
+def test_each_resolution_is_worked_out_from_the_rows_of_its_class() -> None:
+    made = tables.with_top(tables.rows(), known=3)
+    report = report_of(made)
+    for found in report.resolutions:
+        rows = [row for row in made if row["modal"] == found.name]
+        tops = [tables.top_from(row["top"], *row["rest"]) for row in rows]
+        eq4 = [float(threshold(5.0, *four(row))) for row in rows]
+        (expected,) = resolve(tops, [found.name] * len(rows), eq4, 5.0, json_structure)
+        assert found == dataclasses.replace(expected, bernoulli=found.bernoulli)
+        assert found.bernoulli == pytest.approx(expected.bernoulli, rel=1e-10)
+        assert found.mates == pytest.approx(tables.TAIL[0][1], rel=1e-9)
+        assert found.use == "classes"
+        assert found.binding == "<"
+
+
+def test_a_rule_tells_which_tokens_are_mates() -> None:
+    made = tables.with_top(tables.rows())
+    found = report_of(made, contract=lambda text: "mine" if text.strip() in {'["', "("} else None).resolutions
+    assert [(each.name, each.positions) for each in found] == [("mine", 12)]
+    assert found[0].mates == pytest.approx(tables.TAIL[0][1] + tables.TAIL[1][1], rel=1e-9)
+
+
+def test_a_contract_column_names_the_classes_and_leaves_the_mates_to_the_default_rule() -> None:
+    made = [row | {"contract": "mark" if row["top"] else ""} for row in tables.with_top(tables.rows())]
+    (found,) = report_of(made).resolutions
+    assert (found.name, found.positions) == ("mark", 48)
+    assert found.mates == pytest.approx(tables.TAIL[0][1], rel=1e-9)
+
+
 # Intervals
 
 
@@ -538,8 +605,10 @@ def test_intervals_over_answers_cover_the_truth_where_intervals_over_positions_d
         [one(0, 0, -0.5, -0.4)],
         [one(0, 0, -0.01, -1.0), one(0, 1, 1.0, -1.0)],
         [one(answer, at, -0.5 + at, -0.4, modal='"]') for answer in range(3) for at in range(2)],
+        tables.with_top(tables.rows()),
+        [one(answer, 0, -0.1, -0.7, top=[['["', -0.1, -0.7]]) for answer in range(3)],
     ],
-    ids=["limits", "one answer without threshold", "a bad row", "bad rows and no threshold"],
+    ids=["limits", "one answer without threshold", "a bad row", "bad rows and no threshold", "tokens", "one token"],
 )
 def test_reports_are_strict_json_that_names_the_binding_class(rows: list[Row]) -> None:
     report = calibrate(Table.from_rows(rows, keep_going=True), clip=5.0, lam=1.3, resamples=FEW)
@@ -550,6 +619,12 @@ def test_reports_are_strict_json_that_names_the_binding_class(rows: list[Row]) -
     assert set(values) == fields | {"binding"}
     assert values["problems"] == [{"line": problem.line, "message": problem.message} for problem in report.problems]
     assert values["quantiles"].keys() == {str(level) for level in QUANTILES}
+    for resolution, plain in zip(report.resolutions, values["resolutions"], strict=True):
+        low, high = resolution.token
+        assert plain["token"] == {"low": low, "high": "inf" if math.isinf(high) else high}
+        mass = resolution.binding_mass
+        assert plain["binding_mass"] == (None if math.isnan(mass) else mass)
+        assert [plain[name] for name in ("name", "use", "mates")] == [resolution.name, resolution.use, resolution.mates]
     for found, plain in zip(report.classes, values["classes"], strict=True):
         low = found.threshold.low
         expected = None if math.isnan(low) else "inf" if math.isinf(low) else low

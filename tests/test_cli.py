@@ -101,6 +101,8 @@ def test_help_of_calibrate_describes_every_column() -> None:
     text = printed("calibrate", "--help")
     assert all(re.search(rf"\b{name}  ", text) for name in ("sequence", "position", "token", "modal", "log_p", "log_b"))
     assert re.search(r"\bcontract  optional", text)
+    assert re.search(r"\btop       optional: .* a JSON list of \[token, log_p, log_b\]", text)
+    assert re.search(r"\brest      optional, beside top: \[least, greatest\] log\(p/b\)", text)
 
 
 @pytest.mark.parametrize("name", ["threshold", "calibrate"])
@@ -287,6 +289,94 @@ def test_options_out_of_range_are_refused(option: str, value: str, allowed: str,
     values = {"--clip": "5", f"--{option}": value}
     said = refused("calibrate", csv_file, *[word for pair in values.items() for word in pair]).splitlines()[-1]
     assert all(part in said for part in (option, allowed, value))
+
+
+# The three thresholds
+
+HEADS = ["class", "positions", "token", "modal | rest", "class | rest", "use", "binding token", "its teacher mass"]
+HEADS += ["own class in tail"]
+
+
+def three_of(output: str) -> list[list[str]]:
+    """The cells of the printed table of three thresholds, its heads first."""
+    (found,) = re.findall(r"^Median λ\* by position: .*\n((?:.+\n)+?)Use modal \| rest", output, flags=re.MULTILINE)
+    return [re.split(r" {2,}", line.strip()) for line in found.splitlines()]
+
+
+def bracket(low: float, high: float) -> str:
+    ends = ["+inf" if end == float("inf") else f"{end:.4g}" for end in (low, high)]
+    return ends[0] if ends[0] == ends[1] else "–".join(ends)
+
+
+@pytest.mark.parametrize("known", [1, 3])
+def test_calibrate_prints_three_thresholds_of_every_class(known: int, tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", tables.with_top(tables.rows(), known))
+    report = calibrate(read_table(path), clip=5.0)
+    found = {each.name: each for each in report.resolutions}
+    heads, *rows = three_of(printed("calibrate", path, "--clip", 5))
+    assert heads == HEADS
+    assert len(rows) == len(report.classes) == 3
+    for cells, this in zip(rows, [found[each.name] for each in report.classes], strict=True):
+        assert cells == [
+            this.name,
+            str(this.positions),
+            bracket(*this.token),
+            number(this.bernoulli),
+            bracket(*this.classes),
+            {"classes": "class | rest", "bernoulli": "modal | rest"}[this.use],
+            this.binding.strip(),
+            f"{this.binding_mass:.1e}",
+            f"{this.mates:.0%}",
+        ]
+        assert cells[-1] == "60%"
+
+
+def test_the_note_tells_which_of_the_three_to_use(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", tables.with_top(tables.rows()))
+    output = words(printed("calibrate", path, "--clip", 5))
+    assert "Use modal | rest (Eq. 4): token by token, a token of no consequence binds." in output
+    assert "Use class | rest where most of the teacher's tail is tokens of the modal token's own class" in output
+    assert output.index("Use modal | rest") < output.index("Which λ is safe")
+
+
+def test_tables_without_known_tokens_print_no_three_thresholds(csv_file: Path, tmp_path: Path) -> None:
+    empty = tables.write_csv(tmp_path / "empty.csv", [row | {"top": "", "rest": ""} for row in tables.rows()])
+    for path in (csv_file, empty):
+        output = printed("calibrate", path, "--clip", 5)
+        assert "Median λ* by position" not in output
+        assert "Use modal | rest" not in output
+        assert "binding token" not in output
+
+
+def test_an_unknown_end_and_a_token_of_white_space_are_printed_as_such(tmp_path: Path) -> None:
+    top = [['["', -0.1, -0.7], ["\n", -3.0, -1.0]]
+    path = tables.write_csv(tmp_path / "rows.csv", [one(answer, 0, -0.1, -0.7, top=top) for answer in range(3)])
+    _, cells = three_of(printed("calibrate", path, "--clip", 5))
+    assert cells[2].startswith("1–")
+    assert cells[4].endswith("–+inf")
+    assert cells[6] == r"'\n'"
+
+
+def test_json_holds_the_three_thresholds(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", tables.with_top(tables.rows()))
+    printed("calibrate", path, "--clip", 5, "--json", tmp_path / "report.json")
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    report = calibrate(read_table(path), clip=5.0)
+    assert written["resolutions"] == json.loads(json.dumps(report.to_dict()["resolutions"]))
+    for plain, resolution in zip(written["resolutions"], report.resolutions, strict=True):
+        assert plain["token"] == {"low": resolution.token.low, "high": resolution.token.high}
+        assert plain["use"] == "classes"
+    assert len(written["resolutions"]) == 3
+
+
+def test_a_bad_list_is_refused_with_its_line(tmp_path: Path) -> None:
+    made = tables.as_text(tables.with_top(tables.rows()))
+    made[2]["top"] = "[1, "
+    path = tables.write_csv(tmp_path / "rows.csv", made)
+    said = refused("calibrate", path, "--clip", 5)
+    assert said.startswith(f"Error: {path}, line 4: top is no JSON list (")
+    assert "--keep-going" in said
+    assert "  1 rows not used: bad row\n" in printed("calibrate", path, "--clip", 5, "--keep-going")
 
 
 # Bad files

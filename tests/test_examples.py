@@ -15,6 +15,7 @@ import pytest
 
 from lambda_star import calibrate, read_table
 from lambda_star.contract import json_structure
+from lambda_star.io import Top
 
 FOLDER = Path(__file__).parent.parent / "examples" / "rank_by_price"
 VOCABULARY = 49_152
@@ -144,6 +145,59 @@ def test_the_contract_is_where_punctuation_is_modal_in_an_answer_that_may_still_
 def test_the_teacher_s_modal_token_is_modal() -> None:
     assert TABLE.log_p.min() > -math.log(VOCABULARY)
     assert np.mean(np.exp(TABLE.log_p)) > np.mean(np.exp(TABLE.log_b))
+
+
+def listed() -> list[tuple[int, Top]]:
+    """The rows that list their most probable tokens."""
+    assert TABLE.top is not None
+    return [(row, top) for row, top in enumerate(TABLE.top) if top is not None]
+
+
+def test_contract_positions_and_only_they_list_their_most_probable_tokens() -> None:
+    assert TABLE.contract is not None
+    assert [row for row, _ in listed()] == np.flatnonzero(TABLE.contract != "").tolist()
+    assert len(listed()) > 1000
+    for _, top in listed():
+        assert 5 <= len(top.tokens) <= 10
+        assert top.low is not None
+        assert top.high is not None
+        assert top.low <= top.high
+
+
+def test_listed_tokens_are_in_the_teacher_s_order_and_begin_with_the_modal_one() -> None:
+    for row, top in listed():
+        assert list(top.log_p) == sorted(top.log_p, reverse=True)
+        assert (top.tokens[0], top.log_p[0], top.log_b[0]) == (TABLE.modal[row], TABLE.log_p[row], TABLE.log_b[row])
+
+
+def test_the_five_most_probable_tokens_of_either_model_are_listed() -> None:
+    """The five of the teacher are written first, so all that follow are among the five of the base."""
+    for _, top in listed():
+        base = sorted(top.log_b, reverse=True)[:5]
+        assert all(log_b in base for log_b in top.log_b[5:])
+
+
+def test_what_is_not_listed_lies_in_its_range() -> None:
+    """The missing masses stand to each other as some mean of the log-ratios outside the list."""
+    checked = 0
+    for _, top in listed():
+        missing, base_missing = (1 - math.fsum(map(math.exp, logs)) for logs in (top.log_p, top.log_b))
+        assert min(missing, base_missing) > 0
+        assert top.low is not None
+        assert top.high is not None
+        rounding = 1e-9 / min(missing, base_missing)  # ten tokens of ten digits
+        if rounding < 0.01:
+            checked += 1
+            assert top.low - rounding <= math.log(missing / base_missing) <= top.high + rounding
+    assert checked > 1300
+
+
+def test_no_unlisted_token_is_more_probable_than_a_listed_one() -> None:
+    """So much mass is missing that the vocabulary has room for it below the fifth token of each model."""
+    for _, top in listed():
+        for logs in (top.log_p, top.log_b):
+            missing = 1 - math.fsum(map(math.exp, logs))
+            assert missing <= (VOCABULARY - len(logs)) * math.exp(sorted(logs, reverse=True)[4]) + 1e-9
 
 
 def test_the_files_stay_small() -> None:

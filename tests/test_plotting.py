@@ -12,12 +12,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lambda_star.calibration import Report, calibrate
 from lambda_star.io import Table
-from lambda_star.plotting import plot_report, plot_tail_ratio, plot_thresholds
+from lambda_star.plotting import plot_report, plot_resolutions, plot_tail_ratio, plot_thresholds
 from tests import tables
 from tests.tables import Row, one
 
@@ -222,3 +223,165 @@ def test_without_a_threshold_no_line_claims_one() -> None:
     assert lines(ax, "λ* of ") == []
     assert len(ax.patches) == 0
     assert len(lines(ax, "λ* = inf")) == 1
+
+
+# The three thresholds
+
+KINDS = ("token by token", "modal token | rest (Eq. 4)", "its class | rest")
+
+
+def with_top(known: int = 2, **options: Any) -> Report:
+    return report_of(tables.with_top(tables.rows(), known), **options)
+
+
+def brackets(report: Report) -> dict[str, list[tuple[float, float]]]:
+    """The ends of every threshold, class after class in the order of the report."""
+    found = {one.name: one for one in report.resolutions}
+    shown = [found[one.name] for one in report.classes if one.name in found]
+    columns = [(one.token, (one.bernoulli, one.bernoulli), one.classes) for one in shown]
+    return {kind: [tuple(ends[place]) for ends in columns] for place, kind in enumerate(KINDS)}  # type: ignore[misc]
+
+
+def ticks(ax: Axes) -> list[str]:
+    return [label.get_text() for label in ax.get_yticklabels()]
+
+
+def marks(ax: Axes, kind: str) -> list[tuple[float, int]]:
+    """Where the marks of a threshold are: its value, and the class whose line is nearest."""
+    (line,) = lines(ax, kind)
+    places = zip(np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float), strict=True)
+    return [(float(x), round(float(y))) for x, y in places]
+
+
+def hollow(ax: Axes, kind: str) -> list[tuple[float, int]]:
+    """Where the hollow marks of a threshold are: in its own shape and colour, without an entry in the legend."""
+    (like,) = lines(ax, kind)
+    found = [
+        line
+        for line in ax.lines
+        if line.get_markerfacecolor() == "white" and line.get_marker() == like.get_marker() and line is not like
+    ]
+    assert all(line.get_color() == like.get_color() for line in found)
+    points = [point for line in found for point in np.asarray(line.get_xydata()).tolist()]
+    return [(x, round(y)) for x, y in points]
+
+
+@pytest.mark.parametrize("known", [1, 2, 3])
+def test_three_thresholds_are_drawn_for_every_class(known: int) -> None:
+    report = with_top(known)
+    ax = plot_resolutions(report)
+    right = ax.get_xlim()[1]
+    assert ax.get_xlim()[0] == 1
+    bars = [collection for collection in ax.collections if isinstance(collection, LineCollection)]
+    assert len(bars) == len(KINDS)
+    for (kind, ends), bar in zip(brackets(report).items(), bars, strict=True):
+        assert marks(ax, kind) == [(low, place) for place, (low, _) in enumerate(ends) if low <= right]
+        segments = [(float(path[0, 0]), float(path[1, 0]), round(float(path[0, 1]))) for path in bar.get_segments()]
+        assert segments == [(min(low, right), min(high, right), place) for place, (low, high) in enumerate(ends)]
+        assert hollow(ax, kind) == [(right, place) for place, (_, high) in enumerate(ends) if high > right]
+    assert sum(len(marks(ax, kind)) for kind in KINDS) >= 6
+    assert sum(len(hollow(ax, kind)) for kind in KINDS) >= 1
+
+
+def test_the_three_thresholds_of_a_class_do_not_lie_on_each_other() -> None:
+    ax = plot_resolutions(with_top())
+    heights = {float(y) for line in ax.lines for y in np.asarray(line.get_ydata())}
+    assert len(heights) == 9
+    assert len({line.get_marker() for kind in KINDS for line in lines(ax, kind)}) == 3
+    assert len({line.get_color() for kind in KINDS for line in lines(ax, kind)}) == 3
+
+
+def test_a_hollow_mark_says_that_nothing_binds_or_no_upper_value_is_known() -> None:
+    report = report_of([row | {"rest": None} for row in tables.with_top(tables.rows())])
+    assert [one.classes.high for one in report.resolutions] == [math.inf] * 3
+    ax = plot_resolutions(report)
+    assert hollow(ax, KINDS[2]) == [(ax.get_xlim()[1], place) for place in range(3)]
+    below = [one(answer, 0, -0.5, -0.4, top=[['["', -0.5, -0.4], ["(", -2.0, -2.5]]) for answer in range(3)]
+    report = report_of(below)
+    assert report.resolutions[0].bernoulli == math.inf
+    ax = plot_resolutions(report)
+    assert marks(ax, KINDS[1]) == []
+    assert hollow(ax, KINDS[1]) == [(ax.get_xlim()[1], 0)]
+
+
+def test_classes_are_named_once_in_the_order_of_the_report_with_their_positions() -> None:
+    report = with_top()
+    ax = plot_resolutions(report)
+    counts = {one.name: one.positions for one in report.resolutions}
+    assert ticks(ax) == [f"{one.name}  ({counts[one.name]})" for one in report.classes]
+    assert list(ax.get_yticks()) == [0, 1, 2]
+    assert ax.yaxis_inverted()
+    assert ax.get_xlabel() == "λ*, median over the positions"
+    assert ax.get_ylabel() == "contract class (positions)"
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == list(KINDS)
+
+
+def test_a_class_without_known_tokens_is_not_drawn() -> None:
+    made = [
+        row if row["modal"] != '","' else row | {"top": None, "rest": None} for row in tables.with_top(tables.rows())
+    ]
+    report = report_of(made)
+    assert ticks(plot_resolutions(report)) == [f"{one.name}  (12)" for one in report.classes if one.name != '","']
+
+
+@pytest.mark.parametrize("name", ["$", "$x$", r"\$", "$\\frac{$", "_hidden", "%s", "{}", "^_"])
+def test_any_class_name_is_a_label_of_its_own(name: str) -> None:
+    made = [row | {"contract": name if row["top"] else ""} for row in tables.with_top(tables.rows())]
+    ax = plot_resolutions(report_of(made))
+    assert len(ticks(ax)) == 1
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
+    file = io.BytesIO()
+    with plt.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg")
+    assert f">{name}  (48)<" in html.unescape(file.getvalue().decode())
+
+
+def test_a_report_without_known_tokens_has_no_three_thresholds() -> None:
+    with pytest.raises(ValueError, match=r"^report must come from a table with a top column, got none; "):
+        plot_resolutions(report_of())
+    given = Figure().subplots()
+    with pytest.raises(ValueError, match="top column"):
+        plot_resolutions(report_of(), ax=given)
+    assert not given.has_data()
+
+
+def test_three_thresholds_go_on_given_axes_or_on_new_ones() -> None:
+    given = Figure().subplots()
+    assert plot_resolutions(with_top(), given) is given
+    assert plot_resolutions(with_top(), ax=given) is given
+    assert given.has_data()
+    new = plot_resolutions(with_top())
+    figure = new.get_figure()
+    assert isinstance(figure, Figure)
+    draw(figure)
+    assert plot_resolutions(with_top()).get_figure() is not figure
+    assert plt.get_fignums() == []
+
+
+EQUAL = [['["', -0.5, -0.5], ["(", -2.0, -2.0]]
+
+
+@pytest.mark.parametrize(
+    ("top", "rest", "log_p", "log_b"),
+    [
+        (EQUAL, [0.0, 0.0], -0.5, -0.5),
+        (EQUAL[:1], None, -0.5, -0.5),
+        (EQUAL[:1], [0.0, 0.0], -0.5, -0.5),
+        ([['["', -0.1, -0.7]], None, -0.1, -0.7),
+        ([['["', -0.5, -0.4]], None, -0.5, -0.4),
+        ([['["', -0.5, -0.4]], [-1.0, 2.0], -0.5, -0.4),
+        ([['["', -1e-12, -1e-3], ["(", -30.0, -7.5]], [-20.0, 1.0], -1e-12, -1e-3),
+    ],
+    ids=["equal", "equal, one token", "equal, a range", "one token", "below", "below, a range", "sure"],
+)
+@pytest.mark.parametrize("clip", [1.0001, 5.0, 1e80])
+def test_three_thresholds_at_the_limits_are_drawn_without_a_warning(
+    top: list[Any], rest: list[float] | None, log_p: float, log_b: float, clip: float
+) -> None:
+    made = [one(answer, 0, log_p, log_b, top=top, rest=rest) for answer in range(3)]
+    figure = plot_resolutions(report_of(made, clip=clip)).get_figure()
+    assert isinstance(figure, Figure)
+    draw(figure)
