@@ -33,6 +33,7 @@ __all__ = [
     "log1p_quotient",
     "nowhere",
     "scalar",
+    "tokens_along",
     "where",
     "wide",
 ]
@@ -326,19 +327,20 @@ def by_rows(
     """
     xp, rows_t, rows_b = _row_arrays(log_t, log_b)
     dtype = xp.result_type(rows_t.dtype, rows_b.dtype, xp.float32)
-    rows_t, rows_b = (xp.moveaxis(rows, axis, -1) for rows in xp.broadcast_arrays(rows_t, rows_b))
+    rows_t, rows_b = xp.broadcast_arrays(rows_t, rows_b)
+    if not tokens_along(rows_t, rows_b, axis):
+        raise ValueError(f"log_t must have at least one token, got shape {tuple(rows_t.shape)} with axis={axis}")
+    rows_t, rows_b = (xp.moveaxis(rows, axis, -1) for rows in (rows_t, rows_b))
     tokens = rows_t.shape[-1]
     leading = np.broadcast_shapes(tuple(rows_t.shape[:-1]), *(np.shape(value) for _, value in values.values()))
     rows_t, rows_b = (xp.broadcast_to(rows, (*leading, tokens)) for rows in (rows_t, rows_b))
-    if not tokens:
-        raise ValueError(f"log_t must have at least one token, got shape {tuple(log_t.shape)} with axis={axis}")
     vectors = [_leading(xp, name, domain, value, leading, rows_t) for name, (domain, value) in values.items()]
     rows_t, rows_b = (xp.reshape(rows, (-1, tokens)) for rows in (rows_t, rows_b))
     count = rows_t.shape[0]
     step = max(1, _rows_block(rows_t) // tokens)
 
     def evaluate(start: int) -> tuple[Values, ...]:
-        part = slice(start, start + step)
+        part = slice(start, min(start + step, count))
         block = [xp.astype(rows[part, :], dtype, copy=False) for rows in (rows_t, rows_b)]
         try:
             with np.errstate(all="ignore"):  # what is not finite is looked at after the fact
@@ -358,6 +360,14 @@ def by_rows(
     else:
         blocks = [evaluate(start) for start in starts]
     return tuple(_join(xp, parts, leading, axis, dtype) for parts in zip(*blocks, strict=True))
+
+
+def tokens_along(log_t: Values, log_b: Values, axis: int) -> int:
+    """The number of tokens of two arrays that broadcast."""
+    shape = np.broadcast_shapes(np.shape(log_t), np.shape(log_b))
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis must lie in [{-len(shape)}, {len(shape) - 1}], got {axis}; log_t has {len(shape)} axes")
+    return int(shape[axis])
 
 
 def _row_arrays(log_t: Values, log_b: Values) -> tuple[Any, Values, Values]:
@@ -402,6 +412,7 @@ def dot(xp: Any, a: Values, b: Values) -> Values:
 def _leading(xp: Any, name: str, domain: Domain, value: Values, shape: tuple[int, ...], like: Values) -> Values:
     """A value as a vector with one entry per row, checked."""
     place = {} if xp.__name__.startswith("jax") else {"device": like.device}
+    value = value.detach() if hasattr(value, "detach") else value
     array = xp.asarray(value, dtype=wide(xp), **place)
     check(xp, {name: domain}, [array])
     return xp.reshape(xp.broadcast_to(array, shape), (-1,))

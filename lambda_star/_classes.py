@@ -171,7 +171,7 @@ class Search:
         here = self.start
         within, jump = self.safe(here), self.newton(here)
         low, high = xp.zeros_like(log_c), xp.full_like(log_c, math.inf)
-        unknown = xp.isnan(here.total_mean)
+        unknown = xp.isnan(here.total_mean + log_c)
         excess, guess = xp.where(unknown, math.nan, math.inf), jump
         binding, steps = (xp.zeros_like(xp.argmax(self.log_share, axis=-1)) for _ in range(2))
         reach, done = xp.full_like(log_c, math.inf), unknown | (xp.min(within, axis=-1) == math.inf)

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from lambda_star._array import Domain, Values, by_rows, dot, wide
+from lambda_star._array import Domain, Values, by_rows, dot, tokens_along, wide
 from lambda_star._classes import Classes, Search, beside, modal_class, pieces_of, places
 from lambda_star._rows import (
     Rows,
@@ -138,7 +138,8 @@ def _bound(xp: Any, rows: Rows, c: Values, floor: Values, may: Values | bool) ->
     # Only tokens ahead of the binding one raise its ratio: the others, below it where they may not bind, count as 0.
     mean_ahead = mean if everywhere else dot(xp, weight, xp.where(y > 0, y, 0.0)) / total
     span = as_vector(xp, rows.high - low)
-    binds = binds & ~(span <= 0) & (c < math.inf)
+    unknown = xp.isnan(total + c + floor)
+    binds = binds & (span > 0) & (c < math.inf) | unknown
     span, log_c = xp.where(binds, span, 1.0), xp.where(binds, log_c, 1.0)
     chord = xp.log1p((c - 1) * span / mean_ahead) / span
     lower = xp.where(mean_ahead > 0, chord, log_c / span)
@@ -148,7 +149,8 @@ def _bound(xp: Any, rows: Rows, c: Values, floor: Values, may: Values | bool) ->
     upper = xp.where(mean > 0, xp.minimum(log_c / mean, upper), upper)
     if not bool(xp.all(upper < math.inf)):
         farthest = as_vector(xp, xp.max(xp.where(r == rows.high, z, -math.inf), axis=-1, keepdims=True))
-        upper = xp.minimum(upper, (log_c + log_total - farthest) / span)
+        upper = xp.where(upper < math.inf, upper, (log_c + log_total - farthest) / span)
+    lower = xp.where(unknown, math.nan, lower)
     upper = xp.maximum(lower, upper)
     start = lower
     if not bool(xp.all((upper - lower <= NARROW * lower) | ~binds)):
@@ -193,11 +195,9 @@ def _root(xp: Any, z: Values, bound: _Bound, log_c: Values) -> tuple[Values, Val
             step = _parabola_root(xp, gap, mean, dot(xp, weight * bound.y, bound.y) / total - mean * mean)
         low, high = xp.where(gap < 0, excess, low), xp.where(gap > 0, excess, high)
         following = excess + step
-        inside = (following >= low) & (following <= high)
-        following = xp.where(
-            inside, following, xp.where(total < math.inf, xp.clip(following, low, high), (low + high) / 2)
-        )
-        near = inside & (xp.abs(step) <= epsilon ** (1 / order) / 8 * excess) | (xp.abs(gap) <= 4 * epsilon)
+        middle = (low + high) / 2
+        following = xp.where(xp.isnan(following), middle, xp.clip(following, low, high))
+        near = (xp.abs(step) <= epsilon ** (1 / order) / 8 * excess) | (xp.abs(gap) <= 4 * epsilon)
         excess = xp.where(done, excess, following)
         steps = xp.where(done, steps, steps + 1)
         done = done | near
@@ -249,6 +249,7 @@ def _class_threshold(
     search = Search(xp, rows, classes, c, floor)
     excess, binding, steps, converged = search.first()
     lower, upper = search.bounds()
+    lower, upper = xp.minimum(lower, excess), xp.maximum(upper, excess)  # but for rounding they are so ordered
     labels = beside(xp, np.array([*(classes.labels if classes else (-1, -1)), -1]), rows.modal)
     label = xp.where(excess < math.inf, xp.take(labels, binding), -1)
     return 1 + excess, 1 + lower, 1 + upper, label, steps, converged, rows.modal, *first_flip(xp, rows)
@@ -264,10 +265,9 @@ def _bernoulli_threshold(
     modal: Values | None = None,
 ) -> tuple[Values, ...]:
     rows = prepare_wide(xp, log_t, log_b, True, modal)
-    log_base = xp.astype(log_b, wide(xp))
     teacher, base = (
         xp.stack([log_sum_exp(xp, piece[0]) for piece in pieces_of(xp, classes, rows.modal, weights)], axis=-1)
-        for weights in (rows.z, log_base)
+        for weights in (xp.astype(log_t, wide(xp)), xp.astype(log_b, wide(xp)))
     )
     own = modal_class(xp, classes, rows.modal, teacher)
     others = places(xp, teacher) != own[:, None]
@@ -278,8 +278,9 @@ def _bernoulli_threshold(
     known = ~none & ~at_once
     value = threshold_from_logits(xp.where(known, x, 1.0), xp.where(known, y, 0.0), c)
     value = xp.where(at_once & (c < math.inf), 1.0, value)
-    binds = ~none & (tail_t - log_sum_exp(xp, rows.z) >= xp.log(floor)) | xp.isnan(value)
-    value = xp.where(binds, value, math.inf)
+    binds = ~none & (tail_t - log_sum_exp(xp, teacher) >= xp.log(floor))
+    unknown = xp.isnan(as_vector(xp, rows.z[:, :1])) | xp.isnan(c) | xp.isnan(floor)
+    value = xp.where(unknown, math.nan, xp.where(binds, value, math.inf))
     steps = xp.zeros_like(rows.modal)
     return value, value, value, steps - 1, steps, ~xp.isnan(value), rows.modal, *first_flip(xp, rows)
 
@@ -340,9 +341,11 @@ def threshold(
     """
     if mode not in KERNELS:
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
-    labels = None if classes is None else Classes.of(classes, np.shape(log_t)[axis])
-    index = Domain(0.0, np.shape(log_t)[axis] - 1.0, low_closed=True, high_closed=True)
-    named = {} if modal is None else {"modal": (index, modal)}
+    labels = None if classes is None else Classes.of(classes, tokens_along(log_t, log_b, axis))
+    named = {}
+    if modal is not None:
+        last = tokens_along(log_t, log_b, axis) - 1
+        named = {"modal": (Domain(0, last, low_closed=True, high_closed=True), modal)}
     found = by_rows(partial(KERNELS[mode], labels), log_t, log_b, axis, c=(CLIP, c), floor=(SHARE, floor), **named)
     return Threshold(*found)
 
@@ -474,7 +477,8 @@ def renyi(log_t: Values, log_b: Values, order: Values, *, axis: int = -1) -> Val
         close = xp.where(order == 1, mean, xp.log1p(xp.where(order == 1, 0.0, (order - 1) * mean)) / divisor[:, 0])
         far = log_sum_exp(xp, log_t + excess * r) / divisor[:, 0]
         small = xp.abs(order - 1) * xp.max(xp.abs(r), axis=-1) < 0.5
-        return (xp.where(small | (order == 1), close, far),)
+        found = xp.where(small | (order == 1), close, far)
+        return (xp.where(found < 0, 0.0, found),)  # rounding may put 0 below itself
 
     return by_rows(kernel, log_t, log_b, axis, order=(ORDER, order))[0]
 
@@ -630,6 +634,7 @@ def with_rest(
         log_t, log_b = (xp.astype(rows, wide(xp), copy=False) for rows in (log_t, log_b))
         missing = []
         for name, rows in (("log_t", log_t), ("log_b", log_b)):
+            refuse(xp, rows == math.inf, f"{name} must lie in [-inf, inf), got inf")
             total = log_sum_exp(xp, rows)
             refuse(xp, (total > ROUNDING)[:, None], f"{name} must be log-probabilities that sum to at most 1")
             missing.append(xp.maximum(-xp.expm1(total), xp.zeros_like(total)))
