@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 DATA := examples/rank_by_price/logprobs.csv
 
-.PHONY: help demo test check bench lowest clean
+.PHONY: help demo test nightly check bench lowest clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -18,6 +18,9 @@ demo: $(VENV)/.base  ## install, then find the λ that is safe for a real langua
 
 test: demo $(VENV)/.test  ## the demo, then the whole test suite
 	$(BIN)/python -m pytest
+
+nightly: $(VENV)/.test  ## every law about tokens and answers on 2500 random cases in place of 100
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_categorical.py tests/test_sequence.py
 
 check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the README's examples
 	$(BIN)/ruff check

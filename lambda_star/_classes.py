@@ -172,7 +172,7 @@ class Search:
         within, jump = self.safe(here), self.newton(here)
         low, high = xp.zeros_like(log_c), xp.full_like(log_c, math.inf)
         unknown = xp.isnan(here.total_mean + log_c)
-        excess, guess = xp.where(unknown, math.nan, math.inf), jump
+        excess, guess = xp.where(unknown, math.nan, xp.full_like(log_c, math.inf)), jump
         binding, steps = (xp.zeros_like(xp.argmax(self.log_share, axis=-1)) for _ in range(2))
         reach, done = xp.full_like(log_c, math.inf), unknown | (xp.min(within, axis=-1) == math.inf)
         epsilon = float(xp.finfo(log_c.dtype).eps)
@@ -201,7 +201,7 @@ class Search:
             excess = xp.where(near, xp.where(xp.abs(step) < x, guess, x), excess)
             binding, steps = xp.where(near, most, binding), xp.where(done, steps, steps + 1)
             forward, back = certain & (gap < 0) & ~done, certain & (gap >= 0) & ~done
-            reach = xp.where(certain, 2.0, 0.25) * (x - low)
+            reach = xp.where(certain, 2 * (x - low), (x - low) / 4)
             low, high = xp.where(forward, x, low), xp.where(back, x, high)
             here = here.updated(xp, forward, at)
             within, jump = self.safe(here), self.newton(here)

@@ -67,9 +67,10 @@ def prepare(
         "log_b must be above -inf where log_t is, got -inf: the base cannot produce a token that the teacher can, and"
         " for lambda > 1 all others vanish; score it without top-k, or mask it in both",
     )
+    alone = ~alive & in_base & ~unknown
     refuse(
         xp,
-        ~alive & in_base & ~unknown & ~may_vanish,
+        alone & ~may_vanish if not isinstance(may_vanish, bool) else alone & (alone != may_vanish),
         "log_t must be above -inf where log_b is, got -inf: the teacher cannot produce a token that the base can, and"
         " it vanishes for lambda > 1; keep it from binding (floor > 0 or a negative class), or mask it in both",
     )

@@ -1,5 +1,6 @@
 """Shared settings."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from lambda_star.io import Table
 from tests import tables
 
 settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci")
+settings.register_profile("nightly", deadline=None, derandomize=True, max_examples=2500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 LARGEST = 1 - 2.0**-53
 
@@ -32,3 +34,57 @@ def ordered(draw: st.DrawFn, values: st.SearchStrategy[float] = probabilities) -
     """A teacher and a base with p > b."""
     first, second = draw(st.tuples(values, values).filter(lambda pair: pair[0] != pair[1]))
     return max(first, second), min(first, second)
+
+
+# Rows of K tokens
+
+Floats = NDArray[np.float64]
+Pair = tuple[Floats, Floats]
+
+
+def rounded(values: st.SearchStrategy[float], digits: int = 12) -> st.SearchStrategy[float]:
+    """Numbers of so many decimals: log-weights that differ do so by more than a subnormal float."""
+    return values.map(lambda value: round(value, digits))
+
+
+log_weights = rounded(st.one_of(st.floats(-3.0, 0.0), st.floats(-28.0, 0.0)))
+"""Weights down to 1e-12."""
+
+distances = st.tuples(rounded(st.floats(-1.0, 1.0), 3), st.integers(-1, 13)).map(
+    lambda pair: pair[0] * 10.0 ** -pair[1]
+)
+
+
+@st.composite
+def token_rows(draw: st.DrawFn, fewest: int = 2, most: int = 12, masks: bool = True) -> Pair:
+    """A teacher and a base over K tokens: nearly equal, equal here and there, or unrelated; some tokens masked."""
+    count = draw(st.integers(fewest, most))
+
+    def column(values: st.SearchStrategy[float]) -> Floats:
+        return np.array(draw(st.lists(values, min_size=count, max_size=count)), dtype=float)
+
+    teacher = column(log_weights)
+    kind = draw(st.sampled_from(("unrelated", "alike", "either")))
+    if kind == "unrelated":
+        base = column(log_weights)
+    elif kind == "alike":
+        base = teacher - column(rounded(st.floats(-1.0, 1.0), 3)) * 10.0 ** -draw(st.integers(-1, 13))
+    else:
+        base = teacher - column(distances)
+    if masks and count > fewest:
+        masked = list(draw(st.sets(st.integers(0, count - 1), max_size=count - fewest)))
+        teacher[masked] = base[masked] = -math.inf
+    return teacher, base
+
+
+def labels_for(count: int) -> st.SearchStrategy[list[int]]:
+    """A class for every token; −1 for some, but not for all."""
+    labels = st.lists(st.integers(-1, 3), min_size=count, max_size=count)
+    return labels.filter(lambda labels: max(labels) >= 0)
+
+
+@st.composite
+def labelled_rows(draw: st.DrawFn) -> tuple[Pair, list[int] | None]:
+    """A teacher, a base and classes, or none."""
+    pair = draw(token_rows())
+    return pair, draw(st.one_of(st.none(), labels_for(len(pair[0]))))
