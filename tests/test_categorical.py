@@ -702,7 +702,7 @@ def test_a_named_modal_token_is_an_outcome_and_a_class_of_its_own(pair: Pair, c:
     assert token.threshold <= token.upper * (1 + 2 * EPS)
 
 
-@settings(max_examples=settings.default.max_examples // 10)  # the oracle's scan for the first crossing is slow
+@settings(max_examples=10)  # the oracle's scan for the first crossing is slow
 @given(token_rows(), open_clips, st.data())
 def test_a_named_modal_token_against_the_oracle(pair: Pair, c: float, data: st.DataObject) -> None:
     assume(resolved(pair))
