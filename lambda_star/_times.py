@@ -25,7 +25,7 @@ FAR, TERMS = 40.0, 36
 """From here the asymptotic series of the exponential integrals has all digits within so many terms."""
 
 PIECE = 2.0
-"""Length of a piece of an integral over a logarithm: its integrand is analytic within π of the real line."""
+"""Length of a piece of an integral over a logarithm: its integrand is analytic within π/2 of the real line."""
 
 
 def scaled_e1(x: Floats) -> Floats:

@@ -37,6 +37,9 @@ FARTHEST = 700.0
 ITERATIONS = 60
 """Most steps of the root finder; each at least halves its bracket."""
 
+NEGLIGIBLE = 1e-30
+"""A time within which no log-odds move by as much as a float can show."""
+
 TOLERANCE = 1e-12
 """What one step of integrating a trajectory may err by, between the kinks where the clip starts or stops."""
 
@@ -143,7 +146,7 @@ def budget_for(
         return _plain(time)
     time, rate = np.broadcast_arrays(time, _arguments(rate=(RATE, rate))[0])
     with np.errstate(divide="ignore", invalid="ignore"):
-        steps = time / (-np.log1p(-rate) if flow == "natural" else rate)
+        steps = np.where(time == math.inf, math.inf, time / (-np.log1p(-rate) if flow == "natural" else rate))
     return _plain(np.where(np.isnan(time + rate), np.nan, np.floor(steps)))
 
 
@@ -258,13 +261,13 @@ def time_to_collapse(
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, 1), at least p/c.
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
-        lam: extrapolation coefficient λ, finite.
+        lam: extrapolation coefficient λ, finite; only λ ≥ 1 with p > b pushes the tail down over the clip edge.
         tail: tail mass 1−q to be reached, in (0, 1).
         flow: "natural" or "policy-gradient".
 
     Returns:
         A float, or an array of the broadcast shape; 0 where the base's tail is no larger, +inf where the student
-        settles at a larger tail; NaN where an argument is NaN. Exact to about 1e-12 of itself.
+        settles at a larger tail or p ≤ b; NaN where an argument is NaN. Exact to about 1e-12 of itself.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -370,7 +373,7 @@ def _integrated(position: _Clipped, flow: str, times: Floats) -> Floats:
 
     theta, now = math.log(position.b) - math.log1p(-position.b), 0.0
     out = np.full(times.shape, theta)
-    while len(times) and now < times[-1]:
+    while len(times) and now < times[-1] > NEGLIGIBLE:
         kinks = [kink for kink in position.kinks() if kink != theta]
         events = [_crossing(kink) for kink in kinks] or None
         left = times[times > now]

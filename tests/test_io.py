@@ -560,7 +560,11 @@ def test_what_is_right_up_to_rounding_is_taken(change: Row) -> None:
 def test_two_tokens_may_be_equally_probable() -> None:
     """The teacher's numbers tie once they are written with few digits; the row's own is one of the two."""
     tied = one(0, 0, -0.7, -1.0, modal="B", top=[["A", -0.7, -2.0], ["B", -0.7, -1.0]])
-    assert tops(Table.from_rows([tied]))[0] is not None
+    expected = tables.top_from([("B", -0.7, -1.0), ("A", -0.7, -2.0)])
+    assert tops(Table.from_rows([tied])) == (expected,)  # the modal token comes first
+    assert tops(Table.from_rows([tied | {"modal": "A", "log_b": -2.0}])) == (tables.top_from(tied["top"]),)
+    with pytest.raises(TableError, match="most probable token whose log_b is not that of the row"):
+        Table.from_rows([tied | {"log_b": -1.5}])
 
 
 NO_ENTRIES = r"top is not a list of \[token, log_p, log_b\]"

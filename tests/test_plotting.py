@@ -364,6 +364,15 @@ def test_three_thresholds_go_on_given_axes_or_on_new_ones() -> None:
 EQUAL = [['["', -0.5, -0.5], ["(", -2.0, -2.0]]
 
 
+def test_where_nothing_binds_every_mark_is_hollow_on_an_axis_of_ordinary_width() -> None:
+    made = [one(answer, 0, -0.5, -0.5, top=EQUAL, rest=[0.0, 0.0]) for answer in range(3)]
+    ax = plot_resolutions(report_of(made))
+    right = ax.get_xlim()[1]
+    assert 2 < right < 3
+    assert [marks(ax, kind) for kind in KINDS] == [[]] * 3
+    assert [hollow(ax, kind) for kind in KINDS] == [[(right, 0)]] * 3
+
+
 @pytest.mark.parametrize(
     ("top", "rest", "log_p", "log_b"),
     [

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
+from unittest.mock import patch
 
 import mpmath
 import numpy as np
@@ -21,17 +22,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lambda_star as ls
-from lambda_star import categorical, sequence, symbolic
+from lambda_star import categorical, dynamics, sequence, symbolic
 from lambda_star.cli import main
 from lambda_star.symbolic import symbols
 from lambda_star.symbolic.derivation import Derivation, DerivationError, Step
+from lambda_star.symbolic.domain import is_zero
 from lambda_star.symbolic.pages import derivations, pages
 from lambda_star.symbolic.rules import Define, Limit, Rewrite, Sign
-from tests.strategies import open_clips, probabilities
+from tests.strategies import moderate, open_clips, probabilities
 
 ROOT = Path(__file__).parent.parent
 DERIVATIONS = derivations()
-MODULES = ("bernoulli", "inverse", "categorical", "sequence")
+WRITTEN = pages()
+MODULES = ("bernoulli", "inverse", "categorical", "dynamics", "sequence")
 PAGES = {"inverse": "bernoulli"}
 """The page of a module that has none of its own name."""
 RESULTS = {
@@ -95,10 +98,12 @@ def test_every_numeric_function_has_a_result_and_every_result_a_function() -> No
 
 @pytest.mark.parametrize(("module", "name"), sorted(FUNCTIONS))
 def test_the_derivation_names_the_module_of_its_functions(module: str, name: str) -> None:
-    (home,) = [d for d in DERIVATIONS.values() if d.module == module and name in d.results]
+    homes = [d for d in DERIVATIONS.values() if d.module == module and name in d.results]
+    assert len(homes) == 1 or (homes and module == "dynamics")  # that has a derivation for each flow
     assert FUNCTIONS[module, name].__module__ == f"lambda_star.{module}"
-    assert f"`{name}`" in home.markdown()
-    assert f"`lambda_star/{module}.py`" in home.markdown()
+    for text in (home.markdown() for home in homes):
+        assert f"`{name}`" in text
+        assert f"`lambda_star/{module}.py`" in text
     assert f"derivations/{PAGES.get(module, module)}.md" in (FUNCTIONS[module, name].__doc__ or "")
 
 
@@ -408,6 +413,192 @@ def test_validity_of_a_list(
     assert near(float(sequence.validity(answer, lam, c)), exact, tiny=1e-9)
 
 
+# A finite budget
+
+flows: st.SearchStrategy[Any] = st.sampled_from(get_args(dynamics.Flow))
+
+
+@st.composite
+def places(
+    draw: st.DrawFn, teachers: st.SearchStrategy[float] = moderate, clips: st.SearchStrategy[float] = open_clips
+) -> dict[str, Any]:
+    """A position whose base lies between p/c and p, so that no clip acts on it, and a λ above its threshold."""
+    p, c = draw(teachers), draw(clips)
+    b = p * c ** -draw(st.floats(0.001, 0.999))
+    assume(p / c < b < p)
+    lam = 1 + float(ls.threshold(p, b, c) - 1) * (1 + 10 ** draw(st.floats(-3, 1)))
+    assume(1 < lam < 1e6 and lam > ls.threshold(p, b, c))
+    return {"p": p, "b": b, "c": c, "lam": lam}
+
+
+def named(values: Mapping[str, float]) -> dict[str, Any]:
+    """The same by the names of the symbols."""
+    return {"lambda" if name == "lam" else name: mpmath.mpf(value) for name, value in values.items()}
+
+
+def distances(p: float, b: float, c: float, lam: Any) -> dict[str, Any]:
+    """The fixed point, and how far base and clip edge are from it, exactly."""
+    with mpmath.workdps(50):
+        gap = log_odds(p) - log_odds(b)
+        edge = mpmath.log((mpmath.mpf(c) - 1 + p) / p)
+        return {
+            "theta_lambda": log_odds(b) + lam * gap,
+            "u_0": lam * gap,
+            "u_c": (lam - 1) * gap - edge,
+            "theta_0": log_odds(b),
+        }
+
+
+def log_odds(probability: Any) -> Any:
+    with mpmath.workdps(50):
+        return mpmath.log(probability) - mpmath.log(1 - mpmath.mpf(probability))
+
+
+def edge_time(flow: dynamics.Flow, values: Mapping[str, float]) -> Any:
+    return at(result("natural_flow" if flow == "natural" else "policy_gradient", "time_to_edge"), named(values))
+
+
+@given(places(), flows, st.floats(0.001, 0.999))
+def test_times_and_steps_to_the_edge(values: dict[str, Any], flow: dynamics.Flow, rate: float) -> None:
+    exact = edge_time(flow, values)
+    found = dynamics.time_to_edge(**values, flow=flow)
+    assert near(found, exact, rel=1e-11)
+    assert dynamics.budget_for(**values, flow=flow) == found
+    steps = exact / (-mpmath.log(1 - mpmath.mpf(rate)) if flow == "natural" else rate)
+    assume(abs(steps - mpmath.nint(steps)) > 1e-9 * (1 + steps))
+    derived = at(result("natural_steps", "budget_for"), {**named(values), "eta": rate})
+    if flow == "policy-gradient":
+        derived = at(result("policy_gradient", "budget_for"), {"T": exact, "eta": rate})
+    assert dynamics.budget_for(**values, flow=flow, rate=rate) == derived
+
+
+@given(places(), st.floats(0, 1))
+def test_below_the_threshold_the_edge_is_never_reached(values: dict[str, Any], share: float) -> None:
+    values["lam"] = float(ls.threshold(values["p"], values["b"], values["c"])) * share * (1 - 1e-12)
+    for flow in get_args(dynamics.Flow):
+        assert dynamics.time_to_edge(**values, flow=flow) == edge_time(flow, values) == mpmath.inf
+    assert dynamics.budget_for(**values, rate=0.5) == mpmath.inf
+    assert at(result("natural_steps", "budget_for"), {**named(values), "eta": 0.5}) == mpmath.inf
+
+
+@given(places(), st.floats(-3, 2).map(lambda k: 10**k), st.integers(1, 500), st.floats(0.001, 0.999))
+def test_thresholds_of_a_natural_budget(values: dict[str, Any], budget: float, steps: int, rate: float) -> None:
+    del values["lam"]
+    exact = at(result("natural_flow", "budget_threshold"), {**values, "s": budget})
+    assert near(dynamics.budget_threshold(**values, budget=budget), exact, rel=1e-12)
+    exact = at(result("natural_steps", "budget_threshold"), {**values, "N": steps, "eta": rate})
+    assert near(dynamics.budget_threshold(**values, steps=steps, rate=rate), exact, rel=1e-12)
+
+
+@given(places(), st.floats(-2, 6).map(lambda k: 10**k))
+def test_the_threshold_of_a_policy_gradient_budget_solves_its_equation(values: dict[str, Any], budget: float) -> None:
+    del values["lam"]
+    found = mpmath.mpf(float(dynamics.budget_threshold(**values, budget=budget, flow="policy-gradient")))
+    low, high = (
+        at(result("policy_gradient", f"{end} bound of the threshold"), {**values, "B": budget})
+        for end in ("lower", "upper")
+    )
+    assert low * (1 - mpmath.mpf("1e-13")) <= found <= high * (1 + mpmath.mpf("1e-13"))
+    star = at(RESULTS["bernoulli", "threshold"], values)
+    assume(found - star > 1e-5 * star)
+    equation = result("policy_gradient", "budget_threshold")
+    with mpmath.workdps(50):
+        beyond = [star + (found - star) * factor for factor in (1 - mpmath.mpf("1e-9"), 1 + mpmath.mpf("1e-9"))]
+    left = [at(equation.lhs, distances(**values, lam=lam)) for lam in beyond]
+    assert left[0] > at(equation.rhs, {"B": budget}) > left[1]
+
+
+@given(places(st.floats(0.01, 0.999), st.floats(1.01, 100)), flows, st.floats(0.01, 0.99))
+def test_the_time_to_collapse(values: dict[str, Any], flow: dynamics.Flow, share: float) -> None:
+    p, b, c, lam = values.values()
+    tail = (1 - p) / c * share
+    found = dynamics.time_to_collapse(**values, tail=tail, flow=flow)
+    surplus = at(result("collapse_time", "surplus over the collapse point"), named(values))
+    assume(abs(surplus - mpmath.log(1 - mpmath.mpf(tail))) > 1e-6)
+    key = "time_to_collapse" if flow == "natural" else "time to collapse under policy gradient"
+    exact = at(result("collapse_time", key), {**named(values), r"\tau": tail, "T_c": edge_time(flow, values)})
+    assert near(found, exact, rel=1e-9)
+    larger = (1 - p) / c + share * (1 - b - (1 - p) / c)
+    ends = distances(**values) | {"theta": log_odds(1 - mpmath.mpf(larger))}
+    free = at(result("natural_flow", "time to a place"), ends)
+    if flow == "policy-gradient":
+        with mpmath.workdps(50):
+            ends["u_c"] = ends["theta_lambda"] - ends["theta"]
+        free = at(result("policy_gradient", "budget_threshold").lhs, ends)
+    assert near(dynamics.time_to_collapse(p, b, c, lam, tail=larger, flow=flow), free, rel=1e-9, tiny=1e-10)
+
+
+@given(places(), st.floats(0.001, 1))
+def test_the_free_phase_of_a_natural_trajectory(values: dict[str, Any], share: float) -> None:
+    moment = share * float(dynamics.time_to_edge(**values)) * (1 - 1e-9)
+    exact = at(result("natural_flow", "trajectory"), {**named(values), "s": moment})
+    assert near(dynamics.trajectory(**values, times=[moment])[0], exact, tiny=1e-8)
+
+
+@given(pairs, st.floats(1.1, 10), lambdas, flows, st.floats(0.1, 10))
+def test_a_trajectory_has_the_clipped_velocity(
+    pair: tuple[float, float], c: float, lam: float, flow: dynamics.Flow, moment: float
+) -> None:
+    """The time that the derived velocity needs to where the trajectory is."""
+    (p, b), fixed = pair, {"c": mpmath.mpf(c), "lambda": mpmath.mpf(lam)}
+    fixed |= {"p": mpmath.mpf(p), "b": mpmath.mpf(b)}
+    names, derived = compiled(result("clipped_flow", "trajectory"))
+    kinks = [at(one, fixed) for key, (_, one) in DERIVATIONS["clipped_flow"].results.items() if key.startswith("where")]
+
+    def speed(theta: Any) -> Any:
+        q, rest = 1 / (1 + mpmath.exp(-theta)), 1 / (1 + mpmath.exp(theta))
+        return derived(*(q if name == "q" else fixed[name] for name in names)) * (1 if flow == "natural" else q * rest)
+
+    with mpmath.workdps(40):
+        start, end = log_odds(b), mpmath.mpf(dynamics.trajectory(p, b, c, lam, [moment], flow=flow)[0])
+        assume(abs(end) < 60 and abs(speed(end)) > 1e-3)
+        between = sorted((kink for kink in kinks if min(start, end) < kink < max(start, end)), reverse=end < start)
+        taken = mpmath.quad(lambda theta: 1 / speed(theta), [start, *between, end])
+        assert abs(taken - moment) * abs(speed(end)) < 2e-8
+
+
+class Coin:
+    """A generator whose one sample is known."""
+
+    def __init__(self, modal: int) -> None:
+        self.modal = modal
+
+    def binomial(self, rollouts: int, q: Any) -> Any:
+        assert rollouts == 1
+        return np.full(np.shape(q), self.modal)
+
+
+@given(pairs, st.floats(1.1, 10), lambdas, flows, st.floats(0.01, 1), st.booleans())
+def test_a_sampled_step_has_the_derived_mean_and_noise(
+    pair: tuple[float, float], c: float, lam: float, flow: dynamics.Flow, rate: float, baseline: bool
+) -> None:
+    (p, b), ends = pair, []
+    for modal in (0, 1):
+        with patch.object(np.random, "default_rng", return_value=Coin(modal)):
+            options: dict[str, Any] = {
+                "rollouts": 1,
+                "steps": 1,
+                "seed": 0,
+                "rate": rate,
+                "flow": flow,
+                "baseline": baseline,
+            }
+            ends.append(float(dynamics.simulate(p, b, c, lam, **options)[1]))
+    key = "simulate" if flow == "natural" else "mean step of plain policy gradient"
+    exact = at(result("sampled_step", key), {"p": p, "b": b, "c": c, "lambda": lam, "q": b, "eta": rate})
+    assert near(b * ends[1] + (1 - b) * ends[0], exact, tiny=1e-10)
+    with mpmath.workdps(50):
+        outcomes = {"A_m": (mpmath.mpf(p), mpmath.mpf(b)), r"A_\tau": (1 - mpmath.mpf(p), 1 - mpmath.mpf(b))}
+        values = {  # the student is the base
+            name: min(mpmath.log(teacher / base), mpmath.log(c)) + (lam - 1) * mpmath.log(teacher / base)
+            for name, (teacher, base) in outcomes.items()
+        } | {"q": b}
+        values["B"] = at(result("sampled_step", "mean advantage"), values) if baseline else 0
+        exact = rate**2 * at(result("sampled_step", "variance of a sample"), values)
+        noise = b * (1 - b) * (ends[1] - ends[0]) ** 2 * (1 if flow != "natural" else (b * (1 - b)) ** 2)
+    assert near(noise, exact, tiny=1e-10)
+
+
 # Every step holds, and can fail
 
 
@@ -431,8 +622,16 @@ STEPS = [
 ]
 
 
+def not_shown_otherwise(expr: sp.Expr) -> bool:
+    """What ``is_zero`` finds, at once where one point refutes it; SymPy would try for seconds."""
+    parameters = sorted(expr.free_symbols, key=str)
+    value = sp.lambdify(parameters, expr, "mpmath")(*(mpmath.mpf(k) / 7 for k in range(5, 5 + len(parameters))))
+    return abs(value) < 1e-6 and is_zero(expr)
+
+
 @pytest.mark.parametrize(("name", "number"), STEPS)
-def test_a_changed_sign_makes_the_step_fail_by_name(name: str, number: int) -> None:
+def test_a_changed_sign_makes_the_step_fail_by_name(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lambda_star.symbolic.rules.is_zero", not_shown_otherwise)
     wrong = broken(DERIVATIONS[name], number)
     with pytest.raises(DerivationError) as caught:
         wrong.check()
@@ -484,14 +683,14 @@ def test_the_finite_budget_reproduces_the_quadrature() -> None:
 
 
 def test_the_pages_are_what_is_committed() -> None:
-    for name, text in pages().items():
+    for name, text in WRITTEN.items():
         assert (ROOT / "derivations" / name).read_text(encoding="utf-8") == text
-    assert {path.name for path in (ROOT / "derivations").iterdir()} == set(pages())
+    assert {path.name for path in (ROOT / "derivations").iterdir()} == set(WRITTEN)
 
 
-@pytest.mark.parametrize("name", pages())
+@pytest.mark.parametrize("name", WRITTEN)
 def test_pages_use_no_latex_that_github_refuses(name: str) -> None:
-    text = pages()[name]
+    text = WRITTEN[name]
     assert r"\operatorname" not in text
     outside = "".join(text.split("```")[::2])
     assert not [word for word in (r"\,", r"\;", r"\!", r"\{", r"\\") if word in outside]
@@ -511,14 +710,16 @@ def test_derive_lists_prints_writes_and_checks(tmp_path: Path) -> None:
     assert [line.split()[0] for line in listed.splitlines()] == list(DERIVATIONS)
     assert run("threshold") == (0, DERIVATIONS["threshold"].markdown())
     assert run("--write", str(tmp_path))[0] == 0
-    for name, text in pages().items():
+    for name, text in WRITTEN.items():
         assert (tmp_path / name).read_text(encoding="utf-8") == text
     code, output = run("--check", str(tmp_path))
     assert code == 0
     assert "steps hold" in output
 
 
-def test_derive_check_names_the_page_and_the_line_that_differ(tmp_path: Path) -> None:
+def test_derive_check_names_the_page_and_the_line_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lambda_star.symbolic.pages.derivations", lambda: {"two_sided": DERIVATIONS["two_sided"]})
+    monkeypatch.setattr("lambda_star.symbolic.pages.pages", lambda: WRITTEN)
     run("--write", str(tmp_path))
     page = tmp_path / "bernoulli.md"
     lines = page.read_text(encoding="utf-8").splitlines(keepends=True)

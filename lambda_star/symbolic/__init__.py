@@ -11,6 +11,7 @@ from lambda_star.symbolic import (
     categorical_parts,
     categorical_student,
     dynamics,
+    dynamics_clipped,
     sequence,
     symbols,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "categorical_parts",
     "categorical_student",
     "dynamics",
+    "dynamics_clipped",
     "sequence",
     "symbols",
 ]

@@ -16,6 +16,7 @@ from lambda_star.symbolic import (
     categorical_parts,
     categorical_student,
     dynamics,
+    dynamics_clipped,
     sequence,
 )
 from lambda_star.symbolic.derivation import Derivation
@@ -66,9 +67,17 @@ PAGES = {
     ),
     "dynamics": _Page(
         "A finite training budget",
-        "How long a student that starts at the base takes to the clip edge, for two flows. Symbols as on the page of "
-        "[one position](bernoulli.md).\nThe paper's Corollary 4.2 treats finite budgets too; everything here is an extension.",
-        (dynamics.natural_flow_derivation, dynamics.policy_gradient_derivation),
+        "How long a student that starts at the base takes to the clip edge, for two flows, how it goes on from there, and what a "
+        "sampled step\nadds. Symbols as on the page of [one position](bernoulli.md). The paper's Corollary 4.2 treats finite budgets "
+        "too; everything here is\nan extension.",
+        (
+            dynamics.natural_flow_derivation,
+            dynamics.natural_steps_derivation,
+            dynamics.policy_gradient_derivation,
+            dynamics_clipped.clipped_flow_derivation,
+            dynamics_clipped.collapse_time_derivation,
+            dynamics_clipped.sampled_step_derivation,
+        ),
     ),
     "categorical": _Page(
         "K tokens",
