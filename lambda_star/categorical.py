@@ -275,10 +275,10 @@ def _bernoulli_threshold(
     x, y = (as_vector(xp, entry(xp, logs, own)) - tail for logs, tail in ((teacher, tail_t), (base, tail_b)))
     # Without a tail in the base nothing can bind; with one that the teacher rules out it vanishes at once.
     none, at_once = tail_b == -math.inf, tail_t == -math.inf
-    known = ~none & ~at_once
+    known = ~none & ~at_once & (x > -math.inf) & (y > -math.inf)
     value = threshold_from_logits(xp.where(known, x, 1.0), xp.where(known, y, 0.0), c)
     value = xp.where(at_once & (c < math.inf), 1.0, value)
-    binds = ~none & (tail_t - log_sum_exp(xp, teacher) >= xp.log(floor))
+    binds = (known | at_once) & ~none & (tail_t - log_sum_exp(xp, teacher) >= xp.log(floor))
     unknown = xp.isnan(as_vector(xp, rows.z[:, :1])) | xp.isnan(c) | xp.isnan(floor)
     value = xp.where(unknown, math.nan, xp.where(binds, value, math.inf))
     steps = xp.zeros_like(rows.modal)

@@ -292,7 +292,8 @@ def time_to_collapse(
         free = free_time(flow, base, np.maximum(goal - base, 0.0), np.where(clipped, 1.0, target - goal))
         surplus = at.beyond + np.log1p(-(1 - p) / c)  # (λ−λ_c)Δ, since λ_c−λ* is −log(1 − (1−p)/c)/Δ
         start, end = -np.log1p(-(1 - p) / c), -np.log1p(-tail)
-        after = clipped_time(flow, np.where(clipped, surplus, 1.0), start, np.where(clipped, end, start))
+        begin, finish = (np.where(clipped, w, 1.0) for w in (start, end))
+        after = clipped_time(flow, np.where(clipped, surplus, 1.0), begin, finish)
         total = np.where(clipped, free_time(flow, at.start, at.distance, at.beyond) + after, free)
     total = np.where(goal <= base, 0.0, total)
     return _plain(np.where(np.isnan(p + b + c + lam + tail), np.nan, total))

@@ -891,7 +891,7 @@ def test_completed_rows_enclose_the_threshold_of_a_class_that_holds_the_rest(cas
     spread = of(categorical.with_rest(*seen, float(r.min()), float(r.max())))
     assume(bool(spread.converged and true.converged and merged.converged))
     # Past 1e9 a threshold is made of log-ratios that differ by rounding.
-    assert merged.threshold <= true.threshold * (1 + 1e-9)
+    assert min(merged.threshold, 1e9) <= true.threshold * (1 + 1e-9)
     assert min(true.threshold, 1e9) <= spread.threshold * (1 + 1e-9)
 
 
