@@ -351,7 +351,7 @@ def by_rows(
             raise ValueError(f"{error} at index {index[0] if len(index) == 1 else tuple(index)}") from None
 
     starts = range(0, max(count, 1), step)
-    np.empty(2**20)  # as in `_in_blocks`: the C library is to keep the memory of temporaries for the next block
+    np.empty(2**22 - 2**13)  # as in `_in_blocks`: the C library is to keep the memory of temporaries for the next block
     if xp is np and len(starts) > 1 and min(WORKERS, _cpus()) > 1:
         from concurrent.futures import ThreadPoolExecutor
 
@@ -398,15 +398,18 @@ def wide(xp: Any) -> Any:
     return dtypes.get("float64", dtypes["float32"])
 
 
-def dot(xp: Any, a: Values, b: Values) -> Values:
-    """The sum of products over each row, in the widest dtype."""
+def dot(xp: Any, a: Values, b: Values | None = None) -> Values:
+    """The sum over each row of a, or of the products with b, in the widest dtype."""
     if xp is not np:
-        return xp.astype(xp.sum(a * b, axis=-1), wide(xp))
+        return xp.astype(xp.sum(a if b is None else a * b, axis=-1), wide(xp))
     # Short pieces, summed in float64: exact where float32 is not, and too short for the linear algebra's own threads.
+    # A sum is a product with ones, which is faster than NumPy's own.
     whole = a.shape[-1] - a.shape[-1] % PIECE
     pieces = (*a.shape[:-1], whole // PIECE, PIECE)
-    body = np.vecdot(a[..., :whole].reshape(pieces), b[..., :whole].reshape(pieces)) if whole else np.zeros(1)
-    return body.sum(axis=-1, dtype=np.float64) + np.vecdot(a[..., whole:], b[..., whole:])
+    ones = np.ones(PIECE, a.dtype)
+    body, end = (ones, ones[: a.shape[-1] - whole]) if b is None else (b[..., :whole].reshape(pieces), b[..., whole:])
+    total = np.vecdot(a[..., whole:], end)
+    return total + np.vecdot(a[..., :whole].reshape(pieces), body).sum(axis=-1, dtype=np.float64) if whole else total
 
 
 def _leading(xp: Any, name: str, domain: Domain, value: Values, shape: tuple[int, ...], like: Values) -> Values:

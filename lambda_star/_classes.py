@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star._array import Values, dot
-from lambda_star._rows import Rows, entry, log_sum_exp, row_sum
+from lambda_star._rows import Rows, entry, log_sum_exp
 
 __all__ = ["Classes", "Search", "Tilted", "beside", "modal_class", "pieces_of", "places"]
 
@@ -94,7 +94,7 @@ class Tilted(NamedTuple):
             top = xp.max(power, axis=-1, keepdims=True)
             top = xp.where(top == -math.inf, 0.0, top)
             weight = xp.exp(power - top)
-            mass = row_sum(xp, weight)
+            mass = dot(xp, weight)
             masses.append(top[:, 0] + xp.log(mass))
             means.append(xp.where(mass == 0, 0.0, dot(xp, weight, y) / mass))
         log_mass, mean = xp.stack(masses, axis=-1), xp.stack(means, axis=-1)

@@ -34,7 +34,6 @@ from lambda_star._rows import (
     prepare,
     prepare_wide,
     refuse,
-    row_sum,
 )
 from lambda_star.bernoulli import CLIP, REAL, threshold_from_logits
 
@@ -121,7 +120,7 @@ def _bound(xp: Any, rows: Rows, c: Values, floor: Values, may: Values | bool) ->
     """Find the binding token, and the excess λ*−1 that one pass over the tokens proves to be safe, or not to be."""
     z, r = rows.z, rows.r
     weight = xp.exp(z)
-    total = row_sum(xp, weight)
+    total = dot(xp, weight)
     log_total, log_c = xp.log(total), xp.log(c)
     everywhere = may is True and rows.alive is None and not bool(xp.any(floor > 0))
     if everywhere:
@@ -154,7 +153,8 @@ def _bound(xp: Any, rows: Rows, c: Values, floor: Values, may: Values | bool) ->
     upper = xp.maximum(lower, upper)
     start = lower
     if not bool(xp.all((upper - lower <= NARROW * lower) | ~binds)):
-        variance = dot(xp, weight * y, y) / total - mean * mean
+        weight *= y
+        variance = dot(xp, weight, y) / total - mean * mean
         start = _parabola_root(xp, -log_c, mean, variance)
         start = xp.clip(xp.where(xp.isnan(start), lower, start), lower, upper)
     return _Bound(y, binding, binds, log_total, mean, start, lower, upper)
@@ -184,15 +184,17 @@ def _root(xp: Any, z: Values, bound: _Bound, log_c: Values) -> tuple[Values, Val
             break
         at = as_column(xp, excess, z)
         excess = xp.where(done, excess, as_vector(xp, at))  # the λ that the rows see, rounded to their dtype
-        weight = xp.exp(z + at * bound.y)
-        total = row_sum(xp, weight)
+        power = at * bound.y
+        power += z
+        weight = xp.exp(power)
+        total = dot(xp, weight)
         gap = xp.log(total) - bound.log_total - log_c
         mean = dot(xp, weight, bound.y) / total
         if bool(xp.all((high - low <= NARROW * low) | done)):  # Newton's step is cheaper, and as good here
             order, step = 2, -gap / mean
         else:
-            order = 3
-            step = _parabola_root(xp, gap, mean, dot(xp, weight * bound.y, bound.y) / total - mean * mean)
+            weight *= bound.y
+            order, step = 3, _parabola_root(xp, gap, mean, dot(xp, weight, bound.y) / total - mean * mean)
         low, high = xp.where(gap < 0, excess, low), xp.where(gap > 0, excess, high)
         following = excess + step
         middle = (low + high) / 2
@@ -584,7 +586,7 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
         level = xp.minimum(entry(xp, xp.log(mass) + peak, last), entry(xp, edge, last))
         sliding = push == entry(xp, falling, last)
         student = xp.where(push > entry(xp, falling, last), power - level, -math.inf)
-        left = xp.log1p(-xp.minimum(row_sum(xp, xp.exp(student)), xp.ones_like(c)))[:, None]
+        left = xp.log1p(-xp.minimum(dot(xp, xp.exp(student)), xp.ones_like(c)))[:, None]
         share = xp.where(sliding, log_t, -math.inf)
         slid = xp.where(sliding, left + share - log_sum_exp(xp, share)[:, None], student)
         # A row without a sliding token keeps all of its own: 1 − rest would lose the last one's digits.
