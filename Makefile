@@ -19,7 +19,7 @@ demo: $(VENV)/.base  ## install, then find the λ that is safe for a real langua
 test: demo $(VENV)/.test  ## the demo, then the whole test suite
 	$(BIN)/python -m pytest
 
-nightly: $(VENV)/.test  ## every law about tokens and answers on 2500 random cases in place of 100
+nightly: $(VENV)/.test  ## every law about tokens and answers on 500 random cases in place of 100
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_categorical.py tests/test_sequence.py
 
 check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the README's examples

@@ -134,7 +134,7 @@ class Search:
         # The mass of the tokens with the greatest r only grows with λ.
         summits = [log_sum_exp(xp, xp.where(y == 0, z, -math.inf)) for z, y in self.pieces]
         self.summit = xp.stack(summits, axis=-1)
-        self.own = entry(xp, y, rows.modal)
+        self.own, self.own_weight = entry(xp, y, rows.modal), entry(xp, rows.z, rows.modal)
 
     def log_ratio(self, at: Tilted) -> Values:
         """Log R of every class, at the λ that the weights are tilted to."""
@@ -158,9 +158,9 @@ class Search:
         """What the weights at λ = 1 prove: no class reaches c before the first excess, one does by the second."""
         xp, start = self.xp, self.start
         lower = xp.min(self.safe(start), axis=-1)
-        single = xp.where(
-            self.own > self.top, (self.log_c + start.log_total[:, None]) / (self.own - self.top), math.inf
-        )
+        # What the modal token alone has to gain on the class with the greatest mean that it can have.
+        missing = self.log_c + start.log_total[:, None] - self.own_weight
+        single = xp.where(self.own > self.top, missing / (self.own - self.top), math.inf)
         jensen = start.total_mean[:, None] - self.top
         upper = xp.minimum(single, xp.where(jensen > 0, self.log_c / jensen, math.inf))
         return lower, xp.maximum(lower, xp.min(xp.where(self.may, upper, math.inf), axis=-1))

@@ -10,7 +10,7 @@ from lambda_star.io import Table
 from tests import tables
 
 settings.register_profile("ci", deadline=None, derandomize=True)
-settings.register_profile("nightly", deadline=None, derandomize=True, max_examples=2500)
+settings.register_profile("nightly", deadline=None, derandomize=True, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -210,9 +210,9 @@ def test_class_threshold_is_where_a_class_first_reaches_the_clip(
     move = 4 * EPS * (size(pair, lam if lam < math.inf else 1) + depth(pair))
     latest = 1 + oracle.class_excess(*pair, log_c + move, labels, small)
     assert max(lam, float(found.lower)) - pad <= latest
-    assume(bool(found.converged))
     earliest = 1 + (oracle.class_excess(*pair, log_c - move, labels, small) if move < log_c else 0)
-    assert min(lam, float(found.upper)) + pad >= earliest
+    assert found.upper + pad >= earliest
+    assert not found.converged or lam + pad >= earliest
 
 
 def labels_of(pair: Pair, classes: list[int] | None) -> list[int]:
@@ -712,19 +712,22 @@ def test_a_named_modal_token_is_an_outcome_and_a_class_of_its_own(pair: Pair, c:
 
 
 @settings(max_examples=10)  # the oracle's scan for the first crossing is slow
-@given(token_rows(), open_clips, st.data())
-def test_a_named_modal_token_against_the_oracle(pair: Pair, c: float, data: st.DataObject) -> None:
+@given(token_rows(), open_clips, st.integers(0, 11))
+@example((np.array([-9.2, -1.2, -0.1, -2.1]), np.array([-11.8, -3.3, -1.8, -2.1])), 1.001, 0)
+@example((log(0.6, 0.3, 0.1), log(0.6, 0.1, 0.3)), 2.0, 1)
+def test_a_named_modal_token_against_the_oracle(pair: Pair, c: float, place: int) -> None:
     assume(resolved(pair))
-    own = data.draw(st.sampled_from(list(np.flatnonzero(existing(pair)))))
+    tokens = [int(token) for token in np.flatnonzero(existing(pair))]
+    own = tokens[place % len(tokens)]
     found = categorical.threshold(*pair, c, modal=own, mode="class")
     labels = [int(token != own) for token in range(len(pair[0]))]
     lam, log_c = float(found.threshold), oracle.CONTEXT.log(oracle.real(c))
     pad = EPS * lam if lam < math.inf else 0.0
     move = 4 * EPS * (size(pair, lam if lam < math.inf else 1) + depth(pair))
-    assert lam - pad <= 1 + oracle.class_excess(*pair, log_c + move, labels, modal=int(own))
-    assume(bool(found.converged))
-    earliest = 1 + (oracle.class_excess(*pair, log_c - move, labels, modal=int(own)) if move < log_c else 0)
-    assert min(lam, float(found.upper)) + pad >= earliest
+    assert lam - pad <= 1 + oracle.class_excess(*pair, log_c + move, labels, modal=own)
+    earliest = 1 + (oracle.class_excess(*pair, log_c - move, labels, modal=own) if move < log_c else 0)
+    assert found.upper + pad >= earliest
+    assert not found.converged or lam + pad >= earliest
 
 
 def peak_of_the_rest(pair: Pair) -> tuple[float, float]:
@@ -1439,7 +1442,13 @@ LIBRARIES = {
     "jax": Library(jnp.asarray, ("float32",), jax.Array),
     "strict": Library(array_api_strict.asarray, ("float32", "float64"), type(array_api_strict.asarray(1.0))),
 }
-CASES = [(library, dtype) for library, one in LIBRARIES.items() for dtype in one.dtypes]
+CASES = [
+    (name, library, dtype)
+    for name in ALL
+    for library, one in LIBRARIES.items()
+    for dtype in one.dtypes
+    if (name, library) != ("classes", "jax")  # every size of a class is compiled anew
+]
 
 
 def check_library(name: str, library: str, dtype: str, pair: Pair) -> None:
@@ -1459,14 +1468,12 @@ def check_library(name: str, library: str, dtype: str, pair: Pair) -> None:
         np.testing.assert_allclose(value, exact, rtol=rtol, atol=rtol / 10, err_msg=key)
 
 
-@pytest.mark.parametrize(("library", "dtype"), CASES)
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("name", "library", "dtype"), CASES)
 def test_same_kind_dtype_and_values_in_every_library(name: str, library: str, dtype: str) -> None:
     check_library(name, library, dtype, (TEACHER, BASE))
 
 
-@pytest.mark.parametrize(("library", "dtype"), CASES)
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("name", "library", "dtype"), CASES)
 def test_masked_tokens_and_unknown_rows_in_every_library(name: str, library: str, dtype: str) -> None:
     teacher = MASKED.copy()
     teacher[3, 1] = math.nan
@@ -1485,8 +1492,9 @@ def test_errors_and_blocks_in_every_library(library: str, monkeypatch: pytest.Mo
     base[17, 3] = -math.inf
     with pytest.raises(ValueError, match=r"^log_b must .* at index \(17, 3\)$"):
         categorical.threshold(one.make(teacher), one.make(base), 2.0)
+    rows, c = one.make(teacher[:6]), one.make(np.array([2, 0.5, 2, 2, 2, 2], np.float32))
     with pytest.raises(ValueError, match=r"^c must lie in \[1, inf\], got 0\.5 at index 1$"):
-        categorical.threshold(one.make(teacher[:2]), one.make(teacher[:2]), one.make(np.array([2, 0.5], np.float32)))
+        categorical.threshold(rows, rows, c)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
