@@ -1,14 +1,15 @@
-"""Speed and accuracy in one run: ``python -m benchmarks [speed|vocabulary|accuracy|derivations]``."""
+"""Speed and accuracy in one run: ``python -m benchmarks [speed|vocabulary|dynamics|accuracy|derivations]``."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import accuracy, derivations, speed, vocabulary
+from benchmarks import accuracy, derivations, dynamics, speed, vocabulary
 
 PARTS = {
     "speed": speed.main,
     "vocabulary": vocabulary.main,
+    "dynamics": dynamics.main,
     "accuracy": accuracy.main,
     "derivations": derivations.main,
 }

@@ -1,7 +1,7 @@
 """Times of the two flows between two log-odds: closed forms without overflow, and quadrature where there is none.
 
 θ moves from ``start`` over a ``distance`` towards a target that lies ``beyond`` the end. The closed forms cancel where
-the distance is short; the integral is smooth there, and a few Gauss nodes give all its digits.
+the distance is short; the integrals are smooth there, and a few Gauss nodes give all their digits.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ __all__ = ["clipped_time", "free_time", "policy_time", "scaled_e1", "scaled_ei",
 
 Floats = NDArray[np.float64]
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
-SHORT = 0.5
-"""Distances up to which the integral is summed at nodes."""
+Rule = tuple[Floats, Floats]
+"""Nodes and weights of an integral over [−1, 1]."""
+
+FINE: Rule = np.polynomial.legendre.leggauss(16)
+"""Has all digits over the distances and pieces below."""
+
+COARSE: Rule = np.polynomial.legendre.leggauss(4)
+"""Good for the first steps of a root finder."""
+
+SHORT, NEAR = 8.0, 3.0
+"""Distances that are summed at nodes, which is faster than SciPy's exponential integrals; a target near enough to have
+its pole taken off."""
 
 FAR, TERMS = 40.0, 36
 """From here the asymptotic series of the exponential integrals has all digits within so many terms."""
@@ -56,12 +65,12 @@ def _by_size(x: Floats, near: Callable[[Floats], Floats], sign: int) -> Floats:
 
 
 def free_time(flow: str, start: Floats, distance: Floats, beyond: Floats) -> Floats:
-    """The time over a distance while the clip does not act; +inf where the target is not beyond the end."""
-    reached = beyond > 0
-    beyond = np.where(reached, beyond, 1.0)
+    """The time over a distance ≥ 0 while the clip does not act; +inf where the target is not beyond the end."""
+    reached = (beyond > 0) & (distance >= 0)
+    distance, beyond = np.where(reached, distance, 1.0), np.where(reached, beyond, 1.0)
     natural = flow == "natural"
     time = np.log1p(distance / beyond) if natural else policy_time(start, distance, beyond)[0]
-    return np.where(reached | np.isnan(distance), time, math.inf)
+    return np.where(reached, time, math.inf)
 
 
 def share_of_way(time: Any) -> Any:
@@ -69,47 +78,58 @@ def share_of_way(time: Any) -> Any:
     return -np.expm1(-time)
 
 
-def policy_time(start: Floats, distance: Floats, beyond: Floats) -> tuple[Floats, Floats]:
-    """The time under policy gradient for ``beyond`` > 0, and its slope in ``beyond``."""
+def policy_time(start: Floats, distance: Floats, beyond: Floats, rule: Rule = FINE) -> tuple[Floats, Floats]:
+    """The time under policy gradient for ``beyond`` > 0, and its slope in the logarithm of ``beyond``.
+
+    With A and B, the integrals of e^θ and e^−θ over the distance to the target, it is 2 log(u_0/u_c) + A + B.
+    """
     start, distance, beyond = (np.asarray(values, dtype=np.float64) for values in (start, distance, beyond))
-    time, slope = np.empty(distance.shape), np.empty(distance.shape)
-    short = distance <= SHORT
-    for chosen, rule in ((short, _summed), (~short, _closed)):
+    up, down = np.empty(distance.shape), np.empty(distance.shape)
+    long, near = distance > SHORT, beyond < NEAR
+    for chosen, integrals in ((long, _closed), (~long & near, _summed_near), (~long & ~near, _summed_far)):
         if np.any(chosen):
-            time[chosen], slope[chosen] = rule(start[chosen], distance[chosen], beyond[chosen])
-    return time, slope
+            up[chosen], down[chosen] = integrals(start[chosen], distance[chosen], beyond[chosen], rule)
+    share = beyond / (beyond + distance)
+    time = 2 * np.log1p(distance / beyond) + (up + down)
+    slope = share * _inverse_rate(start) - _inverse_rate(start + distance) + beyond * (up - down)
+    # Further out the terms of the slope cancel, but it lies between those of a pole at either end of the way.
+    return time, np.clip(slope, -time, -share * time)
 
 
-def _closed(start: Floats, distance: Floats, beyond: Floats) -> tuple[Floats, Floats]:
-    """2 log(u_0/u_c) + e^θ_λ [E1(u_c) − E1(u_0)] + e^−θ_λ [Ei(u_0) − Ei(u_c)], each exponential with its integral."""
-    whole = distance + beyond
-    up_end, up_start = np.exp(start + distance), np.exp(start)
-    e1_end, e1_start = scaled_e1(beyond), scaled_e1(whole)
-    ei_end, ei_start = scaled_ei(beyond), scaled_ei(whole)
-    time = 2 * np.log1p(distance / beyond) + (up_end * e1_end - up_start * e1_start)
-    time += ei_start / up_start - ei_end / up_end
-    slope = 2 / whole - 2 / beyond + up_end * (e1_end - 1 / beyond) - up_start * (e1_start - 1 / whole)
-    slope += (1 / whole - ei_start) / up_start - (1 / beyond - ei_end) / up_end
-    return time, slope
+def _inverse_rate(theta: Floats) -> Floats:
+    """1/(q(1−q)) = 2 + e^θ + e^−θ."""
+    return 2 + np.exp(theta) + np.exp(-theta)
 
 
-def _summed(start: Floats, distance: Floats, beyond: Floats) -> tuple[Floats, Floats]:
-    """The integral of (2 + e^θ + e^−θ)/(θ_λ − θ) over a short distance, its pole taken off where it is near."""
-    u = beyond[:, None] + distance[:, None] * (NODES + 1) / 2
-    theta = (start + distance + beyond)[:, None] - u
-    far = (2 + np.exp(theta) + np.exp(-theta)) / u
-    # The pole is at the target, where the inverse rate is 2 + e^θ_λ + e^−θ_λ; from further off it does not matter.
-    close = np.minimum(beyond, 1.0)
-    up = np.exp(start + distance + close)
-    u = np.minimum(u, 1 + SHORT)
-    rest = up[:, None] * np.expm1(-u) / u + np.expm1(u) / u / up[:, None]
-    strength = 2 + up + 1 / up
-    pole = np.log1p(distance / beyond)
-    time = np.where(beyond < 1, strength * pole + distance / 2 * (rest @ WEIGHTS), distance / 2 * (far @ WEIGHTS))
-    return time, -time / pole * distance / (beyond * (beyond + distance))
+def _closed(start: Floats, distance: Floats, beyond: Floats, _: Rule) -> tuple[Floats, Floats]:
+    """A = e^θ_λ [E1(u_c) − E1(u_0)] and B = e^−θ_λ [Ei(u_0) − Ei(u_c)], each exponential with its integral."""
+    whole, end = distance + beyond, start + distance
+    up = np.exp(end) * scaled_e1(beyond) - np.exp(start) * scaled_e1(whole)
+    return up, scaled_ei(whole) / np.exp(start) - scaled_ei(beyond) / np.exp(end)
 
 
-def clipped_time(flow: str, surplus: Floats, start: Floats, end: Floats) -> Floats:
+def _summed_near(start: Floats, distance: Floats, beyond: Floats, rule: Rule) -> tuple[Floats, Floats]:
+    """A and B over a short distance to a target that is near: the pole by itself, (e^∓u − 1)/u at the nodes."""
+    target = np.exp(start + distance + beyond)
+    up = down = np.log1p(distance / beyond)
+    for node, weight in zip(*rule, strict=True):
+        u = beyond + distance * ((1 + node) / 2)
+        part = (weight / 2) * distance * np.expm1(-u) / u
+        up, down = up + part, down - part / np.exp(-u)
+    return target * up, down / target
+
+
+def _summed_far(start: Floats, distance: Floats, beyond: Floats, rule: Rule) -> tuple[Floats, Floats]:
+    """A and B over a short distance to a target that is far: e^±θ/u at the nodes."""
+    up, down = np.zeros_like(start), np.zeros_like(start)
+    for node, weight in zip(*rule, strict=True):
+        grown = np.exp(start + distance * ((1 - node) / 2))
+        part = (weight / 2) * distance / (beyond + distance * ((1 + node) / 2))
+        up, down = up + part * grown, down + part / grown
+    return up, down
+
+
+def clipped_time(flow: str, surplus: Any, start: Any, end: Any) -> Floats:
     """The time from w = ``start`` down to w = ``end``, w = −log q, once the clip acts: θ' = surplus + w.
 
     ``surplus`` is (λ−λ_c)Δ; where it is negative the student settles at w = −surplus and +inf is the time to any end
@@ -117,15 +137,16 @@ def clipped_time(flow: str, surplus: Floats, start: Floats, end: Floats) -> Floa
     """
     reached = surplus + end > 0
     shift = np.minimum(surplus, 0.0)
-    low, high = (np.log(np.where(reached, w + shift, 1.0)) for w in (end, start))
+    low, high = (np.log(np.where(reached, w + shift, 1.0)).astype(np.float64) for w in (end, start))
+    shift, push = shift.astype(np.float64)[..., None], np.maximum(surplus, 0.0).astype(np.float64)[..., None]
     pieces = max(1, math.ceil(float(np.max(np.where(reached, high - low, 0.0), initial=0.0)) / PIECE))
     width = (high - low) / pieces
-    total = np.zeros_like(low)
+    total, (nodes, weights) = np.zeros_like(low), FINE
     for piece in range(pieces):
-        v = np.exp(low[..., None] + width[..., None] * (piece + (NODES + 1) / 2))
-        w = v - shift[..., None]
-        rate = (surplus[..., None] + w) * -np.expm1(-w)  # per unit of w: dw = −(1 − q) dθ
+        v = np.exp(low[..., None] + width[..., None] * (piece + (1 + nodes) / 2))
+        tail = -np.expm1(shift - v)  # 1 − q at w = v − shift
+        time = v / tail / (push + v)  # dθ/θ', as dw = −(1 − q) dθ
         if flow == "policy-gradient":
-            rate = rate * np.exp(-w) * -np.expm1(-w)
-        total += width / 2 * ((v / rate) @ WEIGHTS)
+            time = time / np.exp(shift - v) / tail
+        total += width / 2 * (time @ weights)
     return np.where(reached | np.isnan(surplus + end), total, math.inf)

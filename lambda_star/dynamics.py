@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lambda_star._array import Domain, check
-from lambda_star._times import clipped_time, free_time, policy_time, share_of_way
+from lambda_star._times import COARSE, FINE, clipped_time, free_time, policy_time, share_of_way
 from lambda_star.bernoulli import CLIP, PROBABILITY, REAL, _edge, _gap, threshold
 
 __all__ = ["budget_for", "budget_threshold", "simulate", "time_to_collapse", "time_to_edge", "trajectory"]
@@ -34,8 +34,14 @@ RATE = Domain(0.0, 1.0, high_closed=True)
 FARTHEST = 700.0
 """The log(1 + distance/beyond) past which ``beyond`` is no float, and the budget as good as endless."""
 
+BLOCK = 2**14
+"""Roots found side by side: their temporaries stay in cache."""
+
 ITERATIONS = 60
 """Most steps of the root finder; each at least halves its bracket."""
+
+ROUGH = 2
+"""The first of them, for which a few nodes are enough."""
 
 NEGLIGIBLE = 1e-30
 """A time within which no log-odds move by as much as a float can show."""
@@ -44,28 +50,30 @@ TOLERANCE = 1e-12
 """What one step of integrating a trajectory may err by, between the kinks where the clip starts or stops."""
 
 
-class _Position(NamedTuple):
-    """Log-odds of the base, and from there the way to the clip edge and, beyond it, to the fixed point.
+class _Way(NamedTuple):
+    """From the base to the clip edge of the tail, and beyond it to the fixed point, in log-odds.
 
-    Where λ is close to λ* the last is a small difference: the widest floats there are carry it.
+    Where λ is close to λ* the last is a small difference: the widest floats there are carry all of it.
     """
 
-    start: Floats
+    base: Floats
+    gap: Floats
     distance: Floats
     beyond: Floats
-    gap: Floats
+    surplus: Floats
+    """(λ−1)Δ − log(c/p), which w = −log q joins in the velocity once the clip acts."""
 
     @classmethod
-    def of(cls, p: Floats, b: Floats, c: Floats, lam: Floats) -> _Position:
-        exact: list[Any] = [np.asarray(value, dtype=np.longdouble) for value in (p, b, c, lam)]
-        gap, edge = _gap(np, *exact[:2]), _edge(np, exact[0], exact[2])
-        # Without a gap, or without a clip, the edge is never reached: as if the fixed point lay short of it.
-        exists = (gap > 0) & (edge < math.inf)
-        missing = np.isnan(p + b + c + lam)
-        distance = np.where(missing, np.nan, np.where(exists, gap + edge, 1.0))
-        beyond = np.where(missing, np.nan, np.where(exists, (exact[3] - 1) * gap - edge, -1.0))
-        parts = (np.log(exact[1] / (1 - exact[1])), distance, beyond, np.where(gap > 0, gap, np.nan))
-        return cls(*(np.asarray(part, dtype=np.float64) for part in parts))
+    def of(cls, p: Floats, b: Floats, c: Floats, lam: Floats) -> _Way:
+        p, b, c, lam = (_wide(value) for value in (p, b, c, lam))
+        gap, edge = (np.asarray(part) for part in (_gap(np, p, b), _edge(np, p, c)))
+        with np.errstate(invalid="ignore"):
+            push = (lam - 1) * gap
+            return cls(np.log(b / (1 - b)), gap, gap + edge, push - edge, push - np.log(c / p))
+
+
+def _wide(values: ArrayLike) -> Any:
+    return np.asarray(values, dtype=np.longdouble)
 
 
 def _arguments(**values: tuple[Domain, ArrayLike]) -> list[Floats]:
@@ -81,9 +89,13 @@ def _flow(flow: str) -> str:
     return flow
 
 
-def _plain(values: Floats) -> Any:
-    """A NumPy scalar for no dimensions."""
-    return values[()]
+def _plain(values: Floats, *arguments: Floats) -> Any:
+    """As float64, NaN where an argument is NaN, and a NumPy scalar for no dimensions."""
+    with np.errstate(over="ignore"):
+        plain = np.asarray(values, dtype=np.float64)
+    for argument in arguments:
+        plain = np.where(np.isnan(argument), np.nan, plain)
+    return plain[()]
 
 
 def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, flow: Flow = "natural") -> Any:
@@ -100,8 +112,8 @@ def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, fl
         flow: "natural" or "policy-gradient".
 
     Returns:
-        A float, or an array of the broadcast shape; +inf at λ ≤ λ*, where the edge is never passed; NaN where an
-        argument is NaN.
+        A float, or an array of the broadcast shape; +inf at λ ≤ λ*, where the edge is never passed; 0 where the base
+        lies past the edge, which takes p < b, and goes on from there; NaN where an argument is NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -112,8 +124,15 @@ def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, fl
     (2.2384..., 26.054...)
     """
     p, b, c, lam = _arguments(p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), lam=(REAL, lam))
-    at = _Position.of(p, b, c, lam)
-    return _plain(free_time(_flow(flow), at.start, at.distance, at.beyond))
+    with np.errstate(all="ignore"):  # what has no limit is looked at after the fact
+        time = _to_edge(_Way.of(p, b, c, lam), b, _flow(flow))
+    return _plain(time, p, b, c, lam)
+
+
+def _to_edge(way: _Way, b: Floats, flow: str) -> Floats:
+    """The time to the edge; a base past it is at the edge if from there the clip lets it go on, and else never."""
+    past = np.where(way.surplus - np.log(_wide(b)) > 0, 0.0, math.inf)
+    return np.where(way.distance > 0, free_time(flow, way.base, way.distance, way.beyond), past)
 
 
 def budget_for(
@@ -147,7 +166,7 @@ def budget_for(
     time, rate = np.broadcast_arrays(time, _arguments(rate=(RATE, rate))[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.where(time == math.inf, math.inf, time / (-np.log1p(-rate) if flow == "natural" else rate))
-    return _plain(np.where(np.isnan(time + rate), np.nan, np.floor(steps)))
+    return _plain(np.floor(steps), time, rate)
 
 
 def budget_threshold(
@@ -195,12 +214,13 @@ def budget_threshold(
     p, b, c, time = _arguments(
         p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), budget=(DURATION, _duration(budget, steps, rate, whole))
     )
-    at = _Position.of(p, b, c, np.ones_like(p))
     edge = threshold(p, b, c)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found = edge / share_of_way(time) if whole else edge + _beyond(at.start, at.distance, time) / at.gap
+    with np.errstate(all="ignore"):
+        gap = _gap(np, p, b)
+        distance = gap + _edge(np, p, c)
+        found = edge / share_of_way(time) if whole else edge + _beyond(np.log(b / (1 - b)), distance, time) / gap
     unreachable = (p <= b) | (c == math.inf)
-    return _plain(np.where(np.isnan(p + b + c + time), np.nan, np.where(unreachable, math.inf, found)))
+    return _plain(np.where(unreachable, math.inf, found), p, b, c, time)
 
 
 def _duration(budget: ArrayLike | None, steps: ArrayLike | None, rate: ArrayLike | None, natural: bool) -> Floats:
@@ -220,36 +240,41 @@ def _beyond(start: Floats, distance: Floats, budget: Floats) -> Floats:
     In y = log(1 + distance/beyond) the time is y times an inverse rate 2 + e^θ + e^−θ from somewhere on the way, which
     brackets y; its logarithm in that of y is nearly a line of slope 1.
     """
-    start, distance, budget = np.broadcast_arrays(start, distance, budget)
     end = start + distance
     slowest = 2 + np.exp(np.maximum(np.abs(start), np.abs(end))) + np.exp(-np.maximum(np.abs(start), np.abs(end)))
     crossed = (start < 0) & (end > 0)
     nearest = np.where(crossed, 0.0, np.minimum(np.abs(start), np.abs(end)))
     fastest = 2 + np.exp(nearest) + np.exp(-nearest)
     low, high = budget / slowest, budget / fastest
-    live = (budget > 0) & (low < FARTHEST) & np.isfinite(distance)
+    live = (budget > 0) & (low < FARTHEST) & (distance > 0) & np.isfinite(distance)
     beyond = np.where(budget == 0, math.inf, np.where(np.isnan(distance + budget), np.nan, 0.0))
-    beyond[live] = _root(*(values[live] for values in (start, distance, budget, low, np.minimum(high, FARTHEST))))
+    todo = [values[live] for values in (start, distance, budget, low, np.minimum(high, FARTHEST))]
+    blocks = [slice(first, first + BLOCK) for first in range(0, len(todo[0]), BLOCK)]
+    beyond[live] = np.concatenate([np.empty(0), *(_root(*(values[block] for values in todo)) for block in blocks)])
     return beyond
 
 
 def _root(start: Floats, distance: Floats, budget: Floats, low: Floats, high: Floats) -> Floats:
-    """The bracketed root of :func:`_beyond`, by Newton's method in the logarithms."""
-    y, active = np.sqrt(low * high), np.arange(len(low))
-    for _ in range(ITERATIONS):
+    """The bracketed root of :func:`_beyond`, by Newton's method in the logarithms; the first steps are rough."""
+    y, active = np.sqrt(low) * np.sqrt(high), np.arange(len(low))
+    for step in range(ITERATIONS):
         at, way, bottom, top = y[active], distance[active], low[active], high[active]
-        beyond = way / np.expm1(at)
-        time, slope = policy_time(start[active], way, beyond)
+        rough = step < ROUGH
+        time, slope = policy_time(start[active], way, way / np.expm1(at), COARSE if rough else FINE)
         gap = np.log(budget[active] / time)
-        bottom, top = np.where(gap > 0, at, bottom), np.where(gap < 0, at, top)
-        following = at * np.exp(gap / (-slope * beyond * (beyond + way) / way * at / time))
+        if not rough:
+            low[active] = bottom = np.where(gap > 0, at, bottom)
+            high[active] = top = np.where(gap < 0, at, top)
+        following = at * np.exp(gap * -time / slope * -np.expm1(-at) / at)  # −d log y/d log beyond = (1 − e^−y)/y
         inside = (following >= bottom) & (following <= top)
-        following = np.where(inside, following, np.sqrt(bottom * top))
-        y[active], low[active], high[active] = following, bottom, top
+        y[active] = following = np.where(inside, following, at if rough else np.sqrt(bottom) * np.sqrt(top))
+        if rough:
+            continue
         active = active[~((np.abs(gap) < 4e-15) | (inside & (np.abs(gap) < 1e-8)) | (top <= bottom * (1 + 1e-15)))]
         if not len(active):
             break
-    return distance / np.expm1(y)
+    beyond: Floats = distance / np.expm1(y)
+    return beyond
 
 
 def time_to_collapse(
@@ -261,13 +286,14 @@ def time_to_collapse(
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, 1), at least p/c.
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
-        lam: extrapolation coefficient λ, finite; only λ ≥ 1 with p > b pushes the tail down over the clip edge.
+        lam: extrapolation coefficient λ, finite.
         tail: tail mass 1−q to be reached, in (0, 1).
         flow: "natural" or "policy-gradient".
 
     Returns:
         A float, or an array of the broadcast shape; 0 where the base's tail is no larger, +inf where the student
-        settles at a larger tail or p ≤ b; NaN where an argument is NaN. Exact to about 1e-12 of itself.
+        settles at a larger tail or never gets there; NaN where an argument is NaN. Exact to about 1e-12 of itself, but
+        close to the base and to where the student settles: there the last digits of ``lam`` and ``tail`` decide.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -281,22 +307,18 @@ def time_to_collapse(
         p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), lam=(REAL, lam), tail=(PROBABILITY, tail)
     )
     _flow(flow)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        gap = np.asarray(_gap(np, *(np.asarray(value, dtype=np.longdouble) for value in (p, b))))
-        base, goal = np.log(b) - np.log1p(-b), np.log1p(-tail) - np.log(tail)
-        at = _Position.of(p, b, c, lam)
-        edge = np.where(at.beyond > 0, base + at.distance, math.inf)
-        clipped = goal > edge
-        # Without the clip: straight to the goal, if the fixed point lies beyond it.
-        target = np.asarray(base + lam * gap, dtype=np.float64)
-        free = free_time(flow, base, np.maximum(goal - base, 0.0), np.where(clipped, 1.0, target - goal))
-        surplus = at.beyond + np.log1p(-(1 - p) / c)  # (λ−λ_c)Δ, since λ_c−λ* is −log(1 − (1−p)/c)/Δ
-        start, end = -np.log1p(-(1 - p) / c), -np.log1p(-tail)
-        begin, finish = (np.where(clipped, w, 1.0) for w in (start, end))
-        after = clipped_time(flow, np.where(clipped, surplus, 1.0), begin, finish)
-        total = np.where(clipped, free_time(flow, at.start, at.distance, at.beyond) + after, free)
-    total = np.where(goal <= base, 0.0, total)
-    return _plain(np.where(np.isnan(p + b + c + lam + tail), np.nan, total))
+    with np.errstate(all="ignore"):
+        way, goal = _Way.of(p, b, c, lam), np.log1p(-_wide(tail)) - np.log(_wide(tail))
+        left = goal - way.base
+        # Straight to the goal, or to the edge and on with the clip; a base past the edge starts there.
+        short = left <= way.distance
+        rest = np.where(short, lam * way.gap - left, way.beyond)
+        before = np.where(way.distance > 0, free_time(flow, way.base, np.minimum(left, way.distance), rest), 0.0)
+        edge = np.log1p((1 - _wide(p)) / (_wide(c) - 1 + p))
+        start, end = np.where(way.distance > 0, edge, -np.log(_wide(b))), -np.log1p(-_wide(tail))
+        surplus, start, end = (np.where(short, 1.0, values) for values in (way.surplus, start, end))
+        total = np.where(left <= 0, 0.0, before + np.where(short, 0.0, clipped_time(flow, surplus, start, end)))
+    return _plain(total, p, b, c, lam, tail)
 
 
 class _Clipped(NamedTuple):
@@ -331,7 +353,8 @@ def trajectory(
     """The student's log-odds over time, from the base on.
 
     The clip acts on modal token and tail alike. Where it starts or stops to act the velocity has a kink; each stretch
-    between kinks is integrated on its own, to errors of 1e-12 a step, which add up to less than 1e-8.
+    between kinks is integrated on its own, to errors of 1e-12 a step, which add up to less than 1e-8 as long as the
+    student moves: where its velocity has fallen below 1e-7, rounding decides how it goes on.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -362,7 +385,8 @@ def trajectory(
     if np.isnan([float(value) for value in arrays]).any() or np.isnan(moments).any():
         return np.full(moments.shape, np.nan)
     position = _Clipped(*(float(value) for value in arrays)) if clipped else _Clipped(float(p), float(b), math.inf, lam)
-    return _integrated(position, _flow(flow), moments)
+    moments, places = np.unique(moments, return_inverse=True)
+    return _integrated(position, _flow(flow), moments)[places]
 
 
 def _integrated(position: _Clipped, flow: str, times: Floats) -> Floats:
@@ -458,7 +482,7 @@ def simulate(
     for step in range(steps):
         modal, tail = position.advantages(theta[step])
         q, rest = expit(theta[step]), expit(-theta[step])
-        share = rng.binomial(rollouts, q) / rollouts
+        share = rng.binomial(rollouts, np.where(np.isnan(q), 0.5, q)) / rollouts
         mean = q * modal + rest * tail if baseline else 0.0
         # ∇ log π is 1−q for the modal token and −q for the tail; natural gradient divides by q(1−q), and what was not
         # drawn adds nothing, also where its probability is no longer a float.
