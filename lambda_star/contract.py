@@ -20,7 +20,7 @@ __all__ = ["JSON_RULES", "TokenClasses", "classify", "json_structure"]
 MARKS = r'[\[\]{}:,"]'
 
 JSON_RULES: tuple[tuple[str, str], ...] = (
-    ("end", r"</s>|<\|?[\w-]*(?:end|eos|eot)[\w-]*\|?>"),
+    ("end", r"</s>|<\|?(?:\w+[_-])?(?:end|eos|eot)(?:oftext|[_-]\w[\w-]*)?\|?>"),
     ("close", rf"(?=.*[\]}}]){MARKS}+"),
     ("open", rf"(?=.*[\[{{]){MARKS}+"),
     ("separate", rf"(?=.*[,:]){MARKS}+"),
