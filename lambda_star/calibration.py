@@ -380,8 +380,14 @@ def _class_report(
         least=float(sample.threshold[members].min()),
         median=lower_quantile(sample.threshold[members], 0.5),
         share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),
-        budget_threshold=None if budget is None else float(threshold.value / share_of_way(budget)),
+        budget_threshold=None if budget is None else _by(threshold.value, budget),
     )
+
+
+def _by(threshold: float, budget: float) -> float:
+    """The threshold of a natural-gradient budget, +inf where it is beyond the floats."""
+    with np.errstate(over="ignore"):
+        return float(np.float64(threshold) / share_of_way(budget))
 
 
 @dataclass(frozen=True)

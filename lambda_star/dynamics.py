@@ -5,9 +5,11 @@ The student starts at the base, and its log-odds θ = logit q follow one of two 
 on the logit). Time is learning rate times steps. Once the tail ratio has reached c, the clip acts inside the update,
 and (λ−λ_c)Δ − log q takes the place of θ_λ − θ.
 
-Everything here is an extension, and a statement about these two flows at one position with two outcomes whose base is
-above p/c. Optimisers with momentum, shared parameters and sampling noise are not promised to obey it. A finite budget
-moves the cliff up; λ* is where it goes as the budget grows, and the safe number.
+Everything here is an extension, and a statement about these two flows at one position with two outcomes. Optimisers
+with momentum, shared parameters and sampling noise are not promised to obey it. A finite budget moves the cliff up; λ*
+is where it goes as the budget grows, and the safe number. Where the base lies below p/c, the clip holds the modal token
+back at first: :func:`trajectory` and :func:`simulate` do that, while the times count a way without it and so are lower
+bounds, as is the threshold of a budget: the cliff is met no earlier.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, fl
 
     Args:
         p: teacher's modal probability, in (0, 1).
-        b: base's probability of the same token, in (0, 1), at least p/c.
+        b: base's probability of the same token, in (0, 1); below p/c the answer is a lower bound.
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
         lam: extrapolation coefficient λ, finite.
         flow: "natural" or "policy-gradient".
@@ -142,7 +144,7 @@ def budget_for(
 
     Args:
         p: teacher's modal probability, in (0, 1).
-        b: base's probability of the same token, in (0, 1), at least p/c.
+        b: base's probability of the same token, in (0, 1); below p/c the answer is a lower bound.
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
         lam: extrapolation coefficient λ, finite.
         flow: "natural" or "policy-gradient".
@@ -187,7 +189,7 @@ def budget_threshold(
 
     Args:
         p: teacher's modal probability, in (0, 1).
-        b: base's probability of the same token, in (0, 1), at least p/c.
+        b: base's probability of the same token, in (0, 1); below p/c the answer is a lower bound.
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
         budget: time that is trained, learning rate times steps, in [0, inf]; or give ``steps`` and ``rate``.
         flow: "natural" or "policy-gradient".
@@ -284,7 +286,7 @@ def time_to_collapse(
 
     Args:
         p: teacher's modal probability, in (0, 1).
-        b: base's probability of the same token, in (0, 1), at least p/c.
+        b: base's probability of the same token, in (0, 1); below p/c the answer is a lower bound.
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
         lam: extrapolation coefficient λ, finite.
         tail: tail mass 1−q to be reached, in (0, 1).

@@ -247,11 +247,16 @@ def plot_trajectory(
     Source: extension; ``derivations/dynamics.md``.
 
     >>> plot_trajectory(0.99, 0.9, 5.0, [1.6, 1.7]).get_xlabel()
-    'time (learning rate times steps)'
+    'time (learning rate times steps), natural flow'
     """
     _cliff(p, b, c)
+    if not len(lams) or not np.isfinite(lams).all():
+        raise ValueError(f"lams must hold at least one number, all in (-inf, inf), got {lams!r}")
+    if until is not None and not 0 < until < np.inf:
+        raise ValueError(f"until must lie in (0, inf), got {until!r}")
     ax = ax or _new_axes()
-    edges = [float(time_to_edge(p, b, c, lam, flow=flow)) for lam in lams]
+    # A base below p/c is held back at first, which these times do not count.
+    edges = [float(time_to_edge(p, b, c, lam, flow=flow)) if b * c >= p else np.inf for lam in lams]
     last = until or 100 * max([time for time in edges if np.isfinite(time)], default=1.0)
     times = np.concatenate([[0.0], np.geomspace(last / 1e4, last, 400)])
     for lam, time, style in zip(lams, edges, cycle(LINE_STYLES)):
@@ -260,7 +265,7 @@ def plot_trajectory(
         if time < last:
             ax.plot(time, (1 - p) / c, "o", color=line.get_color(), markersize=5)
     ax.axhline((1 - p) / c, color="0.5", linewidth=0.8, linestyle=":", label="clip edge (1−p)/c")
-    ax.set(xscale="log", yscale="log", xlim=(times[1], last), xlabel="time (learning rate times steps)")
+    ax.set(xscale="log", yscale="log", xlim=(times[1], last), xlabel=f"time (learning rate times steps), {flow} flow")
     ax.set_ylim(max(ax.get_ylim()[0], 1e-30), 1)
     ax.set_ylabel("tail mass 1 − q of the student")
     ax.legend(fontsize="small", loc="lower left")
@@ -272,7 +277,8 @@ def plot_budget(p: float, b: float, c: float, *, flow: Flow = "natural", ax: Axe
 
     Args:
         p: teacher's modal probability, in (b, 1).
-        b: base's probability of the same token, in (0, 1).
+        b: base's probability of the same token, in [p/c, 1): a lower one is held back by the clip, for which the
+            threshold of a budget is but a lower bound.
         c: cap on the tail ratio, in (1, inf).
         flow: "natural" or "policy-gradient".
         ax: axes to draw on; new ones by default.
@@ -289,12 +295,15 @@ def plot_budget(p: float, b: float, c: float, *, flow: Flow = "natural", ax: Axe
     'λ'
     """
     star, end = _cliff(p, b, c)
+    if b * c < p:
+        raise ValueError(f"b must lie in [p/c, 1) = [{p / c:g}, 1), got {b!r}")
     ax = ax or _new_axes()
     top = 1 + 2 * (star - 1)
     shortest, longest = (float(time_to_edge(p, b, c, lam, flow=flow)) for lam in (top, star + (end - star) / 10))
     budgets = np.geomspace(shortest, 10 * longest, 60)
     lams = np.linspace(1 + 0.7 * (star - 1), top, 80)
-    depth = np.array([np.log10(_expit(-trajectory(p, b, c, lam, budgets, flow=flow)) * c / (1 - p)) for lam in lams])
+    tails = np.array([_expit(-trajectory(p, b, c, lam, budgets, flow=flow)) for lam in lams])
+    depth = np.log10(np.maximum(tails, np.finfo(float).tiny) * c / (1 - p))
     levels = np.arange(-4, 2.0)
     shown = ax.contourf(budgets, lams, np.clip(depth, -6, None), levels=levels, cmap="Greys_r", extend="min")
     figure = ax.figure
@@ -320,7 +329,8 @@ def _cliff(p: float, b: float, c: float) -> tuple[float, float]:
     star, end = float(threshold(p, b, c)), float(collapse_point(p, b, c))
     if not 1 < star < end < np.inf:
         raise ValueError(
-            f"p, b and c must have a cliff, 1 < λ* < inf, got λ* = {star:g}; give b < p and a clip above 1"
+            f"p, b and c must have a cliff, 1 < λ* < λ_c < inf, got λ* = {star:g} and λ_c = {end:g};"
+            " give b < p and a clip above 1 at which the cliff is wider than a float"
         )
     return star, end
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import lambda_star as ls
 from lambda_star.calibration import QUANTILES, Report, calibrate
 from lambda_star.contract import json_structure
+from lambda_star.dynamics import budget_threshold
 from lambda_star.io import Table, read_table
 from lambda_star.resolution import resolve
 from tests import tables
@@ -242,6 +243,7 @@ def test_no_contract_position_asks_for_a_rule(column: str | None) -> None:
         ("confidence", [0.0, 1.0, 95.0, math.nan], r"\(0, 1\)"),
         ("resamples", [1, 0, -5], r"\[2, inf\)"),
         ("seed", [-1], r"\[0, inf\)"),
+        ("budget", [0.0, -1.0, -math.inf, math.nan], r"\(0, inf\]"),
     ],
 )
 def test_options_out_of_range_are_named_with_range_and_value(
@@ -277,6 +279,52 @@ def test_a_higher_clip_raises_every_finite_threshold() -> None:
     assert (low.thresholds[finite] < high.thresholds[finite]).all()
     by_name = {found.name: found.threshold.value for found in high.classes}
     assert all(found.threshold.value < by_name[found.name] for found in low.classes)
+
+
+# A planned budget
+
+
+@pytest.mark.parametrize(("clip", "budget"), [(5.0, 0.5), (5.0, 3.0), (5.0, 20.0), (2.0, 3.0), (1e6, 3.0)])
+def test_a_budget_meets_the_cliff_where_the_dynamics_say_above_the_safe_threshold(clip: float, budget: float) -> None:
+    report = report_of(tables.rows(), clip=clip, budget=budget)
+    assert report.budget == budget
+    for found in report.classes:
+        assert found.budget_threshold is not None
+        assert found.budget_threshold == pytest.approx(budget_threshold(found.p, found.b, clip, budget), rel=1e-9)
+        assert 1 < found.threshold.value < found.budget_threshold
+    assert len(report.classes) == 3
+
+
+@pytest.mark.parametrize("tail", [1e-9, 1e-15, 1e-18, 1e-100])
+def test_a_budget_keeps_the_digits_of_small_tail_masses(tail: float) -> None:
+    rows = [one(answer, 0, -tail * (answer + 1.1), -1e-3 / (answer + 1)) for answer in range(6)]
+    mass = [mean(list(column)) for column in zip(*map(four, rows), strict=True)]
+    for budget in (1e-9, 1e-3, 2.0, 30.0):
+        expected = float(threshold(5.0, *mass) / -CONTEXT.expm1(-real(budget)))
+        assert report_of(rows, budget=budget).binding.budget_threshold == pytest.approx(expected, rel=1e-14)
+
+
+def test_the_longer_the_budget_the_nearer_the_safe_threshold() -> None:
+    reports = [report_of(tables.rows(), budget=budget) for budget in (0.1, 1.0, 5.0, 30.0, math.inf)]
+    for same in zip(*(report.classes for report in reports), strict=True):
+        met = [found.budget_threshold for found in same if found.budget_threshold is not None]
+        assert met == sorted(set(met), reverse=True)
+        assert len(met) == 5
+        assert met[-1] == same[0].threshold.value
+
+
+def test_a_budget_changes_nothing_but_its_own_threshold() -> None:
+    without, beside = (report_of(with_limits(), lam=1.3, budget=budget).to_dict() for budget in (None, 3.0))
+    assert (without.pop("budget"), beside.pop("budget")) == (None, 3.0)
+    assert [found.pop("budget_threshold") for found in without["classes"]] == [None] * 3
+    assert all(found.pop("budget_threshold") > found["threshold"]["value"] for found in beside["classes"])
+    assert without == beside
+
+
+def test_a_class_without_threshold_has_none_for_a_budget_either() -> None:
+    report = report_of([one(answer, 0, -0.5, -0.4) for answer in range(3)], budget=3.0)
+    assert report.binding.budget_threshold == math.inf
+    assert report.to_dict()["classes"][0]["budget_threshold"] == "inf"
 
 
 # Rows at the limits

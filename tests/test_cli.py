@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import lambda_star
+from lambda_star import plotting
 from lambda_star.calibration import Estimate, Report, calibrate
 from lambda_star.cli import main
+from lambda_star.dynamics import budget_threshold
 from lambda_star.io import read_table
 from tests import tables
 from tests.tables import one
@@ -76,7 +79,7 @@ def words(text: str) -> str:
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("name", ["threshold", "calibrate"])
+@pytest.mark.parametrize("name", ["threshold", "calibrate", "plot"])
 def test_help_of_a_command_teaches(name: str, flag: str) -> None:
     text = printed(name, flag)
     command = main.commands[name]
@@ -87,13 +90,19 @@ def test_help_of_a_command_teaches(name: str, flag: str) -> None:
             assert words(option.help) in words(text)
     assert "Example" in text
     assert f"lambda-star {name} " in text
+
+
+@pytest.mark.parametrize("name", ["threshold", "calibrate"])
+def test_help_tells_what_a_clip_is_and_is_not(name: str) -> None:
+    text = printed(name, "--help")
     assert "What CLIP means" in text
     assert all(named in text for named in ("verl", "TRL GRPO", "G-OPD", "PPO"))
 
 
 def test_help_of_the_group_names_the_commands_and_the_subject() -> None:
     for text in (printed("--help"), printed("-h")):
-        assert all(re.search(rf"^  {name}  ", text, flags=re.MULTILINE) for name in ("threshold", "calibrate"))
+        names = ("threshold", "calibrate", "plot")
+        assert all(re.search(rf"^  {name}  ", text, flags=re.MULTILINE) for name in names)
         assert "lambda*" in text
 
 
@@ -103,6 +112,23 @@ def test_help_of_calibrate_describes_every_column() -> None:
     assert re.search(r"\bcontract  optional", text)
     assert re.search(r"\btop       optional: .* a JSON list of \[token, log_p, log_b\]", text)
     assert re.search(r"\brest      optional, beside top: \[least, greatest\] log\(p/b\)", text)
+
+
+def test_help_of_plot_describes_every_picture_and_whose_an_option_is() -> None:
+    text = printed("plot", "--help")
+    (choices,) = [each.type for each in main.commands["plot"].params if each.name == "picture"]
+    assert isinstance(choices, click.Choice)
+    assert list(choices.choices) == ["regimes", "budget", "trajectory"]
+    assert all(re.search(rf"^  {picture}  +\S+ tail mass", text, flags=re.MULTILINE) for picture in choices.choices)
+    assert "trajectory: a lambda to draw; repeat for more." in words(text)
+    assert "budget, trajectory: natural gradient, or plain policy gradient on the logit." in words(text)
+
+
+def test_the_examples_of_the_help_of_plot_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"^ *lambda-star (plot .*)$", printed("plot", "--help"), flags=re.MULTILINE)
+    assert [printed(*example.split()) for example in examples] == ["wrote regimes.png\n", "wrote fall.png\n"]
+    assert {path.name for path in tmp_path.iterdir()} == {"regimes.png", "fall.png"}
 
 
 @pytest.mark.parametrize("name", ["threshold", "calibrate"])
@@ -283,12 +309,72 @@ def test_contract_may_be_repeated_and_wins_over_the_column(tmp_path: Path) -> No
         ("quantile", "-0.1", "0<=x<=1"),
         ("confidence", "95.0", "0<x<1"),
         ("seed", "-1", "x>=0"),
+        ("budget", "0.0", "x>0"),
+        ("budget", "-2.0", "x>0"),
+        ("budget", "nan", "(0, inf]"),
     ],
 )
 def test_options_out_of_range_are_refused(option: str, value: str, allowed: str, csv_file: Path) -> None:
     values = {"--clip": "5", f"--{option}": value}
     said = refused("calibrate", csv_file, *[word for pair in values.items() for word in pair]).splitlines()[-1]
     assert all(part in said for part in (option, allowed, value))
+
+
+# A planned budget
+
+
+def class_table(output: str) -> list[list[str]]:
+    """The cells of the printed table of classes, its heads first."""
+    (found,) = re.findall(r"^Contract classes at clip .*\n((?:.+\n)+)", output, flags=re.MULTILINE)
+    return [re.split(r" {2,}", line.strip()) for line in found.splitlines()]
+
+
+@pytest.mark.parametrize("budget", [0.5, 3.0, 1e9, float("inf")])
+def test_calibrate_prints_where_a_budget_meets_the_cliff_beside_the_safe_threshold(
+    budget: float, csv_file: Path
+) -> None:
+    heads, *rows = class_table(printed("calibrate", csv_file, "--clip", 5, "--budget", budget))
+    assert heads[-1] == f"λ* by {budget:g}"
+    found = calibrate(read_table(csv_file), clip=5.0).classes
+    by = [float(budget_threshold(each.p, each.b, 5.0, budget)) for each in found]
+    assert [row[-1] for row in rows] == [number(value) for value in by]
+    assert [row[heads.index("λ*")] for row in rows] == [number(each.threshold.value) for each in found]
+    assert len(rows) == 3
+
+
+def test_a_budget_and_a_lambda_asked_about_have_a_column_each(csv_file: Path) -> None:
+    arguments = ("calibrate", csv_file, "--clip", 5, "--lam", 1.3)
+    without, both = class_table(printed(*arguments)), class_table(printed(*arguments, "--budget", 3))
+    assert both[0][-2:] == ["λ* by 3", "past λ* at 1.3"]
+    assert [row[:-2] + row[-1:] for row in both] == without
+
+
+def test_the_note_on_a_budget_says_that_the_threshold_itself_is_the_safe_one(csv_file: Path) -> None:
+    output = words(printed("calibrate", csv_file, "--clip", 5, "--budget", 3))
+    note = "λ* by 3: where a natural-gradient run of that length first meets the cliff. "
+    assert output.endswith(note + "It falls to λ* as training goes on, so λ* is the safe one.")
+
+
+def test_without_a_budget_nothing_is_printed_of_it_and_with_one_the_advice_stays(
+    csv_file: Path, tmp_path: Path
+) -> None:
+    output = printed("calibrate", csv_file, "--clip", 5)
+    assert not any(word in output for word in ("λ* by 3", "natural-gradient", "safe one", "training goes on"))
+    beside = printed("calibrate", csv_file, "--clip", 5, "--budget", 3)
+    assert beside.split("Which λ is safe")[1].startswith(output.split("Which λ is safe")[1])
+    for budget, expected in ((None, None), (3.0, 3.0), (float("inf"), "inf")):
+        options = [] if budget is None else ["--budget", budget]
+        printed("calibrate", csv_file, "--clip", 5, "--json", tmp_path / "report.json", *options)
+        written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+        assert written["budget"] == expected
+        by = [each.budget_threshold for each in calibrate(read_table(csv_file), clip=5.0, budget=budget).classes]
+        assert [each["budget_threshold"] for each in written["classes"]] == by
+
+
+def test_a_class_without_threshold_has_none_for_a_budget_either(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", [one(answer, 0, -0.5, -0.4) for answer in range(3)])
+    heads, row = class_table(printed("calibrate", path, "--clip", 5, "--budget", 3))
+    assert dict(zip(heads, row, strict=True))["λ* by 3"] == "+inf"
 
 
 # The three thresholds
@@ -377,6 +463,114 @@ def test_a_bad_list_is_refused_with_its_line(tmp_path: Path) -> None:
     assert said.startswith(f"Error: {path}, line 4: top is no JSON list (")
     assert "--keep-going" in said
     assert "  1 rows not used: bad row\n" in printed("calibrate", path, "--clip", 5, "--keep-going")
+
+
+# plot
+
+POSITION = ("--p", 0.9, "--b", 0.5, "--clip", 2)
+NO_CLIFF = (
+    "p, b and c must have a cliff, 1 < λ* < λ_c < inf, got λ* = inf and λ_c = inf;"
+    " give b < p and a clip above 1 at which the cliff is wider than a float"
+)
+PICTURES: dict[str, tuple[tuple[object, ...], Callable[[], Any]]] = {
+    "regimes": ((), lambda: plotting.plot_regimes(0.9, 0.5, 2.0)),
+    "budget": (
+        ("--flow", "policy-gradient"),
+        lambda: plotting.plot_budget(0.9, 0.5, 2.0, flow="policy-gradient"),
+    ),
+    "trajectory": (
+        ("--lam", 1.3, "--lam", 1.5, "--until", 30, "--flow", "policy-gradient"),
+        lambda: plotting.plot_trajectory(0.9, 0.5, 2.0, [1.3, 1.5], flow="policy-gradient", until=30.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_plot_draws_the_picture_of_the_api(picture: str, tmp_path: Path) -> None:
+    options, drawn = PICTURES[picture]
+    path = tmp_path / "new" / "folder" / "picture.png"
+    assert printed("plot", picture, *POSITION, *options, "--out", path) == f"wrote {path}\n"
+    drawn().figure.savefig(tmp_path / "expected.png", dpi=150)
+    assert path.read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+def test_the_flow_of_a_picture_is_natural_unless_asked_otherwise(tmp_path: Path) -> None:
+    path, fall = tmp_path / "picture.png", ("plot", "trajectory", *POSITION, "--lam", 1.5, "--out")
+    pictures = []
+    for options in ([], ["--flow", "natural"], ["--flow", "policy-gradient"]):
+        printed(*fall, path, *options)
+        pictures.append(path.read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.parametrize("suffix", SIGNATURES)
+def test_the_ending_of_a_picture_is_its_format_and_without_one_it_is_png(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"regimes{suffix}"
+    assert printed("plot", "regimes", *POSITION, "--out", path) == f"wrote {path}\n"
+    assert path.read_bytes().startswith(SIGNATURES[suffix])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--p", 1.0, "Invalid value for '--p': 1.0 is not in the range 0<x<1."),
+        ("--b", 0.0, "Invalid value for '--b': 0.0 is not in the range 0<x<1."),
+        ("--clip", 1.0, "Invalid value for '--clip': 1.0 is not in the range x>1."),
+        ("--until", 0.0, "Invalid value for '--until': 0.0 is not in the range x>0."),
+        ("--until", -3.0, "Invalid value for '--until': -3.0 is not in the range x>0."),
+        ("--flow", "adam", "Invalid value for '--flow': 'adam' is not one of 'natural', 'policy-gradient'."),
+        ("--lam", "high", "Invalid value for '--lam': 'high' is not a valid float."),
+        ("--lam", "inf", "lams must hold at least one number, all in (-inf, inf), got (inf,)"),
+        ("--p", 0.4, NO_CLIFF),
+        ("--clip", "inf", NO_CLIFF),
+    ],
+)
+def test_plot_refuses_what_is_out_of_range_and_writes_nothing(
+    option: str, value: object, said: str, tmp_path: Path
+) -> None:
+    values = {"--p": 0.9, "--b": 0.5, "--clip": 2, "--lam": 1.5, option: value, "--out": tmp_path / "picture.png"}
+    answer = refused("plot", "trajectory", *[word for pair in values.items() for word in pair])
+    assert answer.endswith(f"Error: {said}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_every_picture_refuses_a_position_without_a_cliff(picture: str, tmp_path: Path) -> None:
+    position = ("--p", 0.5, "--b", 0.5, "--clip", 2, *(("--lam", 1.5) if picture == "trajectory" else ()))
+    said = refused("plot", picture, *position, "--out", tmp_path / "picture.png")
+    assert said.startswith("Error: p, b and c must have a cliff, ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("picture", ["regimes", "budget"])
+@pytest.mark.parametrize("option", ["--lam", "--until"])
+def test_an_option_of_another_picture_is_refused(picture: str, option: str, tmp_path: Path) -> None:
+    said = refused("plot", picture, *POSITION, option, 1.5, "--out", tmp_path / "picture.png")
+    assert said == f"Error: --lam and --until belong to trajectory; leave them out for {picture}\n"
+
+
+def test_plot_asks_for_what_it_is_not_given(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    said = refused("plot", "trajectory", *POSITION, "--out", path)
+    assert said == "Error: trajectory needs a lambda; give --lam, once or more\n"
+    assert refused("plot", "regimes", *POSITION).endswith("Error: Missing option '--out'.\n")
+    assert "Missing option '--clip'" in refused("plot", "regimes", *POSITION[:4], "--out", path)
+    unknown = refused("plot", "cliff", *POSITION, "--out", path)
+    assert "'cliff' is not one of 'regimes', 'budget', 'trajectory'." in unknown
+    assert "Choose from:" in refused("plot", *POSITION, "--out", path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plot_refuses_a_path_that_cannot_be_written(csv_file: Path, tmp_path: Path) -> None:
+    draw = ("plot", "regimes", *POSITION, "--out")
+    behind_a_file = csv_file / "picture.png"
+    said = refused(*draw, behind_a_file)
+    assert said.startswith(f"Error: {behind_a_file}: ")
+    assert said.endswith("; give a path that can be written\n")
+    assert f"File '{tmp_path}' is a directory" in refused(*draw, tmp_path)
+    unknown = refused(*draw, tmp_path / "picture.xyz")
+    assert unknown.startswith(f"Error: {tmp_path / 'picture.xyz'}: Format 'xyz' is not supported")
+    assert list(tmp_path.iterdir()) == [csv_file]
 
 
 # Bad files

@@ -5,20 +5,36 @@ from __future__ import annotations
 import html
 import io
 import math
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from scipy.special import expit
 
+import lambda_star as ls
+from lambda_star import dynamics
 from lambda_star.calibration import Report, calibrate
+from lambda_star.dynamics import Flow
 from lambda_star.io import Table
-from lambda_star.plotting import plot_report, plot_resolutions, plot_tail_ratio, plot_thresholds
+from lambda_star.plotting import (
+    plot_budget,
+    plot_regimes,
+    plot_report,
+    plot_resolutions,
+    plot_tail_ratio,
+    plot_thresholds,
+    plot_trajectory,
+)
 from tests import tables
 from tests.tables import Row, one
 
@@ -394,3 +410,287 @@ def test_three_thresholds_at_the_limits_are_drawn_without_a_warning(
     figure = plot_resolutions(report_of(made, clip=clip)).get_figure()
     assert isinstance(figure, Figure)
     draw(figure)
+
+
+# The dynamics of one position
+
+CLIFFS = [(0.9, 0.5, 2.0), (0.99, 0.9, 5.0), (1 - 1e-6, 0.5, 5.0)]
+"""Positions (p, b, c) with b above p/c, where the clip does not act at the start."""
+FLOWS: tuple[Flow, ...] = get_args(Flow)
+
+
+def trajectories(p: float, b: float, c: float, **options: Any) -> Axes:
+    return plot_trajectory(p, b, c, [1.2, 1.5], **options)
+
+
+OF_POSITION: list[Callable[..., Axes]] = [plot_regimes, trajectories, plot_budget]
+
+
+def data(line: Line2D) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+
+
+def only(ax: Axes, label: str) -> Line2D:
+    (line,) = lines(ax, label)
+    return line
+
+
+def span(patch: Patch, ax: Axes) -> tuple[float, float]:
+    """From where to where a patch goes in x."""
+    extents = patch.get_extents().transformed(ax.transData.inverted())
+    return extents.x0, extents.x1
+
+
+def legend_of(ax: Axes) -> list[str]:
+    legend = ax.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+@pytest.mark.parametrize("plot", OF_POSITION)
+def test_pictures_of_a_position_go_on_given_axes_or_on_new_ones(plot: Callable[..., Axes]) -> None:
+    given = Figure().subplots()
+    assert plot(*CLIFFS[0], ax=given) is given
+    assert given.has_data()
+    figure = plot(*CLIFFS[0]).figure
+    assert isinstance(figure, Figure)
+    draw(figure)
+    assert plot(*CLIFFS[0]).figure is not figure
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("plot", OF_POSITION)
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((1.5, 0.5, 2.0), r"^p must lie in \(0, 1\), got 1\.5$"),
+        ((0.9, 0.0, 2.0), r"^b must lie in \(0, 1\), got 0\.0$"),
+        ((0.9, 0.5, 0.5), r"^c must lie in \[1, inf\], got 0\.5$"),
+        ((0.9, 0.5, math.inf), r"^p, b and c must have a cliff, .* got λ\* = inf and λ_c = inf; give b < p"),
+        ((0.5, 0.6, 2.0), r"^p, b and c must have a cliff, .* got λ\* = inf and λ_c = inf; give b < p"),
+        (
+            (0.9, 0.5, 1.0),
+            r"^p, b and c must have a cliff, .* got λ\* = 1 and .* a clip above 1 at which",
+        ),
+        ((0.9, 0.5, 1e80), r"^p, b and c must have a cliff, .* wider than a float$"),
+        ((math.nan, 0.5, 2.0), r"^p, b and c must have a cliff, .* got λ\* = nan"),
+    ],
+    ids=["p", "b", "c", "no clip", "p below b", "clip 1", "narrow", "nan"],
+)
+def test_a_position_without_a_cliff_is_refused_and_nothing_drawn(
+    plot: Callable[..., Axes], values: tuple[float, ...], said: str
+) -> None:
+    given = Figure().subplots()
+    with pytest.raises(ValueError, match=said):
+        plot(*values, ax=given)
+    assert not given.has_data()
+
+
+@pytest.mark.parametrize("plot", [trajectories, plot_budget])
+def test_an_unknown_flow_is_refused_with_the_known_ones(plot: Callable[..., Axes]) -> None:
+    with pytest.raises(ValueError, match=r"^flow must be one of natural, policy-gradient, got 'adam'$"):
+        plot(*CLIFFS[0], flow="adam")
+
+
+# Regimes
+
+
+@pytest.mark.parametrize(("p", "b", "c"), [*CLIFFS, (0.9, 0.1, 2.0), (1e-6, 1e-7, 3.0)])
+def test_regime_curves_are_where_training_ends_with_and_without_the_clip(p: float, b: float, c: float) -> None:
+    ax = plot_regimes(p, b, c)
+    star, end, edge = ls.threshold(p, b, c), ls.collapse_point(p, b, c), (1 - p) / c
+    x, y = data(only(ax, "without a clip"))
+    np.testing.assert_array_equal(y, 1 - ls.fixed_point(p, b, x))
+    assert x[0] < star < end < x[-1]
+    assert (x[0], x[-1]) == ax.get_xlim()
+    assert where(only(ax, "clip edge (1−p)/c"), "y") == edge
+    assert np.interp(star, x, np.log(y)) == pytest.approx(math.log(edge), rel=1e-3)
+    at, tail = data(only(ax, f"clip c = {c:g}"))
+    np.testing.assert_array_equal(tail, 1 - ls.stationary_student(p, b, c, at))
+    assert end - 1e-5 * (end - star) < at[-1] < end
+    kept, past = (at >= 1) & (at < star), at > star
+    assert tail[kept] == pytest.approx(1 - ls.fixed_point(p, b, at[kept]), rel=1e-9)
+    assert tail[kept].min() > edge > tail[past].max()
+    assert (tail[past] < 1 - ls.fixed_point(p, b, at[past])).all()
+
+
+@pytest.mark.parametrize(("p", "b", "c"), CLIFFS)
+def test_regimes_are_told_apart_by_name_hatch_and_line_style(p: float, b: float, c: float) -> None:
+    ax = plot_regimes(p, b, c)
+    star, end, (left, right) = ls.threshold(p, b, c), ls.collapse_point(p, b, c), ax.get_xlim()
+    saturated, collapsing = ax.patches
+    assert span(saturated, ax) == pytest.approx((star, end), rel=1e-12)
+    assert span(collapsing, ax) == pytest.approx((end, right), rel=1e-12)
+    assert [patch.get_hatch() for patch in (saturated, collapsing)] == [None, "//"]
+    bounds = {"preserving": (left, star), "saturated": (star, end), "collapsing": (end, right)}
+    assert {text.get_text(): text.get_position()[0] for text in ax.texts} == {
+        name: pytest.approx((low + high) / 2, rel=1e-12) for name, (low, high) in bounds.items()
+    }
+    for name, (low, high) in bounds.items():
+        assert ls.regime(p, b, c, float(low + high) / 2).name.lower() == name
+    assert len({line.get_linestyle() for line in ax.lines}) == len(ax.lines) == 3
+    assert legend_of(ax) == ["without a clip", f"clip c = {c:g}", "clip edge (1−p)/c"]
+
+
+def test_regimes_are_labelled_and_name_both_ends_of_the_cliff() -> None:
+    ax = plot_regimes(0.9, 0.5, 2.0)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("λ", "tail mass 1 − q of the student")
+    assert ax.get_yscale() == "log"
+    assert [label.get_text().strip() for label in ax.get_xticklabels()] == ["λ* = 1.3401", "λ$_c$ = 1.3634"]
+    assert list(ax.get_xticks()) == [ls.threshold(0.9, 0.5, 2.0), ls.collapse_point(0.9, 0.5, 2.0)]
+    bottom, top = ax.get_ylim()
+    assert bottom < 0.05 < top
+
+
+# Trajectories
+
+
+def lams_around(p: float, b: float, c: float) -> list[float]:
+    """Preserving, saturated, and collapsing slowly and fast."""
+    star, end = float(ls.threshold(p, b, c)), float(ls.collapse_point(p, b, c))
+    return [1 + 0.9 * (star - 1), (star + end) / 2, end + 0.1 * (star - 1), end + star - 1]
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize(("p", "b", "c"), CLIFFS)
+def test_trajectories_are_those_of_the_dynamics(p: float, b: float, c: float, flow: Flow) -> None:
+    lams = lams_around(p, b, c)
+    ax = plot_trajectory(p, b, c, lams, flow=flow)
+    left, last = ax.get_xlim()
+    curves = [only(ax, f"λ = {lam:g}, ") for lam in lams]
+    for curve, lam in zip(curves, lams, strict=True):
+        times, tail = data(curve)
+        assert (times[0], times[-1]) == (left, last)
+        expected = expit(-dynamics.trajectory(p, b, c, lam, times, flow=flow))
+        shown = expected > 1e-30
+        np.testing.assert_allclose(tail[shown], expected[shown], rtol=1e-6)
+        assert str(curve.get_label()) == f"λ = {lam:g}, {ls.regime(p, b, c, lam).name.lower()}"
+    assert [str(curve.get_label()).split(", ")[1] for curve in curves] == [
+        "preserving",
+        "saturated",
+        "collapsing",
+        "collapsing",
+    ]
+    assert len({curve.get_linestyle() for curve in curves}) == 4
+    longest = dynamics.time_to_edge(p, b, c, lams[1], flow=flow)
+    assert last == pytest.approx(100 * longest, rel=1e-12)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize(("p", "b", "c"), CLIFFS)
+def test_a_mark_stands_where_a_trajectory_crosses_the_clip_edge(p: float, b: float, c: float, flow: Flow) -> None:
+    lams, edge = lams_around(p, b, c), (1 - p) / c
+    ax = plot_trajectory(p, b, c, lams, flow=flow)
+    assert where(only(ax, "clip edge (1−p)/c"), "y") == edge
+    marks = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [(where(mark), where(mark, "y")) for mark in marks] == [
+        (dynamics.time_to_edge(p, b, c, lam, flow=flow), edge) for lam in lams[1:]
+    ]
+    for mark, lam in zip(marks, lams[1:], strict=True):
+        curve = only(ax, f"λ = {lam:g}, ")
+        times, tail = data(curve)
+        time = where(mark)
+        assert mark.get_color() == curve.get_color()
+        assert tail[times < time].min() > edge > tail[times > time].max()
+    times, tail = data(only(ax, f"λ = {lams[0]:g}, "))
+    assert tail.min() > edge
+
+
+def test_trajectories_end_where_they_are_told_to_and_marks_beyond_are_left_out() -> None:
+    p, b, c = CLIFFS[0]
+    soon, late = (float(dynamics.time_to_edge(p, b, c, lam)) for lam in (1.8, 1.4))
+    ax = plot_trajectory(p, b, c, [1.4, 1.8], until=(soon + late) / 2)
+    assert ax.get_xlim()[1] == (soon + late) / 2
+    assert [where(line) for line in ax.lines if line.get_marker() == "o"] == [soon]
+    preserving = plot_trajectory(p, b, c, [1.1])
+    assert preserving.get_xlim()[1] == 100
+    assert [line for line in preserving.lines if line.get_marker() == "o"] == []
+
+
+def test_trajectories_are_labelled_with_the_unit_of_time() -> None:
+    ax = trajectories(*CLIFFS[0])
+    assert ax.get_xlabel() == "time (learning rate times steps), natural flow"
+    assert ax.get_ylabel() == "tail mass 1 − q of the student"
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert legend_of(ax) == ["λ = 1.2, preserving", "λ = 1.5, collapsing", "clip edge (1−p)/c"]
+    bottom, top = ax.get_ylim()
+    assert (bottom, top) == (1e-30, 1)
+
+
+@pytest.mark.parametrize("lams", [[1.5, math.inf], [-math.inf], [math.nan], []])
+def test_a_trajectory_needs_a_finite_lambda(lams: list[float]) -> None:
+    said = f"lams must hold at least one number, all in (-inf, inf), got {lams!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        plot_trajectory(*CLIFFS[0], lams)
+
+
+@pytest.mark.parametrize("until", [0.0, -1.0, math.inf, math.nan])
+def test_the_last_time_is_positive_and_finite(until: float) -> None:
+    with pytest.raises(ValueError, match=rf"^until must lie in \(0, inf\), got {until!r}$"):
+        plot_trajectory(*CLIFFS[0], [1.5], until=until)
+
+
+def test_a_base_that_the_clip_holds_back_has_no_budget_curve_and_no_marks() -> None:
+    with pytest.raises(ValueError, match=r"^b must lie in \[p/c, 1\) = \[0\.495, 1\), got 0\.01$"):
+        plot_budget(0.99, 0.01, 2.0)
+    assert not [line for line in plot_trajectory(0.99, 0.01, 2.0, [1.8]).lines if line.get_marker() == "o"]
+    assert [line for line in plot_trajectory(0.99, 0.6, 2.0, [1.8]).lines if line.get_marker() == "o"]
+
+
+def test_a_tail_beyond_the_floats_is_drawn_as_the_deepest_colour() -> None:
+    assert plot_budget(0.9, 0.5, 1e6).get_ylabel() == "λ"
+
+
+# Budgets
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize(("p", "b", "c"), CLIFFS)
+def test_the_budget_curve_is_the_budget_threshold_and_lies_above_the_safe_line(
+    p: float, b: float, c: float, flow: Flow
+) -> None:
+    ax = plot_budget(p, b, c, flow=flow)
+    curve, line, star = only(ax, "budget threshold"), only(ax, "λ* = "), ls.threshold(p, b, c)
+    budgets, lams = data(curve)
+    np.testing.assert_array_equal(lams, dynamics.budget_threshold(p, b, c, budgets, flow=flow))
+    assert (budgets[0], budgets[-1]) == ax.get_xlim()
+    assert where(line, "y") == star
+    assert str(line.get_label()) == f"λ* = {star:.5g}, the limit and the safe one"
+    assert (lams[:30] > star).all()
+    assert (np.diff(lams[:30]) < 0).all()
+    assert np.diff(lams).max() <= 0
+    assert lams[-1] == pytest.approx(star, rel=1e-12)
+    assert curve.get_linestyle() != line.get_linestyle()
+    bottom, top = ax.get_ylim()
+    assert bottom < star < top == pytest.approx(lams[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize(("p", "b", "c"), CLIFFS)
+def test_tails_are_past_the_clip_edge_above_the_budget_curve_and_within_it_below(
+    p: float, b: float, c: float, flow: Flow
+) -> None:
+    ax = plot_budget(p, b, c, flow=flow)
+    (filled,) = [found for found in ax.collections if isinstance(found, QuadContourSet)]
+    levels = list(filled.levels)
+    assert levels == [-4, -3, -2, -1, 0, 1]
+    *past, within = filled.get_paths()
+    assert len(past) == len(levels) - 1
+    budgets, lams = data(only(ax, "budget threshold"))
+    inset = 0.02 * (ax.get_ylim()[1] - ls.threshold(p, b, c))
+    for budget, lam in list(zip(budgets, lams, strict=True))[5:-1:6]:
+        assert any(path.contains_point((budget, lam + inset)) for path in past), (budget, lam)
+        assert not within.contains_point((budget, lam + inset)), (budget, lam)
+        assert within.contains_point((budget, lam - inset)), (budget, lam)
+        assert not any(path.contains_point((budget, lam - inset)) for path in past), (budget, lam)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_budgets_are_labelled_with_their_unit_and_flow(flow: Flow) -> None:
+    ax = plot_budget(*CLIFFS[0], flow=flow)
+    assert ax.get_xlabel() == f"budget (learning rate times steps), {flow} flow"
+    assert ax.get_ylabel() == "λ"
+    assert ax.get_xscale() == "log"
+    assert legend_of(ax) == ["budget threshold", "λ* = 1.3401, the limit and the safe one"]
+    (bar,) = [each for each in ax.figure.axes if each is not ax]
+    assert bar.get_ylabel() == "log$_{10}$ of tail mass over (1−p)/c"
