@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lambda_star.calibration import ClassReport, Estimate, Report
     from lambda_star.dynamics import Flow
     from lambda_star.resolution import Bracket, Resolution
+    from lambda_star.torch.check import StepReport
 
 __all__ = ["main"]
 
@@ -27,6 +28,7 @@ CLIP_HELP = "The cap c on (1-p)/(1-q): how many times smaller than the teacher's
 
 PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
 SHARE = click.FloatRange(0, 1, max_open=True)
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 CLIP_NOTE = """\
 What CLIP means: the theory's c bounds how many times smaller the student's tail mass may become than the teacher's.
@@ -201,7 +203,7 @@ def calibrate(
         _write(plot_path, lambda: plot_report(report).savefig(plot_path, dpi=150, format=ending))
 
 
-@main.command(short_help="Pictures of one position: regimes, budget, trajectory.")
+@main.command(epilog=CLIP_NOTE, short_help="Pictures of one position: regimes, budget, trajectory.")
 @click.argument("picture", type=click.Choice(["regimes", "budget", "trajectory"]))
 @click.option("--p", type=PROBABILITY, required=True, help="The teacher's modal probability, in (0, 1).")
 @click.option("--b", type=PROBABILITY, required=True, help="The base's probability of that token, below p.")
@@ -244,6 +246,8 @@ def plot(
 
     if picture == "trajectory" and not lams:
         raise _Failure("trajectory needs a lambda; give --lam, once or more")
+    if picture != "trajectory" and (lams or until is not None):
+        raise _Failure(f"--lam and --until belong to trajectory; leave them out for {picture}")
     try:
         if picture == "regimes":
             ax = plotting.plot_regimes(p, b, clip)
@@ -255,6 +259,91 @@ def plot(
         raise _Failure(str(error)) from error
     figure: Any = ax.figure
     _write(out, lambda: figure.savefig(out, dpi=150, format=out.suffix[1:] or "png"))
+
+
+@main.command(epilog=CLIP_NOTE, short_help="What a training configuration says of lambda, and gets wrong.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--p", type=PROBABILITY, help="The teacher's modal probability, in (0, 1).")
+@click.option("--b", type=PROBABILITY, help="The base's (warm start's) probability of that token, in (0, 1).")
+@click.option("--clip", type=click.FloatRange(min=1), help=CLIP_HELP)
+def lint_config(file: Path, p: float | None, b: float | None, clip: float | None) -> None:
+    """Read a training configuration, and say what is wrong with its extrapolation.
+
+    FILE is a verl or G-OPD YAML, a shell script that starts such a run, or a TRL configuration (YAML, JSON, script).
+    With --p and --b of a contract token, as `lambda-star calibrate` reports them, its lambda is compared with lambda*.
+    The exit status is 1 if there is an error among the findings.
+
+    \b
+    Example:
+      lambda-star lint-config run_gopd.sh --p 0.999 --b 0.5 --clip 5
+    """  # noqa: D301 (click wants the character \b)
+    from lambda_star import lint
+
+    try:
+        findings = lint.lint_config(file, p=p, b=b, clip=clip)
+    except ValueError as error:
+        raise _Failure(str(error)) from error
+    for one in findings:
+        place = f"{file}:{one.line}" if one.line else str(file)
+        click.echo(f"{place}: {one.severity}: {one.key + ': ' if one.key else ''}{one.message}")
+    if any(one.severity == "error" for one in findings):
+        sys.exit(1)
+
+
+@main.command(short_help="Predictions against real distillation steps.")
+@click.option(
+    "--teacher", type=FOLDER, help="Folder of a Hugging Face causal language model, or of an adapter for one."
+)
+@click.option("--base", type=FOLDER, help="The same for the base, from which the student starts.")
+@click.option("--text", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Text to look at, UTF-8.")
+@click.option("--lam", type=float, default=1.25, show_default=True, help="Extrapolation coefficient.")
+@click.option("--clip", type=click.FloatRange(min=1, min_open=True), default=5, show_default=True, help=CLIP_HELP)
+@click.option(
+    "--positions", type=click.IntRange(min=1), default=64, show_default=True, help="Most positions to look at."
+)
+@click.option("--device", default="cpu", show_default=True, help="Where to run, for instance cuda.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="In what the models compute.",
+)
+def check_step(
+    teacher: Path | None,
+    base: Path | None,
+    text: Path | None,
+    lam: float,
+    clip: float,
+    positions: int,
+    device: str,
+    dtype: str,
+) -> None:
+    """Run real distillation steps with PyTorch, and compare them with what the formulas predict.
+
+    Without models a small built-in problem is used. With --teacher, --base and --text, two models score the text, and
+    a copy of the base takes the step. The exit status is 1 if a prediction does not hold.
+
+    \b
+    Examples:
+      lambda-star check-step
+      lambda-star check-step --teacher runs/8b --base runs/1.7b --text answers.txt --device cuda --dtype bfloat16
+    """  # noqa: D301 (click wants the character \b)
+    if bool(teacher) != bool(base) or bool(teacher) != bool(text):
+        raise _Failure("--teacher, --base and --text belong together; give all of them, or none")
+    try:
+        from lambda_star.torch import check
+
+        if teacher and base and text:
+            models = check.load_problem(teacher, base, text, device, dtype)
+        else:
+            models = check.small_problem(device, dtype)
+        report = check.check_step(*models, lam=lam, clip=clip, positions=positions)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        raise _Failure(str(error)) from error
+    _print_step(report)
+    if not report.passed:
+        sys.exit(1)
 
 
 @main.command(short_help="Where the formulas come from, step by step.")
@@ -377,6 +466,15 @@ def _print_resolutions(report: Report) -> None:
     ]
     _print_table("Median λ* by position: token by token, modal token | rest, its class | rest", list(columns), rows)
     click.echo(RESOLUTION_NOTE)
+
+
+def _print_step(report: StepReport) -> None:
+    where = f"{report.positions} positions × {report.tokens} tokens, {report.dtype} on {report.device}"
+    _print_table(
+        f"λ = {report.lam:g}, c = {report.clip:g}; {where}",
+        ("", "predicted", "measured", "tolerance", "holds"),
+        [(one.what, *(_number(value) for value in one[1:]), "yes" if one.holds else "NO") for one in report.lines],
+    )
 
 
 def _print_advice(report: Report) -> None:

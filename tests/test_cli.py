@@ -16,11 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import lambda_star
-from lambda_star import plotting
+from lambda_star import dynamics, plotting
 from lambda_star.calibration import Estimate, Report, calibrate
 from lambda_star.cli import main
 from lambda_star.dynamics import budget_threshold
 from lambda_star.io import read_table
+from lambda_star.lint import lint_config
 from tests import tables
 from tests.tables import one
 
@@ -688,3 +689,231 @@ def test_an_output_without_greek_letters_still_gets_the_numbers(encoding: str) -
     assert "Traceback" not in done.stderr
     assert done.returncode == 0
     assert "1.22002" in done.stdout
+
+
+# lint-config
+
+RUN = """\
+python3 -m verl.trainer.main_ppo \\
+    algorithm.rollout_correction.rollout_is_threshold=5.0 \\
+    actor_rollout_ref.actor.policy_loss.lambda_vals=1.25
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    path = tmp_path / "run_gopd.sh"
+    path.write_text(RUN, encoding="utf-8")
+    return path
+
+
+def as_printed(path: Path, **point: Any) -> str:
+    """The findings as FILE:LINE: severity: key: message."""
+    return "".join(
+        f"{path}:{one.line}: {one.severity}: {one.key}: {one.message}\n" for one in lint_config(path, **point)
+    )
+
+
+@pytest.mark.parametrize("name", ["lint-config", "check-step"])
+def test_help_of_the_commands_around_a_run_teaches(name: str) -> None:
+    text = printed(name, "--help")
+    for option in main.commands[name].params:
+        if isinstance(option, click.Option):
+            assert f"{option.opts[0]} " in text
+            assert option.help
+            assert words(option.help) in words(text)
+    assert re.search(rf"^ *lambda-star {name}\b", text, flags=re.MULTILINE)
+    assert "The exit status is 1 if" in words(text)
+    assert re.search(rf"^  {name}  +\S", printed("--help"), flags=re.MULTILINE)
+
+
+def test_help_of_lint_config_tells_what_a_clip_is_and_what_it_reads() -> None:
+    text = words(printed("lint-config", "--help"))
+    assert "What CLIP means" in text
+    assert all(kind in text for kind in ("verl", "G-OPD", "YAML", "shell script", "TRL", "JSON"))
+
+
+def test_a_configuration_with_an_error_is_printed_and_ends_with_status_1(run: Path) -> None:
+    result = invoke("lint-config", run, "--p", 0.999, "--b", 0.5, "--clip", 5)
+    assert result.exit_code == 1
+    assert result.stdout == as_printed(run, p=0.999, b=0.5, clip=5.0)
+    assert result.stderr == ""
+    first = (
+        "actor_rollout_ref.actor.policy_loss.lambda_vals: λ = 1.25 is above λ* = 1.23314 (p = 0.999, b = 0.5, c = 5)"
+    )
+    assert result.stdout.startswith(f"{run}:3: error: {first}; ")
+    assert f"{run}:2: warning: algorithm.rollout_correction.rollout_is_threshold: " in result.stdout
+
+
+def test_the_example_of_the_help_of_lint_config_finds_the_error(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    (example,) = re.findall(r"^ *lambda-star (lint-config .*)$", printed("lint-config", "--help"), flags=re.MULTILINE)
+    result = invoke(*example.split())
+    assert result.exit_code == 1
+    assert result.stdout.startswith("run_gopd.sh:3: error: ")
+
+
+@pytest.mark.parametrize("point", [{}, {"p": 0.999, "b": 0.5}, {"p": 0.9, "b": 0.5, "clip": 5.0}, {"clip": 5.0}])
+def test_a_configuration_without_an_error_ends_with_status_0(run: Path, point: dict[str, float]) -> None:
+    options = [word for name, value in point.items() for word in (f"--{name}", value)]
+    assert printed("lint-config", run, *options) == as_printed(run, **point)
+    assert ": warning: " in printed("lint-config", run)
+
+
+def test_a_finding_about_no_line_and_no_key_names_neither(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("learning_rate: 0.1\n", encoding="utf-8")
+    assert printed("lint-config", path) == (
+        f"{path}: note: nothing about extrapolation found: no lambda_vals, no clip and no TRL distillation;"
+        " check the file\n"
+    )
+
+
+def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    broken, other = tmp_path / "broken.yaml", tmp_path / "config.toml"
+    broken.write_text("a: 1\nb: [1\n", encoding="utf-8")
+    other.write_text("a = 1\n", encoding="utf-8")
+    assert refused("lint-config", broken).startswith(f"Error: {broken}, line 3: broken YAML (")
+    assert refused("lint-config", other).startswith(f"Error: {other}: cannot read a .toml file; give one of ")
+    for path in (tmp_path / "nowhere.yaml", tmp_path):
+        assert refused("lint-config", path).startswith(f"Error: {path}: ")
+    assert refused("lint-config", tmp_path / "nowhere.yaml").endswith("; check the path\n")
+
+
+def test_the_options_of_lint_config_belong_together_and_have_ranges(run: Path) -> None:
+    for option in ("--p", "--b"):
+        said = refused("lint-config", run, option, 0.5)
+        assert said == "Error: p and b belong together; give both (--p and --b) or neither\n"
+    assert "'--p': 1.0 is not in the range 0<x<1" in refused("lint-config", run, "--p", 1.0, "--b", 0.5)
+    assert "'--clip': 0.5 is not in the range x>=1" in refused("lint-config", run, "--clip", 0.5)
+    assert "Missing argument 'FILE'" in refused("lint-config")
+
+
+# check-step
+
+NO_TORCH = "import sys; sys.modules['torch'] = None; from lambda_star.cli import main; main(['check-step'])"
+
+
+def small(**options: Any) -> Any:
+    """The report on the small problem."""
+    from lambda_star.torch.check import check_step, small_problem
+
+    return check_step(*small_problem("cpu", options.pop("dtype", "float32")), **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (
+            ["--lam", 1.5, "--clip", 2, "--positions", 3, "--dtype", "float64", "--device", "cpu"],
+            {"lam": 1.5, "clip": 2.0, "positions": 3, "dtype": "float64"},
+        ),
+        (["--dtype", "bfloat16"], {"dtype": "bfloat16"}),
+    ],
+)
+def test_check_step_prints_every_prediction_beside_what_was_measured(
+    arguments: list[object], options: dict[str, Any]
+) -> None:
+    report = small(**options)
+    output = printed("check-step", *arguments)
+    where = f"{report.positions} positions × 32 tokens, {report.dtype} on cpu"
+    assert f"λ = {report.lam:g}, c = {report.clip:g}; {where}" in output
+    assert re.search(r"^ +predicted +measured +tolerance +holds *$", output, flags=re.MULTILINE)
+    for line in report.lines:
+        cells = row_of(output, line.what).split()
+        assert cells == [number(line.predicted), number(line.measured), number(line.tolerance), "yes"]
+    assert len(output.strip().splitlines()) == 2 + len(report.lines) == 11
+
+
+def test_a_prediction_that_does_not_hold_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lambda_star.torch import check
+
+    trajectory = dynamics.trajectory
+    monkeypatch.setattr(dynamics, "trajectory", lambda *point, flow: 2 * trajectory(*point, flow=flow))
+    result = invoke("check-step", "--dtype", "float64")
+    assert result.exit_code == 1
+    report = check.check_step(*check.small_problem("cpu", "float64"))
+    assert [line.holds for line in report.lines].count(False) == 2
+    for line in report.lines:
+        assert row_of(result.stdout, line.what).split()[-1] == ("yes" if line.holds else "NO")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> dict[str, Path]:
+    """Paths that exist, for --teacher, --base and --text."""
+    paths = {name: tmp_path / name for name in ("teacher", "base", "text")}
+    paths["teacher"].mkdir()
+    paths["base"].mkdir()
+    paths["text"].write_text("text", encoding="utf-8")
+    return paths
+
+
+@pytest.mark.parametrize("names", ["teacher", "base", "text", "teacher base", "base text", "teacher text"])
+def test_models_and_text_belong_together(names: str, models: dict[str, Path]) -> None:
+    options = [word for name in names.split() for word in (f"--{name}", models[name])]
+    said = refused("check-step", *options)
+    assert said == "Error: --teacher, --base and --text belong together; give all of them, or none\n"
+
+
+def test_models_text_device_and_dtype_are_handed_on(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lambda_star.torch import check
+
+    problem = check.small_problem("cpu", "float64")
+    wanted = (models["teacher"], models["base"], models["text"], "cpu", "float64")
+    monkeypatch.setattr(check, "load_problem", lambda *arguments: {wanted: problem}[arguments])
+    options = [word for name, path in models.items() for word in (f"--{name}", path)]
+    output = printed("check-step", *options, "--device", "cpu", "--dtype", "float64", "--lam", 1.5)
+    line = small(lam=1.5, dtype="float64").lines[2]
+    assert row_of(output, "largest teacher / student ratio at λ = 1.5").split()[0] == number(line.predicted)
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, ValueError])
+def test_what_keeps_a_problem_from_loading_is_one_message(
+    error: type[Exception], models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lambda_star.torch import check
+
+    def fail(*_: object) -> None:
+        raise error("the reason")
+
+    monkeypatch.setattr(check, "load_problem", fail)
+    options = [word for name, path in models.items() for word in (f"--{name}", path)]
+    assert refused("check-step", *options) == "Error: the reason\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--lam", "inf", "lam must lie in (-inf, inf), got inf"),
+        ("--lam", "nan", "lam must lie in (-inf, inf), got nan"),
+        ("--clip", "inf", "clip must lie in (1, inf), got inf"),
+        ("--clip", 1, "Invalid value for '--clip': 1.0 is not in the range x>1."),
+        ("--positions", 0, "Invalid value for '--positions': 0 is not in the range x>=1."),
+        ("--dtype", "int8", "Invalid value for '--dtype': 'int8' is not one of 'float32', 'float64', 'bfloat16'."),
+        ("--teacher", "nowhere", "Invalid value for '--teacher': Directory 'nowhere' does not exist."),
+        ("--text", "nowhere", "Invalid value for '--text': File 'nowhere' does not exist."),
+    ],
+)
+def test_check_step_refuses_what_is_out_of_range(option: str, value: object, said: str) -> None:
+    assert refused("check-step", option, value).endswith(f"Error: {said}\n")
+
+
+def test_check_step_refuses_a_device_that_torch_does_not_know() -> None:
+    said = refused("check-step", "--device", "nowhere")
+    assert said.startswith("Error: ")
+    assert said.endswith("device type at start of device string: nowhere\n")
+
+
+def test_without_torch_check_step_names_the_extra_to_install() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_TORCH], capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'\n"
+
+
+def test_the_commands_around_a_run_load_torch_for_the_step_alone(run: Path) -> None:
+    code = f"import sys; from lambda_star.cli import main; main(['lint-config', {str(run)!r}], standalone_mode=False)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"

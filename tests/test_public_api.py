@@ -28,6 +28,11 @@ MODULES = [
     "resolution",
     "calibration",
     "plotting",
+    "lint",
+    "torch.step",
+    "torch.check",
+    "torch.teacher",
+    "torch.monitor",
 ]
 PAGES = {
     "bernoulli": "bernoulli.md",
@@ -36,7 +41,19 @@ PAGES = {
     "dynamics": "dynamics.md",
     "sequence": "sequence.md",
 }
-HEAVY = ("scipy", "sympy", "mpmath", "matplotlib", "torch", "jax", "pyarrow", "click", "rich", "array_api_compat")
+HEAVY = (
+    "yaml",
+    "scipy",
+    "sympy",
+    "mpmath",
+    "matplotlib",
+    "torch",
+    "jax",
+    "pyarrow",
+    "click",
+    "rich",
+    "array_api_compat",
+)
 
 
 def public(module: str) -> dict[str, Any]:
@@ -67,7 +84,7 @@ def test_all_names_what_a_module_defines_in_public(module: str) -> None:
         n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")
     }
     exported = set(importlib.import_module(f"lambda_star.{module}").__all__)
-    commands = {"threshold", "calibrate", "plot", "derive"} if module == "cli" else set()
+    commands = {"threshold", "calibrate", "plot", "derive", "lint_config", "check_step"} if module == "cli" else set()
     assert defined - commands <= exported
 
 
@@ -126,12 +143,13 @@ def test_plotting_loads_no_backend() -> None:
 
 def test_numeric_modules_import_one_way() -> None:
     order = ["_array", "bernoulli", "inverse", "_rows", "_classes", "categorical", "_times", "dynamics", "contract"]
-    order += ["io", "sequence", "resolution", "calibration", "plotting", "cli"]
+    order += ["lint", "io", "sequence", "resolution", "calibration", "plotting", "cli"]
     for place, module in enumerate(order):
         source = (ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8")
         used = set(re.findall(r"from lambda_star\.(\w+) import", source))
         used |= set(re.findall(r"^from lambda_star import (\w+)$", source, flags=re.MULTILINE))
-        assert used - {"symbolic", "__version__"} <= set(order[:place]), module
+        wings = {"symbolic", "torch"} if module == "cli" else set()
+        assert used - wings - {"__version__"} <= set(order[:place]), module
 
 
 def test_only_the_symbolic_core_imports_sympy_and_nothing_numeric_imports_it() -> None:

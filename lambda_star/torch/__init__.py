@@ -1,0 +1,46 @@
+"""The optional bridge to PyTorch: real distillation steps, extrapolated teachers, and a watch over a run.
+
+All mathematics stays in the numeric layer, which takes tensors; what is here runs on the device of its inputs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    raise ImportError("lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'") from error
+
+if TYPE_CHECKING:
+    from lambda_star.torch.check import StepReport, check_step
+    from lambda_star.torch.monitor import SafetyMonitor, safety_metrics
+    from lambda_star.torch.step import advantage, opd_loss
+    from lambda_star.torch.teacher import ExtrapolatedTeacher
+
+__all__ = [
+    "ExtrapolatedTeacher",
+    "SafetyMonitor",
+    "StepReport",
+    "advantage",
+    "check_step",
+    "opd_loss",
+    "safety_metrics",
+]
+
+_HOME = {
+    "ExtrapolatedTeacher": "teacher",
+    "SafetyMonitor": "monitor",
+    "StepReport": "check",
+    "advantage": "step",
+    "check_step": "check",
+    "opd_loss": "step",
+    "safety_metrics": "monitor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,576 @@
+"""A watch over a distillation run: where teacher, base and student stand to λ*, at every logging step.
+
+Three ways in. :meth:`SafetyMonitor.attach` for TRL's trainers. :func:`safety_metrics` for a loop of one's own that has
+the logits of both models. :func:`safety_metrics_from_sampled` for G-OPD and other codes on verl, which keep the
+log-probability of the sampled token alone. All log under the same names, with the prefix ``lambda_star/``:
+
+``lam`` the λ in use; ``positions`` how many were looked at; ``p`` and ``b`` medians of the teacher's modal probability
+and of the base's probability of that token; ``threshold_median`` and ``threshold_least`` λ* of Eq. 4; ``past`` share of
+positions whose λ* is below λ; ``flipped`` share whose modal token has lost its lead at λ; ``tail_ratio_median`` and
+``tail_ratio_max`` of (1−p)/(1−q), q the student's probability of the teacher's modal token; ``clipped`` share where
+that ratio has reached the clip; ``json`` share of completions that are JSON; ``known`` see
+:func:`safety_metrics_from_sampled`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, NoReturn, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lambda_star import categorical
+from lambda_star.bernoulli import threshold_from_logits
+from lambda_star.sequence import lower_quantile
+
+__all__ = ["SafetyMonitor", "json_share", "safety_metrics", "safety_metrics_from_sampled"]
+
+Floats = NDArray[np.float64]
+Measured = dict[str, Floats]
+
+PREFIX = "lambda_star/"
+
+BLOCK = 64
+"""Positions whose rows are copied at a time."""
+
+ROUNDING = 1e-3
+"""How far a rounded log-probability may exceed 0; what lies further above is a logit."""
+
+logger = logging.getLogger(__name__)
+
+
+def safety_metrics(
+    log_t: Tensor,
+    log_b: Tensor,
+    log_s: Tensor | None = None,
+    *,
+    lam: float,
+    clip: float,
+    mask: Tensor | None = None,
+    completions: Iterable[str] | None = None,
+) -> dict[str, float]:
+    """What a training loop logs, from log-probabilities or logits over the whole vocabulary.
+
+    Args:
+        log_t: log-probabilities or logits of the teacher, shape (..., tokens), any floating dtype.
+        log_b: the same of the base, of the same shape.
+        log_s: the same of the current student; without it nothing is told about the student.
+        lam: extrapolation coefficient λ in use, finite.
+        clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf].
+        mask: which positions count, shape (...); all by default.
+        completions: texts of the student, if the share of JSON among them is wanted.
+
+    Returns:
+        A float under each name of the module's list but ``known``, those of the student and ``json`` only where asked
+        for. Without a position NaN, as with a NaN at one that counts. Medians are one of the values: λ* may be +inf.
+
+    Raises:
+        ValueError: shapes differ, a value lies outside its range, or one model cannot produce a token that the other
+            can.
+
+    Source: paper, Eq. 4, for λ*; extension for the rest, ``derivations/categorical.md``.
+
+    >>> teacher, base = torch.tensor([[0.9, 0.1], [0.99, 0.01]]).log(), torch.tensor([[0.5, 0.5], [0.5, 0.5]]).log()
+    >>> student = base.clone().requires_grad_()                    # in a loop: the logits that the loss is made of
+    >>> metrics = safety_metrics(teacher, base, student, lam=1.5, clip=5.0, completions=['["A7"]', '["A7"'])
+    >>> metrics["lambda_star/threshold_least"], metrics["lambda_star/past"], metrics["lambda_star/json"]
+    (1.35..., 0.5, 0.5)
+    """
+    _check_use(lam, clip)
+    measured = _over_vocabulary(log_t, log_b, log_s, clip, mask)
+    return _summary(measured, lam, clip) | _of_texts(completions)
+
+
+def safety_metrics_from_sampled(
+    log_t: Tensor,
+    log_b: Tensor,
+    log_s: Tensor | None = None,
+    *,
+    lam: float,
+    clip: float,
+    mask: Tensor | None = None,
+    completions: Iterable[str] | None = None,
+) -> dict[str, float]:
+    """The same from the log-probability of one token per position, the sampled one: G-OPD, verl.
+
+    λ* needs the probabilities of the teacher's modal token. A sampled token is known to be that one where the teacher
+    gives it more than half; all metrics are over these positions, and ``known`` is their share. Contract positions are
+    of that kind. Two things stay hidden: positions where the student sampled another token, so that a student that has
+    lost a modal token is seen less often than one that has lost the tail; and ``flipped``, which needs all tokens.
+    Where a probability rounds to 1 its tail counts as the resolution of the dtype, which makes λ* too large. Given the
+    log-probabilities of the teacher's most probable token instead, nothing depends on what was sampled.
+
+    Args:
+        log_t: log-probabilities (no logits) of the tokens under the teacher, any shape; in G-OPD ``ref_log_prob``.
+        log_b: the same under the base, of the same shape; in G-OPD ``base_log_prob``.
+        log_s: the same under the student; in verl ``old_log_probs``.
+        lam: extrapolation coefficient λ in use, finite; in G-OPD ``lambda_vals``.
+        clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf]; no other clip of these codes bounds this ratio.
+        mask: which positions count, of the same shape; in verl ``response_mask``.
+        completions: texts of the student, if the share of JSON among them is wanted.
+
+    Returns:
+        A float under each name of the module's list but ``flipped``; as for :func:`safety_metrics`.
+
+    Raises:
+        ValueError: shapes differ, or a value lies outside its range.
+
+    Source: paper, Eq. 4, for λ*; extension for the rest, ``derivations/bernoulli.md``.
+
+    >>> batch = {
+    ...     "ref_log_prob": torch.tensor([[0.9, 0.99, 0.02]]).log(),
+    ...     "base_log_prob": torch.tensor([[0.5, 0.5, 0.2]]).log(),
+    ...     "old_log_probs": torch.tensor([[0.6, 0.999, 0.3]]).log(),
+    ...     "response_mask": torch.tensor([[1, 1, 1]]),
+    ... }
+    >>> rows = [batch[name] for name in ("ref_log_prob", "base_log_prob", "old_log_probs")]
+    >>> metrics = safety_metrics_from_sampled(*rows, lam=1.25, clip=5.0, mask=batch["response_mask"])
+    >>> metrics["lambda_star/known"], metrics["lambda_star/threshold_least"], metrics["lambda_star/clipped"]
+    (0.66..., 1.35..., 0.5)
+    """
+    _check_use(lam, clip)
+    measured, known = _over_tokens(log_t, log_b, log_s, clip, mask)
+    return _summary(measured, lam, clip) | {f"{PREFIX}known": known} | _of_texts(completions)
+
+
+def json_share(completions: Iterable[str]) -> float:
+    """The share of texts that are JSON as RFC 8259 has it: NaN and Infinity, which Python reads, are none.
+
+    Args:
+        completions: the texts; white space around one does no harm.
+
+    Returns:
+        A float in [0, 1]; NaN without a text.
+
+    Source: extension.
+
+    >>> json_share(['["A7", "B2"]', '["A7",', "[NaN]", " {} "])
+    0.5
+    """
+    valid = [_is_json(text) for text in completions]
+    return sum(valid) / len(valid) if valid else math.nan
+
+
+class SafetyMonitor:
+    """A ``transformers.TrainerCallback`` that logs :func:`safety_metrics` at every logging step of a TRL trainer.
+
+    It keeps the last batch that the trainer computed a loss for, and at a logging step runs teacher, base and student
+    once more without gradients, on the first answers of a random order that hold ``positions`` completion tokens
+    together, and on as many of these at random. Positions of one answer are alike, so read the shares as a sample of
+    few answers. The order is the monitor's own: a run draws the same random numbers with and without it. With several
+    processes all positions are pooled, and every process acts alike.
+
+    Supported are batches of text as ``DistillationTrainer`` makes them (prompts and completions; the logits are divided
+    by the trainer's temperature, as its loss does) and batches with labels, as ``GKDTrainer`` makes them (no
+    temperature, its loss has none; answers of the dataset where the step was not on-policy). Of accumulated batches the
+    last is looked at. Models that are sharded over devices have not been tried. Where the teacher itself caps λ at each
+    position, ``past`` and ``flipped`` tell what its uncapped λ would do.
+
+    Args:
+        teacher: the teacher; by default the trainer's. An :class:`~lambda_star.torch.teacher.ExtrapolatedTeacher`
+            brings base and λ.
+        base: the base, for a teacher that does not bring one.
+        lam: extrapolation coefficient λ in use, finite; for a teacher that does not bring one.
+        clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf].
+        stop_above: end the run once the share of positions past their λ* exceeds this, in [0, 1).
+        adapt: lower the λ of an ``ExtrapolatedTeacher`` to 1 + (1−margin)(λ*−1) where it lies above; never raise it.
+        quantile: the quantile of the λ* by position that ``adapt`` rests on, in [0, 1]; 0 is the strict one.
+        margin: share of the excess λ*−1 that is given up by ``adapt``, in [0, 1).
+        positions: most completion positions to look at, at least 1.
+
+    Raises:
+        ImportError: transformers is missing.
+        ValueError: a value lies outside its range, or ``stop_above`` and ``adapt`` are both given: an adapted λ keeps
+            the share below any limit.
+
+    Source: paper, Eq. 4, for λ*; extension for the rest, ``derivations/sequence.md``.
+
+    >>> monitor = SafetyMonitor(clip=5.0, stop_above=0.05)  # then monitor.attach(trainer)
+    >>> monitor.stop_above
+    0.05
+    """
+
+    def __new__(cls, *_args: Any, **_options: Any) -> Self:
+        """Make it a callback here: transformers takes seconds to import, and the metrics do without it."""
+        try:
+            from transformers import TrainerCallback
+        except ImportError as error:
+            wanted = "pip install 'lambda-star[trl]'"
+            raise ImportError(f"SafetyMonitor needs transformers; install it with: {wanted}") from error
+        kind: Any = type(cls.__name__, (cls, TrainerCallback), {"__doc__": cls.__doc__, "__module__": cls.__module__})
+        monitor: Self = object.__new__(kind)
+        return monitor
+
+    def __init__(
+        self,
+        teacher: Any = None,
+        base: Any = None,
+        *,
+        lam: float | None = None,
+        clip: float,
+        stop_above: float | None = None,
+        adapt: bool = False,
+        quantile: float = 0.01,
+        margin: float = 0.1,
+        positions: int = 256,
+    ) -> None:
+        _check_use(1.0 if lam is None else lam, clip)
+        for name, value, inside, allowed in (
+            ("stop_above", stop_above, stop_above is None or 0 <= stop_above < 1, "[0, 1)"),
+            ("quantile", quantile, 0 <= quantile <= 1, "[0, 1]"),
+            ("margin", margin, 0 <= margin < 1, "[0, 1)"),
+            ("positions", positions, positions >= 1, "[1, inf)"),
+        ):
+            if not inside:
+                raise ValueError(f"{name} must lie in {allowed}, got {value!r}")
+        if adapt and stop_above is not None:
+            raise ValueError(f"stop_above must be None where adapt is True, got {stop_above!r}; give one of them")
+        self.teacher, self.base, self.clip = teacher, base, clip
+        self.stop_above, self.adapt, self.quantile, self.margin = stop_above, adapt, quantile, margin
+        self.positions = positions
+        # What the λ in use is read from, at each report.
+        self._extrapolated: Any = None
+        self._lam: Any = lam
+        self._trainer: Any = None
+        self._inputs: Mapping[str, Any] | None = None
+        self._order = torch.Generator().manual_seed(0)
+
+    @property
+    def lam(self) -> float:
+        """The λ in use."""
+        return float(self._lam if self._extrapolated is None else self._extrapolated.lam)
+
+    def attach(self, trainer: Any) -> Self:
+        """Watch a trainer, before its ``train()``.
+
+        The monitor goes ahead of all other callbacks. One given as ``callbacks=`` runs after the reporters of
+        ``report_to``, and what it adds to the logs none of them sees. ``trainer.compute_loss`` is wrapped to see the
+        batches.
+
+        Args:
+            trainer: a trainer of TRL, or another ``transformers.Trainer`` with such batches.
+
+        Returns:
+            The monitor.
+
+        Raises:
+            ValueError: teacher, base or λ is missing or given twice, ``adapt`` has no λ to lower, or the monitor
+                watches a trainer already.
+
+        >>> from tempfile import mkdtemp
+        >>> from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+        >>> def model():
+        ...     return GPT2LMHeadModel(GPT2Config(vocab_size=16, n_embd=8, n_layer=1, n_head=1))
+        >>> trainer = Trainer(model(), TrainingArguments(mkdtemp(), report_to="none"))  # or TRL's DistillationTrainer
+        >>> monitor = SafetyMonitor(model(), model(), lam=1.25, clip=5.0).attach(trainer)
+        >>> trainer.callback_handler.callbacks[0] is monitor
+        True
+        """
+        if self._trainer is not None:
+            raise ValueError(f"trainer must be the first one of this monitor, got {trainer!r}; make a monitor for each")
+        self._adopt(trainer)
+        self._trainer = trainer
+        callbacks = trainer.callback_handler.callbacks
+        callbacks[:] = [self, *(callback for callback in callbacks if callback is not self)]
+        compute_loss = trainer.compute_loss
+
+        @functools.wraps(compute_loss)
+        def remembering(model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+            if model.training:
+                self._inputs = inputs
+            return compute_loss(model, inputs, *args, **options)
+
+        trainer.compute_loss = remembering
+        return self
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Refuse a run that the monitor could not see."""
+        if self._trainer is None:
+            raise RuntimeError("a SafetyMonitor in callbacks= sees no batch; call monitor.attach(trainer) instead")
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Add the metrics to the logs of a training step, and stop or adapt."""
+        logs: dict[str, float] = kwargs["logs"]
+        if self._inputs is None or "loss" not in logs:  # the logs of an evaluation, or of the whole run at its end
+            return control
+        batch = _Batch.of(self._inputs, self._trainer)
+        lam = self.lam
+        sample = batch.sample(self.positions, self._order)
+        teacher, base, student = (sample.logits(each) for each in (self.teacher, self.base, kwargs["model"]))
+        measured = _over_vocabulary(teacher, base, student, self.clip, None)
+        measured, valid = _pooled(measured, batch.valid(kwargs.get("processing_class")))
+        metrics = _summary(measured, lam, self.clip)
+        if valid:
+            metrics[f"{PREFIX}json"] = sum(valid) / len(valid)
+        # Some reporters write JSON, which has neither NaN nor infinity.
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        logs.update(finite)
+        if state.log_history:  # the trainer copies the logs there before it calls anyone
+            state.log_history[-1].update(finite)
+        past = metrics[f"{PREFIX}past"]
+        if self.stop_above is not None and past > self.stop_above:
+            logger.warning(
+                "training ends at step %d: %.1f%% of the positions are past λ*, stop_above is %.1f%%",
+                *(state.global_step, 100 * past, 100 * self.stop_above),
+            )
+            control.should_training_stop = True
+        if self.adapt and len(measured["threshold"]):
+            safe = 1 + (1 - self.margin) * (lower_quantile(measured["threshold"], self.quantile) - 1)
+            if safe < lam:
+                self._extrapolated.lam = safe
+        return control
+
+    def _adopt(self, trainer: Any) -> None:
+        """Find teacher, base and λ."""
+        teacher = self.teacher
+        if teacher is None and getattr(trainer, "teacher_model", None) is not None:
+            teacher = trainer.accelerator.unwrap_model(trainer.teacher_model)
+        if teacher is None:
+            raise ValueError("teacher must be given where the trainer has none, got None")
+        extrapolated = teacher if all(hasattr(teacher, name) for name in ("teacher", "base", "lam")) else None
+        for name, value in (("base", self.base), ("lam", self._lam)):
+            if (value is None) == (extrapolated is None):
+                given = "None" if value is None else f"a {type(value).__name__}"
+                raise ValueError(f"{name} must be given unless the teacher is an ExtrapolatedTeacher, got {given}")
+        if extrapolated is None and self.adapt:
+            raise ValueError(f"adapt must be False unless the teacher is an ExtrapolatedTeacher, got {self.adapt!r}")
+        self._extrapolated = extrapolated
+        self.teacher, self.base = (teacher, self.base) if extrapolated is None else (teacher.teacher, teacher.base)
+        for model in (self.teacher, self.base):
+            if next(model.parameters()).device.type == "cpu":  # of one that the trainer does not know
+                model.to(trainer.accelerator.device)
+
+
+class _Batch(NamedTuple):
+    """Sequences, and which of their tokens are completion tokens that count."""
+
+    ids: Tensor
+    attention: Tensor
+    counts: Tensor
+    temperature: float
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Any], trainer: Any) -> _Batch:
+        if "pixel_values" in inputs:
+            raise ValueError("inputs must be text alone, got pixel_values")
+        if "completion_ids" in inputs:
+            prompt, completion = inputs["prompt_mask"], inputs["completion_mask"]
+            own = completion * inputs.get("tool_mask", torch.ones_like(completion))
+            return cls(
+                torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
+                torch.cat([prompt, completion], dim=1),
+                torch.cat([torch.zeros_like(prompt), own], dim=1).bool(),
+                trainer.temperature,
+            )
+        if "labels" in inputs:
+            return cls(inputs["input_ids"], inputs["attention_mask"], inputs["labels"] != -100, 1.0)
+        raise ValueError(f"inputs must hold completion_ids or labels, got {', '.join(inputs)}")
+
+    def valid(self, processing_class: Any) -> list[bool]:
+        """Which completions are JSON; none without a tokenizer."""
+        tokenizer = getattr(processing_class, "tokenizer", processing_class)
+        if tokenizer is None:
+            return []
+        rows = [ids[counts].tolist() for ids, counts in zip(self.ids, self.counts, strict=True)]
+        return [_is_json(text) for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+    def sample(self, positions: int, generator: torch.Generator) -> _Sample:
+        """Completion positions at random, from as few sequences as hold that many."""
+        counts = self.counts[:, 1:].cpu()  # the token after a position is the one that is predicted there
+        order = torch.randperm(len(counts), generator=generator)
+        before = counts[order].sum(dim=1).cumsum(dim=0) - counts[order].sum(dim=1)
+        chosen = order[before < positions]
+        rows, columns = counts[chosen].nonzero(as_tuple=True)
+        some = torch.randperm(len(rows), generator=generator)[:positions]
+        rows, columns = rows[some], columns[some]
+        # Nothing after the last position matters to a causal model. One position is run even if none counts, for the
+        # shape of the logits.
+        end = int(columns.max()) + 1 if len(columns) else 1
+        chosen = chosen.to(self.ids.device)
+        return _Sample(self.ids[chosen, :end], self.attention[chosen, :end], rows, columns, self.temperature)
+
+
+class _Sample(NamedTuple):
+    """Sequences and the positions in them that are looked at."""
+
+    ids: Tensor
+    attention: Tensor
+    rows: Tensor
+    columns: Tensor
+    temperature: float
+
+    def logits(self, model: Any) -> Tensor:
+        """The logits of a model at the positions, shape (positions, tokens)."""
+        core = model.get_base_model() if hasattr(model, "get_base_model") else model
+        takes = inspect.signature(type(core).forward).parameters
+        # The head of a model may cost as much as the rest of it: run it where it is asked for.
+        device, options, place = next(model.parameters()).device, {}, self.columns
+        if "logits_to_keep" in takes and len(self.columns):
+            kept, inverse = np.unique(self.columns.numpy(), return_inverse=True)
+            options["logits_to_keep"], place = torch.from_numpy(kept).to(device), torch.from_numpy(inverse)
+        ids, attention = self.ids.to(device), self.attention.to(device)
+        with _evaluating(model), torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=attention, use_cache=False, **options).logits
+        rows: Tensor = logits[self.rows.to(device), place.to(device)].to(self.ids.device)
+        return rows.to(torch.promote_types(rows.dtype, torch.float32)) / self.temperature
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """A model without dropout; each of its modules comes back in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _pooled(measured: Measured, valid: list[bool]) -> tuple[Measured, list[bool]]:
+    """What all processes measured."""
+    records: list[Any] = [(measured, valid)]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        records = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(records, (measured, valid))
+    pooled = {name: np.concatenate([record[name] for record, _ in records]) for name in measured}
+    return pooled, [flag for _, flags in records for flag in flags]
+
+
+def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None) -> Measured:
+    """What is to be known of each position that counts, from rows of tokens."""
+    rows = _counted(log_t, log_b, log_s, mask, log_t.shape[:-1])
+    found = categorical.threshold(rows[0], rows[1], clip, mode="bernoulli")
+    log_odds = [_log_odds_in(each, found.modal) for each in rows]
+    return _measured(log_odds, found.threshold) | {"flip": _floats(found.flip)}
+
+
+def _over_tokens(
+    log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None
+) -> tuple[Measured, float]:
+    """The same from the log-probability of one token, and the share of positions where that is the modal one."""
+    rows = _counted(log_t, log_b, log_s, mask, log_t.shape)
+    # A NaN is known to be one.
+    modal = ~(rows[0] <= math.log(0.5))
+    kept = [each[modal] for each in rows]
+    for name, each in zip(("log_t", "log_b", "log_s"), kept, strict=False):
+        if len(outside := each[(each > ROUNDING) | (each == -math.inf)]):
+            raise ValueError(f"{name} must lie in (-inf, 0], got {float(outside[0])!r}; give log-probabilities")
+    log_odds = [_log_odds_of(each) for each in kept]
+    threshold = threshold_from_logits(log_odds[0], log_odds[1], clip)
+    return _measured(log_odds, threshold), float(modal.double().mean())
+
+
+def _counted(
+    log_t: Tensor, log_b: Tensor, log_s: Tensor | None, mask: Tensor | None, positions: Sequence[int]
+) -> list[Tensor]:
+    """The entries of all models at the positions that count, in one dimension of positions."""
+    models = {"log_t": log_t, "log_b": log_b} | ({} if log_s is None else {"log_s": log_s})
+    for name, rows in models.items():
+        if rows.shape != log_t.shape:
+            raise ValueError(f"{name} must have the shape of log_t, {tuple(log_t.shape)}, got {tuple(rows.shape)}")
+        if not rows.is_floating_point():
+            raise ValueError(f"{name} must have a floating dtype, got {rows.dtype}")
+    if mask is not None and mask.shape != positions:
+        raise ValueError(f"mask must have the shape of the positions, {tuple(positions)}, got {tuple(mask.shape)}")
+    tokens = log_t.shape[len(positions) :]
+    flat = [rows.detach().reshape(-1, *tokens) for rows in models.values()]
+    return flat if mask is None else [rows[mask.to(rows.device).bool().reshape(-1)] for rows in flat]
+
+
+def _log_odds_in(rows: Tensor, modal: Tensor) -> Tensor:
+    """Log-odds of one token per row against all others; 1−p keeps its digits where p rounds to 1."""
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    parts = []
+    for start in range(0, max(len(rows), 1), BLOCK):
+        wide, index = rows[start : start + BLOCK].to(dtype), modal[start : start + BLOCK].unsqueeze(-1)
+        parts.append(wide.gather(-1, index).squeeze(-1) - wide.scatter(-1, index, -math.inf).logsumexp(dim=-1))
+    return torch.cat(parts)
+
+
+def _log_odds_of(log_p: Tensor) -> Tensor:
+    """Log-odds from log-probabilities."""
+    log_p = log_p.clamp(max=0)
+    resolution = torch.finfo(log_p.dtype).eps
+    wide = log_p.to(torch.promote_types(log_p.dtype, torch.float32))
+    return wide - (-torch.expm1(wide)).clamp(min=resolution).log()
+
+
+def _measured(log_odds: Sequence[Tensor], threshold: Tensor) -> Measured:
+    measured = {name: _floats(each.sigmoid()) for name, each in zip("pb", log_odds[:2], strict=True)}
+    measured["threshold"] = _floats(threshold)
+    if len(log_odds) == 3:
+        teacher, student = (torch.nn.functional.logsigmoid(-each.double()) for each in (log_odds[0], log_odds[2]))
+        # A teacher without a tail has none to lose.
+        ratio = torch.where(teacher == -math.inf, 0.0, (teacher - student).exp())
+        measured["tail_ratio"] = _floats(ratio)
+    return measured
+
+
+def _floats(values: Tensor) -> Floats:
+    return values.detach().double().cpu().numpy()
+
+
+def _summary(measured: Measured, lam: float, clip: float) -> dict[str, float]:
+    """The metrics of positions that were measured."""
+    threshold = measured["threshold"]
+    metrics = {
+        "lam": float(lam),
+        "positions": float(len(threshold)),
+        "p": _quantile(measured["p"], 0.5),
+        "b": _quantile(measured["b"], 0.5),
+        "threshold_median": _quantile(threshold, 0.5),
+        "threshold_least": _quantile(threshold, 0.0),
+        "past": _share(threshold, threshold < lam),
+    }
+    if "flip" in measured:
+        metrics["flipped"] = _share(measured["flip"], measured["flip"] < lam)
+    if "tail_ratio" in measured:
+        ratio = measured["tail_ratio"]
+        metrics |= {
+            "tail_ratio_median": _quantile(ratio, 0.5),
+            "tail_ratio_max": _quantile(ratio, 1.0),
+            "clipped": _share(ratio, ratio >= clip),
+        }
+    return {PREFIX + name: value for name, value in metrics.items()}
+
+
+def _of_texts(completions: Iterable[str] | None) -> dict[str, float]:
+    return {} if completions is None else {f"{PREFIX}json": json_share(completions)}
+
+
+def _quantile(values: Floats, level: float) -> float:
+    return lower_quantile(values, level) if len(values) else math.nan
+
+
+def _share(values: Floats, hits: NDArray[np.bool_]) -> float:
+    return float(hits.mean()) if len(values) and not np.isnan(values).any() else math.nan
+
+
+def _is_json(text: str) -> bool:
+    try:
+        # Numbers stay text: Python refuses integers of many digits, which JSON allows.
+        json.loads(text, parse_constant=_refuse, parse_int=str)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _check_use(lam: float, clip: float) -> None:
+    if not math.isfinite(lam):
+        raise ValueError(f"lam must lie in (-inf, inf), got {lam!r}")
+    if not clip >= 1:
+        raise ValueError(f"clip must lie in [1, inf], got {clip!r}")

@@ -1,0 +1,148 @@
+"""One step of on-policy distillation: the extrapolated advantage of a token, and the loss whose gradient it is.
+
+The maximiser of E_π[A] is π_λ ∝ π_T^λ π_B^(1−λ). The clip bounds the ratio of teacher to student probability inside
+the update; that this is where training codes clip is our model of the mechanism, not a statement of the paper.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+__all__ = ["advantage", "log_softmax", "opd_loss"]
+
+Estimator = Literal["full", "sampled"]
+
+
+def advantage(
+    log_t: Tensor, log_s: Tensor, log_b: Tensor, lam: float | Tensor, clip: float | Tensor | None = None
+) -> Tensor:
+    """The advantage of tokens, base-relative: min(log(π_T/π), log c) + (λ−1) log(π_T/π_B).
+
+    Without a clip it is A = λ log π_T − log π − (λ−1) log π_B.
+
+    Args:
+        log_t: log-probabilities of the teacher, of all tokens or of sampled ones, any shape.
+        log_s: the same of the student.
+        log_b: the same of the base.
+        lam: extrapolation coefficient λ; a number, or a tensor that broadcasts against the log-probabilities.
+        clip: cap c on the ratio of teacher to student probability, at least 1; None or inf for none.
+
+    Returns:
+        A tensor of the broadcast shape, in the dtype of the log-probabilities.
+
+    Raises:
+        ValueError: λ is not finite or the clip is below 1.
+
+    Source: paper for the advantage, which G-OPD shares; extension for the clip in it, ``derivations/bernoulli.md``.
+
+    >>> log_t, log_s, log_b = (torch.log(torch.tensor(row)) for row in ([0.9, 0.1], [0.5, 0.5], [0.5, 0.5]))
+    >>> advantage(log_t, log_s, log_b, 1.5, clip=1.5)
+    tensor([ 0.6994, -2.4142])
+    """
+    if isinstance(lam, (int, float)) and not math.isfinite(lam):
+        raise ValueError(f"lam must lie in (-inf, inf), got {lam!r}")
+    if isinstance(clip, (int, float)) and not clip >= 1:
+        raise ValueError(f"clip must lie in [1, inf], got {clip!r}")
+    ratio = log_t - log_s
+    if clip is not None:
+        ratio = torch.minimum(ratio, torch.log(torch.as_tensor(clip, dtype=ratio.dtype, device=ratio.device)))
+    return ratio + (lam - 1) * (log_t - log_b)
+
+
+def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities of logits along the last axis, in float32 at least.
+
+    Args:
+        logits: any floating dtype, shape (..., tokens).
+        temperature: what the logits are divided by, above 0.
+
+    Returns:
+        A tensor of the same shape, float32 or float64.
+
+    Raises:
+        ValueError: the temperature is not positive and finite.
+
+    Source: extension.
+
+    >>> log_softmax(torch.tensor([0.0, 0.0], dtype=torch.bfloat16)).exp()
+    tensor([0.5000, 0.5000])
+    """
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must lie in (0, inf), got {temperature!r}")
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return torch.log_softmax(logits.to(wide) / temperature, dim=-1)
+
+
+def opd_loss(
+    student: Tensor,
+    teacher: Tensor,
+    base: Tensor,
+    lam: float | Tensor,
+    *,
+    clip: float | None = None,
+    estimator: Estimator = "full",
+    tokens: Tensor | None = None,
+    mask: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """The loss whose gradient is that of on-policy distillation: −E_π[A ∇ log π], the advantage detached.
+
+    ``"full"`` takes the expectation over the vocabulary, ``"sampled"`` the token that was drawn at each position, as
+    policy-gradient codes do; both have the same mean.
+
+    Args:
+        student: logits of the student, shape (..., tokens), any floating dtype; gradients flow to them.
+        teacher: logits of the teacher, of the same shape.
+        base: logits of the base, of the same shape.
+        lam: extrapolation coefficient λ; a number, or one per position.
+        clip: cap c on the ratio of teacher to student probability, at least 1; None for none.
+        estimator: "full" or "sampled".
+        tokens: indices of the tokens that the student drew, shape (...); for "sampled" alone.
+        mask: which positions count, shape (...); all by default.
+        temperature: that of all three models, above 0.
+
+    Returns:
+        The mean over the positions that count, a scalar in float32 at least; 0 if none counts.
+
+    Raises:
+        ValueError: shapes differ, a value lies outside its range, or tokens are missing or not wanted.
+
+    Source: paper for the objective; extension for the clip inside it, ``derivations/bernoulli.md``.
+
+    >>> teacher, base = torch.log(torch.tensor([0.9, 0.1])), torch.log(torch.tensor([0.5, 0.5]))
+    >>> student = (1.5 * teacher - 0.5 * base).requires_grad_()                           # the fixed point at λ = 1.5
+    >>> opd_loss(student, teacher, base, 1.5).backward()
+    >>> bool(student.grad.abs().max() < 1e-7)
+    True
+    """
+    if estimator not in get_args(Estimator):
+        raise ValueError(f"estimator must be one of {', '.join(get_args(Estimator))}, got {estimator!r}")
+    if (tokens is None) != (estimator == "full"):
+        raise ValueError(f"tokens must be given for estimator 'sampled' alone, got estimator {estimator!r}")
+    _check_shapes(student, teacher=teacher, base=base)
+    log_s, log_t, log_b = (log_softmax(logits, temperature) for logits in (student, teacher.detach(), base.detach()))
+    if tokens is not None:
+        log_s, log_t, log_b = (rows.gather(-1, tokens.unsqueeze(-1)) for rows in (log_s, log_t, log_b))
+    at = lam.to(log_s.dtype).unsqueeze(-1) if isinstance(lam, Tensor) and lam.ndim else lam
+    gain = advantage(log_t, log_s.detach(), log_b, at, clip)
+    # A token masked in all models has no advantage; one that the teacher alone rules out has an infinite loss.
+    gain = torch.where(torch.isnan(gain), 0.0, gain)
+    weight = torch.where(gain == 0, 0.0, log_s) if tokens is not None else log_s.exp()
+    losses = -(weight * gain).sum(dim=-1)
+    if mask is None:
+        return losses.mean()
+    count = mask.to(losses.dtype)
+    return torch.where(mask.bool(), losses, 0.0).sum() / count.sum().clamp(min=1)
+
+
+def _check_shapes(student: Tensor, **others: Tensor) -> None:
+    for name, other in others.items():
+        if other.shape != student.shape:
+            raise ValueError(
+                f"{name} must have the shape of the student's logits, {tuple(student.shape)}, got {tuple(other.shape)};"
+                " models with different vocabularies cannot be compared token by token"
+            )

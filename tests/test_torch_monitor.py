@@ -1,0 +1,698 @@
+"""The watch over a run: its metrics against a slow computation row by row, and its place in TRL's own trainers."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import lambda_star as ls
+from lambda_star import categorical
+from lambda_star.torch.monitor import SafetyMonitor, json_share, safety_metrics, safety_metrics_from_sampled
+
+# Also keeps the experimental trainers' warning, which greets every first import, from ending the collection.
+pytest.importorskip("trl.experimental.gkd", reason="the monitor is made for TRL: pip install 'lambda-star[trl]'")
+
+from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
+
+from lambda_star.torch.teacher import ExtrapolatedTeacher
+
+# Untyped, as their annotations admit no teacher but a PreTrainedModel.
+trl: Any = import_module("trl")
+gkd: Any = import_module("trl.experimental.gkd")
+
+# TRL's settings use a name that the newest transformers deprecates, whatever is set here.
+pytestmark = pytest.mark.filterwarnings(r"ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning")
+
+VOCABULARY = 32
+PREFIX = "lambda_star/"
+LAM, CLIP = 1.5, 2.0
+RUN_LAM = 1.1
+STUDENT_NAMES = {"tail_ratio_median", "tail_ratio_max", "clipped"}
+NAMES = {"lam", "positions", "p", "b", "threshold_median", "threshold_least", "past", "flipped"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+# Metrics
+
+
+def logits(*shape: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Teacher, base and student over a vocabulary: sharp rows and flat ones, modal tokens shared or not."""
+    teacher = 4 * torch.randn(*shape, VOCABULARY)
+    base = 0.6 * teacher + torch.randn(*shape, VOCABULARY)
+    return teacher, base, 1.2 * teacher + 0.5 * torch.randn(*shape, VOCABULARY)
+
+
+def middle(values: list[float]) -> float:
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def row_by_row(of: Iterable[Tensor], lam: float, clip: float) -> dict[str, float]:
+    """The metrics of rows of logits, one position at a time in float64, by the formulas of one position."""
+    found: list[tuple[float, float, float, float, float]] = []
+    for triple in zip(*of, strict=True):
+        rows = [row.double().log_softmax(-1).tolist() for row in triple]
+        modal = int(np.argmax(rows[0]))
+        p, modal_b, q = (math.exp(row[modal]) for row in rows)
+        tails = [math.fsum(math.exp(x) for k, x in enumerate(row) if k != modal) for row in rows]
+        flips = []
+        for log_t, log_b in zip(rows[0], rows[1], strict=True):
+            ahead_t, ahead_b = rows[0][modal] - log_t, rows[1][modal] - log_b
+            flips.append(ahead_b / (ahead_b - ahead_t) if ahead_b > ahead_t else math.inf)
+        star = ls.threshold_from_logits(math.log(p / tails[0]), math.log(modal_b / tails[1]), clip)
+        found.append((p, modal_b, star, tails[0] / tails[2], min(flips)))
+        assert p + tails[0] == pytest.approx(1)
+        assert q + tails[2] == pytest.approx(1)
+    p_, b_, stars, ratios, flipping = (list(column) for column in zip(*found, strict=True))
+    return {
+        "lam": lam,
+        "positions": len(found),
+        "p": middle(p_),
+        "b": middle(b_),
+        "threshold_median": middle(stars),
+        "threshold_least": min(stars),
+        "past": sum(star < lam for star in stars) / len(found),
+        "flipped": sum(flip < lam for flip in flipping) / len(found),
+        "tail_ratio_median": middle(ratios),
+        "tail_ratio_max": max(ratios),
+        "clipped": sum(ratio >= clip for ratio in ratios) / len(found),
+    }
+
+
+def short(metrics: dict[str, float]) -> dict[str, float]:
+    assert all(name.startswith(PREFIX) for name in metrics)
+    assert all(type(value) is float for value in metrics.values())
+    return {name.removeprefix(PREFIX): value for name, value in metrics.items()}
+
+
+def close(expected: dict[str, float], relative: float = 2e-5) -> Any:
+    return pytest.approx(expected, rel=relative, nan_ok=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(), (3,), (5, 40)])
+def test_metrics_are_those_of_a_slow_computation(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    rows = [row.to(dtype) for row in logits(*shape)]
+    expected = row_by_row((row.reshape(-1, VOCABULARY) for row in rows), LAM, CLIP)
+    metrics = short(safety_metrics(*rows, lam=LAM, clip=CLIP))
+    assert metrics.keys() == NAMES | STUDENT_NAMES
+    assert metrics == close(expected)
+    if shape == (5, 40):
+        assert all(0 < metrics[name] < 1 for name in ("past", "clipped", "flipped")), "the case tests nothing"
+        normalised = [row.float().log_softmax(-1) for row in rows]
+        assert short(safety_metrics(*normalised, lam=LAM, clip=CLIP)) == close(expected, 1e-4)
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.int64, torch.float32])
+def test_only_positions_in_the_mask_count(kind: torch.dtype) -> None:
+    rows = logits(4, 30)
+    mask = torch.rand(4, 30) < 0.4
+    expected = row_by_row((row[mask] for row in rows), LAM, CLIP)
+    for row in rows:
+        row[~mask] = math.nan
+    assert short(safety_metrics(*rows, lam=LAM, clip=CLIP, mask=mask.to(kind))) == close(expected)
+
+
+@pytest.mark.parametrize("of", [safety_metrics, safety_metrics_from_sampled])
+def test_an_empty_mask_gives_nan(of: Callable[..., dict[str, float]]) -> None:
+    rows = [row.log_softmax(-1) for row in logits(2, 3)]
+    if of is safety_metrics_from_sampled:
+        rows = [row[..., 0] for row in rows]
+    metrics = short(of(*rows, lam=LAM, clip=CLIP, mask=torch.zeros(2, 3)))
+    assert (metrics.pop("positions"), metrics.pop("lam")) == (0, LAM)
+    assert all(math.isnan(value) for value in metrics.values())
+    assert len(metrics) == 9
+
+
+def test_nan_at_a_position_that_counts_gives_nan() -> None:
+    rows = logits(2, 3)
+    rows[0][0, 0, 5] = math.nan
+    metrics = short(safety_metrics(*rows, lam=LAM, clip=CLIP))
+    assert metrics["positions"] == 6
+    assert all(math.isnan(metrics[name]) for name in NAMES - {"lam", "positions", "b"})
+
+
+def test_without_a_student_or_texts_nothing_is_told_of_them() -> None:
+    rows = logits(2, 3)
+    assert short(safety_metrics(*rows[:2], lam=LAM, clip=CLIP)).keys() == NAMES
+    with_texts = safety_metrics(*rows[:2], lam=LAM, clip=CLIP, completions=["{}", "{"])
+    assert short(with_texts).keys() == NAMES | {"json"}
+    assert with_texts[f"{PREFIX}json"] == 0.5
+
+
+def test_no_gradient_flows_and_nothing_is_changed() -> None:
+    rows = [row.requires_grad_() for row in logits(2, 3)]
+    before = [row.detach().clone() for row in rows]
+    safety_metrics(*rows, lam=LAM, clip=CLIP)
+    assert all(torch.equal(row, old) for row, old in zip(rows, before, strict=True))
+    assert all(row.grad is None for row in rows)
+
+
+def test_a_tail_below_the_resolution_of_probabilities_is_told() -> None:
+    teacher, base, student = (torch.tensor([[x, 0.0]]) for x in (30.0, 10.0, 31.0))
+    metrics = short(safety_metrics(teacher, base, student, lam=1.01, clip=2.0))
+    assert metrics["p"] == 1
+    assert metrics["threshold_least"] == pytest.approx(ls.threshold_from_logits(30.0, 10.0, 2.0), rel=1e-6)
+    assert metrics["tail_ratio_max"] == pytest.approx(math.e, rel=1e-5)
+
+
+# Sampled tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_sampled_tokens_give_the_metrics_of_positions_whose_modal_token_was_drawn(dtype: torch.dtype) -> None:
+    rows = logits(20, 50)
+    logs = [row.log_softmax(-1) for row in rows]
+    drawn = torch.multinomial(logs[2].exp().flatten(0, 1), 1).reshape(20, 50, 1)
+    sampled = [log.gather(-1, drawn).squeeze(-1) for log in logs]
+    mask = torch.rand(20, 50) < 0.7
+    modal = (sampled[0] > math.log(0.5)) & mask
+    expected = row_by_row((row[modal] for row in rows), LAM, CLIP)
+    found = short(safety_metrics_from_sampled(*(x.to(dtype) for x in sampled), lam=LAM, clip=CLIP, mask=mask))
+    assert found.keys() == (NAMES | STUDENT_NAMES | {"known"}) - {"flipped"}
+    assert 0.3 < found["known"] < 1
+    if dtype == torch.bfloat16:  # a log-probability of three digits tells the tail to a few per cent
+        assert found["p"] == pytest.approx(expected["p"], rel=0.01)
+        assert found["past"] == pytest.approx(expected["past"], abs=0.02)
+        return
+    assert found.pop("known") == pytest.approx(float(modal.sum() / mask.sum()))
+    del expected["flipped"]
+    assert found == close(expected, 1e-3)  # 1−p from a float32 logarithm of p
+
+
+def test_a_sampled_probability_that_rounds_to_one_counts_as_the_resolution() -> None:
+    teacher, base = torch.tensor([0.0, 0.0]), torch.tensor([math.log(0.5), 0.0])
+    metrics = short(safety_metrics_from_sampled(teacher, base, lam=1.25, clip=5.0))
+    resolution = torch.finfo(torch.float32).eps
+    assert metrics["threshold_least"] == pytest.approx(ls.threshold(1 - resolution, 0.5, 5.0), rel=1e-6)
+    assert metrics["threshold_median"] == metrics["threshold_least"]
+    assert metrics["past"] == 0.5
+
+
+def test_without_a_modal_token_there_is_nothing_but_its_share() -> None:
+    metrics = short(safety_metrics_from_sampled(torch.full((3,), -2.0), torch.full((3,), -math.inf), lam=1.2, clip=5.0))
+    assert (metrics["known"], metrics["positions"]) == (0, 0)
+    assert math.isnan(metrics["past"])
+
+
+# JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ('["A7", "B2"]', True),
+        (' {"a": [1, -2.5e3, null, true]}\n', True),
+        ('"text"', True),
+        ("9" * 5000, True),
+        ("NaN", False),
+        ('{"a": Infinity}', False),
+        ("[-Infinity]", False),
+        ("", False),
+        ('["A7",]', False),
+        ('["A7"] and', False),
+        ("['A7']", False),
+        ('"a\tb"', False),
+        ("[" * 200_000, False),
+    ],
+)
+def test_json_is_strict(text: str, valid: bool) -> None:
+    assert json_share([text]) == valid
+
+
+def test_the_share_of_no_text_is_nan() -> None:
+    assert math.isnan(json_share([]))
+
+
+# Errors of the metrics
+
+
+@pytest.mark.parametrize("of", [safety_metrics, safety_metrics_from_sampled])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lam": math.nan}, r"^lam must lie in \(-inf, inf\), got nan$"),
+        ({"clip": 0.5}, r"^clip must lie in \[1, inf\], got 0\.5$"),
+        ({"clip": math.nan}, r"^clip must lie in \[1, inf\], got nan$"),
+        ({"log_b": torch.zeros(2, 4)}, r"^log_b must have the shape of log_t, \(2, 3\), got \(2, 4\)$"),
+        ({"log_s": torch.zeros(3)}, r"^log_s must have the shape of log_t, \(2, 3\), got \(3,\)$"),
+        ({"log_s": torch.zeros(2, 3, dtype=torch.long)}, r"^log_s must have a floating dtype, got torch\.int64$"),
+        ({"mask": torch.ones(3, 3)}, r"^mask must have the shape of the positions, \(2(, 3|,)\), got \(3, 3\)$"),
+    ],
+)
+def test_wrong_arguments_are_named(of: Callable[..., Any], changed: dict[str, Any], message: str) -> None:
+    right: dict[str, Any] = {"log_t": torch.zeros(2, 3), "log_b": torch.zeros(2, 3), "lam": 1.2, "clip": 5.0}
+    with pytest.raises(ValueError, match=message):
+        of(**right | changed)
+
+
+def test_logits_are_no_log_probabilities_of_sampled_tokens() -> None:
+    with pytest.raises(ValueError, match=r"^log_t must lie in \(-inf, 0\], got 3\.0; give log-probabilities$"):
+        safety_metrics_from_sampled(torch.tensor([3.0]), torch.tensor([-1.0]), lam=1.2, clip=5.0)
+    with pytest.raises(ValueError, match=r"^log_b must lie in \(-inf, 0\], got -inf;"):
+        safety_metrics_from_sampled(torch.tensor([-0.1]), torch.tensor([-math.inf]), lam=1.2, clip=5.0)
+
+
+# Runs
+
+
+def llama(scale: float = 0.3, seed: int = 0, width: int = 16) -> Any:
+    """A model whose head is drawn with a spread; the larger, the surer of its next token."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        hidden_size=width,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        vocab_size=VOCABULARY,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+        attention_dropout=0.5,  # a monitor that left a model in training mode would see other logits
+    )
+    model = LlamaForCausalLM(config)
+    torch.nn.init.normal_(model.lm_head.weight, std=scale)
+    return model
+
+
+def tokenizer() -> Any:
+    """Half of the words are numbers, and so JSON by themselves."""
+    words = {"<pad>": 0, "</s>": 1} | {(f"w{i}" if i < VOCABULARY // 2 else f"{i}"): i for i in range(2, VOCABULARY)}
+    fast = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    fast.pre_tokenizer = pre_tokenizers.Whitespace()
+    make: Any = PreTrainedTokenizerFast
+    return make(tokenizer_object=fast, pad_token="<pad>", eos_token="</s>", padding_side="left", model_max_length=64)
+
+
+ARGUMENTS: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "per_device_train_batch_size": 4,
+    "max_steps": 3,
+    "logging_steps": 1,
+    "learning_rate": 0.01,
+    "report_to": "none",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "gradient_checkpointing": False,
+}
+
+
+class Reporter(TrainerCallback):
+    """What a reporter of ``report_to`` gets to see, and what else is true at that time."""
+
+    def __init__(self, look: Callable[[], Any] = lambda: None) -> None:
+        self.logs: list[dict[str, float]] = []
+        self.looks: list[Any] = []
+        self.look = look
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.logs.append(dict(kwargs["logs"]))
+        if "loss" in kwargs["logs"]:
+            self.looks.append(self.look())
+
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        """What the monitor logged at each step."""
+        ours = [{name: value for name, value in logs.items() if name.startswith(PREFIX)} for logs in self.logs]
+        return [short(metrics) for metrics in ours if metrics]
+
+
+def distil(path: Path, teacher: Any, reporter: Reporter, student: Any = None, **options: Any) -> Any:
+    arguments = {"max_completion_length": 6} | ARGUMENTS | options
+    return trl.DistillationTrainer(
+        model=llama(0.1, seed=2) if student is None else student,
+        teacher_model=teacher,
+        args=trl.DistillationConfig(str(path), **arguments),
+        train_dataset=Dataset.from_dict({"prompt": ["w5 w3", "w4 w5 w6", "w7", "w8 w9 w10 w11"] * 4}),
+        processing_class=tokenizer(),
+        callbacks=[reporter],
+    )
+
+
+def completions_of(trainer: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids, attention, and the positions from which completion tokens are predicted with their mask."""
+    batch = trainer._buffered_inputs[(trainer._step - 1) % trainer.args.gradient_accumulation_steps]
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    start, mask = batch["prompt_ids"].shape[1], batch["completion_mask"]
+    return ids, torch.cat([batch["prompt_mask"], mask], 1), torch.arange(start - 1, ids.shape[1] - 1), mask.bool()
+
+
+@torch.no_grad()
+def expected_at_a_step(trainer: Any, teacher: Any, base: Any, lam: float) -> dict[str, float]:
+    """The metrics of all completion positions of the last batch, by whole forward passes."""
+    ids, attention, columns, mask = completions_of(trainer)
+    rows = []
+    for model in (teacher, base, trainer.model):
+        mode = model.training
+        rows.append(model.eval()(input_ids=ids, attention_mask=attention).logits[:, columns] / trainer.temperature)
+        model.train(mode)
+    texts = [trainer.processing_class.decode(i[columns + 1][m], skip_special_tokens=True) for i, m in zip(ids, mask)]  # noqa: B905
+    expected = row_by_row((row[mask] for row in rows), lam, CLIP)
+    return expected | {"json": json_share(texts)}
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.7}, {"gradient_accumulation_steps": 2}, {"max_completion_length": 1}], ids=str
+)
+def test_reporters_of_a_run_see_the_metrics_of_its_batches(tmp_path: Path, options: dict[str, Any]) -> None:
+    teacher, base = llama(1.5, seed=1, width=24), llama(0.1, seed=2)
+    reporter = Reporter(lambda: finite(expected_at_a_step(trainer, teacher, base, RUN_LAM)))
+    trainer = distil(tmp_path, teacher, reporter, **options)
+    monitor = SafetyMonitor(base=base, lam=RUN_LAM, clip=CLIP, positions=1000).attach(trainer)
+    trainer.train()
+    assert isinstance(monitor, TrainerCallback)
+    assert len(reporter.metrics) == 3
+    for metrics, expected in zip(reporter.metrics, reporter.looks, strict=True):
+        assert metrics == close(expected, 1e-4)
+        assert metrics["positions"] >= 4
+    assert any(0 < metrics["past"] < 1 for metrics in reporter.metrics), "the case tests nothing"
+    assert any(0 < metrics["json"] < 1 for metrics in reporter.metrics) or "max_completion_length" not in options
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert [entry[f"{PREFIX}past"] for entry in history] == [metrics["past"] for metrics in reporter.metrics]
+    assert not any(name.startswith(PREFIX) for name in reporter.logs[-1]), "the logs of the whole run"
+    assert all(module.training for module in trainer.model.modules())
+
+
+def losses_and_weights(path: Path, watched: bool) -> tuple[list[float], Tensor]:
+    reporter, student, base = Reporter(), llama(0.1, seed=2), llama(0.1, seed=2)
+    trainer = distil(path, llama(1.5, seed=1), reporter, student)
+    if watched:
+        SafetyMonitor(base=base, lam=RUN_LAM, clip=CLIP, positions=7).attach(trainer)
+    trainer.train()
+    assert len(reporter.metrics) == (3 if watched else 0)
+    assert all(metrics["positions"] == 7 for metrics in reporter.metrics)
+    return [logs["loss"] for logs in reporter.logs if "loss" in logs], student.lm_head.weight.detach()
+
+
+def test_a_run_is_the_same_with_and_without_a_monitor(tmp_path: Path) -> None:
+    with_one, without = losses_and_weights(tmp_path / "a", True), losses_and_weights(tmp_path / "b", False)
+    assert with_one[0] == without[0]
+    assert torch.equal(with_one[1], without[1])
+
+
+@pytest.mark.parametrize("own_answers", [False, True])
+def test_batches_with_labels_are_read(tmp_path: Path, own_answers: bool) -> None:
+    teacher, base = llama(1.5, seed=1), llama(0.1, seed=2)
+    words = tokenizer()
+    words.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+    pairs = [("w5 w3", "w12 w13 w14"), ("w4 w5 w6", "16"), ("w7", "17 18"), ("w8 w9", "19")]
+    roles = ("user", "assistant")
+    rows = [[{"role": role, "content": text} for role, text in zip(roles, pair, strict=True)] for pair in pairs]
+    batches: list[Any] = []
+
+    @torch.no_grad()
+    def expected() -> dict[str, float]:
+        inputs = batches[-1]
+        counts = inputs["labels"][:, 1:] != -100
+        passes = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
+        of = [model.eval()(**passes).logits[:, :-1][counts] for model in (teacher, base, trainer.model)]
+        trainer.model.train()
+        texts = words.batch_decode(
+            [ids[label != -100] for ids, label in zip(inputs["input_ids"], inputs["labels"], strict=True)],
+            skip_special_tokens=True,
+        )
+        return finite(row_by_row(of, RUN_LAM, CLIP) | {"json": json_share(texts)})
+
+    reporter = Reporter(expected)
+    trainer = gkd.GKDTrainer(
+        model=llama(0.1, seed=2),
+        teacher_model=teacher,
+        args=gkd.GKDConfig(
+            str(tmp_path), lmbda=float(own_answers), max_new_tokens=5, **ARGUMENTS | {"max_steps": 1, "max_length": 32}
+        ),
+        train_dataset=Dataset.from_dict({"messages": rows * 2}),
+        processing_class=words,
+        callbacks=[reporter],
+    )
+    compute_loss = trainer.compute_loss
+
+    def seeing(model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        batches.append(inputs)
+        return compute_loss(model, inputs, *args, **options)
+
+    trainer.compute_loss = seeing
+    SafetyMonitor(base=base, lam=RUN_LAM, clip=CLIP).attach(trainer)
+    trainer.train()
+    assert reporter.metrics == [close(each, 1e-4) for each in reporter.looks]
+    assert len(reporter.metrics) == 1
+    if not own_answers:
+        assert reporter.metrics[0]["json"] == 0.5
+
+
+def test_a_sample_is_of_positions_that_count_and_of_all_alike(tmp_path: Path) -> None:
+    teacher, base = llama(1.5, seed=1), llama(0.1, seed=2)
+    reporter = Reporter(lambda: expected_at_a_step(trainer, teacher, base, RUN_LAM))
+    trainer = distil(tmp_path, teacher, reporter, max_steps=1)
+    shares: list[float] = []
+    monitor = SafetyMonitor(base=base, lam=RUN_LAM, clip=CLIP, positions=3).attach(trainer)
+    trainer.train()
+    whole = reporter.looks[0]["past"]
+    control, state = trainer.control, trainer.state
+    for _ in range(150):
+        logs = {"loss": 0.0}
+        monitor.on_log(trainer.args, state, control, logs=logs, model=trainer.model)
+        assert logs[f"{PREFIX}positions"] == 3
+        shares.append(logs[f"{PREFIX}past"])
+    assert 0.05 < whole < 0.95
+    assert len(set(shares)) > 1
+    assert np.mean(shares) == pytest.approx(whole, abs=0.1)
+
+
+# Stopping and adapting
+
+
+class Open(ExtrapolatedTeacher):
+    """The extrapolated teacher with the three attributes that a monitor reads, where it has none of its own."""
+
+    teacher = property(lambda self: self.mixture.teacher.model)
+    base = property(lambda self: self.mixture.base.model)
+    lam = property(lambda self: self.mixture.lam, lambda self, value: setattr(self.mixture, "lam", value))
+
+
+def mixture(teacher: Any, base: Any, lam: float) -> Any:
+    made = ExtrapolatedTeacher(teacher, base, lam)
+    return made if hasattr(made, "lam") else Open(teacher, base, lam)
+
+
+def test_a_run_ends_when_too_many_positions_are_past(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    teacher = mixture(llama(1.5, seed=1), llama(0.1, seed=2), 1.5)
+    reporter = Reporter()
+    trainer = distil(tmp_path, teacher, reporter)
+    SafetyMonitor(clip=1.5, stop_above=0.0).attach(trainer)
+    trainer.train()
+    assert trainer.state.global_step == 1
+    assert reporter.metrics[0]["past"] > 0
+    assert reporter.metrics[0]["lam"] == 1.5
+    assert "training ends at step 1: " in caplog.text
+    assert "stop_above is 0.0%" in caplog.text
+
+
+def test_a_run_goes_on_while_few_positions_are_past(tmp_path: Path) -> None:
+    trainer = distil(tmp_path, llama(1.5, seed=1), Reporter())
+    SafetyMonitor(base=llama(0.1, seed=2), lam=1.0, clip=1.5, stop_above=0.0).attach(trainer)
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
+@pytest.mark.parametrize(("quantile", "margin"), [(0.0, 0.1), (0.5, 0.25)])
+def test_adapt_lowers_lam_to_the_operating_point(tmp_path: Path, quantile: float, margin: float) -> None:
+    inner, base = llama(1.5, seed=1), llama(0.1, seed=2)
+    teacher = mixture(inner, base, 3.0)
+    reporter = Reporter(lambda: (teacher.lam, stars(trainer, inner, base)))
+    trainer = distil(tmp_path, teacher, reporter)
+    SafetyMonitor(clip=CLIP, adapt=True, quantile=quantile, margin=margin, positions=1000).attach(trainer)
+    trainer.train()
+    lam = 3.0
+    for metrics, (after, thresholds) in zip(reporter.metrics, reporter.looks, strict=True):
+        assert metrics["lam"] == lam
+        star = float(np.quantile(thresholds, quantile, method="inverted_cdf"))
+        lam = min(lam, 1 + (1 - margin) * (star - 1))
+        assert after == pytest.approx(lam, rel=1e-5)
+        assert 1 < after < 3
+        lam = after
+    # The teacher that is trained on is the one of the lowered λ.
+    ids = torch.tensor([[3, 4, 5]])
+    blend = lam * inner(ids).logits + (1 - lam) * base(ids).logits
+    assert torch.allclose(teacher(ids).logits, blend, atol=1e-4)
+
+
+@torch.no_grad()
+def stars(trainer: Any, teacher: Any, base: Any) -> Any:
+    """λ* of every completion position."""
+    ids, attention, columns, mask = completions_of(trainer)
+    rows = [m(input_ids=ids, attention_mask=attention).logits[:, columns][mask] for m in (teacher, base)]
+    return categorical.threshold(rows[0], rows[1], CLIP, mode="bernoulli").threshold.numpy()
+
+
+def test_adapt_never_raises_lam(tmp_path: Path) -> None:
+    teacher = mixture(llama(0.2, seed=1), llama(0.1, seed=2), 1.01)
+    reporter = Reporter(lambda: teacher.lam)
+    trainer = distil(tmp_path, teacher, reporter)
+    SafetyMonitor(clip=100.0, adapt=True).attach(trainer)
+    trainer.train()
+    assert reporter.looks == [1.01] * 3
+    assert all(metrics["threshold_least"] > 1.5 for metrics in reporter.metrics)
+
+
+# Options, and what cannot be watched
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clip": 0.9}, r"^clip must lie in \[1, inf\], got 0\.9$"),
+        ({"lam": math.inf}, r"^lam must lie in \(-inf, inf\), got inf$"),
+        ({"stop_above": 1.0}, r"^stop_above must lie in \[0, 1\), got 1\.0$"),
+        ({"stop_above": math.nan}, r"^stop_above must lie in \[0, 1\), got nan$"),
+        ({"quantile": 1.5}, r"^quantile must lie in \[0, 1\], got 1\.5$"),
+        ({"margin": 1}, r"^margin must lie in \[0, 1\), got 1$"),
+        ({"positions": 0}, r"^positions must lie in \[1, inf\), got 0$"),
+        ({"adapt": True, "stop_above": 0.1}, r"^stop_above must be None where adapt is True, got 0\.1; give one"),
+    ],
+)
+def test_options_outside_their_range_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SafetyMonitor(**{"clip": 5.0} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lam": 1.2}, r"^base must be given unless the teacher is an ExtrapolatedTeacher, got None$"),
+        ({"base": llama()}, r"^lam must be given unless the teacher is an ExtrapolatedTeacher, got None$"),
+        (
+            {"base": llama(), "lam": 1.2, "adapt": True},
+            r"^adapt must be False unless the teacher is an ExtrapolatedTeacher, got True$",
+        ),
+        (
+            {"teacher": mixture(llama(), llama(), 1.2), "lam": 1.2},
+            r"^lam must be given unless the teacher is an ExtrapolatedTeacher, got a float$",
+        ),
+    ],
+)
+def test_teacher_base_and_lam_are_given_once(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    trainer = distil(tmp_path, llama(), Reporter())
+    monitor = SafetyMonitor(clip=5.0, **options)
+    with pytest.raises(ValueError, match=message):
+        monitor.attach(trainer)
+    assert monitor not in trainer.callback_handler.callbacks
+
+
+def test_a_trainer_without_teacher_needs_one(tmp_path: Path) -> None:
+    trainer = distil(tmp_path, llama(), Reporter())
+    trainer.teacher_model = None
+    with pytest.raises(ValueError, match=r"^teacher must be given where the trainer has none, got None$"):
+        SafetyMonitor(base=llama(), lam=1.2, clip=5.0).attach(trainer)
+
+
+def test_a_monitor_watches_one_trainer_and_must_be_attached(tmp_path: Path) -> None:
+    monitor = SafetyMonitor(base=llama(), lam=1.2, clip=5.0)
+    trainer = distil(tmp_path, llama(), Reporter())
+    trainer.add_callback(monitor)
+    with pytest.raises(RuntimeError, match=r"call monitor\.attach\(trainer\) instead$"):
+        trainer.train()
+    monitor.attach(trainer)
+    assert [callback is monitor for callback in trainer.callback_handler.callbacks].count(True) == 1
+    assert trainer.callback_handler.callbacks[0] is monitor
+    with pytest.raises(ValueError, match=r"^trainer must be the first one of this monitor, got <"):
+        monitor.attach(trainer)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"pixel_values": 0, "completion_ids": 0}, r"^inputs must be text alone, got pixel_values$"),
+        ({"input_ids": 0, "attention_mask": 0}, r"^inputs must hold completion_ids or labels, got input_ids, att"),
+    ],
+)
+def test_batches_of_another_kind_are_refused(tmp_path: Path, inputs: dict[str, Any], message: str) -> None:
+    trainer = distil(tmp_path, llama(), Reporter())
+    trainer.compute_loss = lambda *_args, **_options: torch.tensor(0.0)
+    monitor = SafetyMonitor(base=llama(), lam=1.2, clip=5.0).attach(trainer)
+    trainer.model.train()
+    trainer.compute_loss(trainer.model, inputs)
+    with pytest.raises(ValueError, match=message):
+        monitor.on_log(trainer.args, trainer.state, trainer.control, logs={"loss": 0.0}, model=trainer.model)
+
+
+def test_a_batch_in_which_nothing_counts_adds_no_shares(tmp_path: Path) -> None:
+    trainer = distil(tmp_path, llama(), Reporter())
+    trainer.compute_loss = lambda *_args, **_options: torch.tensor(0.0)
+    monitor = SafetyMonitor(base=llama(), lam=1.2, clip=5.0, stop_above=0.1).attach(trainer)
+    trainer.model.train()
+    ids = torch.full((2, 4), 3)
+    trainer.compute_loss(
+        trainer.model, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.full((2, 4), -100)}
+    )
+    logs = {"loss": 0.0}
+    control = monitor.on_log(trainer.args, trainer.state, trainer.control, logs=logs, model=trainer.model)
+    assert logs == {"loss": 0.0, f"{PREFIX}lam": 1.2, f"{PREFIX}positions": 0.0}
+    assert not control.should_training_stop
+
+
+# Surroundings
+
+
+def python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def test_metrics_need_torch_alone() -> None:
+    code = """
+import sys
+sys.modules["transformers"] = None
+import torch
+from lambda_star.torch.monitor import SafetyMonitor, safety_metrics
+rows = torch.tensor([[0.9, 0.1]]).log()
+print(safety_metrics(rows, rows, lam=1.2, clip=5.0)["lambda_star/past"])
+try:
+    SafetyMonitor(clip=5.0)
+except ImportError as error:
+    print(error)
+"""
+    said, _ = python(code).communicate(timeout=60)
+    assert said.splitlines() == [
+        "0.0",
+        "SafetyMonitor needs transformers; install it with: pip install 'lambda-star[trl]'",
+    ]
+
+
+def test_processes_pool_their_positions(tmp_path: Path) -> None:
+    code = """
+import json, sys
+import numpy as np, torch.distributed
+from lambda_star.torch.monitor import _pooled
+rank = int(sys.argv[1])
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+measured, valid = _pooled({"threshold": np.arange(float(rank + 1))}, [rank == 0])
+print(json.dumps([measured["threshold"].tolist(), valid]))
+torch.distributed.destroy_process_group()
+"""
+    runs = [python(code, str(rank), str(tmp_path / "meet")) for rank in (0, 1)]
+    said = [json.loads(run.communicate(timeout=60)[0]) for run in runs]
+    assert said == [[[0.0, 0.0, 1.0], [True, False]]] * 2

@@ -1,0 +1,488 @@
+"""The extrapolated teacher: its logits against the mixture formed by hand, and what TRL's own trainers make of it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lambda_star as ls
+
+# Also keeps the experimental trainers' warning, which greets every first import, from ending the collection.
+pytest.importorskip("trl.experimental.gkd", reason="the teacher is made for TRL: pip install 'lambda-star[trl]'")
+
+from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+    MptConfig,
+    MptForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+    PreTrainedTokenizerFast,
+)
+from trl.experimental.utils import DataCollatorForChatML
+
+from lambda_star.torch.teacher import ExtrapolatedTeacher
+
+# Untyped: their annotations admit no teacher but a PreTrainedModel, and no optimizer without a scheduler.
+trl: Any = import_module("trl")
+gkd: Any = import_module("trl.experimental.gkd")
+
+# TRL's settings use a name that the newest transformers deprecates, whatever is set here.
+pytestmark = pytest.mark.filterwarnings(r"ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning")
+
+VOCABULARY = 64
+CLOSE = 1e-6
+CLIP = 1.05
+LAMS = (0.5, 1.0, 1.25, 2.0)
+BETAS = (0.0, 0.5, 1.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+# Models
+
+
+def sizes(width: int = 16, **more: Any) -> dict[str, Any]:
+    shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": VOCABULARY}
+    special = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1, "initializer_range": 0.2}
+    return {"hidden_size": width, "intermediate_size": 2 * width} | shape | special | more
+
+
+def spread(model: Any, scale: float = 0.2) -> Any:
+    """Draw the head anew, so that logits spread by about 1: uneven, and small enough for float32 to tell 1e-6."""
+    head = model.get_output_embeddings()
+    nn.init.normal_(head.weight, std=scale)
+    if head.bias is not None:
+        nn.init.normal_(head.bias, std=scale)
+    return model.eval()
+
+
+def llama(width: int = 16, **more: Any) -> Any:
+    return spread(LlamaForCausalLM(LlamaConfig(**sizes(width, **more))))
+
+
+def phi(width: int = 32) -> Any:
+    return spread(PhiForCausalLM(PhiConfig(**sizes(width))))
+
+
+def cohere() -> Any:
+    return spread(CohereForCausalLM(CohereConfig(**sizes(logit_scale=0.25))), 1.2)
+
+
+def granite() -> Any:
+    return spread(GraniteForCausalLM(GraniteConfig(**sizes(logits_scaling=4.0))), 1.2)
+
+
+PAIRS: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "same width": lambda: (llama(), llama()),
+    "two widths": lambda: (llama(32), llama(16)),
+    "tied": lambda: (llama(tie_word_embeddings=True), llama(24, tie_word_embeddings=True)),
+    "bias in the teacher": lambda: (phi(), llama()),
+    "bias in both": lambda: (phi(16), phi(32)),
+    "logit_scale": lambda: (cohere(), llama()),
+    "logits_scaling": lambda: (llama(), granite()),
+}
+
+
+@pytest.fixture(params=PAIRS)
+def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    return PAIRS[request.param]()
+
+
+def tokens(count: int = 7) -> dict[str, Tensor]:
+    """Two rows, the first padded on the left."""
+    mask = torch.ones(2, count, dtype=torch.long)
+    mask[0, :2] = 0
+    return {"input_ids": torch.randint(2, VOCABULARY, (2, count)) * mask, "attention_mask": mask}
+
+
+# The mixture, by hand
+
+
+def operating_lam(z_t: Tensor, z_b: Tensor, lam: float, clip: float | None, margin: float = 0.1) -> float:
+    """λ of one position, from the modal probabilities in float64."""
+    if clip is None or lam <= 1:
+        return lam
+    modal = int(z_t.argmax())
+    p, b = (float(z.double().softmax(-1)[modal]) for z in (z_t, z_b))
+    return min(lam, float(ls.operating_point(p, b, clip, margin)))
+
+
+def by_hand(
+    teacher: Any, base: Any, inputs: dict[str, Tensor], lam: float, clip: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """λ z_T + (1−λ) z_B in float64, and λ position by position."""
+    with torch.no_grad():
+        z_t, z_b = (model(**inputs).logits.double() for model in (teacher, base))
+    rows = zip(z_t.flatten(0, 1), z_b.flatten(0, 1), strict=True)
+    found = torch.tensor([operating_lam(*row, lam, clip) for row in rows], dtype=torch.float64)
+    lams = found.reshape(*z_t.shape[:-1], 1)
+    return lams * z_t + (1 - lams) * z_b, lams
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0, 1.25, 2.0])
+@pytest.mark.parametrize("clip", [None, CLIP])
+def test_logits_are_the_mixture(pair: tuple[Any, Any], lam: float, clip: float | None) -> None:
+    inputs = tokens()
+    expected, lams = by_hand(*pair, inputs, lam, clip)
+    mixture = ExtrapolatedTeacher(*pair, lam, clip=clip)
+    assert (mixture(**inputs).logits - expected).abs().max() < CLOSE * expected.abs().max()
+    assert (lams <= lam).all()
+    assert (lams == lam).all() or (clip is not None and lam > 1)
+
+
+def test_hidden_states_times_head_are_the_logits(pair: tuple[Any, Any]) -> None:
+    inputs = tokens()
+    mixture = ExtrapolatedTeacher(*pair, 2.0, clip=CLIP)
+    head = mixture.get_output_embeddings()
+    hidden = mixture.base_model(**inputs, use_cache=False).last_hidden_state
+    expected, _ = by_hand(*pair, inputs, 2.0, CLIP)
+    assert head.bias is None
+    assert hidden.shape[-1] == head.weight.shape[1] == mixture.config.hidden_size
+    assert (hidden @ head.weight.T - expected).abs().max() < CLOSE * expected.abs().max()
+
+
+def test_the_cap_is_the_operating_point_of_each_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, base = PAIRS["two widths"]()
+    inputs = tokens(50)
+    mixture = ExtrapolatedTeacher(teacher, base, 1.4, clip=CLIP, margin=0.1)
+    features = [part(**inputs) for part in (mixture.mixture.teacher, mixture.mixture.base)]
+    found = torch.as_tensor(mixture.mixture._coefficients(*features))
+    expected = by_hand(teacher, base, inputs, 1.4, CLIP)[1]
+    print(f"\nλ_t over {found.numel()} positions: {found.min():.3f} to {found.max():.3f}, error", end=" ")
+    print(f"{float((found - expected).abs().max()):.1e}")
+    torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE, check_dtype=False)
+    assert 0 < (expected == 1.4).sum() < expected.numel()  # some positions bind, some do not
+    monkeypatch.setattr("lambda_star.torch.teacher.BLOCK", 3 * VOCABULARY)  # blocks of three positions
+    torch.testing.assert_close(mixture.mixture._coefficients(*features), found, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("options", [{"per_token": False, "clip": CLIP}, {"clip": math.inf}, {"clip": None}])
+def test_lam_is_used_everywhere_without_a_cap(options: dict[str, Any]) -> None:
+    teacher, base = PAIRS["same width"]()
+    inputs = tokens()
+    expected, _ = by_hand(teacher, base, inputs, 2.0)
+    found = ExtrapolatedTeacher(teacher, base, 2.0, **options)(**inputs).logits
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5, check_dtype=False)
+
+
+@pytest.mark.parametrize("clip", [None, CLIP])
+def test_logits_to_keep_cuts_the_front(clip: float | None) -> None:
+    teacher, base = PAIRS["two widths"]()
+    mixture, inputs = ExtrapolatedTeacher(teacher, base, 1.4, clip=clip), tokens()
+    whole = mixture(**inputs).logits
+    torch.testing.assert_close(mixture(**inputs, logits_to_keep=3).logits, whole[:, -3:])
+    torch.testing.assert_close(mixture(**inputs, logits_to_keep=torch.tensor([1, 4])).logits, whole[:, [1, 4]])
+
+
+def test_nothing_has_a_gradient_and_evaluation_mode_stays() -> None:
+    teacher, base = (llama(attention_dropout=0.5).train() for _ in range(2))
+    mixture, inputs = ExtrapolatedTeacher(teacher, base, 1.25), tokens()
+    assert not any(module.training for module in mixture.train().modules())
+    assert not any(parameter.requires_grad for parameter in mixture.parameters())
+    assert torch.equal(mixture(**inputs).logits, mixture(**inputs).logits)
+    assert not mixture(**inputs).logits.requires_grad
+
+
+def test_half_precision_stays_half_precision() -> None:
+    teacher, base = (model.to(torch.bfloat16) for model in PAIRS["two widths"]())
+    mixture, inputs = ExtrapolatedTeacher(teacher, base, 1.4, clip=CLIP), tokens()
+    hidden = mixture.base_model(**inputs).last_hidden_state
+    assert hidden.dtype == mixture.get_output_embeddings().weight.dtype == torch.bfloat16
+    expected, _ = by_hand(teacher, base, inputs, 1.4, CLIP)
+    assert (mixture(**inputs).logits - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_heads_are_not_copied() -> None:
+    teacher, base = PAIRS["tied"]()
+    held = {parameter.data_ptr() for model in (teacher, base) for parameter in model.parameters()}
+    mixture = ExtrapolatedTeacher(teacher, base, 1.25, clip=CLIP)
+    mixture(**tokens())
+    assert {parameter.data_ptr() for parameter in mixture.parameters()} == held
+    assert {buffer.data_ptr() for buffer in mixture.buffers()} <= {
+        buffer.data_ptr() for model in (teacher, base) for buffer in model.buffers()
+    }
+    assert [*mixture.children()] == [mixture.mixture]
+    assert not any(isinstance(value, Tensor) for module in mixture.modules() for value in vars(module).values())
+
+
+def test_the_configuration_has_nothing_for_trl_to_apply() -> None:
+    config = ExtrapolatedTeacher(cohere(), granite(), 1.25).config.get_text_config()
+    assert config.vocab_size == VOCABULARY
+    names = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling", "final_logit_softcapping")
+    assert all(getattr(config, name, None) is None for name in names)
+
+
+def test_a_teacher_with_adapters() -> None:
+    peft = pytest.importorskip("peft", reason="adapters need PEFT")
+    adapters = peft.LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    teacher, base, inputs = peft.get_peft_model(llama(), adapters), llama(), tokens()
+    expected, _ = by_hand(teacher, base, inputs, 1.25)
+    found = ExtrapolatedTeacher(teacher, base, 1.25)(**inputs).logits
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5, check_dtype=False)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lam", -0.1, r"lam must lie in \[0, inf\), got -0.1"),
+        ("lam", math.inf, r"lam must lie in \[0, inf\), got inf"),
+        ("lam", math.nan, r"lam must lie in \[0, inf\), got nan"),
+        ("clip", 0.99, r"clip must lie in \[1, inf\], got 0.99"),
+        ("clip", math.nan, r"clip must lie in \[1, inf\], got nan"),
+        ("margin", 1.0, r"margin must lie in \[0, 1\), got 1.0"),
+        ("margin", -0.5, r"margin must lie in \[0, 1\), got -0.5"),
+        ("base", None, "base must be a causal language model, got None"),
+        ("teacher", None, "teacher must be a causal language model, got None"),
+        ("base", lambda: llama(vocab_size=65), "base must have the teacher's vocabulary size, 64, got 65"),
+        ("base", lambda: llama().double(), "base must have the teacher's dtype, torch.float32, got torch.float64"),
+        ("base", lambda: LlamaModel(LlamaConfig(**sizes())), "base must have output embeddings, got LlamaModel"),
+        ("teacher", "a/name", "teacher must have output embeddings, got str"),
+        (
+            "teacher",
+            lambda: Gemma2ForCausalLM(Gemma2Config(**sizes(head_dim=8))),
+            r"teacher must have no soft cap on its logits, got final_logit_softcapping=30.0: .* is not linear",
+        ),
+        (
+            "base",
+            lambda: MptForCausalLM(MptConfig(vocab_size=64, d_model=16, n_heads=2, n_layers=1, logit_scale=0.5)),
+            "base must have logits that are its output embedding times its last hidden state, .* got 0.5",
+        ),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused(name: str, value: Any, message: str) -> None:
+    arguments = {"teacher": llama(), "base": llama(), "lam": 1.25}
+    value = value() if callable(value) else value
+    with pytest.raises(ValueError, match=message):
+        ExtrapolatedTeacher(**(arguments | {name: value}))
+
+
+def test_two_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No second device is at hand, and none can run a model on "meta": leave out what would run it.
+    monkeypatch.setattr("lambda_star.torch.teacher._Part._refuse_other_logits", lambda *_: None)
+    with pytest.raises(ValueError, match="base must have the teacher's device, cpu, got meta"):
+        ExtrapolatedTeacher(llama(), llama().to("meta"), 1.25)
+
+
+def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, base = PAIRS["same width"]()
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r"pip install 'lambda-star\[trl\]'"):
+        ExtrapolatedTeacher(teacher, base, 1.25)
+
+
+# TRL's trainers, as they are
+
+
+class Step(NamedTuple):
+    """What a trainer's optimizer was given, and what it should have been given."""
+
+    gradients: list[Tensor]
+    expected: list[Tensor]
+    loss: float
+
+
+class Recorder(torch.optim.SGD):
+    """An optimizer that, before each step, forms loss and gradients again by hand from the batch just used."""
+
+    def __init__(self, student: Any, reference: Callable[[], Tensor]) -> None:
+        super().__init__(student.parameters(), lr=0.1)
+        self.student, self.reference = student, reference
+        self.steps: list[Step] = []
+
+    def step(self, closure: Any = None) -> Any:
+        parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        loss = self.reference()
+        expected = torch.autograd.grad(loss, parameters)
+        gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+        self.steps.append(Step(gradients, list(expected), loss.item()))
+        return super().step(closure)
+
+
+def tokenizer() -> Any:
+    words = {"<pad>": 0, "</s>": 1} | {f"w{i}": i for i in range(2, VOCABULARY)}
+    fast = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    fast.pre_tokenizer = pre_tokenizers.Whitespace()
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=fast, pad_token="<pad>", eos_token="</s>", padding_side="left", model_max_length=64)
+
+
+def divergence(z_s: Tensor, z_t: Tensor, beta: float) -> Tensor:
+    """The generalised Jensen–Shannon divergence of each position: β KL(t‖m) + (1−β) KL(s‖m), m = (1−β)s + βt."""
+    log_s, log_t = z_s.log_softmax(-1), z_t.log_softmax(-1)
+    s, t = log_s.exp(), log_t.exp()
+    if beta == 0:
+        return (t * (log_t - log_s)).sum(-1)
+    if beta == 1:
+        return (s * (log_s - log_t)).sum(-1)
+    log_m = ((1 - beta) * s + beta * t).log()
+    return (beta * t * (log_t - log_m) + (1 - beta) * s * (log_s - log_m)).sum(-1)
+
+
+class Case(NamedTuple):
+    """A target and a divergence."""
+
+    lam: float
+    beta: float
+    clip: float | None = None
+
+    def __str__(self) -> str:
+        return f"λ={self.lam:g} β={self.beta:g}" + (f" clip={self.clip:g}" if self.clip else "")
+
+
+CASES = [Case(lam, beta) for lam in LAMS for beta in BETAS] + [
+    Case(lam, beta, CLIP) for lam in (1.25, 2.0) for beta in BETAS
+]
+
+
+def norm(vectors: list[Tensor], others: list[Tensor] | None = None) -> float:
+    """The length of a gradient of many parameters, or of the difference of two."""
+    pairs = zip(vectors, others or map(torch.zeros_like, vectors), strict=True)
+    return math.sqrt(sum(float(((v - w).double() ** 2).sum()) for v, w in pairs))
+
+
+def compare(trainer_name: str, case: Case, steps: list[Step], losses: list[float]) -> None:
+    """Hold every loss and every gradient of a run to those formed by hand."""
+    assert len(steps) == len(losses) == 2
+    gap = max(abs(loss - step.loss) for loss, step in zip(losses, steps, strict=True))
+    errors = [norm(step.gradients, step.expected) / norm(step.expected) for step in steps]
+    figures = f"loss {losses[-1]:.7f}, by hand {steps[-1].loss:.7f}, error {gap:.1e}; gradient off by {max(errors):.1e}"
+    print(f"\n{trainer_name} {case}: {figures} of its norm {norm(steps[-1].expected):.3f}", end="")
+    assert gap < CLOSE
+    assert max(errors) < CLOSE
+    assert min(norm(step.expected) for step in steps) > 0.1
+
+
+ARGUMENTS: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "per_device_train_batch_size": 4,
+    "max_steps": 2,
+    "logging_steps": 1,
+    "learning_rate": 0.1,
+    "lr_scheduler_type": "constant",
+    "max_grad_norm": 0.0,
+    "report_to": "none",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "gradient_checkpointing": False,
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_distillation_trainer_trains_towards_the_mixture(case: Case, tmp_path: Path) -> None:
+    (teacher, base), student = PAIRS["bias in the teacher"](), llama(24)
+
+    def reference() -> Tensor:
+        batch = trainer._buffered_inputs[0]
+        names = ("prompt", "completion")
+        inputs = {
+            "input_ids": torch.cat([batch[f"{name}_ids"] for name in names], 1),
+            "attention_mask": torch.cat([batch[f"{name}_mask"] for name in names], 1),
+        }
+        target, lams = by_hand(teacher, base, inputs, case.lam, case.clip)
+        capped.append(bool((lams < case.lam).any()))
+        here = slice(batch["prompt_ids"].shape[1] - 1, -1)
+        each = divergence(student(**inputs).logits.double()[:, here], target[:, here], case.beta)
+        mask: Tensor = batch["completion_mask"]
+        return (each * mask).sum() / mask.sum()
+
+    capped: list[bool] = []
+    optimizer = Recorder(student, reference)
+    trainer = trl.DistillationTrainer(
+        model=student,
+        teacher_model=ExtrapolatedTeacher(teacher, base, case.lam, clip=case.clip),
+        args=trl.DistillationConfig(str(tmp_path), beta=case.beta, max_completion_length=6, **ARGUMENTS),
+        train_dataset=Dataset.from_dict({"prompt": ["w2 w3", "w4 w5 w6", "w7", "w8 w9 w10 w11"] * 2}),
+        processing_class=tokenizer(),
+        optimizers=(optimizer, None),
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    compare("DistillationTrainer", case, optimizer.steps, losses)
+    assert any(capped) == (case.clip is not None)
+
+
+GKD_CASES = [case for case in CASES if case.beta == 0.5 or case.lam == 1.25]
+
+
+@pytest.mark.parametrize("own_answers", [False, True], ids=["given answers", "own answers"])
+@pytest.mark.parametrize("case", GKD_CASES, ids=str)
+def test_gkd_trainer_trains_towards_the_mixture(case: Case, own_answers: bool, tmp_path: Path) -> None:
+    (teacher, base), student = PAIRS["bias in the teacher"](), llama(24)
+
+    def reference() -> Tensor:
+        inputs, batch = dict(seen), batches[len(optimizer.steps)]
+        labels = batch["labels"]
+        if own_answers:
+            start = batch["prompts"].shape[1]
+            counts = inputs["attention_mask"].bool() & (torch.arange(inputs["input_ids"].shape[1]) >= start)
+        else:
+            counts = labels != -100
+        target, lams = by_hand(teacher, base, inputs, case.lam, case.clip)
+        capped.append(bool((lams < case.lam).any()))
+        each = divergence(student(**inputs).logits.double()[:, :-1], target[:, :-1], case.beta)
+        # TRL divides by the number of given tokens, also where the student's own answers take their place.
+        return (each * counts[:, 1:]).sum() / (labels[:, 1:] != -100).sum()
+
+    def see(_: Any, __: Any, inputs: dict[str, Any]) -> None:
+        seen.update({name: inputs[name] for name in ("input_ids", "attention_mask")})
+
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        batches.append(collator(examples))
+        return dict(batches[-1])
+
+    words = tokenizer()
+    words.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+    collator = DataCollatorForChatML(tokenizer=words, max_length=32)
+    batches: list[dict[str, Tensor]] = []
+    capped: list[bool] = []
+    seen: dict[str, Tensor] = {}
+    student.register_forward_pre_hook(see, with_kwargs=True)
+    optimizer = Recorder(student, reference)
+    questions, answers = ["w2 w3", "w4 w5 w6", "w7", "w8 w9 w10 w11"], ["w12 w13 w14", "w15", "w16 w17", "w18 w19 w20"]
+    roles = ("user", "assistant")
+    messages = [
+        [{"role": role, "content": text} for role, text in zip(roles, pair, strict=True)]
+        for pair in zip(questions, answers, strict=True)
+    ]
+    trainer = gkd.GKDTrainer(
+        model=student,
+        teacher_model=ExtrapolatedTeacher(teacher, base, case.lam, clip=case.clip),
+        args=gkd.GKDConfig(str(tmp_path), beta=case.beta, lmbda=float(own_answers), max_new_tokens=5, **ARGUMENTS),
+        data_collator=collate,
+        train_dataset=Dataset.from_dict({"messages": messages * 2}),
+        processing_class=words,
+        optimizers=(optimizer, None),
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    compare(f"GKDTrainer, {'own' if own_answers else 'given'} answers,", case, optimizer.steps, losses)
+    assert any(capped) == (case.clip is not None)
