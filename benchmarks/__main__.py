@@ -1,10 +1,10 @@
-"""Speed and accuracy in one run: ``python -m benchmarks [speed|vocabulary|dynamics|accuracy|derivations]``."""
+"""Speed and accuracy in one run: ``python -m benchmarks [speed|vocabulary|dynamics|accuracy|derivations|monitor]``."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import accuracy, derivations, dynamics, speed, vocabulary
+from benchmarks import accuracy, derivations, dynamics, monitor, speed, vocabulary
 
 PARTS = {
     "speed": speed.main,
@@ -12,6 +12,7 @@ PARTS = {
     "dynamics": dynamics.main,
     "accuracy": accuracy.main,
     "derivations": derivations.main,
+    "monitor": monitor.main,
 }
 
 if __name__ == "__main__":

@@ -486,21 +486,8 @@ def test_a_sample_is_of_positions_that_count_and_of_all_alike(tmp_path: Path) ->
 # Stopping and adapting
 
 
-class Open(ExtrapolatedTeacher):
-    """The extrapolated teacher with the three attributes that a monitor reads, where it has none of its own."""
-
-    teacher = property(lambda self: self.mixture.teacher.model)
-    base = property(lambda self: self.mixture.base.model)
-    lam = property(lambda self: self.mixture.lam, lambda self, value: setattr(self.mixture, "lam", value))
-
-
-def mixture(teacher: Any, base: Any, lam: float) -> Any:
-    made = ExtrapolatedTeacher(teacher, base, lam)
-    return made if hasattr(made, "lam") else Open(teacher, base, lam)
-
-
 def test_a_run_ends_when_too_many_positions_are_past(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    teacher = mixture(llama(1.5, seed=1), llama(0.1, seed=2), 1.5)
+    teacher = ExtrapolatedTeacher(llama(1.5, seed=1), llama(0.1, seed=2), 1.5)
     reporter = Reporter()
     trainer = distil(tmp_path, teacher, reporter)
     SafetyMonitor(clip=1.5, stop_above=0.0).attach(trainer)
@@ -522,7 +509,7 @@ def test_a_run_goes_on_while_few_positions_are_past(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("quantile", "margin"), [(0.0, 0.1), (0.5, 0.25)])
 def test_adapt_lowers_lam_to_the_operating_point(tmp_path: Path, quantile: float, margin: float) -> None:
     inner, base = llama(1.5, seed=1), llama(0.1, seed=2)
-    teacher = mixture(inner, base, 3.0)
+    teacher = ExtrapolatedTeacher(inner, base, 3.0)
     reporter = Reporter(lambda: (teacher.lam, stars(trainer, inner, base)))
     trainer = distil(tmp_path, teacher, reporter)
     SafetyMonitor(clip=CLIP, adapt=True, quantile=quantile, margin=margin, positions=1000).attach(trainer)
@@ -550,7 +537,7 @@ def stars(trainer: Any, teacher: Any, base: Any) -> Any:
 
 
 def test_adapt_never_raises_lam(tmp_path: Path) -> None:
-    teacher = mixture(llama(0.2, seed=1), llama(0.1, seed=2), 1.01)
+    teacher = ExtrapolatedTeacher(llama(0.2, seed=1), llama(0.1, seed=2), 1.01)
     reporter = Reporter(lambda: teacher.lam)
     trainer = distil(tmp_path, teacher, reporter)
     SafetyMonitor(clip=100.0, adapt=True).attach(trainer)
@@ -590,7 +577,7 @@ def test_options_outside_their_range_are_named(options: dict[str, Any], message:
             r"^adapt must be False unless the teacher is an ExtrapolatedTeacher, got True$",
         ),
         (
-            {"teacher": mixture(llama(), llama(), 1.2), "lam": 1.2},
+            {"teacher": ExtrapolatedTeacher(llama(), llama(), 1.2), "lam": 1.2},
             r"^lam must be given unless the teacher is an ExtrapolatedTeacher, got a float$",
         ),
     ],

@@ -280,6 +280,8 @@ def test_each_position_may_have_its_own_coefficient() -> None:
             alone = gradient((row[place] for row in rows), lams[place[0]][place[1]], clip=2.0)
             torch.testing.assert_close(6 * found[place], alone, **EXACT)
     assert torch.equal(gradient(rows, torch.tensor(1.25)), gradient(rows, 1.25))
+    narrow = [row.float() for row in rows]
+    assert loss_of(narrow, torch.tensor(lams, dtype=torch.float64)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32])
@@ -346,6 +348,16 @@ def test_a_token_masked_in_all_models_does_not_count(clip: float | None) -> None
     found = gradient(rows, 1.25, clip=clip)
     torch.testing.assert_close(found[:, others], gradient(few, 1.25, clip=clip), **EXACT)
     assert not found[:, 2].any()
+
+
+def test_a_token_masked_in_all_models_costs_nothing_if_it_is_drawn_nonetheless() -> None:
+    rows = draw(2, 5)
+    for row in rows:
+        row[0, 2] = -math.inf
+    options: Any = {"estimator": "sampled", "tokens": torch.tensor([2, 1])}
+    alone = loss_of((row[1:] for row in rows), 1.25, estimator="sampled", tokens=torch.tensor([1]))
+    torch.testing.assert_close(2 * loss_of(rows, 1.25, **options), alone, **EXACT)
+    assert not gradient(rows, 1.25, **options)[0].any()
 
 
 def test_a_token_that_the_teacher_alone_rules_out_costs_without_bound() -> None:
