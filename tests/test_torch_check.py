@@ -22,13 +22,13 @@ from lambda_star.torch.check import Line, StepReport, check_step, load_problem, 
 # Untyped: what it imports is patched there.
 check: Any = import_module("lambda_star.torch.check")
 
-AT_REST = "gradient at the fixed point / at the base"
+AT_REST = "gradient at the fixed point / elsewhere"
 TABLE = "log-odds after 250 natural-gradient steps, without a clip"
 RATIO = "largest teacher / student ratio at λ = 1.25"
 ONSET = "least λ at which the clip acts on a token"
 NATURAL = "log-odds after 250 natural steps past λ*, clip 5"
 POLICY = "log-odds after 250 policy-gradient steps past λ*, clip 5"
-MODEL_AT_REST = "model: gradient at the fixed point / where it stands"
+MODEL_AT_REST = "model: gradient at the fixed point / elsewhere"
 MODEL_STEP = "model: step's gradient − gradient of the divergence, relative"
 MODEL_GAIN = "model: gain of a step / its first order"
 OF_LOGITS = [AT_REST, TABLE, RATIO, ONSET, NATURAL, POLICY]
@@ -450,3 +450,41 @@ def test_without_transformers_model_folders_name_the_extra(text: Path, monkeypat
     message = "model folders need transformers; install it with: pip install 'lambda-star[trl]'"
     with pytest.raises(ImportError, match=f"^{re.escape(message)}$"):
         load_problem(text.parent, text.parent, text)
+
+
+# Nothing to divide by, and vocabulary that does not exist
+
+
+def test_teacher_and_base_may_be_the_same_and_never_clip() -> None:
+    logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    report = check_step(logits, logits)
+    assert report.passed
+    assert report.lines[-1].predicted == report.lines[-1].measured == math.inf
+
+
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+def test_a_student_may_stand_at_the_fixed_point_already(lam: float) -> None:
+    teacher, base, _, inputs = small_problem()
+    report = check_step(teacher, base, base if lam == 0 else teacher, inputs, lam=lam)
+    assert report.passed
+    assert not [line for line in report.lines if "gain" in line.what]
+
+
+def test_logits_may_carry_a_gradient() -> None:
+    teacher, base, _, inputs = small_problem()
+    assert check_step(teacher(inputs), base(inputs)).passed
+
+
+def test_tokens_masked_in_teacher_and_base_change_nothing() -> None:
+    teacher, base = (torch.randn(5, 7, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    masked = [torch.cat([rows, torch.full((5, 2), -math.inf)], dim=1) for rows in (teacher, base)]
+    with_mask, without = check_step(masked[0], masked[1]), check_step(teacher, base)
+    assert with_mask.passed
+    for one, other in zip(with_mask.lines, without.lines, strict=True):
+        assert one.what == other.what
+        assert one.predicted == pytest.approx(other.predicted, rel=1e-5)
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^device must be one that this PyTorch can use, got 'nowhere': "):
+        small_problem("nowhere")

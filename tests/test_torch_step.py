@@ -468,3 +468,45 @@ def test_loss_and_gradient_on_a_gpu_are_those_on_the_processor(clip: float | Non
         torch.testing.assert_close(loss.cpu(), loss_of(rows, 1.25, **options), rtol=1e-5, atol=1e-6)
         found = gradient(there, 1.25, **onto)
         torch.testing.assert_close(found.cpu(), gradient(rows, 1.25, **options), rtol=close, atol=close)
+
+
+# What is not a number, and what has the wrong shape
+
+
+@pytest.mark.parametrize("place", ["teacher", "base", "lam"])
+def test_a_missing_number_is_not_swallowed(place: str) -> None:
+    values: dict[str, Any] = {"teacher": torch.zeros(2, 3), "base": torch.zeros(2, 3), "lam": torch.ones(2)}
+    values[place][0] = math.nan
+    assert torch.isnan(opd_loss(torch.randn(2, 3), **values))
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 1), (2, 3, 5)])
+def test_masks_tokens_and_coefficients_have_one_entry_per_position(shape: tuple[int, ...]) -> None:
+    student, teacher, base = (torch.randn(2, 3, 5) for _ in range(3))
+    said = re.escape(f"must have one entry per position, shape (2, 3), got {shape}")
+    with pytest.raises(ValueError, match=f"^mask {said}$"):
+        opd_loss(student, teacher, base, 1.2, mask=torch.ones(shape))
+    with pytest.raises(ValueError, match=f"^tokens {said}$"):
+        opd_loss(student, teacher, base, 1.2, estimator="sampled", tokens=torch.zeros(shape, dtype=torch.long))
+    with pytest.raises(ValueError, match=f"^lam {said}$"):
+        opd_loss(student, teacher, base, torch.ones(shape))
+
+
+@pytest.mark.parametrize("filler", [math.nan, math.inf, -math.inf])
+def test_a_position_that_does_not_count_has_no_gradient_whatever_stands_there(filler: float) -> None:
+    student = torch.randn(2, 5)
+    student[1] = filler
+    student.requires_grad_()
+    loss = opd_loss(student, torch.randn(2, 5), torch.randn(2, 5), 1.2, mask=torch.tensor([1, 0]))
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert torch.equal(gradient[1], torch.zeros(5))
+    assert gradient[0].abs().sum() > 0
+
+
+def test_a_token_that_the_student_alone_cannot_draw_has_no_part_in_the_loss() -> None:
+    student, teacher, base = (torch.randn(4, dtype=torch.float64) for _ in range(3))
+    student[2] = -math.inf
+    kept = torch.tensor([0, 1, 3])
+    log_t, log_b, log_s = (torch.log_softmax(rows, -1)[kept] for rows in (teacher, base, student))
+    by_hand = -(log_s.exp() * advantage(log_t, log_s, log_b, 1.2)).sum()
+    assert opd_loss(student, teacher, base, 1.2).item() == pytest.approx(by_hand.item(), rel=1e-12)

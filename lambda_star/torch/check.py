@@ -61,7 +61,7 @@ class Line(NamedTuple):
     @property
     def holds(self) -> bool:
         """Whether measured and predicted agree; NaN agrees with nothing."""
-        return self.predicted == self.measured or abs(self.measured - self.predicted) <= self.tolerance
+        return bool(self.predicted == self.measured or abs(self.measured - self.predicted) <= self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class _Rows(NamedTuple):
     def mixture(self, lam: float | None = None) -> Tensor:
         """Logits of the fixed point."""
         at = self.lam if lam is None else lam
-        return at * self.teacher + (1 - at) * self.base
+        absent = (self.teacher == -math.inf) & (self.base == -math.inf)
+        return torch.where(absent, -math.inf, at * self.teacher + (1 - at) * self.base)
 
     def loss(self, student: Tensor) -> Tensor:
         return opd_loss(student, self.teacher, self.base, self.lam)
@@ -116,7 +117,7 @@ class _Rows(NamedTuple):
     def divergence(self, student: Tensor) -> Tensor:
         """The mean Kullback-Leibler divergence of a student from the fixed point."""
         log_s, log_fixed = log_softmax(student), log_softmax(self.mixture())
-        return (log_s.exp() * (log_s - log_fixed)).sum(dim=-1).mean()
+        return torch.where(log_fixed == -math.inf, 0.0, log_s.exp() * (log_s - log_fixed)).sum(dim=-1).mean()
 
 
 def check_step(
@@ -134,7 +135,7 @@ def check_step(
     A table of logits, one row per position, is trained by gradient steps: its gradient vanishes at the fixed point and
     its log-odds follow :mod:`lambda_star.dynamics`, with the clip and without. The largest ratio of teacher to student
     probability is compared with R(λ), and the λ at which the clip begins to act with λ*. Of a student model the
-    gradient at the fixed point is compared with that where it stands, the step's gradient with that of the divergence
+    gradient at the fixed point is compared with that elsewhere, the step's gradient with that of the divergence
     from the fixed point, and the gain of one small step with its first order. The student itself is left as it is.
 
     Args:
@@ -157,7 +158,7 @@ def check_step(
 
     >>> teacher, base = torch.tensor([[4.0, 0.0, -1.0]]), torch.tensor([[1.0, 0.0, 0.0]])
     >>> [line.what for line in check_step(teacher, base, lam=1.2).lines][0]
-    'gradient at the fixed point / at the base'
+    'gradient at the fixed point / elsewhere'
     """
     if not 1 < clip < math.inf:
         raise ValueError(f"clip must lie in (1, inf), got {clip!r}")
@@ -183,7 +184,7 @@ def check_step(
 def _logits(model: Tensor | nn.Module, inputs: Inputs, name: str) -> Tensor:
     """The logits of a model as rows."""
     if isinstance(model, Tensor):
-        return model.reshape(-1, model.shape[-1])
+        return model.detach().reshape(-1, model.shape[-1])
     if inputs is None:
         raise ValueError(f"inputs must be given where {name} is a module")
     out: Any = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
@@ -202,8 +203,19 @@ def _gradient_at(rows: _Rows, logits: Tensor) -> Tensor:
 
 
 def _gradient(rows: _Rows) -> Line:
-    here, there = (_norm([_gradient_at(rows, logits)]) for logits in (rows.mixture(), rows.base))
-    return Line("gradient at the fixed point / at the base", 0.0, here / there, ROUNDING * rows.precision)
+    here, base, flat = (_norm([_gradient_at(rows, at)]) for at in (rows.mixture(), rows.base, _flat(rows.base)))
+    return Line(
+        "gradient at the fixed point / elsewhere", 0.0, _share(here, max(base, flat)), ROUNDING * rows.precision
+    )
+
+
+def _flat(logits: Tensor) -> Tensor:
+    """A student that has made up its mind about nothing: elsewhere, also where base and fixed point agree."""
+    return torch.where(logits == -math.inf, logits, 0.0)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else math.inf if part else 0.0
 
 
 def _descend(logits: Tensor, loss: Callable[[Tensor], Tensor], natural: bool) -> Tensor:
@@ -233,10 +245,10 @@ def _table(rows: _Rows) -> list[Line]:
     teacher, base, measured = (value.cpu().numpy() for value in odds)
     target = base + rows.lam * (teacher - base)
     predicted = base + (target - base) * -math.expm1(STEPS * math.log1p(-RATE))
-    scale = np.abs(rows.teacher.cpu().numpy()).max() + 1
+    scale = float(torch.where(rows.teacher == -math.inf, 0.0, rows.teacher).abs().max()) + 1
     worst = int(np.argmax(np.abs(predicted - measured)))
     what = f"log-odds after {STEPS} natural-gradient steps, without a clip"
-    return [Line(what, float(predicted[worst]), float(measured[worst]), ROUNDING * rows.precision * float(scale))]
+    return [Line(what, float(predicted[worst]), float(measured[worst]), ROUNDING * rows.precision * scale)]
 
 
 def _two_outcomes(rows: _Rows) -> list[Line]:
@@ -288,7 +300,7 @@ def _pair(p: Any, like: Tensor) -> Tensor:
 def _ratio(rows: _Rows) -> Line:
     """Teacher over student probability, the largest of all, where the student is the fixed point."""
     log_t, log_s = log_softmax(rows.teacher), log_softmax(rows.mixture())
-    measured = float((log_t - log_s).max().double().exp())
+    measured = float(torch.where(log_t == -math.inf, -math.inf, log_t - log_s).max().double().exp())
     predicted = float(categorical.ratio(rows.teacher.double(), rows.base.double(), rows.lam).max())
     return Line(
         f"largest teacher / student ratio at λ = {rows.lam:g}",
@@ -334,18 +346,26 @@ def _model_step(student: nn.Module, inputs: Inputs, chosen: Tensor, rows: _Rows)
         found = torch.autograd.grad(loss, weights, allow_unused=True)
         return [torch.zeros_like(weight) if part is None else part for weight, part in zip(weights, found, strict=True)]
 
-    own = logits()
-    step = gradients(rows.loss(own))
-    size = _norm(step)
-    # The same backward pass with the fixed point's logits in place of the student's.
-    out = logits()
-    at_rest = _norm(gradients(rows.loss(out + (rows.mixture() - out).detach())))
+    def at(target: Tensor) -> list[Tensor]:
+        """The same backward pass with other logits in place of the student's."""
+        out = logits()
+        return gradients(rows.loss(out + (target - out).detach()))
+
+    step = gradients(rows.loss(logits()))
+    elsewhere = max(_norm(step), _norm(at(_flat(rows.base))))
     apart = _norm(a - b for a, b in zip(step, gradients(rows.divergence(logits())), strict=True))
-    return [
-        Line("model: gradient at the fixed point / where it stands", 0.0, at_rest / size, tolerance),
-        Line("model: step's gradient − gradient of the divergence, relative", 0.0, apart / size, tolerance),
-        Line("model: gain of a step / its first order", 1.0, _gain(student, inputs, chosen, rows), GAIN),
+    lines = [
+        Line(
+            "model: gradient at the fixed point / elsewhere",
+            0.0,
+            _share(_norm(at(rows.mixture())), elsewhere),
+            tolerance,
+        ),
+        Line("model: step's gradient − gradient of the divergence, relative", 0.0, _share(apart, elsewhere), tolerance),
     ]
+    if _share(_norm(step), elsewhere) > tolerance:  # else it stands at the fixed point, and no step gains anything
+        lines.append(Line("model: gain of a step / its first order", 1.0, _gain(student, inputs, chosen, rows), GAIN))
+    return lines
 
 
 def _gain(student: nn.Module, inputs: Inputs, chosen: Tensor, rows: _Rows) -> float:
@@ -380,12 +400,16 @@ def small_problem(device: str = "cpu", dtype: str = "float32") -> Problem:
     Returns:
         Three modules and a tensor of token ids, as :func:`check_step` takes them.
 
+    Raises:
+        ValueError: the device cannot be used.
+
     Source: extension.
 
     >>> teacher, base, student, inputs = small_problem()
     >>> tuple(teacher(inputs).shape)
     (24, 32)
     """
+    _check_device(device)
     generator = torch.Generator().manual_seed(0)
 
     def normal(like: Tensor) -> Tensor:
@@ -419,7 +443,8 @@ def load_problem(teacher: Path, base: Path, text: Path, device: str = "cpu", dty
     Raises:
         ImportError: transformers is not installed.
         OSError: a folder or the file cannot be read.
-        ValueError: the text is empty or not UTF-8, or a folder holds no model.
+        ValueError: the text is empty or not UTF-8, a folder holds no model, the vocabularies differ, or the device
+            cannot be used.
 
     Source: extension.
 
@@ -429,11 +454,28 @@ def load_problem(teacher: Path, base: Path, text: Path, device: str = "cpu", dty
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise ImportError("model folders need transformers; install it with: pip install 'lambda-star[trl]'") from error
-    tokens = AutoTokenizer.from_pretrained(teacher)(text.read_text(encoding="utf-8"), return_tensors="pt")
-    if tokens["input_ids"].shape[-1] < 1:
+    content = text.read_text(encoding="utf-8")
+    if not content.strip():
         raise ValueError(f"{text} must hold text, got an empty file")
+    for folder in (teacher, base):
+        if not folder.is_dir():  # a name would be looked up in a hub
+            raise FileNotFoundError(f"{folder} must be a folder with a model, got none")
+    tokens = AutoTokenizer.from_pretrained(teacher)(content, return_tensors="pt")
     kind = getattr(torch, dtype)
     models: list[Any] = [AutoModelForCausalLM.from_pretrained(folder, dtype=kind) for folder in (teacher, base)]
+    sizes = [model.config.get_text_config().vocab_size for model in models]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"base must have the teacher's vocabulary, {sizes[0]} tokens, got {sizes[1]}")
+    _check_device(device)
     teacher_model, base_model = (model.eval().to(device) for model in models)
     inputs = {name: value.to(device) for name, value in tokens.items() if name != "token_type_ids"}
     return teacher_model, base_model, copy.deepcopy(base_model).requires_grad_(), inputs
+
+
+def _check_device(device: str) -> None:
+    """Ask for a number there; what a missing device raises differs from kind to kind."""
+    try:
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device must be one that this PyTorch can use, got {device!r}: {reason}") from error

@@ -48,6 +48,7 @@ def advantage(
     if isinstance(clip, (int, float)) and not clip >= 1:
         raise ValueError(f"clip must lie in [1, inf], got {clip!r}")
     ratio = log_t - log_s
+    lam = lam.to(ratio.dtype) if isinstance(lam, Tensor) else lam
     if clip is not None:
         ratio = torch.minimum(ratio, torch.log(torch.as_tensor(clip, dtype=ratio.dtype, device=ratio.device)))
     return ratio + (lam - 1) * (log_t - log_b)
@@ -106,7 +107,8 @@ def opd_loss(
         temperature: that of all three models, above 0.
 
     Returns:
-        The mean over the positions that count, a scalar in float32 at least; 0 if none counts.
+        The mean over the positions that count, a scalar in float32 at least; 0 if none counts, NaN where a number is
+        missing, and +inf where the student may draw what the teacher alone rules out.
 
     Raises:
         ValueError: shapes differ, a value lies outside its range, or tokens are missing or not wanted.
@@ -124,19 +126,22 @@ def opd_loss(
     if (tokens is None) != (estimator == "full"):
         raise ValueError(f"tokens must be given for estimator 'sampled' alone, got estimator {estimator!r}")
     _check_shapes(student, teacher=teacher, base=base)
+    _check_positions(student, lam=lam, tokens=tokens, mask=mask)
+    if mask is not None:  # before anything else: what is not a number at other positions has a gradient that is none
+        student = torch.where(mask.bool().unsqueeze(-1), student, 0.0)
     log_s, log_t, log_b = (log_softmax(logits, temperature) for logits in (student, teacher.detach(), base.detach()))
     if tokens is not None:
         log_s, log_t, log_b = (rows.gather(-1, tokens.unsqueeze(-1)) for rows in (log_s, log_t, log_b))
-    at = lam.to(log_s.dtype).unsqueeze(-1) if isinstance(lam, Tensor) and lam.ndim else lam
+    at = lam.unsqueeze(-1) if isinstance(lam, Tensor) and lam.ndim else lam
     gain = advantage(log_t, log_s.detach(), log_b, at, clip)
-    # A token masked in all models has no advantage; one that the teacher alone rules out has an infinite loss.
-    gain = torch.where(torch.isnan(gain), 0.0, gain)
-    weight = torch.where(gain == 0, 0.0, log_s) if tokens is not None else log_s.exp()
+    # A token that the student cannot draw, or that neither teacher nor base knows, has no part in it.
+    absent = (log_s.detach() == -math.inf) | ((log_t == -math.inf) & (log_b == -math.inf))
+    gain = torch.where(absent, 0.0, gain)
+    weight = torch.where(absent, 0.0, log_s) if tokens is not None else log_s.exp()
     losses = -(weight * gain).sum(dim=-1)
     if mask is None:
         return losses.mean()
-    count = mask.to(losses.dtype)
-    return torch.where(mask.bool(), losses, 0.0).sum() / count.sum().clamp(min=1)
+    return torch.where(mask.bool(), losses, 0.0).sum() / mask.bool().sum().clamp(min=1)
 
 
 def _check_shapes(student: Tensor, **others: Tensor) -> None:
@@ -146,3 +151,10 @@ def _check_shapes(student: Tensor, **others: Tensor) -> None:
                 f"{name} must have the shape of the student's logits, {tuple(student.shape)}, got {tuple(other.shape)};"
                 " models with different vocabularies cannot be compared token by token"
             )
+
+
+def _check_positions(student: Tensor, **others: object) -> None:
+    for name, other in others.items():
+        if isinstance(other, Tensor) and other.ndim + (name != "lam") and other.shape != student.shape[:-1]:
+            shape = tuple(student.shape[:-1])
+            raise ValueError(f"{name} must have one entry per position, shape {shape}, got {tuple(other.shape)}")
