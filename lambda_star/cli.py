@@ -332,12 +332,12 @@ def check_step(
     if bool(teacher) != bool(base) or bool(teacher) != bool(text):
         raise _Failure("--teacher, --base and --text belong together; give all of them, or none")
     try:
-        from lambda_star.torch import check
+        from lambda_star.torch import check, problems
 
         if teacher and base and text:
-            models = check.load_problem(teacher, base, text, device, dtype)
+            models = problems.load_problem(teacher, base, text, device, dtype)
         else:
-            models = check.small_problem(device, dtype)
+            models = problems.small_problem(device, dtype)
         report = check.check_step(*models, lam=lam, clip=clip, positions=positions)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise _Failure(str(error)) from error

@@ -796,7 +796,8 @@ NO_TORCH = "import sys; sys.modules['torch'] = None; from lambda_star.cli import
 
 def small(**options: Any) -> Any:
     """The report on the small problem."""
-    from lambda_star.torch.check import check_step, small_problem
+    from lambda_star.torch.check import check_step
+    from lambda_star.torch.problems import small_problem
 
     return check_step(*small_problem("cpu", options.pop("dtype", "float32")), **options)
 
@@ -827,13 +828,13 @@ def test_check_step_prints_every_prediction_beside_what_was_measured(
 
 
 def test_a_prediction_that_does_not_hold_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lambda_star.torch import check
+    from lambda_star.torch import check, problems
 
     trajectory = dynamics.trajectory
     monkeypatch.setattr(dynamics, "trajectory", lambda *point, flow: 2 * trajectory(*point, flow=flow))
     result = invoke("check-step", "--dtype", "float64")
     assert result.exit_code == 1
-    report = check.check_step(*check.small_problem("cpu", "float64"))
+    report = check.check_step(*problems.small_problem("cpu", "float64"))
     assert [line.holds for line in report.lines].count(False) == 2
     for line in report.lines:
         assert row_of(result.stdout, line.what).split()[-1] == ("yes" if line.holds else "NO")
@@ -857,11 +858,11 @@ def test_models_and_text_belong_together(names: str, models: dict[str, Path]) ->
 
 
 def test_models_text_device_and_dtype_are_handed_on(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from lambda_star.torch import check
+    from lambda_star.torch import problems
 
-    problem = check.small_problem("cpu", "float64")
+    problem = problems.small_problem("cpu", "float64")
     wanted = (models["teacher"], models["base"], models["text"], "cpu", "float64")
-    monkeypatch.setattr(check, "load_problem", lambda *arguments: {wanted: problem}[arguments])
+    monkeypatch.setattr(problems, "load_problem", lambda *arguments: {wanted: problem}[arguments])
     options = [word for name, path in models.items() for word in (f"--{name}", path)]
     output = printed("check-step", *options, "--device", "cpu", "--dtype", "float64", "--lam", 1.5)
     line = small(lam=1.5, dtype="float64").lines[2]
@@ -872,12 +873,12 @@ def test_models_text_device_and_dtype_are_handed_on(models: dict[str, Path], mon
 def test_what_keeps_a_problem_from_loading_is_one_message(
     error: type[Exception], models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lambda_star.torch import check
+    from lambda_star.torch import problems
 
     def fail(*_: object) -> None:
         raise error("the reason")
 
-    monkeypatch.setattr(check, "load_problem", fail)
+    monkeypatch.setattr(problems, "load_problem", fail)
     options = [word for name, path in models.items() for word in (f"--{name}", path)]
     assert refused("check-step", *options) == "Error: the reason\n"
 

@@ -31,7 +31,9 @@ MODULES = [
     "lint",
     "torch.step",
     "torch.check",
+    "torch.problems",
     "torch.teacher",
+    "torch.metrics",
     "torch.monitor",
 ]
 PAGES = {

@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lambda_star.torch.check import Line, StepReport, check_step, load_problem, small_problem
+from lambda_star.torch.check import Line, StepReport, check_step
+from lambda_star.torch.problems import load_problem, small_problem
 
 # Untyped: what it imports is patched there.
 check: Any = import_module("lambda_star.torch.check")

@@ -18,7 +18,8 @@ from torch import Tensor
 
 import lambda_star as ls
 from lambda_star import categorical
-from lambda_star.torch.monitor import SafetyMonitor, json_share, safety_metrics, safety_metrics_from_sampled
+from lambda_star.torch.metrics import json_share, safety_metrics, safety_metrics_from_sampled
+from lambda_star.torch.monitor import SafetyMonitor
 
 # Also keeps the experimental trainers' warning, which greets every first import, from ending the collection.
 pytest.importorskip("trl.experimental.gkd", reason="the monitor is made for TRL: pip install 'lambda-star[trl]'")
@@ -654,7 +655,8 @@ def test_metrics_need_torch_alone() -> None:
 import sys
 sys.modules["transformers"] = None
 import torch
-from lambda_star.torch.monitor import SafetyMonitor, safety_metrics
+from lambda_star.torch.metrics import safety_metrics
+from lambda_star.torch.monitor import SafetyMonitor
 rows = torch.tensor([[0.9, 0.1]]).log()
 print(safety_metrics(rows, rows, lam=1.2, clip=5.0)["lambda_star/past"])
 try:

@@ -15,7 +15,8 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from lambda_star.torch.check import StepReport, check_step
-    from lambda_star.torch.monitor import SafetyMonitor, safety_metrics
+    from lambda_star.torch.metrics import safety_metrics
+    from lambda_star.torch.monitor import SafetyMonitor
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
 
@@ -36,7 +37,7 @@ _HOME = {
     "advantage": "step",
     "check_step": "check",
     "opd_loss": "step",
-    "safety_metrics": "monitor",
+    "safety_metrics": "metrics",
 }
 
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from lambda_star import bernoulli, categorical, dynamics
 from lambda_star.torch.step import advantage, log_softmax, opd_loss
 
-__all__ = ["Line", "StepReport", "check_step", "load_problem", "small_problem"]
+__all__ = ["Line", "StepReport", "check_step"]
 
 RATE, STEPS = 0.02, 250
 """Size and number of the optimiser steps on a table of logits."""
@@ -43,7 +42,6 @@ GAIN = 0.1
 HALVINGS = 50
 
 Inputs = Mapping[str, Any] | Tensor | None
-Problem = tuple[nn.Module, nn.Module, nn.Module, Inputs]
 
 
 class Line(NamedTuple):
@@ -77,6 +75,7 @@ class StepReport:
         lam: the extrapolation coefficient λ.
         clip: the cap c.
 
+    >>> from lambda_star.torch.problems import small_problem
     >>> report = check_step(*small_problem())
     >>> report.passed, report.positions
     (True, 24)
@@ -388,94 +387,3 @@ def _gain(student: nn.Module, inputs: Inputs, chosen: Tensor, rows: _Rows) -> fl
     torch.optim.SGD(weights, lr=SHARE * before / size**2).step()
     with torch.no_grad():
         return (before - float(divergence())) / (SHARE * before)
-
-
-def small_problem(device: str = "cpu", dtype: str = "float32") -> Problem:
-    """Teacher, base, student and inputs small enough to run anywhere: near-deterministic positions of 32 tokens.
-
-    Args:
-        device: where they live.
-        dtype: of their weights, the name of a floating dtype.
-
-    Returns:
-        Three modules and a tensor of token ids, as :func:`check_step` takes them.
-
-    Raises:
-        ValueError: the device cannot be used.
-
-    Source: extension.
-
-    >>> teacher, base, student, inputs = small_problem()
-    >>> tuple(teacher(inputs).shape)
-    (24, 32)
-    """
-    _check_device(device)
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator)
-
-    head = nn.Linear(64, 32)
-    base = nn.Sequential(nn.Embedding(24, 16), nn.Linear(16, 64), nn.Tanh(), head)
-    for weight in base.parameters():
-        weight.data = normal(weight) / math.sqrt(weight.shape[-1])
-    head.weight.data *= 14
-    teacher = copy.deepcopy(base)
-    for weight in teacher.parameters():
-        weight.data = 1.6 * weight.data + 0.05 * normal(weight)
-    teacher, base = (model.to(device=device, dtype=getattr(torch, dtype)) for model in (teacher, base))
-    return teacher, base, copy.deepcopy(base), torch.arange(24, device=device)
-
-
-def load_problem(teacher: Path, base: Path, text: Path, device: str = "cpu", dtype: str = "float32") -> Problem:
-    """Teacher, base, a student that is a copy of the base, and a text, as :func:`check_step` takes them.
-
-    Args:
-        teacher: folder of a Hugging Face causal language model with its tokenizer, or of an adapter for one.
-        base: the same of the base.
-        text: file of UTF-8 text to look at.
-        device: where to run.
-        dtype: in what the models compute, the name of a floating dtype.
-
-    Returns:
-        Three modules and the model's arguments.
-
-    Raises:
-        ImportError: transformers is not installed.
-        OSError: a folder or the file cannot be read.
-        ValueError: the text is empty or not UTF-8, a folder holds no model, the vocabularies differ, or the device
-            cannot be used.
-
-    Source: extension.
-
-    >>> load_problem(Path("runs/8b"), Path("runs/1.7b"), Path("answers.txt"), "cuda", "bfloat16")     # doctest: +SKIP
-    """
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        raise ImportError("model folders need transformers; install it with: pip install 'lambda-star[trl]'") from error
-    content = text.read_text(encoding="utf-8")
-    if not content.strip():
-        raise ValueError(f"{text} must hold text, got an empty file")
-    for folder in (teacher, base):
-        if not folder.is_dir():  # a name would be looked up in a hub
-            raise FileNotFoundError(f"{folder} must be a folder with a model, got none")
-    tokens = AutoTokenizer.from_pretrained(teacher)(content, return_tensors="pt")
-    kind = getattr(torch, dtype)
-    models: list[Any] = [AutoModelForCausalLM.from_pretrained(folder, dtype=kind) for folder in (teacher, base)]
-    sizes = [model.config.get_text_config().vocab_size for model in models]
-    if sizes[0] != sizes[1]:
-        raise ValueError(f"base must have the teacher's vocabulary, {sizes[0]} tokens, got {sizes[1]}")
-    _check_device(device)
-    teacher_model, base_model = (model.eval().to(device) for model in models)
-    inputs = {name: value.to(device) for name, value in tokens.items() if name != "token_type_ids"}
-    return teacher_model, base_model, copy.deepcopy(base_model).requires_grad_(), inputs
-
-
-def _check_device(device: str) -> None:
-    """Ask for a number there; what a missing device raises differs from kind to kind."""
-    try:
-        torch.zeros(1, device=device)
-    except (AssertionError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device must be one that this PyTorch can use, got {device!r}: {reason}") from error
