@@ -64,6 +64,7 @@ def against_peers(name: str, log_t: Rows, log_b: Rows) -> list[Result]:
         lambda: categorical.threshold(tensor_t, tensor_b, CLIP),
         lambda: torch.logsumexp(tensor_t, dim=-1),
         lambda: [root_by_brentq(log_t[row], log_b[row]) for row in range(PEER_ROWS)],
+        rounds=15,
     )
     speedup = by_row / PEER_ROWS / (ours / POSITIONS)
     return [

@@ -52,8 +52,8 @@ WORKERS = 2
 ROWS_BLOCK_CPU, ROWS_BLOCK_ELSEWHERE = 2**20, 2**25
 """Tokens per block of rows: enough to keep two threads, or an accelerator, busy with each operation."""
 
-PIECE = 2**13
-"""Elements of a dot product in the caller's precision; longer sums are float64 sums of such pieces."""
+PIECE = 2**11
+"""Elements of a sum in the caller's precision; longer ones are float64 sums of such pieces."""
 
 
 class Domain(NamedTuple):
@@ -404,14 +404,16 @@ def dot(xp: Any, a: Values, b: Values | None = None) -> Values:
     """The sum over each row of a, or of the products with b, in the widest dtype."""
     if xp is not np:
         return xp.astype(xp.sum(a if b is None else a * b, axis=-1), wide(xp))
-    # Short pieces, summed in float64: exact where float32 is not, and too short for the linear algebra's own threads.
-    # A sum is a product with ones, which is faster than NumPy's own.
+    # Short pieces, summed in float64: exact where float32 is not. Of NumPy's ways to sum, einsum lets other threads
+    # run beside it.
+    arrays = [a] if b is None else [a, b]
+    subscripts = "...k->..." if b is None else "...k,...k->..."
     whole = a.shape[-1] - a.shape[-1] % PIECE
-    pieces = (*a.shape[:-1], whole // PIECE, PIECE)
-    ones = np.ones(PIECE, a.dtype)
-    body, end = (ones, ones[: a.shape[-1] - whole]) if b is None else (b[..., :whole].reshape(pieces), b[..., whole:])
-    total = np.vecdot(a[..., whole:], end)
-    return total + np.vecdot(a[..., :whole].reshape(pieces), body).sum(axis=-1, dtype=np.float64) if whole else total
+    total = np.einsum(subscripts, *(array[..., whole:] for array in arrays)).astype(np.float64)
+    if not whole:
+        return total
+    pieces = [array[..., :whole].reshape(*array.shape[:-1], -1, PIECE) for array in arrays]
+    return total + np.einsum(subscripts, *pieces).sum(axis=-1, dtype=np.float64)
 
 
 def _leading(xp: Any, name: str, domain: Domain, value: Values, shape: tuple[int, ...], like: Values) -> Values:
