@@ -394,8 +394,6 @@ def _row_arrays(log_t: Values, log_b: Values) -> tuple[Any, Values, Values]:
 
 def wide(xp: Any) -> Any:
     """The widest real floating dtype of a namespace: float64 where there is one."""
-    if xp is np:
-        return np.float64
     dtypes = xp.__array_namespace_info__().dtypes(kind="real floating")
     return dtypes.get("float64", dtypes["float32"])
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["clipped_time", "free_time", "policy_time", "scaled_e1", "scaled_ei", "share_of_way"]
+__all__ = ["clipped_time", "free_time", "inverse_rate", "natural_threshold", "policy_time", "scaled_e1", "scaled_ei"]
 
 Floats = NDArray[np.float64]
 
@@ -73,9 +73,10 @@ def free_time(flow: str, start: Floats, distance: Floats, beyond: Floats) -> Flo
     return np.where(reached, time, math.inf)
 
 
-def share_of_way(time: Any) -> Any:
-    """1 − e^−time, the share of the way to the fixed point that the natural flow has gone."""
-    return -np.expm1(-time)
+def natural_threshold(threshold: Any, time: Any) -> Any:
+    """λ*/(1 − e^−time), at which the natural flow has gone the way to the clip edge by then; +inf for no time."""
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.divide(threshold, -np.expm1(-time))
 
 
 def policy_time(start: Floats, distance: Floats, beyond: Floats, rule: Rule = FINE) -> tuple[Floats, Floats]:
@@ -91,12 +92,12 @@ def policy_time(start: Floats, distance: Floats, beyond: Floats, rule: Rule = FI
             up[chosen], down[chosen] = integrals(start[chosen], distance[chosen], beyond[chosen], rule)
     share = beyond / (beyond + distance)
     time = 2 * np.log1p(distance / beyond) + (up + down)
-    slope = share * _inverse_rate(start) - _inverse_rate(start + distance) + beyond * (up - down)
+    slope = share * inverse_rate(start) - inverse_rate(start + distance) + beyond * (up - down)
     # Further out the terms of the slope cancel, but it lies between those of a pole at either end of the way.
     return time, np.clip(slope, -time, -share * time)
 
 
-def _inverse_rate(theta: Floats) -> Floats:
+def inverse_rate(theta: Floats) -> Floats:
     """1/(q(1−q)) = 2 + e^θ + e^−θ."""
     return 2 + np.exp(theta) + np.exp(-theta)
 

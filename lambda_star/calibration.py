@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_star._times import share_of_way
+from lambda_star._times import natural_threshold
 from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
 from lambda_star.contract import json_structure
 from lambda_star.io import Problem, Table
@@ -380,14 +380,8 @@ def _class_report(
         least=float(sample.threshold[members].min()),
         median=lower_quantile(sample.threshold[members], 0.5),
         share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),
-        budget_threshold=None if budget is None else _by(threshold.value, budget),
+        budget_threshold=None if budget is None else float(natural_threshold(threshold.value, budget)),
     )
-
-
-def _by(threshold: float, budget: float) -> float:
-    """The threshold of a natural-gradient budget, +inf where it is beyond the floats."""
-    with np.errstate(over="ignore"):
-        return float(np.float64(threshold) / share_of_way(budget))
 
 
 @dataclass(frozen=True)

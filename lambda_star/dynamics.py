@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lambda_star._array import Domain, check
-from lambda_star._times import COARSE, FINE, clipped_time, free_time, policy_time, share_of_way
+from lambda_star._times import COARSE, FINE, clipped_time, free_time, inverse_rate, natural_threshold, policy_time
 from lambda_star.bernoulli import CLIP, PROBABILITY, REAL, _edge, _gap, threshold
 
 __all__ = ["budget_for", "budget_threshold", "simulate", "time_to_collapse", "time_to_edge", "trajectory"]
@@ -69,9 +69,8 @@ class _Way(NamedTuple):
     def of(cls, p: Floats, b: Floats, c: Floats, lam: Floats) -> _Way:
         p, b, c, lam = (_wide(value) for value in (p, b, c, lam))
         gap, edge = (np.asarray(part) for part in (_gap(np, p, b), _edge(np, p, c)))
-        with np.errstate(invalid="ignore"):
-            push = (lam - 1) * gap
-            return cls(np.log(b / (1 - b)), gap, gap + edge, push - edge, push - np.log(c / p))
+        push = (lam - 1) * gap
+        return cls(np.log(b / (1 - b)), gap, gap + edge, push - edge, push - np.log(c / p))
 
 
 def _wide(values: ArrayLike) -> Any:
@@ -220,7 +219,7 @@ def budget_threshold(
     with np.errstate(all="ignore"):
         gap = _gap(np, p, b)
         distance = gap + _edge(np, p, c)
-        found = edge / share_of_way(time) if whole else edge + _beyond(np.log(b / (1 - b)), distance, time) / gap
+        found = natural_threshold(edge, time) if whole else edge + _beyond(np.log(b / (1 - b)), distance, time) / gap
     unreachable = (p <= b) | (c == math.inf)
     return _plain(np.where(unreachable, math.inf, found), p, b, c, time)
 
@@ -243,11 +242,9 @@ def _beyond(start: Floats, distance: Floats, budget: Floats) -> Floats:
     brackets y; its logarithm in that of y is nearly a line of slope 1.
     """
     end = start + distance
-    slowest = 2 + np.exp(np.maximum(np.abs(start), np.abs(end))) + np.exp(-np.maximum(np.abs(start), np.abs(end)))
     crossed = (start < 0) & (end > 0)
     nearest = np.where(crossed, 0.0, np.minimum(np.abs(start), np.abs(end)))
-    fastest = 2 + np.exp(nearest) + np.exp(-nearest)
-    low, high = budget / slowest, budget / fastest
+    low, high = budget / inverse_rate(np.maximum(np.abs(start), np.abs(end))), budget / inverse_rate(nearest)
     live = (budget > 0) & (low < FARTHEST) & (distance > 0) & np.isfinite(distance)
     beyond = np.where(budget == 0, math.inf, np.where(np.isnan(distance + budget), np.nan, 0.0))
     todo = [values[live] for values in (start, distance, budget, low, np.minimum(high, FARTHEST))]
