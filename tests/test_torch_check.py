@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lambda_star import categorical
 from lambda_star.torch.check import Line, StepReport, check_step
 from lambda_star.torch.problems import load_problem, small_problem
 
@@ -461,6 +462,16 @@ def test_teacher_and_base_may_be_the_same_and_never_clip() -> None:
     report = check_step(logits, logits)
     assert report.passed
     assert report.lines[-1].predicted == report.lines[-1].measured == math.inf
+
+
+def test_a_threshold_said_to_be_endless_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    threshold = categorical.threshold
+    endless = replace(threshold([0.0], [0.0], 2.0), threshold=torch.tensor([math.inf]))
+    monkeypatch.setattr(categorical, "threshold", lambda *_: endless)
+    line = check_step(torch.tensor([[4.0, 0.0, -1.0]]), torch.tensor([[1.0, 0.0, 0.0]])).lines[3]
+    assert line.predicted == math.inf
+    assert line.measured < math.inf
+    assert not line.holds
 
 
 @pytest.mark.parametrize("lam", [0.0, 1.0])

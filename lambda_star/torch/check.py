@@ -41,6 +41,9 @@ GAIN = 0.1
 
 HALVINGS = 50
 
+ENDLESS = 1e3
+"""The λ at which a clip that never acts is looked for."""
+
 Inputs = Mapping[str, Any] | Tensor | None
 
 
@@ -174,7 +177,7 @@ def check_step(
     chosen = torch.linspace(0, len(raw) - 1, min(positions, len(raw)), device=raw.device).long()
     wide = torch.promote_types(raw.dtype, torch.float32)
     rows = _Rows(raw[chosen].to(wide), other[chosen].to(wide), lam, clip, torch.finfo(wide).eps)
-    lines = [_gradient(rows), *_table(rows), _ratio(rows), _onset(rows), *_two_outcomes(rows)]
+    lines = [_gradient(rows), _table(rows), _ratio(rows), _onset(rows), *_two_outcomes(rows)]
     if student is not None:
         lines += _model_step(student, inputs, chosen, rows)
     return StepReport(tuple(lines), str(raw.device), str(raw.dtype)[6:], len(chosen), raw.shape[-1], lam, clip)
@@ -230,7 +233,7 @@ def _descend(logits: Tensor, loss: Callable[[Tensor], Tensor], natural: bool) ->
     return table.detach()
 
 
-def _table(rows: _Rows) -> list[Line]:
+def _table(rows: _Rows) -> Line:
     """Natural-gradient steps move the log-odds of any two tokens as if there were no others."""
     few = slice(None, ROWS)
     rows = rows._replace(teacher=rows.teacher[few], base=rows.base[few])
@@ -247,7 +250,7 @@ def _table(rows: _Rows) -> list[Line]:
     scale = float(torch.where(rows.teacher == -math.inf, 0.0, rows.teacher).abs().max()) + 1
     worst = int(np.argmax(np.abs(predicted - measured)))
     what = f"log-odds after {STEPS} natural-gradient steps, without a clip"
-    return [Line(what, float(predicted[worst]), float(measured[worst]), ROUNDING * rows.precision * scale)]
+    return Line(what, float(predicted[worst]), float(measured[worst]), ROUNDING * rows.precision * scale)
 
 
 def _two_outcomes(rows: _Rows) -> list[Line]:
@@ -313,9 +316,7 @@ def _onset(rows: _Rows) -> Line:
     """The least λ at which the clip changes the advantage of a token of the fixed point, found by halving."""
     found = categorical.threshold(rows.teacher, rows.base, rows.clip).threshold.double()
     row = int(found.argmin())
-    predicted = float(found[row])
-    if predicted == math.inf:
-        return Line("λ at which the clip begins to act", math.inf, math.inf, 0.0)
+    predicted, what = float(found[row]), "least λ at which the clip acts on a token"
     one = rows._replace(teacher=rows.teacher[row : row + 1], base=rows.base[row : row + 1])
     log_t, log_b = log_softmax(one.teacher), log_softmax(one.base)
 
@@ -323,11 +324,13 @@ def _onset(rows: _Rows) -> Line:
         log_s = log_softmax(one.mixture(lam))
         return bool((advantage(log_t, log_s, log_b, lam, rows.clip) < advantage(log_t, log_s, log_b, lam)).any())
 
-    low, high = 1.0, 2 * predicted
+    low, high = 1.0, min(2 * predicted, ENDLESS)
+    if not acts(high):
+        return Line(what, predicted, math.inf, ROUNDING * rows.precision)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if acts(middle) else (middle, high)
-    return Line("least λ at which the clip acts on a token", predicted, high, ROUNDING * rows.precision * predicted)
+    return Line(what, predicted, high, ROUNDING * rows.precision * high)
 
 
 def _model_step(student: nn.Module, inputs: Inputs, chosen: Tensor, rows: _Rows) -> list[Line]:
