@@ -1,175 +1,277 @@
-"""The cliff on a laptop: a small transformer writes JSON lists, and the prediction is locked before it is trained."""
+"""The cliff on a laptop: a small transformer writes JSON lists, and the prediction is locked before it is trained.
+
+Base and teacher are two stages of one training on data that end lists with different probabilities. Students start at
+the base and take real distillation steps with the clip, one student for each λ of a grid around λ*. Before the first
+step p and b of the separator are measured on held-out lists that the base is not let to end; from them follow λ*, the
+collapse points and the share of lists that still end within the budget of tokens, and with it the λ at which that share
+has lost half. All of it is written to a file with its hash; what the run then sees is added, and nothing is refitted.
+An extension.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lambda_star import bernoulli
+from lambda_star.torch.lists import Task, counted
 from lambda_star.torch.step import opd_loss
 from lambda_star.torch.tiny import Weights, forward, new_weights, repeat, sample
 
-__all__ = ["Preset", "Task"]
+__all__ = ["CONTROLS", "PRESETS", "Preset", "onset", "run"]
 
 Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
 
-WIDTH = 32
+WIDTH, BATCH, RATE = 32, 64, 1e-3
+TUNING_STEPS, TUNING_RATE = 300, 3e-3
+BASE_RIGHT, TEACHER_RIGHT = 0.6, 0.9
+"""How often the next digit is the right one in the data of base and teacher."""
+
+LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
+REFERENCE = 0.9
+"""Where validity counts as not fallen yet: at 1 + 0.9·(λ*−1), with the median λ* of the positions."""
+
+GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)
+"""(λ−1)/(λ*−1) of the students."""
+
+FINE = np.linspace(0.0, 2.0, 201)
+HELD_OUT, JUDGED, RESAMPLES = 256, 500, 1000
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One setting of the experiment: how often teacher and base end a list, the clip, and how long answers may be."""
+    """One setting: style and length of the lists, how often an item is the last one, the clip, the steps."""
 
     name: str
     style: str
+    items: int
     teacher_ends: float
     base_ends: float
-    clip: float
-    items: int
+    clip: float = 2.0
     steps: int = 200
+    shuffled: bool = False
 
 
-class Task:
-    """Lists of digits, each likely one more than the last, as JSON; its marks may be single tokens or merged ones."""
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("short", "plain", 12, 0.2, 0.45),
+        Preset("long", "plain", 30, 0.1, 0.3),
+        Preset("quoted", "quoted", 14, 0.15, 0.4),
+        Preset("merged", "merged", 20, 0.12, 0.35),
+        Preset("wide", "plain", 14, 0.2, 0.4, clip=3.0),
+    )
+}
 
-    STYLES = {
-        "plain": ("[", ",", "]"),
-        "quoted": ('["', '","', '"]'),
-    }
-
-    def __init__(self, preset: Preset, merged: bool = True) -> None:
-        self.open, self.separate, self.close = self.STYLES[preset.style]
-        marks = [self.open, self.separate, self.close]
-        if not merged:
-            marks = sorted({mark for text in marks for mark in text})
-        self.words = ["", *[str(digit) for digit in range(10)], *marks]
-        self.index = {word: place for place, word in enumerate(self.words)}
-        self.items = preset.items
-        self.per_item = 1 + (1 if merged else len(self.separate))
-        self.length = 1 + 1 + self.per_item * preset.items + 1
-
-    def encode(self, text: str) -> list[int]:
-        """Tokens of an answer, longest first; the empty word starts and stops it."""
-        tokens, place = [0], 0
-        while place < len(text):
-            word = max((word for word in self.words if word and text.startswith(word, place)), key=len)
-            tokens.append(self.index[word])
-            place += len(word)
-        return tokens
-
-    def decode(self, tokens: list[int]) -> str:
-        """The text up to the stop; an answer cut off has none."""
-        return "".join(self.words[token] for token in tokens)
-
-    def answers(self, count: int, ends: float, right: float, rng: np.random.Generator) -> Tensor:
-        """Answers as the data have them, filled up with the stop."""
-        rows = torch.zeros(count, self.length, dtype=torch.long)
-        for row in range(count):
-            digits = [int(rng.integers(10))]
-            while len(digits) <= self.items and rng.random() >= ends:  # longer ones are cut, as sampled ones are
-                digits.append((digits[-1] + 1) % 10 if rng.random() < right else int(rng.integers(10)))
-            text = self.open + self.separate.join(map(str, digits)) + self.close
-            tokens = self.encode(text)[: self.length]
-            rows[row, : len(tokens)] = torch.tensor(tokens)
-        return rows
+CONTROLS: dict[str, Callable[[Preset], Preset]] = {
+    "no clip": lambda preset: replace(preset, name=f"{preset.name}, no clip", clip=math.inf),
+    "twice the budget": lambda preset: replace(preset, name=f"{preset.name}, twice the budget", steps=2 * preset.steps),
+    "smaller clip": lambda preset: replace(preset, name=f"{preset.name}, smaller clip", clip=1 + (preset.clip - 1) / 2),
+    "shuffled base": lambda preset: replace(preset, name=f"{preset.name}, shuffled base", shuffled=True),
+}
 
 
-def tuned(weights: Weights, task: Task, ends: float, right: float, steps: int, seed: int) -> Weights:
+def run(preset: Preset, seed: int, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Lock the prediction of a preset in a file, train, and add what was seen; a finished run is only read.
+
+    Args:
+        preset: the setting.
+        seed: of all random numbers, at least 0.
+        folder: where the file goes.
+        progress: called with steps done and steps in all.
+
+    Returns:
+        What the file holds.
+    """
+    path = folder / f"{preset.name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "outcome" in record:
+        return record
+    task = Task(preset.style, preset.items)
+    teacher, base = tuned(task, preset, seed)
+    if not record:
+        prediction = predict(teacher, base, task, preset, seed)
+        record = {"prediction": prediction, "sha256": digest(prediction), "locked": now()}
+        write(path, record)
+    elif record["sha256"] != digest(record["prediction"]):
+        raise ValueError(f"{path} must hold the prediction that was locked, got another hash; delete it to start anew")
+    students = distilled(teacher, base, task, preset, record["prediction"]["grid"], seed, progress)
+    record["outcome"] = judged(students, task, record["prediction"], seed) | {"finished": now()}
+    write(path, record)
+    return record
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def digest(prediction: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(prediction, sort_keys=True).encode()).hexdigest()
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def tuned(task: Task, preset: Preset, seed: int) -> tuple[Weights, Weights]:
+    """Teacher and base."""
+    generator = torch.Generator().manual_seed(seed)
+    start = new_weights(len(task.words), WIDTH, task.length, generator)
+    base = trained(start, task, preset.base_ends, BASE_RIGHT, 10 * seed + 1)
+    return trained(base, task, preset.teacher_ends, TEACHER_RIGHT, 10 * seed + 2), base
+
+
+def trained(weights: Weights, task: Task, ends: float, right: float, seed: int) -> Weights:
     """A model trained on answers, from given weights on."""
     rng = np.random.default_rng(seed)
     weights = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-    optimizer = torch.optim.Adam(weights.values(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        rows = task.answers(64, ends, right, rng)
+    optimizer = torch.optim.Adam(weights.values(), lr=TUNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, TUNING_STEPS)
+    for _ in range(TUNING_STEPS):
+        rows = task.answers(BATCH, ends, right, rng)
         logits = forward(weights, rows[None, :, :-1])[0]
-        counts = counted(rows)[:, 1:]
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
-        loss = (losses * counts.flatten()).sum() / counts.sum()
+        inside = counted(rows)[:, 1:]
+        loss = torch.nn.functional.cross_entropy(logits[inside], rows[:, 1:][inside])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return {name: weight.detach() for name, weight in weights.items()}
 
 
-def counted(tokens: Tensor) -> Tensor:
-    """Which tokens belong to an answer: all up to its first stop, the start aside."""
-    stopped = (tokens[..., 1:] == 0).cumsum(-1)
-    inside = (stopped - (tokens[..., 1:] == 0).long()) == 0
-    return torch.cat([torch.zeros_like(inside[..., :1]), inside], dim=-1)
+def measured(teacher: Weights, base: Weights, task: Task, seed: int) -> tuple[Floats, Floats]:
+    """p and b of the separator after each item of held-out lists that the base is not let to end: lists × items."""
+    fork = 1 if task.style != "quoted" else 2  # quoted lists part after the quote
+    separate, close = (task.encode(mark)[fork] for mark in task.marks[1:])
+    forbidden = torch.zeros(len(task.words), dtype=torch.bool)
+    forbidden[[0, close]] = True
+    generator = torch.Generator().manual_seed(10 * seed + 3)
+    tokens = sample(base, HELD_OUT, 0, 0, task.length, generator, forbidden)[0]
+    with torch.no_grad():
+        logs = [torch.log_softmax(forward(each, tokens[None, :, :-1])[0].double(), -1) for each in (teacher, base)]
+    # The places where the teacher might go on or end; a list that went astray has fewer, and is left out.
+    forks = tokens[:, 1:] == separate
+    p, b = (log[..., separate].exp().numpy() for log in logs)
+    kept = [row for row in range(HELD_OUT) if int(forks[row].sum()) >= task.items]
+    at = [np.flatnonzero(forks[row].numpy())[: task.items] for row in kept]
+    return tuple(np.array([side[row][places] for row, places in zip(kept, at, strict=True)]) for side in (p, b))  # type: ignore[return-value]
+
+
+def predict(teacher: Weights, base: Weights, task: Task, preset: Preset, seed: int) -> dict[str, Any]:
+    """What is said of a run before its first step."""
+    p, b = measured(teacher, base, task, seed)
+    clip = preset.clip if preset.clip < math.inf else PRESETS[preset.name.split(",")[0]].clip  # for the grid alone
+    stars, ends = (np.quantile(of(p, b, clip), LEVELS) for of in (bernoulli.threshold, bernoulli.collapse_point))
+    excess = stars[2] - 1
+    lams = 1 + excess * FINE
+    validity = np.array([ending(bernoulli.stationary_student(p, b, preset.clip, lam)) for lam in lams])
+    return {
+        "preset": asdict(preset) | {"clip": str(preset.clip)},
+        "seed": seed,
+        "p": float(np.median(p)),
+        "b": float(np.median(b)),
+        "levels": LEVELS,
+        "threshold": stars.tolist(),
+        "collapse": ends.tolist(),
+        "band": [float(stars[1]), float(ends[3])],
+        "lam": lams.tolist(),
+        "validity": validity.tolist(),
+        "onset": onset(lams, validity, 1 + REFERENCE * excess),
+        "grid": (1 + excess * np.array(GRID)).tolist(),
+    }
+
+
+def ending(q: Floats) -> float:
+    """Share of lists that end within the budget, if every fork goes on with probability q."""
+    return float(np.mean(1 - np.prod(q, axis=1)))
+
+
+def onset(lams: Any, validity: Any, reference: float) -> float | None:
+    """The first λ past a reference at which validity is half of what it is there, by lines between the points.
+
+    Args:
+        lams: λ, rising.
+        validity: share of valid answers at each.
+        reference: the λ at which validity counts as not fallen.
+
+    Returns:
+        A λ, or None if validity does not fall so far.
+
+    >>> onset([1.0, 1.5, 2.0], [0.8, 0.8, 0.0], 1.5)
+    1.75
+    """
+    lams, validity = np.asarray(lams), np.asarray(validity)
+    start = float(np.interp(reference, lams, validity))
+    past = lams > reference
+    at, values = np.append(reference, lams[past]), np.append(start, validity[past])
+    fallen = np.flatnonzero(values <= start / 2)
+    if not len(fallen) or not start:
+        return None
+    here = fallen[0]
+    share = (values[here - 1] - start / 2) / (values[here - 1] - values[here])
+    return float(at[here - 1] + (at[here] - at[here - 1]) * share)
 
 
 def distilled(
-    teacher: Weights, base: Weights, task: Task, lams: Floats, clip: float, steps: int, seed: int, rate: float = 1e-3, batch: int = 64
+    teacher: Weights, base: Weights, task: Task, preset: Preset, lams: list[float], seed: int, progress: Progress | None
 ) -> Weights:
-    """Students that start at the base, one for each λ, trained by on-policy distillation with the clip."""
-    generator = torch.Generator().manual_seed(seed)
-    models = len(lams)
-    student = {name: weight.requires_grad_() for name, weight in repeat(base, models).items()}
-    optimizer = torch.optim.Adam(student.values(), lr=rate)
-    for _ in range(steps):
-        tokens = sample(student, batch, 0, 0, task.length, generator)
-        inputs, counts = tokens[..., :-1], counted(tokens)[..., 1:]
+    """Students that start at the base, one for each λ, trained side by side."""
+    generator = torch.Generator().manual_seed(10 * seed + 4)
+    students = {name: weight.requires_grad_() for name, weight in repeat(base, len(lams)).items()}
+    optimizer = torch.optim.Adam(students.values(), lr=RATE)
+    clip = preset.clip if preset.clip < math.inf else None
+    for step in range(preset.steps):
+        tokens = sample(students, BATCH, 0, 0, task.length, generator)
+        inputs, inside = tokens[..., :-1], counted(tokens)[..., 1:]
         with torch.no_grad():
-            others = [forward(weights, inputs.reshape(1, -1, inputs.shape[-1])).unflatten(1, (models, batch))[0] for weights in (teacher, base)]
-        logits = forward(student, inputs)
-        loss = sum(
-            opd_loss(logits[place], others[0][place], others[1][place], float(lam), clip=clip, mask=counts[place])
-            for place, lam in enumerate(lams)
-        )
+            flat = inputs.flatten(0, 1)[None]
+            log_t, log_b = (forward(each, flat)[0].unflatten(0, inputs.shape[:2]) for each in (teacher, base))
+            if preset.shuffled:  # the base's logits of another answer: as large, and about nothing
+                log_b = log_b[:, torch.randperm(BATCH, generator=generator)]
+        logits = forward(students, inputs)
+        losses = [
+            opd_loss(logits[one], log_t[one], log_b[one], lam, clip=clip, mask=inside[one])
+            for one, lam in enumerate(lams)
+        ]
         optimizer.zero_grad()
-        loss.backward()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return {name: weight.detach() for name, weight in student.items()}
+        if progress is not None:
+            progress(step + 1, preset.steps)
+    return {name: weight.detach() for name, weight in students.items()}
 
 
-def judged(student: Weights, task: Task, count: int, seed: int) -> list[dict[str, float]]:
-    """Of every student the share of answers that are JSON, and of these how often a digit follows the last."""
-    tokens = sample(student, count, 0, 0, task.length, torch.Generator().manual_seed(seed))
-    found = []
-    for rows in tokens.tolist():
-        lists = [value for row in rows if (value := parsed(task.decode(row))) is not None]
-        steps = [(int(b) - int(a)) % 10 == 1 for one in lists for a, b in zip(one, one[1:])]
-        found.append({"valid": len(lists) / len(rows), "right": float(np.mean(steps)) if steps else float("nan"), "items": float(np.mean([len(x) for x in lists])) if lists else float("nan")})
-    return found
-
-
-def parsed(text: str) -> list[Any] | None:
-    """The list that a text is, by JSON's rules; None if it is none."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, list) and all(len(str(one)) == 1 and str(one).isdigit() for one in value) else None
-
-
-def measured(teacher: Weights, base: Weights, task: Task, count: int, seed: int) -> tuple[Floats, Floats]:
-    """p and b of the separator after every item of lists that the base is not let to end: answers × items."""
-    close = task.index[task.close if task.close in task.index else task.close[-1]]
-    separate = task.index[task.separate if task.separate in task.index else task.separate[0]]
-    forbidden = torch.zeros(1, 1, len(task.words), dtype=torch.bool)
-    forbidden[..., [0, close]] = True
-    tokens = sample(base, count, 0, 0, task.length, torch.Generator().manual_seed(seed), lambda last: forbidden)[0]
-    with torch.no_grad():
-        logs = [torch.log_softmax(forward(weights, tokens[None, :, :-1])[0].double(), -1) for weights in (teacher, base)]
-    after = (tokens[:, :-1] >= 1) & (tokens[:, :-1] <= 10)
-    p, b = (log[..., separate].exp() for log in logs)
-    rows = [np.array(p[row][after[row]][: task.items - 1]) for row in range(count)], [np.array(b[row][after[row]][: task.items - 1]) for row in range(count)]
-    width = min(map(len, rows[0]))
-    return tuple(np.array([row[:width] for row in side]) for side in rows)
-
-
-def predicted_validity(p: Floats, b: Floats, clip: float, lams: Floats) -> Floats:
-    """Share of lists that end within the budget if every position stands where training with the clip ends."""
-    out = []
-    for lam in lams:
-        q = bernoulli.stationary_student(p, b, clip, lam)
-        out.append(float(np.mean(1 - np.prod(q, axis=1))))
-    return np.array(out)
+def judged(students: Weights, task: Task, prediction: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What sampled answers of the students are: JSON or not, and how often the next digit is the right one."""
+    generator = torch.Generator().manual_seed(10 * seed + 5)
+    tokens = sample(students, JUDGED, 0, 0, task.length, generator)
+    lists = [[task.parsed(row) for row in rows] for rows in tokens.tolist()]
+    valid = np.array([[one is not None for one in answers] for answers in lists], dtype=float)
+    pairs = [[(a, b) for one in answers if one for a, b in zip(one, one[1:], strict=False)] for answers in lists]
+    reference = 1 + REFERENCE * (prediction["threshold"][2] - 1)
+    rng = np.random.default_rng(10 * seed + 6)
+    resampled = [
+        onset(prediction["grid"], valid[:, rng.integers(JUDGED, size=JUDGED)].mean(axis=1), reference)
+        for _ in range(RESAMPLES)
+    ]
+    known = [value if value is not None else math.inf for value in resampled]
+    low, high = (float(np.quantile(known, level, method="inverted_cdf")) for level in (0.025, 0.975))
+    return {
+        "validity": valid.mean(axis=1).tolist(),
+        "right": [float(np.mean([(a + 1) % 10 == b for a, b in each])) if each else None for each in pairs],
+        "items": [float(np.mean([len(one) for one in answers if one])) if any(answers) else None for answers in lists],
+        "onset": onset(prediction["grid"], valid.mean(axis=1), reference),
+        "interval": [low if low < math.inf else None, high if high < math.inf else None],
+    }

@@ -7,7 +7,6 @@ At this size a pass costs as much for ten models as for one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -96,19 +95,19 @@ def sample(
     stop: int,
     length: int,
     generator: torch.Generator,
-    forbid: Callable[[Tensor], Tensor] | None = None,
+    forbidden: Tensor | None = None,
 ) -> Tensor:
     """Answers drawn from the models, models × batch × at most ``length`` tokens, ``stop`` after their end.
 
-    ``forbid`` gets the last tokens and tells which next ones may not be drawn.
+    ``forbidden`` tells which tokens may not be drawn.
     """
     models = weights["head"].shape[0]
     tokens = torch.full((models, batch, 1), start)
     cache, done = Cache([], []), torch.zeros(models, batch, dtype=torch.bool)
     for _ in range(length - 1):
         logits = forward(weights, tokens[..., -1:], cache)[:, :, -1]
-        if forbid is not None:
-            logits = logits.masked_fill(forbid(tokens[..., -1]), -math.inf)
+        if forbidden is not None:
+            logits = logits.masked_fill(forbidden, -math.inf)
         drawn = torch.multinomial(torch.softmax(logits, -1).flatten(0, 1), 1, generator=generator)
         following = torch.where(done, stop, drawn.reshape(models, batch))
         tokens = torch.cat([tokens, following[..., None]], dim=-1)
