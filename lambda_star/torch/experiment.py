@@ -112,6 +112,18 @@ def run(preset: Preset, seed: int, folder: Path, progress: Progress | None = Non
     return record
 
 
+def finished(folder: Path) -> list[dict[str, Any]]:
+    """The finished runs of a folder, by name; a prediction that is not what was locked is refused."""
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["sha256"] != digest(record["prediction"]):
+            raise ValueError(f"{path} must hold the prediction that was locked, got another hash")
+        if "outcome" in record:
+            records.append(record)
+    return records
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -173,7 +185,7 @@ def predict(teacher: Weights, base: Weights, task: Task, preset: Preset, seed: i
     """What is said of a run before its first step."""
     p, b = measured(teacher, base, task, seed)
     clip = preset.clip if preset.clip < math.inf else PRESETS[preset.name.split(",")[0]].clip  # for the grid alone
-    stars, ends = (np.quantile(of(p, b, clip), LEVELS) for of in (bernoulli.threshold, bernoulli.collapse_point))
+    stars, ends = (np.quantile(of(p, b, clip), LEVELS, method="inverted_cdf") for of in (bernoulli.threshold, bernoulli.collapse_point))
     excess = stars[2] - 1
     lams = 1 + excess * FINE
     validity = np.array([ending(bernoulli.stationary_student(p, b, preset.clip, lam)) for lam in lams])
