@@ -6,7 +6,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -346,6 +346,71 @@ def check_step(
         sys.exit(1)
 
 
+@main.command(short_help="The cliff on a laptop: predict, train, compare.")
+@click.option("--preset", "presets", multiple=True, help="A preset to run; repeat for more. Default: all.")
+@click.option(
+    "--control", "controls", multiple=True, help="A control of these presets in place of them; repeat for more."
+)
+@click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, default=(0,), show_default=True)
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("results/cliff"), show_default=True
+)
+@click.option("--report", is_flag=True, help="Train nothing; print and draw what the folder holds.")
+@click.option(
+    "--plot", "plot_path", type=click.Path(path_type=Path, dir_okay=False), help="Draw the runs (.png, .pdf, .svg)."
+)
+def cliff(
+    presets: tuple[str, ...],
+    controls: tuple[str, ...],
+    seeds: tuple[int, ...],
+    folder: Path,
+    report: bool,
+    plot_path: Path | None,
+) -> None:
+    """Train small transformers at a grid of lambda, after locking where their lists will stop being JSON.
+
+    \b
+    Each run writes a file in FOLDER: the prediction with its hash and time before the first step, the outcome after the
+    last. A run that is finished is only read, one that was cut off starts anew with the same prediction.
+
+    \b
+    Examples:
+      lambda-star cliff --preset short
+      lambda-star cliff --report --plot cliff.png
+    """  # noqa: D301 (click wants the character \b)
+    try:
+        from lambda_star.torch import experiment
+    except ImportError as error:
+        raise _Failure(str(error)) from error
+    chosen = [_named(experiment.PRESETS, name, "--preset") for name in presets or experiment.PRESETS]
+    variants = [_named(experiment.CONTROLS, name, "--control")(preset) for name in controls for preset in chosen]
+    if report:
+        records = experiment.finished(folder)
+    else:
+        records = []
+        for preset in variants or chosen:
+            for seed in seeds:
+                with click.progressbar(
+                    length=preset.steps, label=f"{preset.name}, seed {seed}", file=sys.stderr
+                ) as bar:
+                    records.append(experiment.run(preset, seed, folder, lambda done, _, bar=bar: bar.update(1)))
+    _print_cliff(records)
+    if plot_path:
+        from lambda_star.plotting import plot_cliff
+
+        try:
+            figure = plot_cliff(records)
+        except ValueError as error:
+            raise _Failure(str(error)) from error
+        _write(plot_path, lambda: figure.savefig(plot_path, dpi=150, format=plot_path.suffix[1:] or "png"))
+
+
+def _named(table: Mapping[str, Any], name: str, option: str) -> Any:
+    if name not in table:
+        raise _Failure(f"{option} must be one of {', '.join(table)}, got {name!r}")
+    return table[name]
+
+
 @main.command(short_help="Where the formulas come from, step by step.")
 @click.argument("name", required=False)
 @click.option(
@@ -475,6 +540,33 @@ def _print_step(report: StepReport) -> None:
         ("", "predicted", "measured", "tolerance", "holds"),
         [(one.what, *(_number(value) for value in one[1:]), "yes" if one.holds else "NO") for one in report.lines],
     )
+
+
+def _print_cliff(records: Sequence[Mapping[str, Any]]) -> None:
+    def cell(value: float | None) -> str:
+        return "none" if value is None else f"{value:.4g}"
+
+    rows = []
+    for record in records:
+        said, seen = record["prediction"], record["outcome"]
+        low, high = said["band"]
+        found, expected = seen["onset"], said["onset"]
+        off = None if found is None or expected is None else 100 * (found - expected) / (expected - 1)
+        rows.append(
+            (
+                said["preset"]["name"],
+                str(said["seed"]),
+                cell(said["threshold"][2]),
+                f"{low:.4g}–{high:.4g}",
+                cell(expected),
+                cell(found),
+                "–".join(map(cell, seen["interval"])),
+                "" if found is None else "yes" if low <= found <= high else "no",
+                "" if off is None else f"{off:+.1f} %",
+            )
+        )
+    heads = ("preset", "seed", "λ*", "band", "predicted", "seen", "95% interval", "inside", "off by")
+    _print_table("Where half of the valid answers are lost", heads, rows)
 
 
 def _print_advice(report: Report) -> None:

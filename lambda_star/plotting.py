@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "plot_budget",
+    "plot_cliff",
     "plot_regimes",
     "plot_report",
     "plot_resolutions",
@@ -315,6 +316,48 @@ def plot_budget(p: float, b: float, c: float, *, flow: Flow = "natural", ax: Axe
     ax.xaxis.set_minor_formatter(lambda *_: "")
     ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     return ax
+
+
+def plot_cliff(records: Sequence[Mapping[str, Any]], figure: Figure | None = None) -> Figure:
+    """Draw what runs of the cliff experiment were predicted to do, and did: a panel per preset, a mark per seed.
+
+    Args:
+        records: finished runs, as :func:`lambda_star.torch.experiment.run` returns them, at least one.
+        figure: figure to draw on; a new one by default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: there is no finished run.
+
+    Source: extension.
+    """
+    from matplotlib.figure import Figure
+
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        if "outcome" in record:
+            groups.setdefault(record["prediction"]["preset"]["name"], []).append(record)
+    if not groups:
+        raise ValueError("records must hold at least one finished run, got none")
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    figure = figure or Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, columns, sharey=True, squeeze=False)).flatten()
+    for ax, (name, runs) in zip(axes, groups.items(), strict=False):
+        for record, marker in zip(runs, cycle("osD^v")):
+            said, seen = record["prediction"], record["outcome"]
+            ax.plot(said["lam"], said["validity"], color="0.6", linewidth=1)
+            ax.plot(said["grid"], seen["validity"], marker, color="k", markersize=4, fillstyle="none")
+        low, high = (np.median([record["prediction"]["band"][side] for record in runs]) for side in (0, 1))
+        ax.axvspan(low, high, color="0.9", zorder=0)
+        grids = [record["prediction"]["grid"] for record in runs]
+        ax.set(title=name, xlim=(0.98, 1.03 * max(map(max, grids))), ylim=(0, 1), xlabel="λ")
+    for ax in axes[len(groups) :]:
+        ax.remove()
+    axes[0].set_ylabel("share of valid answers")
+    return figure
 
 
 def _expit(x: Any) -> Any:
