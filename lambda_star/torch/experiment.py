@@ -1,57 +1,81 @@
 """The cliff on a laptop: a small transformer writes JSON lists, and the prediction is locked before it is trained.
 
-Base and teacher are two stages of one training on data that end lists with different probabilities. Students start at
-the base and take real distillation steps with the clip, one student for each λ of a grid around λ*. Before the first
-step p and b of the separator are measured on held-out lists that the base is not let to end; from them follow λ*, the
-collapse points and the share of lists that still end within the budget of tokens, and with it the λ at which that share
-has lost half. All of it is written to a file with its hash; what the run then sees is added, and nothing is refitted.
-An extension.
+Base and teacher are two stages of one training, on data that end lists with different probabilities. Students start at
+the base and take real distillation steps with the clip, one student for each λ of a grid around λ*. Before the first of
+them both models are measured on held-out lists of the teacher that are not let to end; from that follow λ* and the
+collapse point of every place where a list may end, the predicted validity at every λ, and its onset: the λ at which it
+has lost half. All this is locked on file (:mod:`lambda_star.locked`), what the run then sees is added, and nothing is
+refitted. An extension.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from lambda_star import bernoulli
-from lambda_star.torch.lists import Task, counted
+from lambda_star import __version__, bernoulli, dynamics, sequence
+from lambda_star.cliff import onset
+from lambda_star.locked import conclude, lock
+from lambda_star.torch.lists import Task, counted, parsed
 from lambda_star.torch.step import opd_loss
 from lambda_star.torch.tiny import Weights, forward, new_weights, repeat, sample
 
-__all__ = ["CONTROLS", "PRESETS", "Preset", "onset", "run"]
+__all__ = ["CONTROLS", "PRESETS", "QUICK", "Preset", "run", "variant"]
 
 Floats = NDArray[np.float64]
-Progress = Callable[[int, int], None]
+Progress = Callable[[int], None]
 
-WIDTH, BATCH, RATE = 32, 64, 1e-3
+WIDTH, BATCH = 32, 64
 TUNING_STEPS, TUNING_RATE = 300, 3e-3
 BASE_RIGHT, TEACHER_RIGHT = 0.6, 0.9
 """How often the next digit is the right one in the data of base and teacher."""
 
+RATE, MOMENTS = 1e-3, (0.0, 0.99)
+"""Adam without momentum: with it students overshoot and lose, long before λ*, tails that take thousands of steps to
+come back."""
+
 LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
 REFERENCE = 0.9
-"""Where validity counts as not fallen yet: at 1 + 0.9·(λ*−1), with the median λ* of the positions."""
+"""Validity counts as not fallen at 1 + 0.9·(λ*−1), with the median λ* of the places."""
 
 GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)
 """(λ−1)/(λ*−1) of the students."""
 
-FINE = np.linspace(0.0, 2.0, 201)
-HELD_OUT, JUDGED, RESAMPLES = 256, 500, 1000
+FINE = np.linspace(0.0, 1.6, 81)
+HELD_OUT, JUDGED, RESAMPLES, REHEARSAL = 256, 2000, 1000, 20
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One setting: style and length of the lists, how often an item is the last one, the clip, the steps."""
+    """One setting of the experiment.
+
+    Attributes:
+        name: what tables and files call it.
+        style: of the lists, a key of :data:`lambda_star.torch.lists.STYLES`.
+        items: the most items that fit.
+        teacher_ends: how often an item is the last one in the teacher's data.
+        base_ends: the same for the base, greater: the teacher prefers to go on.
+        clip: cap c on the ratio of teacher to student probability.
+        steps: of distillation.
+        clipped: whether the students' steps have the clip; without it, c only says where the grid lies.
+        shuffled: whether the base's logits at a place are those of another place, drawn anew at each step.
+        grid: (λ−1)/(λ*−1) of the students, rising.
+
+    >>> PRESETS["short"].clip
+    2.0
+    """
 
     name: str
     style: str
@@ -60,92 +84,137 @@ class Preset:
     base_ends: float
     clip: float = 2.0
     steps: int = 200
+    clipped: bool = True
     shuffled: bool = False
+    grid: tuple[float, ...] = GRID
 
 
 PRESETS = {
     preset.name: preset
     for preset in (
         Preset("short", "plain", 12, 0.2, 0.45),
-        Preset("long", "plain", 30, 0.1, 0.3),
+        Preset("long", "plain", 24, 0.1, 0.3, steps=300),
         Preset("quoted", "quoted", 14, 0.15, 0.4),
         Preset("merged", "merged", 20, 0.12, 0.35),
         Preset("wide", "plain", 14, 0.2, 0.4, clip=3.0),
     )
 }
 
+QUICK = Preset("quick", "plain", 10, 0.2, 0.45, steps=150, grid=(0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4))
+
 CONTROLS: dict[str, Callable[[Preset], Preset]] = {
-    "no clip": lambda preset: replace(preset, name=f"{preset.name}, no clip", clip=math.inf),
-    "twice the budget": lambda preset: replace(preset, name=f"{preset.name}, twice the budget", steps=2 * preset.steps),
-    "smaller clip": lambda preset: replace(preset, name=f"{preset.name}, smaller clip", clip=1 + (preset.clip - 1) / 2),
-    "shuffled base": lambda preset: replace(preset, name=f"{preset.name}, shuffled base", shuffled=True),
+    "no clip": lambda preset: replace(preset, clipped=False),
+    "plain": lambda preset: replace(preset, grid=(0.0,)),
+    "shuffled base": lambda preset: replace(preset, shuffled=True),
+    "smaller clip": lambda preset: replace(preset, clip=1 + (preset.clip - 1) / 2),
+    "half budget": lambda preset: replace(preset, steps=preset.steps // 2),
+    "double budget": lambda preset: replace(preset, steps=2 * preset.steps),
 }
+"""``plain`` is λ = 1 alone, distillation without extrapolation."""
 
 
-def run(preset: Preset, seed: int, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+def variant(preset: Preset, control: str) -> Preset:
+    """A control of a preset, under a name of its own.
+
+    Args:
+        preset: the setting to vary.
+        control: a key of :data:`CONTROLS`.
+
+    Returns:
+        The setting with one thing changed.
+
+    Source: extension.
+
+    >>> variant(PRESETS["short"], "double budget").steps
+    400
+    """
+    return replace(CONTROLS[control](preset), name=f"{preset.name}, {control}")
+
+
+class Held(NamedTuple):
+    """Held-out lists under both models, at every place up to the last where a list may end.
+
+    Attributes:
+        tokens: the lists, of the teacher, not let to end: shape (lists, places).
+        log_t: log-probabilities of the teacher for what follows, shape (lists, places, tokens).
+        log_b: the same of the base.
+        goes: which tokens go on within the contract, shape (places, tokens).
+        ends: which end the list validly, of the same shape.
+        forks: places where a list may go on or end, shape (places,).
+
+    >>> Held._fields[0]
+    'tokens'
+    """
+
+    tokens: Tensor
+    log_t: Floats
+    log_b: Floats
+    goes: NDArray[np.bool_]
+    ends: NDArray[np.bool_]
+    forks: NDArray[np.bool_]
+
+
+def run(
+    preset: Preset, seed: int, folder: Path, *, threads: int = 1, progress: Progress | None = None
+) -> dict[str, Any]:
     """Lock the prediction of a preset in a file, train, and add what was seen; a finished run is only read.
+
+    The same preset, seed, threads and machine give the same numbers. A run that was cut off starts anew, with the
+    prediction that it had locked.
 
     Args:
         preset: the setting.
         seed: of all random numbers, at least 0.
-        folder: where the file goes.
-        progress: called with steps done and steps in all.
+        folder: where the file goes, called after preset and seed.
+        threads: of PyTorch; the models are so small that one is about as fast as two.
+        progress: called after each step with the number of steps that are done.
 
     Returns:
-        What the file holds.
+        What the file holds: ``prediction``, ``sha256``, ``locked``, ``outcome``, ``finished``.
+
+    Raises:
+        ValueError: the file holds another setting, or a prediction that is not what was locked.
+
+    Source: extension.
+
+    >>> from tempfile import mkdtemp
+    >>> small = replace(QUICK, items=3, steps=4, grid=(0.0, 0.9, 1.1))
+    >>> sorted(run(small, 0, Path(mkdtemp())))
+    ['finished', 'locked', 'outcome', 'prediction', 'sha256']
     """
     path = folder / f"{preset.name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _run(preset, seed, path, progress)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(preset: Preset, seed: int, path: Path, progress: Progress | None) -> dict[str, Any]:
+    task = Task(preset.style, preset.items)
+    pair = cache(lambda: _tuned(task, preset, seed))  # not needed where the run is finished
+    record = lock(path, lambda: _predicted(*pair(), task, preset, seed))
+    if record["prediction"]["preset"] != json.loads(json.dumps(asdict(preset))):
+        raise ValueError(f"{path} must hold a run of this preset, got one with other settings; remove it")
     if "outcome" in record:
         return record
-    task = Task(preset.style, preset.items)
-    teacher, base = tuned(task, preset, seed)
-    if not record:
-        prediction = predict(teacher, base, task, preset, seed)
-        record = {"prediction": prediction, "sha256": digest(prediction), "locked": now()}
-        write(path, record)
-    elif record["sha256"] != digest(record["prediction"]):
-        raise ValueError(f"{path} must hold the prediction that was locked, got another hash; delete it to start anew")
-    students = distilled(teacher, base, task, preset, record["prediction"]["grid"], seed, progress)
-    record["outcome"] = judged(students, task, record["prediction"], seed) | {"finished": now()}
-    write(path, record)
-    return record
+    began = time.perf_counter()
+    teacher, base = pair()
+    lams = record["prediction"]["grid"]
+    students = _distilled(teacher, base, task, preset, lams, 10 * seed + 4, preset.steps, progress)
+    outcome = _judged(students, _held_out(teacher, base, task, seed), task, record["prediction"], seed)
+    return conclude(path, record, outcome | {"seconds": round(time.perf_counter() - began, 1)})
 
 
-def finished(folder: Path) -> list[dict[str, Any]]:
-    """The finished runs of a folder, by name; a prediction that is not what was locked is refused."""
-    records = []
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["sha256"] != digest(record["prediction"]):
-            raise ValueError(f"{path} must hold the prediction that was locked, got another hash")
-        if "outcome" in record:
-            records.append(record)
-    return records
+def _tuned(task: Task, preset: Preset, seed: int) -> tuple[Weights, Weights]:
+    """Teacher and base: the base goes on to learn from the teacher's data."""
+    start = new_weights(len(task.words), WIDTH, task.length, torch.Generator().manual_seed(10 * seed))
+    base = _trained(start, task, preset.base_ends, BASE_RIGHT, 10 * seed + 1)
+    return _trained(base, task, preset.teacher_ends, TEACHER_RIGHT, 10 * seed + 2), base
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def digest(prediction: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(prediction, sort_keys=True).encode()).hexdigest()
-
-
-def write(path: Path, record: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def tuned(task: Task, preset: Preset, seed: int) -> tuple[Weights, Weights]:
-    """Teacher and base."""
-    generator = torch.Generator().manual_seed(seed)
-    start = new_weights(len(task.words), WIDTH, task.length, generator)
-    base = trained(start, task, preset.base_ends, BASE_RIGHT, 10 * seed + 1)
-    return trained(base, task, preset.teacher_ends, TEACHER_RIGHT, 10 * seed + 2), base
-
-
-def trained(weights: Weights, task: Task, ends: float, right: float, seed: int) -> Weights:
+def _trained(weights: Weights, task: Task, ends: float, right: float, seed: int) -> Weights:
     """A model trained on answers, from given weights on."""
     rng = np.random.default_rng(seed)
     weights = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
@@ -163,96 +232,123 @@ def trained(weights: Weights, task: Task, ends: float, right: float, seed: int) 
     return {name: weight.detach() for name, weight in weights.items()}
 
 
-def measured(teacher: Weights, base: Weights, task: Task, seed: int) -> tuple[Floats, Floats]:
-    """p and b of the separator after each item of held-out lists that the base is not let to end: lists × items."""
-    fork = 1 if task.style != "quoted" else 2  # quoted lists part after the quote
-    separate, close = (task.encode(mark)[fork] for mark in task.marks[1:])
-    forbidden = torch.zeros(len(task.words), dtype=torch.bool)
-    forbidden[[0, close]] = True
+def _held_out(teacher: Weights, base: Weights, task: Task, seed: int) -> Held:
+    """Lists that the teacher writes if it may neither end nor break them, under both models."""
     generator = torch.Generator().manual_seed(10 * seed + 3)
-    tokens = sample(base, HELD_OUT, 0, 0, task.length, generator, forbidden)[0]
+    tokens = sample(teacher, HELD_OUT, task.length, generator, task.going_on())[0]
+    goes, ends = task.contract(tokens[0].tolist())  # the same for all, which differ in their digits alone
+    places = 1 + int(np.flatnonzero(ends[:, task.closer])[-1])
+    tokens, goes, ends = tokens[:, :places], goes[:places], ends[:places]
+    log_t, log_b = (_log_probabilities(each, tokens) for each in (teacher, base))
+    return Held(tokens, log_t, log_b, goes, ends, goes[:, task.separator])
+
+
+def _log_probabilities(weights: Weights, tokens: Tensor) -> Floats:
     with torch.no_grad():
-        logs = [torch.log_softmax(forward(each, tokens[None, :, :-1])[0].double(), -1) for each in (teacher, base)]
-    # The places where the teacher might go on or end; a list that went astray has fewer, and is left out.
-    forks = tokens[:, 1:] == separate
-    p, b = (log[..., separate].exp().numpy() for log in logs)
-    kept = [row for row in range(HELD_OUT) if int(forks[row].sum()) >= task.items]
-    at = [np.flatnonzero(forks[row].numpy())[: task.items] for row in kept]
-    return tuple(np.array([side[row][places] for row, places in zip(kept, at, strict=True)]) for side in (p, b))  # type: ignore[return-value]
+        values: Floats = torch.log_softmax(forward(weights, tokens[None])[0].double(), -1).numpy()
+    return values
 
 
-def predict(teacher: Weights, base: Weights, task: Task, preset: Preset, seed: int) -> dict[str, Any]:
-    """What is said of a run before its first step."""
-    p, b = measured(teacher, base, task, seed)
-    clip = preset.clip if preset.clip < math.inf else PRESETS[preset.name.split(",")[0]].clip  # for the grid alone
-    stars, ends = (np.quantile(of(p, b, clip), LEVELS, method="inverted_cdf") for of in (bernoulli.threshold, bernoulli.collapse_point))
-    excess = stars[2] - 1
-    lams = 1 + excess * FINE
-    validity = np.array([ending(bernoulli.stationary_student(p, b, preset.clip, lam)) for lam in lams])
+def _predicted(teacher: Weights, base: Weights, task: Task, preset: Preset, seed: int) -> dict[str, Any]:
+    """What is said of a run before the first step of its students."""
+    held = _held_out(teacher, base, task, seed)
+    p, b = (np.exp(log[:, held.forks, task.separator].ravel()) for log in (held.log_t, held.log_b))
+    stars, ends = (
+        np.quantile(of(p, b, preset.clip), LEVELS, method="inverted_cdf")
+        for of in (bernoulli.threshold, bernoulli.collapse_point)
+    )
+    star, middle_p, middle_b = float(stars[2]), float(np.median(p)), float(np.median(b))
+    lams = 1 + (star - 1) * FINE
+    c = preset.clip if preset.clipped else math.inf
+    validity = sequence.validity(_positions(held, preset), lams, c)
+    budget = _pace(teacher, base, held, task, preset, seed) * float(np.sum(_schedule(preset.steps)))
     return {
-        "preset": asdict(preset) | {"clip": str(preset.clip)},
+        "preset": asdict(preset),
         "seed": seed,
-        "p": float(np.median(p)),
-        "b": float(np.median(b)),
+        "threads": torch.get_num_threads(),
+        "versions": {"lambda_star": __version__, "numpy": np.__version__, "torch": torch.__version__},
+        "lists": len(held.tokens),
+        "p": middle_p,
+        "b": middle_b,
         "levels": LEVELS,
-        "threshold": stars.tolist(),
-        "collapse": ends.tolist(),
-        "band": [float(stars[1]), float(ends[3])],
-        "lam": lams.tolist(),
-        "validity": validity.tolist(),
-        "onset": onset(lams, validity, 1 + REFERENCE * excess),
-        "grid": (1 + excess * np.array(GRID)).tolist(),
+        "threshold": _numbers(stars),
+        "collapse": _numbers(ends),
+        "band": _numbers([stars[1], ends[3]]) if preset.clipped and not preset.shuffled else None,
+        "budget": budget,
+        "budget_threshold": dynamics.budget_threshold(middle_p, middle_b, preset.clip, budget=budget),
+        "lam": _numbers(lams),
+        "validity": _numbers(validity),
+        "tail": _numbers(1 - bernoulli.stationary_student(middle_p, middle_b, c, lams)),
+        "reference": 1 + REFERENCE * (star - 1),
+        "onset": onset(lams, validity, 1 + REFERENCE * (star - 1)),
+        "grid": _numbers(1 + (star - 1) * np.array(preset.grid)),
     }
 
 
-def ending(q: Floats) -> float:
-    """Share of lists that end within the budget, if every fork goes on with probability q."""
-    return float(np.mean(1 - np.prod(q, axis=1)))
+def _numbers(values: Any) -> list[float | None]:
+    """Numbers for JSON, which has none that is endless: to ten digits, None in its place."""
+    return [float(f"{value:.10g}") if math.isfinite(value) else None for value in values]
 
 
-def onset(lams: Any, validity: Any, reference: float) -> float | None:
-    """The first λ past a reference at which validity is half of what it is there, by lines between the points.
+def _positions(held: Held, preset: Preset) -> sequence.Positions:
+    lists, places, _ = shape = held.log_t.shape
+    # The advantage is linear in log π_B, so that students see the mean over all places that the base's row may be of.
+    log_b = held.log_b.mean(axis=(0, 1)) if preset.shuffled else held.log_b
+    rows = (np.broadcast_to(values, shape) for values in (held.log_t, log_b, held.goes, held.ends))
+    log_t, log_b, goes, ends = (values.reshape(lists * places, -1) for values in rows)
+    return sequence.Positions(log_t, log_b, goes, ends, np.repeat(np.arange(lists), places))
 
-    Args:
-        lams: λ, rising.
-        validity: share of valid answers at each.
-        reference: the λ at which validity counts as not fallen.
 
-    Returns:
-        A λ, or None if validity does not fall so far.
+def _pace(teacher: Weights, base: Weights, held: Held, task: Task, preset: Preset, seed: int) -> float:
+    """How much of a natural-gradient flow's time one step at full rate is, from a rehearsal at λ = 1.
 
-    >>> onset([1.0, 1.5, 2.0], [0.8, 0.8, 0.0], 1.5)
-    1.75
+    In time s such a flow leaves e^−s of its way to the teacher, here the separator's log-odds in the root mean square
+    over the forks. The rehearsal says nothing of what happens above λ = 1.
     """
-    lams, validity = np.asarray(lams), np.asarray(validity)
-    start = float(np.interp(reference, lams, validity))
-    past = lams > reference
-    at, values = np.append(reference, lams[past]), np.append(start, validity[past])
-    fallen = np.flatnonzero(values <= start / 2)
-    if not len(fallen) or not start:
-        return None
-    here = fallen[0]
-    share = (values[here - 1] - start / 2) / (values[here - 1] - values[here])
-    return float(at[here - 1] + (at[here] - at[here - 1]) * share)
+    student = _distilled(teacher, base, task, preset, [1.0], 10 * seed + 7, REHEARSAL, None)
+    now, target, start = (
+        _log_odds(log[:, held.forks, task.separator])
+        for log in (_log_probabilities(student, held.tokens), held.log_t, held.log_b)
+    )
+    left = float(np.sqrt(np.mean((now - target) ** 2) / np.mean((start - target) ** 2)))
+    return max(0.0, -math.log(left)) / float(np.sum(_schedule(REHEARSAL)))
 
 
-def distilled(
-    teacher: Weights, base: Weights, task: Task, preset: Preset, lams: list[float], seed: int, progress: Progress | None
+def _log_odds(log: Floats) -> Floats:
+    odds: Floats = log - np.log(-np.expm1(log))
+    return odds
+
+
+def _schedule(steps: int) -> Floats:
+    """The rate of every step in units of the full rate: falling to 0 in the second half, so that noise dies down."""
+    return np.minimum(1.0, 2 * (1 - np.arange(steps) / steps))
+
+
+def _distilled(
+    teacher: Weights,
+    base: Weights,
+    task: Task,
+    preset: Preset,
+    lams: list[float],
+    seed: int,
+    steps: int,
+    progress: Progress | None,
 ) -> Weights:
     """Students that start at the base, one for each λ, trained side by side."""
-    generator = torch.Generator().manual_seed(10 * seed + 4)
+    generator = torch.Generator().manual_seed(seed)
     students = {name: weight.requires_grad_() for name, weight in repeat(base, len(lams)).items()}
-    optimizer = torch.optim.Adam(students.values(), lr=RATE)
-    clip = preset.clip if preset.clip < math.inf else None
-    for step in range(preset.steps):
-        tokens = sample(students, BATCH, 0, 0, task.length, generator)
+    optimizer = torch.optim.Adam(students.values(), lr=RATE, betas=MOMENTS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [*_schedule(steps), 0.0].__getitem__)
+    for step in range(steps):
+        tokens = sample(students, BATCH, task.length, generator)
         inputs, inside = tokens[..., :-1], counted(tokens)[..., 1:]
         with torch.no_grad():
             flat = inputs.flatten(0, 1)[None]
-            log_t, log_b = (forward(each, flat)[0].unflatten(0, inputs.shape[:2]) for each in (teacher, base))
-            if preset.shuffled:  # the base's logits of another answer: as large, and about nothing
-                log_b = log_b[:, torch.randperm(BATCH, generator=generator)]
+            log_t, log_b = (forward(each, flat)[0].reshape(*inputs.shape, -1) for each in (teacher, base))
+        if preset.shuffled:
+            log_b = torch.stack([_shuffled(rows, here, generator) for rows, here in zip(log_b, inside, strict=True)])
         logits = forward(students, inputs)
+        clip = preset.clip if preset.clipped else None
         losses = [
             opd_loss(logits[one], log_t[one], log_b[one], lam, clip=clip, mask=inside[one])
             for one, lam in enumerate(lams)
@@ -260,30 +356,49 @@ def distilled(
         optimizer.zero_grad()
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        schedule.step()
         if progress is not None:
-            progress(step + 1, preset.steps)
+            progress(step + 1)
     return {name: weight.detach() for name, weight in students.items()}
 
 
-def judged(students: Weights, task: Task, prediction: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What sampled answers of the students are: JSON or not, and how often the next digit is the right one."""
-    generator = torch.Generator().manual_seed(10 * seed + 5)
-    tokens = sample(students, JUDGED, 0, 0, task.length, generator)
-    lists = [[task.parsed(row) for row in rows] for rows in tokens.tolist()]
+def _shuffled(rows: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
+    """Rows with those that count in another order."""
+    counting = rows[inside]
+    rows = rows.clone()
+    rows[inside] = counting[torch.randperm(len(counting), generator=generator)]
+    return rows
+
+
+def _judged(students: Weights, held: Held, task: Task, prediction: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What sampled answers of the students are, and how much tail they have left where a list may end."""
+    tokens = sample(students, JUDGED, task.length, torch.Generator().manual_seed(10 * seed + 5))
+    texts = [[task.decode(row) for row in rows] for rows in tokens.tolist()]
+    lists = [[parsed(text) for text in each] for each in texts]
+    closed = [[parsed(text.partition("]")[0] + "]") is not None for text in each] for each in texts]
     valid = np.array([[one is not None for one in answers] for answers in lists], dtype=float)
-    pairs = [[(a, b) for one in answers if one for a, b in zip(one, one[1:], strict=False)] for answers in lists]
-    reference = 1 + REFERENCE * (prediction["threshold"][2] - 1)
-    rng = np.random.default_rng(10 * seed + 6)
-    resampled = [
-        onset(prediction["grid"], valid[:, rng.integers(JUDGED, size=JUDGED)].mean(axis=1), reference)
-        for _ in range(RESAMPLES)
-    ]
-    known = [value if value is not None else math.inf for value in resampled]
-    low, high = (float(np.quantile(known, level, method="inverted_cdf")) for level in (0.025, 0.975))
+    pairs = [[pair for one in answers if one for pair in pairwise(one)] for answers in lists]
+    many = held.tokens.expand(len(lists), *held.tokens.shape)
+    with torch.no_grad():
+        log_s = torch.log_softmax(forward(students, many).double(), -1).numpy()
+    tails = [-np.expm1(log[:, held.forks, task.separator].ravel()) for log in log_s]
+    lams, reference = prediction["grid"], prediction["reference"]
+    single = len(lams) == 1
     return {
-        "validity": valid.mean(axis=1).tolist(),
+        "judged": JUDGED,
+        "validity": _numbers(valid.mean(axis=1)),
+        "closed": _numbers(np.mean(closed, axis=1)),
         "right": [float(np.mean([(a + 1) % 10 == b for a, b in each])) if each else None for each in pairs],
         "items": [float(np.mean([len(one) for one in answers if one])) if any(answers) else None for answers in lists],
-        "onset": onset(prediction["grid"], valid.mean(axis=1), reference),
-        "interval": [low if low < math.inf else None, high if high < math.inf else None],
+        "tail": [_numbers(np.quantile(tail, (0.1, 0.5, 0.9))) for tail in tails],
+        "onset": None if single else onset(lams, valid.mean(axis=1), reference),
+        "interval": [None, None] if single else _interval(lams, valid, reference, 10 * seed + 6),
     }
+
+
+def _interval(lams: list[float], valid: Floats, reference: float, seed: int) -> list[float | None]:
+    """The 95 % bootstrap interval of the onset over the sampled answers; None where no fall bounds it."""
+    rng = np.random.default_rng(seed)
+    draws = (valid[:, rng.integers(JUDGED, size=JUDGED)].mean(axis=1) for _ in range(RESAMPLES))
+    found = [math.inf if at is None else at for at in (onset(lams, draw, reference) for draw in draws)]
+    return _numbers(np.quantile(found, (0.025, 0.975), method="inverted_cdf"))
