@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Comparison", "compare", "onset"]
+__all__ = ["Comparison", "Summary", "compare", "onset", "summarise"]
 
 
 def onset(lams: ArrayLike, validity: ArrayLike, reference: float) -> float | None:
@@ -79,6 +79,11 @@ class Comparison(NamedTuple):
     interval: tuple[float | None, float | None]
 
     @property
+    def control(self) -> str:
+        """The name of the control, empty for a plain run of a preset."""
+        return self.name.partition(", ")[2]
+
+    @property
     def inside(self) -> bool | None:
         """Whether the onset lies in the band; None without a band."""
         if self.band is None:
@@ -128,3 +133,43 @@ def compare(record: Mapping[str, Any]) -> Comparison:
         )
     except KeyError as error:
         raise ValueError(f"record must hold a finished run of the cliff experiment, got one without {error}") from error
+
+
+class Summary(NamedTuple):
+    """How many runs fell where they were predicted to.
+
+    Attributes:
+        runs: runs with a band.
+        inside: those of them whose onset lies in it.
+        off: the median of |seen − predicted|/(predicted − 1), over the runs that have both.
+        worst: the greatest of these.
+
+    >>> Summary(15, 14, 0.03, 0.08).inside
+    14
+    """
+
+    runs: int
+    inside: int
+    off: float
+    worst: float
+
+
+def summarise(runs: Sequence[Comparison]) -> Summary:
+    """Count the runs whose onset lies in their band, and tell how far off the predictions are.
+
+    Args:
+        runs: what :func:`compare` returned, any number.
+
+    Returns:
+        A :class:`Summary`; NaN where no run has both a predicted and a seen onset.
+
+    Source: extension.
+
+    >>> run = Comparison("short", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
+    >>> summarise([run])
+    Summary(runs=1, inside=1, off=0.04..., worst=0.04...)
+    """
+    offs = [abs(run.off) for run in runs if not math.isnan(run.off)]
+    judged = [run for run in runs if run.inside is not None]
+    off, worst = (float(np.median(offs)), max(offs)) if offs else (math.nan, math.nan)
+    return Summary(len(judged), sum(bool(run.inside) for run in judged), off, worst)

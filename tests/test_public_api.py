@@ -27,6 +27,8 @@ MODULES = [
     "sequence",
     "resolution",
     "calibration",
+    "cliff",
+    "locked",
     "plotting",
     "lint",
     "torch.step",
@@ -35,6 +37,9 @@ MODULES = [
     "torch.teacher",
     "torch.metrics",
     "torch.monitor",
+    "torch.tiny",
+    "torch.lists",
+    "torch.experiment",
 ]
 PAGES = {
     "bernoulli": "bernoulli.md",
@@ -86,7 +91,9 @@ def test_all_names_what_a_module_defines_in_public(module: str) -> None:
         n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")
     }
     exported = set(importlib.import_module(f"lambda_star.{module}").__all__)
-    commands = {"threshold", "calibrate", "plot", "derive", "lint_config", "check_step"} if module == "cli" else set()
+    commands = (
+        {"threshold", "calibrate", "plot", "derive", "lint_config", "check_step", "cliff"} if module == "cli" else set()
+    )
     assert defined - commands <= exported
 
 
@@ -145,7 +152,7 @@ def test_plotting_loads_no_backend() -> None:
 
 def test_numeric_modules_import_one_way() -> None:
     order = ["_array", "bernoulli", "inverse", "_rows", "_classes", "categorical", "_times", "dynamics", "contract"]
-    order += ["lint", "io", "sequence", "resolution", "calibration", "plotting", "cli"]
+    order += ["lint", "io", "sequence", "resolution", "calibration", "cliff", "locked", "plotting", "cli"]
     for place, module in enumerate(order):
         source = (ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8")
         used = set(re.findall(r"from lambda_star\.(\w+) import", source))

@@ -237,7 +237,7 @@ def _held_out(teacher: Weights, base: Weights, task: Task, seed: int) -> Held:
     generator = torch.Generator().manual_seed(10 * seed + 3)
     tokens = sample(teacher, HELD_OUT, task.length, generator, task.going_on())[0]
     goes, ends = task.contract(tokens[0].tolist())  # the same for all, which differ in their digits alone
-    places = 1 + int(np.flatnonzero(ends[:, task.closer])[-1])
+    places = 1 + int(np.flatnonzero(~goes.any(axis=1))[0])  # up to where only the closer will do
     tokens, goes, ends = tokens[:, :places], goes[:places], ends[:places]
     log_t, log_b = (_log_probabilities(each, tokens) for each in (teacher, base))
     return Held(tokens, log_t, log_b, goes, ends, goes[:, task.separator])
