@@ -393,7 +393,7 @@ def cliff(
 
     \b
     Presets:  short, long, quoted, merged, wide
-    Controls: no clip, plain, shuffled base, smaller clip, half budget, double budget
+    Controls: no clip, plain, shuffled base, smaller clip, half budget, double budget, momentum
 
     \b
     Examples:
@@ -422,7 +422,15 @@ def cliff(
 def _finished_runs(folder: Path) -> list[dict[str, Any]]:
     from lambda_star.locked import finished
 
-    return finished(sorted(folder.glob("*.json")))
+    paths = sorted(folder.glob("*.json"))
+    records = finished(paths)
+    if len(records) < len(paths):
+        click.echo(
+            f"{len(paths) - len(records)} of {len(paths)} runs in {folder} are locked and not finished", err=True
+        )
+    if not records:
+        raise ValueError(f"{folder} must hold finished runs, got none; make some with `lambda-star cliff`")
+    return records
 
 
 def _new_runs(
@@ -619,9 +627,8 @@ def _print_cliff(records: Sequence[Mapping[str, Any]]) -> None:
         "off",
     )
     presets, controls = ([run for run in runs if bool(run.control) == wanted] for wanted in (False, True))
-    if presets or not runs:
-        _print_table("Where half of the valid answers are lost", heads, [_cliff_cells(run) for run in presets])
     if presets:
+        _print_table("Where half of the valid answers are lost", heads, [_cliff_cells(run) for run in presets])
         total = summarise(presets)
         click.echo(f"{total.inside} of {total.runs} onsets in the predicted band; ", nl=False)
         click.echo(f"|seen − predicted|/(predicted − 1): median {total.off:.1%}, worst {total.worst:.1%}")

@@ -19,9 +19,12 @@ import lambda_star
 from lambda_star import dynamics, plotting
 from lambda_star.calibration import Estimate, Report, calibrate
 from lambda_star.cli import main
+from lambda_star.cliff import compare
 from lambda_star.dynamics import budget_threshold
 from lambda_star.io import read_table
 from lambda_star.lint import lint_config
+from lambda_star.locked import finished
+from lambda_star.torch import experiment
 from tests import tables
 from tests.tables import one
 
@@ -918,3 +921,79 @@ def test_the_commands_around_a_run_load_torch_for_the_step_alone(run: Path) -> N
         [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "False"
+
+
+RESULTS = Path(__file__).parent.parent / "results" / "cliff"
+
+
+def recorded(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def test_the_cliff_report_prints_every_run_and_counts_those_inside(tmp_path: Path) -> None:
+    text = printed("cliff", "--report", "--folder", RESULTS, "--plot", tmp_path / "cliff.png")
+    assert (tmp_path / "cliff.png").read_bytes().startswith(SIGNATURES[".png"])
+    runs = [compare(record) for record in finished(sorted(RESULTS.glob("*.json")))]
+    for run in runs:
+        (line,) = [line for line in text.splitlines() if re.match(rf"{run.name}  +{run.seed} ", line)]
+        assert f"{run.threshold:.4g}" in line
+        assert ("yes" in line) == bool(run.inside)
+        assert ("none" in line) == (None in {run.predicted, run.seen})
+    plain = [run for run in runs if not run.control]
+    assert f"{sum(bool(run.inside) for run in plain)} of {len(plain)} onsets in the predicted band" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--preset", "tall"), "--preset must be one of short, long, quoted, merged, wide, got 'tall'"),
+        (("--control", "none"), "--control must be one of no clip, plain, "),
+        (("--report", "--folder", "nowhere"), "nowhere must hold finished runs, got none; make some with"),
+        (("--seed", -1), "not in the range x>=0"),
+    ],
+)
+def test_the_cliff_refuses_with_a_remedy(arguments: tuple[object, ...], message: str) -> None:
+    assert message in refused("cliff", *arguments)
+
+
+def test_a_run_that_is_not_finished_is_told(tmp_path: Path) -> None:
+    record = recorded("short-3")
+    (tmp_path / "done.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "open.json").write_text(json.dumps({k: record[k] for k in ("prediction", "sha256", "locked")}))
+    result = invoke("cliff", "--report", "--folder", tmp_path)
+    assert "1 of 2 runs" in result.stderr
+    assert "1 of 1 onsets" in result.stdout
+
+
+def test_the_cliff_runs_presets_controls_and_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, int, Path, int]] = []
+
+    def run(preset: experiment.Preset, seed: int, folder: Path, *, threads: int, progress: Any) -> dict[str, Any]:
+        asked.append((preset.name, seed, folder, threads))
+        for step in range(preset.steps):
+            progress(step + 1)
+        return recorded("short-3")
+
+    monkeypatch.setattr(experiment, "run", run)
+    options = ("--preset", "short", "--preset", "wide", "--seed", 1, "--seed", 2, "--folder", tmp_path, "--threads", 2)
+    printed("cliff", *options)
+    assert asked == [(name, seed, tmp_path, 2) for name in ("short", "wide") for seed in (1, 2)]
+    asked.clear()
+    printed("cliff", *options, "--control", "plain", "--control", "no clip")
+    names = [f"{name}, {control}" for control in ("plain", "no clip") for name in ("short", "wide")]
+    assert asked == [(name, seed, tmp_path, 2) for name in names for seed in (1, 2)]
+    asked.clear()
+    printed("cliff")
+    assert [name for name, *_ in asked] == list(experiment.PRESETS)
+
+
+def test_the_quick_cliff_fails_where_validity_does_not_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = recorded("short-3")
+    monkeypatch.setattr(experiment, "run", lambda *_, **__: record)
+    assert "validity fell where it was predicted to" in printed("cliff", "--quick")
+    for seen in (None, record["prediction"]["band"][1] + 0.01):
+        record["outcome"]["onset"] = seen
+        result = invoke("cliff", "--quick")
+        assert result.exit_code == 1
+        assert "did NOT fall" in result.stdout

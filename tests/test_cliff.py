@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent.parent / "results" / "cliff"
 RECORDS = finished(sorted(FOLDER.glob("*.json")))
 RUNS = [compare(record) for record in RECORDS]
 PRESETS = ("long", "merged", "quoted", "short", "wide")
-CONTROLS = ("double budget", "half budget", "no clip", "plain", "shuffled base", "smaller clip")
+CONTROLS = ("double budget", "half budget", "momentum", "no clip", "plain", "shuffled base", "smaller clip")
 NAMES = [f"{run.name}, {run.seed}" for run in RUNS]
 
 shares = st.lists(st.floats(0, 1), min_size=3, max_size=8)

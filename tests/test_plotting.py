@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import io
+import json
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import matplotlib.pyplot as plt
@@ -24,13 +26,16 @@ from scipy.special import expit
 import lambda_star as ls
 from lambda_star import dynamics
 from lambda_star.calibration import Report, calibrate
+from lambda_star.cliff import compare
 from lambda_star.dynamics import Flow
 from lambda_star.io import Table
 from lambda_star.plotting import (
     plot_budget,
+    plot_cliff,
     plot_regimes,
     plot_report,
     plot_resolutions,
+    plot_run,
     plot_tail_ratio,
     plot_thresholds,
     plot_trajectory,
@@ -694,3 +699,44 @@ def test_budgets_are_labelled_with_their_unit_and_flow(flow: Flow) -> None:
     assert legend_of(ax) == ["budget threshold", "λ* = 1.3401, the limit and the safe one"]
     (bar,) = [each for each in ax.figure.axes if each is not ax]
     assert bar.get_ylabel() == "log$_{10}$ of tail mass over (1−p)/c"
+
+
+RECORDS = [
+    json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(Path(__file__).parent.parent.joinpath("results", "cliff").glob("*.json"))
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: str(record["sha256"][:8]))
+def test_a_run_of_the_cliff_is_drawn_as_it_was_seen(record: dict[str, Any]) -> None:
+    axes = plot_run(record)
+    draw(axes[0].figure.get_figure(root=True) or Figure())
+    said, seen = record["prediction"], record["outcome"]
+    (predicted,) = lines(axes[0], "valid answers, predicted")
+    np.testing.assert_array_equal(predicted.get_ydata(), said["validity"])
+    for ax, values in ((axes[0], seen["validity"]), (axes[1], [tail[1] for tail in seen["tail"]])):
+        bars = ax.containers[0]
+        np.testing.assert_array_equal(bars[0].get_xdata(), said["grid"])
+        np.testing.assert_array_equal(bars[0].get_ydata(), values)
+    assert [text.get_text() for text in axes[1].texts] == ["preserving", "sat.", "collapsing"]
+
+
+def test_the_cliff_shows_every_fall_and_every_onset() -> None:
+    figure = plot_cliff(RECORDS)
+    draw(figure)
+    runs = [compare(record) for record in RECORDS]
+    fall, _, onsets = figure.axes
+    shown = [run for run in runs if run.control in {"", "no clip"}]
+    assert len(fall.lines) == len(shown) + 1  # and the predicted onset
+    (mark,) = lines(fall, "predicted onset")
+    assert where(mark) == 1
+    points = np.concatenate([np.column_stack(bars[0].get_data()) for bars in onsets.containers])
+    expected = [(run.predicted, run.seen) for run in runs if run.predicted is not None and run.seen is not None]
+    assert sorted(map(tuple, points.tolist())) == sorted(expected)
+
+
+def test_a_cliff_without_a_run_to_scale_by_is_refused() -> None:
+    controls = [record for record in RECORDS if compare(record).control]
+    for records in ([], controls):
+        with pytest.raises(ValueError, match=r"records must hold a finished run .* got none"):
+            plot_cliff(records)

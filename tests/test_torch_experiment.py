@@ -148,7 +148,7 @@ def test_samples_follow_the_models_probabilities_and_stop() -> None:
     assert (inside.sum(-1) == ((rows[:, 1:] != 0).sum(-1) + 1).clamp(max=5)).all()
 
 
-def held(preset: experiment.Preset = SMALL, seed: int = 0) -> tuple[Any, Any, Task, experiment.Held]:
+def held(preset: experiment.Preset = SMALL, seed: int = 0) -> tuple[Any, Any, Task, experiment._Held]:
     task = Task(preset.style, preset.items)
     teacher, base = experiment._tuned(task, preset, seed)
     return teacher, base, task, experiment._held_out(teacher, base, task, seed)

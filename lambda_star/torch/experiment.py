@@ -42,9 +42,8 @@ TUNING_STEPS, TUNING_RATE = 300, 3e-3
 BASE_RIGHT, TEACHER_RIGHT = 0.6, 0.9
 """How often the next digit is the right one in the data of base and teacher."""
 
-RATE, MOMENTS = 1e-3, (0.0, 0.99)
-"""Adam without momentum: with it students overshoot and lose, long before λ*, tails that take thousands of steps to
-come back."""
+RATE, MEMORY = 1e-3, 0.99
+"""Adam's rate, and its memory of squared gradients."""
 
 LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
 REFERENCE = 0.9
@@ -71,6 +70,7 @@ class Preset:
         steps: of distillation.
         clipped: whether the students' steps have the clip; without it, c only says where the grid lies.
         shuffled: whether the base's logits at a place are those of another place, drawn anew at each step.
+        momentum: of Adam. With 0.9 students overshoot, and lose tails below λ* that come back only slowly.
         grid: (λ−1)/(λ*−1) of the students, rising.
 
     >>> PRESETS["short"].clip
@@ -86,6 +86,7 @@ class Preset:
     steps: int = 200
     clipped: bool = True
     shuffled: bool = False
+    momentum: float = 0.0
     grid: tuple[float, ...] = GRID
 
 
@@ -109,6 +110,7 @@ CONTROLS: dict[str, Callable[[Preset], Preset]] = {
     "smaller clip": lambda preset: replace(preset, clip=1 + (preset.clip - 1) / 2),
     "half budget": lambda preset: replace(preset, steps=preset.steps // 2),
     "double budget": lambda preset: replace(preset, steps=2 * preset.steps),
+    "momentum": lambda preset: replace(preset, momentum=0.9),
 }
 """``plain`` is λ = 1 alone, distillation without extrapolation."""
 
@@ -131,8 +133,8 @@ def variant(preset: Preset, control: str) -> Preset:
     return replace(CONTROLS[control](preset), name=f"{preset.name}, {control}")
 
 
-class Held(NamedTuple):
-    """Held-out lists under both models, at every place up to the last where a list may end.
+class _Held(NamedTuple):
+    """_Held-out lists under both models, at every place up to the last where a list may end.
 
     Attributes:
         tokens: the lists, of the teacher, not let to end: shape (lists, places).
@@ -141,9 +143,6 @@ class Held(NamedTuple):
         goes: which tokens go on within the contract, shape (places, tokens).
         ends: which end the list validly, of the same shape.
         forks: places where a list may go on or end, shape (places,).
-
-    >>> Held._fields[0]
-    'tokens'
     """
 
     tokens: Tensor
@@ -232,7 +231,7 @@ def _trained(weights: Weights, task: Task, ends: float, right: float, seed: int)
     return {name: weight.detach() for name, weight in weights.items()}
 
 
-def _held_out(teacher: Weights, base: Weights, task: Task, seed: int) -> Held:
+def _held_out(teacher: Weights, base: Weights, task: Task, seed: int) -> _Held:
     """Lists that the teacher writes if it may neither end nor break them, under both models."""
     generator = torch.Generator().manual_seed(10 * seed + 3)
     tokens = sample(teacher, HELD_OUT, task.length, generator, task.going_on())[0]
@@ -240,7 +239,7 @@ def _held_out(teacher: Weights, base: Weights, task: Task, seed: int) -> Held:
     places = 1 + int(np.flatnonzero(~goes.any(axis=1))[0])  # up to where only the closer will do
     tokens, goes, ends = tokens[:, :places], goes[:places], ends[:places]
     log_t, log_b = (_log_probabilities(each, tokens) for each in (teacher, base))
-    return Held(tokens, log_t, log_b, goes, ends, goes[:, task.separator])
+    return _Held(tokens, log_t, log_b, goes, ends, goes[:, task.separator])
 
 
 def _log_probabilities(weights: Weights, tokens: Tensor) -> Floats:
@@ -290,7 +289,7 @@ def _numbers(values: Any) -> list[float | None]:
     return [float(f"{value:.10g}") if math.isfinite(value) else None for value in values]
 
 
-def _positions(held: Held, preset: Preset) -> sequence.Positions:
+def _positions(held: _Held, preset: Preset) -> sequence.Positions:
     lists, places, _ = shape = held.log_t.shape
     # The advantage is linear in log π_B, so that students see the mean over all places that the base's row may be of.
     log_b = held.log_b.mean(axis=(0, 1)) if preset.shuffled else held.log_b
@@ -299,7 +298,7 @@ def _positions(held: Held, preset: Preset) -> sequence.Positions:
     return sequence.Positions(log_t, log_b, goes, ends, np.repeat(np.arange(lists), places))
 
 
-def _pace(teacher: Weights, base: Weights, held: Held, task: Task, preset: Preset, seed: int) -> float:
+def _pace(teacher: Weights, base: Weights, held: _Held, task: Task, preset: Preset, seed: int) -> float:
     """How much of a natural-gradient flow's time one step at full rate is, from a rehearsal at λ = 1.
 
     In time s such a flow leaves e^−s of its way to the teacher, here the separator's log-odds in the root mean square
@@ -337,7 +336,7 @@ def _distilled(
     """Students that start at the base, one for each λ, trained side by side."""
     generator = torch.Generator().manual_seed(seed)
     students = {name: weight.requires_grad_() for name, weight in repeat(base, len(lams)).items()}
-    optimizer = torch.optim.Adam(students.values(), lr=RATE, betas=MOMENTS)
+    optimizer = torch.optim.Adam(students.values(), lr=RATE, betas=(preset.momentum, MEMORY))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [*_schedule(steps), 0.0].__getitem__)
     for step in range(steps):
         tokens = sample(students, BATCH, task.length, generator)
@@ -370,7 +369,7 @@ def _shuffled(rows: Tensor, inside: Tensor, generator: torch.Generator) -> Tenso
     return rows
 
 
-def _judged(students: Weights, held: Held, task: Task, prediction: dict[str, Any], seed: int) -> dict[str, Any]:
+def _judged(students: Weights, held: _Held, task: Task, prediction: dict[str, Any], seed: int) -> dict[str, Any]:
     """What sampled answers of the students are, and how much tail they have left where a list may end."""
     tokens = sample(students, JUDGED, task.length, torch.Generator().manual_seed(10 * seed + 5))
     texts = [[task.decode(row) for row in rows] for rows in tokens.tolist()]
