@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 DATA := examples/rank_by_price/logprobs.csv
 
-.PHONY: help demo test nightly check bench lowest clean
+.PHONY: help demo test nightly check cliff bench lowest clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -28,6 +28,9 @@ check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the RE
 	$(BIN)/mypy
 	$(BIN)/lambda-star derive --check derivations
 	$(BIN)/python -m doctest -o ELLIPSIS -o NORMALIZE_WHITESPACE README.md
+
+cliff: $(VENV)/.test  ## a small student falls where it was predicted to, or this fails; two minutes at most
+	$(BIN)/lambda-star cliff --quick
 
 bench: $(VENV)/.test  ## speed and accuracy, as ratios and in units of the last place
 	$(BIN)/python -m benchmarks
