@@ -58,7 +58,8 @@ class Comparison(NamedTuple):
         threshold: the median λ*_t of the positions.
         collapse: the median collapse point.
         budget_threshold: the λ at which the budget of the run reaches the clip, at the median position.
-        band: from the 10 % quantile of λ*_t to the 90 % quantile of the collapse points; None without a clip.
+        band: from the 10 % quantile of λ*_t to the 90 % quantile of the collapse points; None without a clip, with a
+            shuffled base, and at a single λ.
         predicted: the onset of the predicted validity curve, or None.
         seen: the onset of the measured one, or None.
         interval: 95 % bootstrap interval of ``seen`` over sampled answers; None for an end that no fall bounds.
@@ -120,14 +121,15 @@ def compare(record: Mapping[str, Any]) -> Comparison:
     try:
         seen, said = record["outcome"], record["prediction"]
         middle = said["levels"].index(0.5)
+        looks = len(said["grid"]) > 1  # a run at one λ alone can see no fall
         return Comparison(
             said["preset"]["name"],
             said["seed"],
             said["threshold"][middle],
             said["collapse"][middle],
             said["budget_threshold"],
-            None if said["band"] is None else (said["band"][0], said["band"][1]),
-            said["onset"],
+            (said["band"][0], said["band"][1]) if said["band"] and looks else None,
+            said["onset"] if looks else None,
             seen["onset"],
             (seen["interval"][0], seen["interval"][1]),
         )

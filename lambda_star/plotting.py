@@ -404,7 +404,7 @@ def plot_cliff(records: Sequence[Mapping[str, Any]], figure: Figure | None = Non
 def _draw_falls(ax: Axes, pairs: Sequence[tuple[Comparison, Mapping[str, Any]]], scales: Mapping[Any, Any]) -> None:
     styles = dict(zip(dict.fromkeys(run.name for run, _ in pairs if not run.control), cycle("os^Dv"), strict=False))
     named: set[str] = set()
-    for run, record in pairs:
+    for run, record in sorted(pairs, key=lambda pair: bool(pair[0].control)):
         scale = scales.get((run.name.partition(", ")[0], run.seed))
         if run.control not in {"", "no clip"} or scale is None:
             continue

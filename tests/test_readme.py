@@ -42,3 +42,14 @@ def test_links_lead_somewhere() -> None:
     for page in pages:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_shows_what_the_cliff_report_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    printed = CliRunner().invoke(main, ["cliff", "--report"]).stdout
+    (shown,) = (
+        text for text in re.findall(r"```text\n(.*?)```", README, flags=re.DOTALL) if text.startswith("Where half")
+    )
+    assert [line.rstrip() for line in shown.splitlines()] == [
+        line.rstrip() for line in printed.splitlines() if line.strip()
+    ]

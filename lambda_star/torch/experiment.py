@@ -28,7 +28,7 @@ from torch import Tensor
 from lambda_star import __version__, bernoulli, dynamics, sequence
 from lambda_star.cliff import onset
 from lambda_star.locked import conclude, lock
-from lambda_star.torch.lists import Task, counted, parsed
+from lambda_star.torch.lists import Task, closes, counted, parsed
 from lambda_star.torch.step import opd_loss
 from lambda_star.torch.tiny import Weights, forward, new_weights, repeat, sample
 
@@ -374,7 +374,7 @@ def _judged(students: Weights, held: _Held, task: Task, prediction: dict[str, An
     tokens = sample(students, JUDGED, task.length, torch.Generator().manual_seed(10 * seed + 5))
     texts = [[task.decode(row) for row in rows] for rows in tokens.tolist()]
     lists = [[parsed(text) for text in each] for each in texts]
-    closed = [[parsed(text.partition("]")[0] + "]") is not None for text in each] for each in texts]
+    closed = [[closes(text) for text in each] for each in texts]
     valid = np.array([[one is not None for one in answers] for answers in lists], dtype=float)
     pairs = [[pair for one in answers if one for pair in pairwise(one)] for answers in lists]
     many = held.tokens.expand(len(lists), *held.tokens.shape)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["STYLES", "Task", "counted", "parsed"]
+__all__ = ["STYLES", "Task", "closes", "counted", "parsed"]
 
 STYLES: dict[str, tuple[str, ...]] = {
     "plain": ("[", ",", "]"),
@@ -154,6 +154,24 @@ def parsed(text: str) -> list[int] | None:
     if not isinstance(value, list) or not all(re.fullmatch("[0-9]", str(one)) for one in value):
         return None
     return [int(one) for one in value]
+
+
+def closes(text: str) -> bool:
+    """Whether an answer closes a list, whatever follows.
+
+    Args:
+        text: any.
+
+    Returns:
+        True if the text up to its first closing bracket is a list.
+
+    Source: extension.
+
+    >>> closes("[1,2]"), closes("[1,2]3"), closes("[1,2"), closes("[1,]")
+    (True, True, False, False)
+    """
+    start, bracket, _ = text.partition("]")
+    return bool(bracket) and parsed(start + bracket) is not None
 
 
 def counted(tokens: Tensor) -> Tensor:
