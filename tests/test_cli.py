@@ -948,7 +948,7 @@ def test_the_cliff_report_prints_every_run_and_counts_those_inside(tmp_path: Pat
     ("arguments", "message"),
     [
         (("--preset", "tall"), "--preset must be one of short, long, quoted, merged, wide, got 'tall'"),
-        (("--control", "none"), "--control must be one of no clip, no clip, double budget, plain, "),
+        (("--control", "none"), "--control must be one of no clip, no clip at double budget, plain, "),
         (("--report", "--folder", "nowhere"), "nowhere must hold finished runs, got none; make some with"),
         (("--seed", -1), "not in the range x>=0"),
     ],

@@ -27,7 +27,7 @@ CONTROLS = (
     "half budget",
     "momentum",
     "no clip",
-    "no clip, double budget",
+    "no clip at double budget",
     "plain",
     "shuffled base",
     "smaller clip",
@@ -202,15 +202,15 @@ def test_onsets_lie_in_the_predicted_bands() -> None:
 @pytest.mark.parametrize("seed", [3, 4, 5])
 def test_without_the_clip_validity_sags_as_the_fixed_point_says_and_does_not_fall(seed: int) -> None:
     apart = {}
-    for control in ("no clip", "no clip, double budget"):
+    for control in ("no clip", "no clip at double budget"):
         record = record_of(f"short, {control}", seed)
         said, seen = record["prediction"], record["outcome"]
         expected = np.interp(said["grid"], said["lam"], said["validity"])
         assert seen["onset"] is None
         apart[control] = (np.array(seen["closed"]) - expected) / np.sqrt(expected * (1 - expected) / seen["judged"])
         assert seen["validity"][-1] > 3 * record_of("short", seed)["outcome"]["validity"][-1]
-    assert np.abs(apart["no clip, double budget"]).max() < 3  # the greatest of ten
-    assert np.abs(apart["no clip, double budget"].mean()) < np.abs(apart["no clip"].mean())
+    assert np.abs(apart["no clip at double budget"]).max() < 3  # the greatest of ten
+    assert np.abs(apart["no clip at double budget"].mean()) < np.abs(apart["no clip"].mean())
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])

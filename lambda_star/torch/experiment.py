@@ -105,7 +105,7 @@ QUICK = Preset("quick", "plain", 10, 0.2, 0.45, steps=150, grid=(0.0, 0.8, 0.9, 
 
 CONTROLS: dict[str, Callable[[Preset], Preset]] = {
     "no clip": lambda preset: replace(preset, clipped=False),
-    "no clip, double budget": lambda preset: replace(preset, clipped=False, steps=2 * preset.steps),
+    "no clip at double budget": lambda preset: replace(preset, clipped=False, steps=2 * preset.steps),
     "plain": lambda preset: replace(preset, grid=(0.0,)),
     "shuffled base": lambda preset: replace(preset, shuffled=True),
     "smaller clip": lambda preset: replace(preset, clip=1 + (preset.clip - 1) / 2),
