@@ -393,7 +393,8 @@ def cliff(
 
     \b
     Presets:  short, long, quoted, merged, wide
-    Controls: no clip, no clip at double budget, plain, shuffled base, smaller clip, half budget, double budget, momentum
+    Controls: no clip, no clip at double budget, plain, shuffled base, smaller clip,
+              half budget, double budget, momentum
 
     \b
     Examples:
