@@ -268,6 +268,15 @@ def test_a_file_of_another_setting_is_refused(tmp_path: Path) -> None:
         run(replace(SMALL, clip=3.0), 1, tmp_path)
 
 
+def test_a_base_that_goes_on_more_often_than_the_teacher_has_no_threshold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "TUNING_STEPS", 100)
+    with pytest.raises(ValueError, match="preset must have a base that ends lists more often, got medians p = "):
+        run(replace(SMALL, teacher_ends=0.6, base_ends=0.2), 0, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_clip_is_what_lets_the_tail_go(tmp_path: Path) -> None:
     """At a λ far past the collapse point a clipped student loses more tail than one without a clip."""
     preset = replace(SMALL, steps=60, grid=(0.0, 3.0))

@@ -166,14 +166,15 @@ def run(
         preset: the setting.
         seed: of all random numbers, at least 0.
         folder: where the file goes, called after preset and seed.
-        threads: of PyTorch; the models are so small that one is about as fast as two.
+        threads: of PyTorch, at least 1.
         progress: called after each step with the number of steps that are done.
 
     Returns:
         What the file holds: ``prediction``, ``sha256``, ``locked``, ``outcome``, ``finished``.
 
     Raises:
-        ValueError: the file holds another setting, or a prediction that is not what was locked.
+        ValueError: the file holds another setting, or a prediction that is not what was locked; or λ* is endless, since
+            the teacher ends lists more often than the base.
 
     Source: extension.
 
@@ -258,6 +259,10 @@ def _predicted(teacher: Weights, base: Weights, task: Task, preset: Preset, seed
         for of in (bernoulli.threshold, bernoulli.collapse_point)
     )
     star, middle_p, middle_b = float(stars[2]), float(np.median(p)), float(np.median(b))
+    if math.isinf(star):
+        raise ValueError(
+            f"preset must have a base that ends lists more often, got medians p = {middle_p:g}, b = {middle_b:g}"
+        )
     lams = 1 + (star - 1) * FINE
     c = preset.clip if preset.clipped else math.inf
     validity = sequence.validity(_positions(held, preset), lams, c)
