@@ -50,6 +50,4 @@ def test_the_readme_shows_what_the_cliff_report_prints(monkeypatch: pytest.Monke
     (shown,) = (
         text for text in re.findall(r"```text\n(.*?)```", README, flags=re.DOTALL) if text.startswith("Where half")
     )
-    assert [line.rstrip() for line in shown.splitlines()] == [
-        line.rstrip() for line in printed.splitlines() if line.strip()
-    ]
+    assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in printed.strip().splitlines()]
