@@ -548,7 +548,7 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
 
     Its advantage is min(log(π_T/π), log c) + (λ−1) r, which settles at one value κ on every token that survives.
     Tokens that the clip leaves alone have π = π_T·exp((λ−1)r − κ); past its threshold the binding token's mass slides
-    to 0, then the next one's.
+    to 0, then the next one's. Tokens of equal r slide together, also those whose r rounding cannot tell apart.
 
     Args:
         log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
