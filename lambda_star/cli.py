@@ -400,8 +400,8 @@ def cliff(
     Examples:
       lambda-star cliff --quick
       lambda-star cliff --preset short --seed 6 --folder mine
-      lambda-star cliff --preset short --control "no clip" --folder mine --plot mine.png
-      lambda-star cliff --report --plot cliff.png
+      lambda-star cliff --preset short --seed 6 --folder mine --control "no clip"
+      lambda-star cliff --report --folder mine --plot mine.png
     """  # noqa: D301 (click wants the character \b)
     try:
         records = _finished_runs(folder) if report else _new_runs(presets, controls, seeds, folder, threads, quick)

@@ -442,7 +442,7 @@ def _draw_tail(ax: Axes, record: Mapping[str, Any], run: Comparison) -> None:
         markersize=4,
         label="seen: median, 10–90 %",
     )
-    right = max(lam[-1] if not alive.all() else lam[alive][-1], 1.0)
+    right = lam[-1]
     ax.axvspan(run.threshold, run.collapse, color="0.85", zorder=0)
     ax.axvspan(run.collapse, right, facecolor="0.95", hatch="//", edgecolor="0.8", linewidth=0, zorder=0)
     spans = (

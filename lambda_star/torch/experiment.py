@@ -69,7 +69,8 @@ class Preset:
         clip: cap c on the ratio of teacher to student probability.
         steps: of distillation.
         clipped: whether the students' steps have the clip; without it, c only says where the grid lies.
-        shuffled: whether the base's logits at a place are those of another place, drawn anew at each step.
+        shuffled: whether the base's logits at a place are those of another place, drawn anew at each step. Of the
+            prediction only the validity knows; p, b, λ*, collapse point and tail are those of the base as it is.
         momentum: of Adam. With 0.9 students overshoot, and lose tails below λ* that come back only slowly.
         grid: (λ−1)/(λ*−1) of the students, rising.
 
