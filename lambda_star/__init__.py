@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 from lambda_star.bernoulli import (
     Regime,
     Sensitivity,
+    base_for,
     cliff_width,
+    clip_for,
     collapse_point,
     excess,
     fixed_point,
@@ -18,15 +20,15 @@ from lambda_star.bernoulli import (
     sensitivity,
     stationary_student,
     tail_ratio,
+    teacher_for,
     threshold,
     threshold_from_logits,
     two_sided_threshold,
 )
-from lambda_star.inverse import base_for, clip_for, teacher_for
 
 if TYPE_CHECKING:
     from lambda_star.calibration import calibrate
-    from lambda_star.io import read_table
+    from lambda_star.calibration.readers import read_table
 
 __version__ = "0.1.0"
 
@@ -55,7 +57,7 @@ __all__ = [
     "two_sided_threshold",
 ]
 
-_ON_FIRST_USE = {"calibrate": "lambda_star.calibration", "read_table": "lambda_star.io"}
+_ON_FIRST_USE = {"calibrate": "lambda_star.calibration", "read_table": "lambda_star.calibration.readers"}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lambda_star import categorical
-from lambda_star._array import Domain, check
-from lambda_star.bernoulli import CLIP, PROBABILITY, REAL
+from lambda_star._core.namespaces import Floats
+from lambda_star._core.quantities import CLIP, PROBABILITY, REAL, Domain, check
 from lambda_star.categorical import Mode
 
 __all__ = ["Positions", "listwise", "lower_quantile", "share_past", "threshold", "validity"]
 
-Floats = NDArray[np.float64]
 Pair = tuple[float, float]
+
 
 SHARE = Domain(0.0, 1.0, low_closed=True, high_closed=True)
 

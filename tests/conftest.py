@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from lambda_star.io import Table
+from lambda_star.calibration.table import Table
 from tests import tables
 
 settings.register_profile("ci", deadline=None, derandomize=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from lambda_star.io import COLUMNS, Table, Top
+from lambda_star.calibration.table import COLUMNS, Table, Top
 
 Row = dict[str, Any]
 

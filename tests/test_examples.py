@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from lambda_star import calibrate, read_table
+from lambda_star.calibration.table import Top
 from lambda_star.contract import json_structure
-from lambda_star.io import Top
 
 FOLDER = Path(__file__).parent.parent / "examples" / "rank_by_price"
 VOCABULARY = 49_152

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lambda_star import bernoulli, cliff, locked
+from lambda_star import bernoulli, cliff
+from lambda_star.cliff import record as locked
 
 FOLDER = Path(__file__).parent.parent / "examples" / "rank_by_price"
 PATH = FOLDER / "cliff.json"

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from lambda_star import bernoulli, categorical, sequence
 from lambda_star.cliff import onset
-from lambda_star.locked import conclude, lock
+from lambda_star.cliff.record import conclude, lock
 from lambda_star.torch.step import opd_loss
 
 HERE = Path(__file__).resolve().parent

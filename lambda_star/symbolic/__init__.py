@@ -4,17 +4,7 @@ Each submodule has the name of its numeric module and of its page in ``derivatio
 a function that returns a :class:`Derivation`; its ``check()`` checks every step.
 """
 
-from lambda_star.symbolic import (
-    bernoulli,
-    categorical,
-    categorical_bounds,
-    categorical_parts,
-    categorical_student,
-    dynamics,
-    dynamics_clipped,
-    sequence,
-    symbols,
-)
+from lambda_star.symbolic import bernoulli, categorical, dynamics, sequence, symbols
 from lambda_star.symbolic.derivation import Derivation, DerivationError, Step
 
 __all__ = [
@@ -23,11 +13,7 @@ __all__ = [
     "Step",
     "bernoulli",
     "categorical",
-    "categorical_bounds",
-    "categorical_parts",
-    "categorical_student",
     "dynamics",
-    "dynamics_clipped",
     "sequence",
     "symbols",
 ]

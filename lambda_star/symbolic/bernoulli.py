@@ -1,4 +1,4 @@
-"""One output position: what ``lambda_star.bernoulli`` and ``lambda_star.inverse`` evaluate."""
+"""One output position: what ``lambda_star.bernoulli`` evaluate."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from functools import cache
 
 import sympy as sp
 
+from lambda_star.symbolic.assumptions import Domain
 from lambda_star.symbolic.derivation import Derivation, Step
-from lambda_star.symbolic.domain import Domain
 from lambda_star.symbolic.rules import Define, Differentiate, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, eps, gap, lam, logit, p, positive, q, sigmoid, x, y
 
@@ -365,7 +365,7 @@ def inverse_derivation() -> Derivation:
             "base_for": ("b", base),
             "teacher_for": ("p", sp.Eq((lam - 1) * gap, edge)),
         },
-        module="inverse",
+        module="bernoulli",
     )
 
 

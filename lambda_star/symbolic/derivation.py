@@ -11,7 +11,7 @@ from typing import Any
 
 import sympy as sp
 
-from lambda_star.symbolic.domain import Domain
+from lambda_star.symbolic.assumptions import Domain
 from lambda_star.symbolic.rules import Rule, formula
 
 __all__ = ["Derivation", "DerivationError", "Step"]

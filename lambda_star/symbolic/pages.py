@@ -9,16 +9,7 @@ from functools import cache
 import mpmath
 import sympy as sp
 
-from lambda_star.symbolic import (
-    bernoulli,
-    categorical,
-    categorical_bounds,
-    categorical_parts,
-    categorical_student,
-    dynamics,
-    dynamics_clipped,
-    sequence,
-)
+from lambda_star.symbolic import bernoulli, categorical, dynamics, sequence
 from lambda_star.symbolic.derivation import Derivation
 from lambda_star.symbolic.rules import formula
 
@@ -74,9 +65,9 @@ PAGES = {
             dynamics.natural_flow_derivation,
             dynamics.natural_steps_derivation,
             dynamics.policy_gradient_derivation,
-            dynamics_clipped.clipped_flow_derivation,
-            dynamics_clipped.collapse_time_derivation,
-            dynamics_clipped.sampled_step_derivation,
+            dynamics.clipped_flow_derivation,
+            dynamics.collapse_time_derivation,
+            dynamics.sampled_step_derivation,
         ),
     ),
     "categorical": _Page(
@@ -85,13 +76,13 @@ PAGES = {
         "or is shown for\nK = 3. Symbols as on the page of [one position](bernoulli.md).",
         (
             categorical.ratio_derivation,
-            categorical_bounds.floor_derivation,
-            categorical_bounds.sandwich_derivation,
+            categorical.floor_derivation,
+            categorical.sandwich_derivation,
             categorical.divergence_derivation,
             categorical.token_flip_derivation,
-            categorical_parts.class_march_derivation,
-            categorical_parts.rest_derivation,
-            categorical_student.token_student_derivation,
+            categorical.class_march_derivation,
+            categorical.rest_derivation,
+            categorical.token_student_derivation,
         ),
     ),
     "sequence": _Page(
@@ -135,10 +126,12 @@ def section(derivation: Derivation) -> str:
     if derivation.module:
         names = ", ".join(f"`{name}`" for name in derivation.results if name.isidentifier())
         if names:
+            whole = derivation.module == "sequence"
+            home, tests = (f"{derivation.module}.py", "test_sequence.py") if whole else (derivation.module,) * 2
             parts.append(
-                f"Evaluated by {names} in [`lambda_star/{derivation.module}.py`](../lambda_star/{derivation.module}.py); "
-                f"held to this result by [`tests/test_symbolic.py`](../tests/test_symbolic.py) and to 50-digit arithmetic by "
-                f"[`tests/test_{derivation.module}.py`](../tests/test_{derivation.module}.py)."
+                f"Evaluated by {names} in [`lambda_star.{derivation.module}`](../lambda_star/{home}); "
+                f"held to this result by [`tests/symbolic`](../tests/symbolic) and to 50-digit arithmetic by "
+                f"[`tests/{tests}`](../tests/{tests})."
             )
     return "\n\n".join(parts) + "\n"
 

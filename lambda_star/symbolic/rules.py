@@ -12,7 +12,7 @@ from typing import Any
 import mpmath
 import sympy as sp
 
-from lambda_star.symbolic.domain import DIGITS, GUARD, Domain, agree, evaluate, is_zero, sign, tidy
+from lambda_star.symbolic.assumptions import DIGITS, GUARD, Domain, agree, evaluate, is_zero, sign, tidy
 from lambda_star.symbolic.symbols import Delta, gap
 
 __all__ = [

@@ -6,9 +6,9 @@ from functools import cache
 
 import sympy as sp
 
+from lambda_star.symbolic.assumptions import Domain
 from lambda_star.symbolic.bernoulli import AHEAD, collapse, push, star
 from lambda_star.symbolic.derivation import Derivation, Step
-from lambda_star.symbolic.domain import Domain
 from lambda_star.symbolic.rules import Define, Differentiate, Rewrite, Sign, Substitute
 from lambda_star.symbolic.symbols import Delta, c, lam, lam_star, p, positive, real
 

@@ -21,28 +21,36 @@ __all__ = ["Line", "StepReport", "check_step"]
 RATE, STEPS = 0.02, 250
 """Size and number of the optimiser steps on a table of logits."""
 
+
 FLOWS: tuple[tuple[dynamics.Flow, bool, float], ...] = (
     ("natural", True, -STEPS * math.log1p(-RATE)),
     ("policy-gradient", False, 2 * RATE * STEPS),
 )
 """Name of a flow, whether it is natural, and the time that the steps take; the gradient moves both of two logits."""
 
+
 ROWS = 8
 """Positions that are trained as a table."""
+
 
 ROUNDING = 256
 """Units of the last place that gradients and logarithms may be off by."""
 
+
 SHARE = 1e-3
 """The part of the way to the fixed point, in Kullback-Leibler divergence, that one step of a model is to go."""
+
 
 GAIN = 0.1
 """What second-order terms may add to that."""
 
+
 HALVINGS = 50
+
 
 ENDLESS = 1e3
 """The λ at which a clip that never acts is looked for."""
+
 
 Inputs = Mapping[str, Any] | Tensor | None
 
@@ -78,7 +86,7 @@ class StepReport:
         lam: the extrapolation coefficient λ.
         clip: the cap c.
 
-    >>> from lambda_star.torch.problems import small_problem
+    >>> from lambda_star.torch.models import small_problem
     >>> report = check_step(*small_problem())
     >>> report.passed, report.positions
     (True, 24)

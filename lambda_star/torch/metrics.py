@@ -25,18 +25,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lambda_star import categorical
+from lambda_star._core.namespaces import Floats
 from lambda_star.bernoulli import threshold_from_logits
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["json_share", "safety_metrics", "safety_metrics_from_sampled"]
+__all__ = [
+    "json_share",
+    "safety_metrics",
+    "safety_metrics_from_sampled",
+]
 
-Floats = NDArray[np.float64]
 Measured = dict[str, Floats]
+
 
 PREFIX = "lambda_star/"
 
+
 BLOCK = 64
 """Positions whose rows are copied at a time."""
+
 
 ROUNDING = 1e-3
 """How far a rounded log-probability may exceed 0; what lies further above is a logit."""

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lambda_star._array import Domain
-from lambda_star.bernoulli import CLIP, MARGIN
+from lambda_star._core.quantities import CLIP, MARGIN, Domain
 from lambda_star.categorical import threshold
 
 if TYPE_CHECKING:
@@ -25,11 +24,14 @@ __all__ = ["ExtrapolatedTeacher"]
 
 COEFFICIENT = Domain(0.0, math.inf, low_closed=True)
 
+
 SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier")
 """Names of a factor on the logits, in the order in which TRL looks for them."""
 
+
 SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 """Names of a bound on the logits, cap·tanh(z/cap)."""
+
 
 BLOCK = 2**24
 """Most logits of each model at a time when λ is capped position by position."""

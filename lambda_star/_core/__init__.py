@@ -1,0 +1,1 @@
+"""What every wing stands on: the quantities, array namespaces, and kernels made into functions."""

@@ -1,0 +1,53 @@
+"""λ* at one output position: the modal token against everything else.
+
+``p`` is the teacher's modal probability, ``b`` the base's (warm-start) probability of the same token, ``c`` the cap on
+how many times smaller the student's tail mass may become than the teacher's, (1−p)/(1−q) ≤ c, and ``lam`` the
+extrapolation coefficient λ. Every function takes Python floats, or arrays that broadcast, of any array API library.
+"Paper" is arXiv:2605.08737; "extension" marks what is not in it as far as we know.
+"""
+
+from lambda_star.bernoulli._inverses import base_for, clip_for, teacher_for
+from lambda_star.bernoulli._regimes import (
+    Regime,
+    cliff_width,
+    collapse_point,
+    flip_point,
+    flip_point_from_logits,
+    regime,
+    stationary_student,
+)
+from lambda_star.bernoulli._thresholds import (
+    Sensitivity,
+    excess,
+    fixed_point,
+    is_clip_safe,
+    operating_point,
+    sensitivity,
+    tail_ratio,
+    threshold,
+    threshold_from_logits,
+    two_sided_threshold,
+)
+
+__all__ = [
+    "Regime",
+    "Sensitivity",
+    "base_for",
+    "cliff_width",
+    "clip_for",
+    "collapse_point",
+    "excess",
+    "fixed_point",
+    "flip_point",
+    "flip_point_from_logits",
+    "is_clip_safe",
+    "operating_point",
+    "regime",
+    "sensitivity",
+    "stationary_student",
+    "tail_ratio",
+    "teacher_for",
+    "threshold",
+    "threshold_from_logits",
+    "two_sided_threshold",
+]

@@ -1,0 +1,123 @@
+"""The clip, base or teacher that a given λ needs: λ*(p, b, c) solved for one of its arguments.
+
+Symbols as in :mod:`lambda_star.bernoulli`. All three are extensions, derived in ``derivations/bernoulli.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lambda_star._core.elementwise import elementwise
+from lambda_star._core.namespaces import Values, where
+from lambda_star._core.quantities import CLIP, PROBABILITY, REAL, Domain
+from lambda_star.bernoulli import formulas
+
+__all__ = ["base_for", "clip_for", "teacher_for"]
+
+EXTRAPOLATING = Domain(1.0, math.inf)
+
+
+FINITE_CLIP = CLIP._replace(high_closed=False)
+
+
+NEWTON_STEPS = 8
+"""Five reach the last digit for every λ, b and c tried; the rest is margin."""
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, lam=REAL)
+def clip_for(xp: Any, p: Values, b: Values, lam: Values) -> Values:
+    """The least clip c for which λ is safe: c = R(λ) = (1−p) + p·exp((λ−1)Δ), and never below 1.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        lam: extrapolation coefficient λ, finite.
+
+    Returns:
+        A float, or an array of the broadcast shape, in [1, inf]; NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> clip_for(0.999, 0.5, 1.25)
+    5.61...
+    """
+    push = formulas.push(xp, p, b, lam)
+    return formulas.tail_ratio(xp, p, where(xp, push < 0, 0.0, push))
+
+
+@elementwise(p=PROBABILITY, c=FINITE_CLIP, lam=EXTRAPOLATING)
+def base_for(xp: Any, p: Values, c: Values, lam: Values) -> Values:
+    """The least base probability b for which λ is safe: logit b = logit p − log(1 + (c−1)/p)/(λ−1).
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf).
+        lam: extrapolation coefficient λ, in (1, inf); at λ ≤ 1 every base is safe.
+
+    Returns:
+        A float, or an array of the broadcast shape, in [0, p]; 0 where the answer is below the least float; NaN where
+        an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> base_for(0.999, 5.0, 1.25)
+    0.614...
+    """
+    modal = p * xp.exp(-formulas.edge(xp, p, c) / (lam - 1))
+    return modal / (modal + (1 - p))
+
+
+def _softplus(xp: Any, u: Values) -> tuple[Values, Values]:
+    """log(1 + e^u) and its slope, without overflow."""
+    positive = u >= 0
+    small = xp.exp(where(xp, positive, -u, u))
+    return where(xp, positive, u, 0.0) + xp.log1p(small), where(xp, positive, 1.0, small) / (1 + small)
+
+
+@elementwise(b=PROBABILITY, c=FINITE_CLIP, lam=EXTRAPOLATING)
+def teacher_for(xp: Any, b: Values, c: Values, lam: Values) -> Values:
+    """The largest teacher probability p for which λ is safe: the root of λ*(p, b, c) = λ in (b, 1), which is unique.
+
+    There is no closed form. In Δ the equation reads (λ−1)Δ = log(c + (c−1)·((1−b)/b)·e^−Δ): with its smooth lower
+    bound log(c)/(λ−1) taken off, Newton's method on the logarithm of both sides converges in at most five steps.
+
+    Args:
+        b: base's modal probability, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf).
+        lam: extrapolation coefficient λ, in (1, inf); at λ ≤ 1 every teacher is safe.
+
+    Returns:
+        A float, or an array of the broadcast shape, in [b, 1]; 1 where the answer is above the greatest float below 1;
+        NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> teacher_for(0.5, 5.0, 1.25)
+    0.998...
+    """
+    k = lam - 1
+    log_c = xp.log1p(c - 1)
+    clipped = where(xp, c > 1, c, 2.0)
+    # With δ = Δ − log(c)/k the equation is kδ = softplus(s − δ). Below s = −60 δ no longer shows beside log(c)/k.
+    s = xp.log((clipped - 1) / clipped) + xp.log((1 - b) / b) - log_c / k
+    s = where(xp, s < -60, -60.0, s)
+    value, slope = _softplus(xp, s)
+    delta = value / (k + slope)
+    for _ in range(NEWTON_STEPS):
+        u = s - delta
+        tiny = u < -36  # there softplus(u) is e^u to the last digit
+        value, slope = _softplus(xp, where(xp, tiny, 0.0, u))
+        log_value, log_slope = where(xp, tiny, u, xp.log(value)), where(xp, tiny, 1.0, slope / value)
+        delta = delta - delta * (xp.log(k) + xp.log(delta) - log_value) / (1 + delta * log_slope)
+    gap = log_c / k + where(xp, c > 1, delta, 0.0)
+    return b / (b + (1 - b) * xp.exp(-gap))

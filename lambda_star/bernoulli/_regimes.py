@@ -1,0 +1,211 @@
+"""What the clip does to the student of one position, and where a modal token gives way."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from lambda_star._core.elementwise import elementwise
+from lambda_star._core.namespaces import Values, log1p_quotient, scalar, where
+from lambda_star._core.quantities import CLIP, PROBABILITY, REAL
+from lambda_star.bernoulli import formulas
+
+__all__ = [
+    "Regime",
+    "cliff_width",
+    "collapse_point",
+    "flip_point",
+    "flip_point_from_logits",
+    "regime",
+    "stationary_student",
+]
+
+
+class Regime(IntEnum):
+    """What the clip does to the student at a given λ; arrays hold these codes.
+
+    >>> Regime(2).name, int(Regime.PRESERVING)
+    ('COLLAPSING', 0)
+    """
+
+    UNDEFINED = -1
+    """An argument is NaN."""
+    PRESERVING = 0
+    """The clip never acts: the student settles at the fixed point."""
+    SATURATED = 1
+    """The clip acts: the student settles past the fixed point's clip edge, its losing side sliding to zero."""
+    COLLAPSING = 2
+    """The restoring force is capped below the push: the losing side runs to zero."""
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
+def collapse_point(xp: Any, p: Values, b: Values, c: Values) -> Values:
+    """λ_c, the least λ at which a clipped student has no stationary point: its tail mass runs to 0.
+
+    λ_c = 1 + log(c/p) / Δ.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where p ≤ b or c is inf, NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension, for the model with the clip inside the update; ``derivations/bernoulli.md``.
+
+    >>> collapse_point(0.9, 0.5, 2.0)
+    1.36341...
+    """
+    return 1 + formulas.per_gap(xp, formulas.end(xp, p, c), p, b)
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
+def cliff_width(xp: Any, p: Values, b: Values, c: Values) -> Values:
+    """λ_c − λ*, the width of the saturated regime, about (1−p)/(cΔ): the more deterministic, the sharper.
+
+    λ_c − λ* = −log(1 − (1−p)/c) / Δ = log(c/(c−1+p)) / Δ.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where p ≤ b, the limit as b rises to p (there is no cliff);
+        NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> cliff_width(0.999, 0.5, 5.0)
+    2.89...e-05
+    """
+    return formulas.per_gap(xp, log1p_quotient(xp, 1 - p, c - 1 + p), p, b)
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, lam=REAL)
+def regime(xp: Any, p: Values, b: Values, c: Values, lam: Values) -> Values:
+    """Which of the three regimes a clipped student is in: preserving, saturated or collapsing.
+
+    For λ ≥ 1 and p > b the borders are λ* and λ_c. Where the push is against the modal token (p < b, or λ < 1) the
+    clip acts on that token instead, with the roles of modal token and tail exchanged.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
+        lam: extrapolation coefficient λ, finite.
+
+    Returns:
+        A :class:`Regime`, or an integer array of its codes; ``Regime.UNDEFINED`` (−1) where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension, for the model with the clip inside the update; ``derivations/bernoulli.md``.
+
+    >>> regime(0.9, 0.5, 2.0, 1.35)
+    <Regime.SATURATED: 1>
+    """
+    push = formulas.push(xp, p, b, lam)
+    favoured, size = formulas.sides(xp, p, push)
+    clipped, collapsing = size > formulas.edge(xp, favoured, c), size >= formulas.end(xp, favoured, c)
+    undefined = xp.isnan(push) | xp.isnan(c)
+    if xp is scalar:
+        return Regime.UNDEFINED if undefined else Regime(clipped + collapsing)
+    codes = xp.astype(clipped, xp.int8) + xp.astype(collapsing, xp.int8)
+    return xp.where(undefined, xp.full_like(codes, Regime.UNDEFINED), codes)
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, lam=REAL)
+def stationary_student(xp: Any, p: Values, b: Values, c: Values, lam: Values) -> Values:
+    """The student's modal probability that training with the clip inside the update ends at.
+
+    Preserving, it is q_λ; saturated, (p/c)·exp((λ−1)Δ); collapsing, there is no stationary point and the limit is
+    returned: 1 where the tail vanishes, 0 where the modal token does (see :func:`regime` for that side).
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
+        lam: extrapolation coefficient λ, finite.
+
+    Returns:
+        A float, or an array of the broadcast shape, in [0, 1]; NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension, for the model with the clip inside the update; ``derivations/bernoulli.md``.
+
+    >>> stationary_student(0.9, 0.5, 2.0, 1.35)
+    0.97095...
+    """
+    push = formulas.push(xp, p, b, lam)
+    favoured, size = formulas.sides(xp, p, push)
+    edge, end = formulas.edge(xp, favoured, c), formulas.end(xp, favoured, c)
+    clipped = size > edge
+    # log of the favoured side's mass (favoured/c)·e^|t|; 0 once nothing holds it back.
+    log_mass = where(xp, clipped & (size < end), size - end, 0.0)
+    saturated = where(xp, push >= 0, xp.exp(log_mass), -xp.expm1(log_mass))
+    preserved = formulas.fixed_point(xp, p, where(xp, clipped, 0.0, push))
+    return where(xp, clipped, saturated, where(xp, c >= 1, preserved, c))  # c only where it is NaN
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY)
+def flip_point(xp: Any, p: Values, b: Values) -> Values:
+    """The λ ≥ 1 past which the modal token loses its majority: everything else overtakes it, clip or no clip.
+
+    For 1/2 ≤ p < b it is logit b / (logit b − logit p) = 1 + logit p / |Δ|.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where p ≥ b and p ≥ 1/2 (it never does), 1 where p < 1/2
+        (the tail leads from the start), NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> flip_point(0.8, 0.9)
+    2.70951...
+    """
+    odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)
+    gap = where(xp, p >= b, 1.0, -formulas.gap(xp, p, b))
+    return formulas.flip(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
+
+
+@elementwise(x=REAL, y=REAL)
+def flip_point_from_logits(xp: Any, x: Values, y: Values) -> Values:
+    """The flip point from log-odds, for positions so deterministic that 1−p is no longer a float.
+
+    For 0 ≤ x < y it is 1 + x/(y−x).
+
+    Args:
+        x: teacher's log-odds of the modal token, logit p, finite.
+        y: base's log-odds of the same token, logit b, finite.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where x ≥ y and x ≥ 0 (it never does), 1 where x < 0 (the tail
+        leads from the start), NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> flip_point_from_logits(38.0, 40.0)
+    20.0
+    """
+    excess = where(xp, x >= 0, x, 0.0) / where(xp, x >= y, 1.0, y - x)
+    return formulas.flip(xp, (x >= y) & (x >= 0), (x < 0) & (y == y), excess)  # noqa: PLR0124 (NaN is not itself)

@@ -1,0 +1,298 @@
+"""λ* and the fixed point of one position, and the slopes of λ*."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from lambda_star._core.elementwise import elementwise
+from lambda_star._core.namespaces import Values, where
+from lambda_star._core.quantities import CLIP, MARGIN, PROBABILITY, REAL
+from lambda_star.bernoulli import formulas
+
+__all__ = [
+    "Sensitivity",
+    "excess",
+    "fixed_point",
+    "is_clip_safe",
+    "operating_point",
+    "sensitivity",
+    "tail_ratio",
+    "threshold",
+    "threshold_from_logits",
+    "two_sided_threshold",
+]
+
+
+class Sensitivity(NamedTuple):
+    """The partial derivatives of λ* in each of its arguments.
+
+    >>> sensitivity(0.9, 0.5, 2.0).c
+    0.23...
+    """
+
+    p: Values
+    b: Values
+    c: Values
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
+def excess(xp: Any, p: Values, b: Values, c: Values) -> Values:
+    """λ* − 1, with all its digits where λ* is close to 1.
+
+    λ*−1 = log(1 + (c−1)/p) / Δ with Δ = logit p − logit b.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where p ≤ b or c is inf, NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: paper, Eq. 4, in the margin form of ``derivations/bernoulli.md``.
+
+    >>> excess(0.999, 0.5, 5.0)
+    0.23313...
+    """
+    return formulas.excess(xp, p, b, c)
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
+def threshold(xp: Any, p: Values, b: Values, c: Values) -> Values:
+    """λ*, the largest λ at which the fixed point's tail mass is still at least (1−p)/c.
+
+    λ* = 1 + log(1 + (c−1)/p) / Δ with Δ = logit p − logit b.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where p ≤ b (the tail never shrinks) or c is inf, 1 where
+        c = 1 < p/b, NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: paper, Theorem 4.1 and Eq. 4, in the margin form of ``derivations/bernoulli.md``.
+
+    >>> threshold(0.99933697778, 0.5, 5.0)
+    1.22...
+    >>> threshold(0.4, 0.5, 5.0)
+    inf
+    """
+    return 1 + formulas.per_gap(xp, formulas.edge(xp, p, c), p, b)
+
+
+@elementwise(x=REAL, y=REAL, c=CLIP)
+def threshold_from_logits(xp: Any, x: Values, y: Values, c: Values) -> Values:
+    """λ* from log-odds, for positions so deterministic that 1−p is no longer a float.
+
+    λ* = 1 + log(1 + (c−1)(1 + e^−x)) / (x − y).
+
+    Args:
+        x: teacher's log-odds of the modal token, logit p, finite.
+        y: base's log-odds of the same token, logit b, finite.
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where x ≤ y or c is inf, NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: paper, Eq. 4, in the log-odds form of ``derivations/bernoulli.md``.
+
+    >>> threshold_from_logits(700.0, 0.0, 5.0)
+    1.00229...
+    """
+    # Far below 0 the 1s in 1 + (c−1)(1 + e^−x) no longer count, and e^−x may overflow: take the logarithm by hand.
+    far = (x < -80) & (c > 1)
+    near_edge = formulas.edge(xp, 1 / (1 + xp.exp(-where(xp, x < -80, 0.0, x))), c)
+    far_edge = xp.log(where(xp, far, c - 1, 1.0)) - x
+    push = where(xp, far, far_edge, where(xp, x < -80, c - 1, near_edge))
+    never = (x <= y) & (push >= 0)
+    return where(xp, never, math.inf, 1 + push / where(xp, never, 1.0, x - y))
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, lam=REAL)
+def fixed_point(xp: Any, p: Values, b: Values, lam: Values) -> Values:
+    """q_λ, the student's modal probability that training without a clip ends at.
+
+    logit q_λ = λ logit p + (1−λ) logit b = logit p + (λ−1)Δ.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        lam: extrapolation coefficient λ, finite; 1 is plain distillation and gives q = p.
+
+    Returns:
+        A float, or an array of the broadcast shape, in [0, 1]; NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: paper, Theorem 4.1; ``derivations/bernoulli.md``.
+
+    >>> fixed_point(0.9, 0.5, 2.0)
+    0.98780...
+    """
+    return formulas.fixed_point(xp, p, formulas.push(xp, p, b, lam))
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, lam=REAL)
+def tail_ratio(xp: Any, p: Values, b: Values, lam: Values) -> Values:
+    """R(λ) = (1−p)/(1−q_λ), how many times smaller the fixed point's tail is than the teacher's.
+
+    R(λ) = (1−p) + p·exp((λ−1)Δ).
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        lam: extrapolation coefficient λ, finite; R(1) = 1.
+
+    Returns:
+        A float, or an array of the broadcast shape, > 0; +inf past the largest float; NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: paper, Theorem 4.1; ``derivations/bernoulli.md``.
+
+    >>> tail_ratio(0.9, 0.5, 2.0)
+    8.2...
+    """
+    return formulas.tail_ratio(xp, p, formulas.push(xp, p, b, lam))
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, lam=REAL)
+def is_clip_safe(xp: Any, p: Values, b: Values, c: Values, lam: Values) -> Values:
+    """Whether R(λ) ≤ c, that is, whether the fixed point keeps a tail mass of at least (1−p)/c.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+        lam: extrapolation coefficient λ, finite.
+
+    Returns:
+        A bool, or a boolean array of the broadcast shape; False where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: paper, Theorem 4.1; ``derivations/bernoulli.md``.
+
+    >>> is_clip_safe(0.999, 0.5, 5.0, 1.2), is_clip_safe(0.999, 0.5, 5.0, 1.25)
+    (True, False)
+    """
+    return formulas.push(xp, p, b, lam) <= formulas.edge(xp, p, c)
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
+def two_sided_threshold(xp: Any, p: Values, b: Values, c: Values) -> Values:
+    """The largest λ at which neither side of the fixed point is more than c times smaller than the teacher's.
+
+    For p > b this is λ*. For p < b the modal token shrinks instead, and the limit is where
+    p + (1−p)·exp((λ−1)|Δ|) = c.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the ratio of teacher to student probability on either side, in [1, inf]; inf means no clip.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where p = b or c is inf, NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> two_sided_threshold(0.3, 0.5, 5.0)
+    3.24742...
+    """
+    above = p >= b
+    high, low = where(xp, above, p, b), where(xp, above, b, p)
+    return 1 + formulas.per_gap(xp, formulas.edge(xp, where(xp, above, p, 1 - p), c), high, low)
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, margin=MARGIN)
+def operating_point(xp: Any, p: Values, b: Values, c: Values, margin: Values = 0.1) -> Values:
+    """A λ that keeps a margin below the threshold: 1 + (1−margin)(λ*−1). The margin is on the excess over 1, not on λ.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+        margin: share of the excess that is given up, in [0, 1); 0 gives λ* itself.
+
+    Returns:
+        A float, or an array of the broadcast shape; +inf where λ* is, NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> operating_point(0.99933697778, 0.5, 5.0, margin=0.25)
+    1.165...
+    """
+    return 1 + formulas.per_gap(xp, (1 - margin) * formulas.edge(xp, p, c), p, b)
+
+
+def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
+    """The three partial derivatives of λ*.
+
+    ∂λ*/∂p = −[(c−1)/(p(c−1+p)) + (λ*−1)/(p(1−p))]/Δ < 0,
+    ∂λ*/∂b = (λ*−1)/(b(1−b)Δ) > 0,
+    ∂λ*/∂c = 1/((c−1+p)Δ) > 0.
+
+    Args:
+        p: teacher's modal probability, in (0, 1).
+        b: base's probability of the same token, in (0, 1).
+        c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
+
+    Returns:
+        A :class:`Sensitivity` with fields ``p``, ``b``, ``c``, each a float or an array of the broadcast shape; 0 where
+        λ* is +inf and stays so, NaN where an argument is NaN.
+
+    Raises:
+        ValueError: a value lies outside its range; the message names argument, range, value and index.
+
+    Source: extension; ``derivations/bernoulli.md``.
+
+    >>> sensitivity(0.9, 0.5, 2.0)
+    Sensitivity(p=-1.98..., b=0.61..., c=0.23...)
+    """
+    return Sensitivity(_slope_in_p(p, b, c), _slope_in_b(p, b, c), _slope_in_c(p, b, c))
+
+
+def _finite(xp: Any, p: Values, b: Values, c: Values) -> tuple[Values, Values, Values, Values]:
+    """Where λ* is +inf and flat, and the arguments with harmless values there."""
+    flat = (c >= 1) & ((p <= b) | ((p > b) & (c == math.inf)))
+    return flat, where(xp, flat, 0.75, p), where(xp, flat, 0.25, b), where(xp, flat, 2.0, c)
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
+def _slope_in_p(xp: Any, p: Values, b: Values, c: Values) -> Values:
+    flat, p, b, c = _finite(xp, p, b, c)
+    slope = -((c - 1) / (c - 1 + p) / p + formulas.excess(xp, p, b, c) / p / (1 - p)) / formulas.gap(xp, p, b)
+    return where(xp, flat, 0.0, slope)
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
+def _slope_in_b(xp: Any, p: Values, b: Values, c: Values) -> Values:
+    flat, p, b, c = _finite(xp, p, b, c)
+    return where(xp, flat, 0.0, formulas.excess(xp, p, b, c) / (b * (1 - b)) / formulas.gap(xp, p, b))
+
+
+@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
+def _slope_in_c(xp: Any, p: Values, b: Values, c: Values) -> Values:
+    flat, p, b, c = _finite(xp, p, b, c)
+    return where(xp, flat, 0.0, 1 / (c - 1 + p) / formulas.gap(xp, p, b))

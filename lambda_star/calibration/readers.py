@@ -1,0 +1,143 @@
+"""Read measured log-probabilities: one row per output position of sampled answers, from CSV, JSON lines or Parquet.
+
+Columns: ``sequence`` (which answer), ``position`` (0-based), ``token`` (sampled text), ``modal`` (text of the teacher's
+most probable token there), ``log_p`` and ``log_b`` (natural log-probability of that modal token under the teacher and
+under the base). Optional: ``contract`` (the class of tokens that the output contract asks for there), ``top`` (the most
+probable tokens of teacher and base, a list of [token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of all
+other tokens); in CSV and Parquet the last two may be JSON text.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+
+from lambda_star.calibration.table import COLUMNS, OPTIONAL_COLUMNS, Row, Table, TableError, _build
+
+__all__ = ["read_table"]
+
+
+def read_table(path: str | PathLike[str], *, keep_going: bool = False) -> Table:
+    """Read a table of log-probabilities; the file name says the format: .csv, .jsonl (.ndjson) or .parquet.
+
+    Args:
+        path: the file.
+        keep_going: leave bad rows out and list them in ``problems``, in place of raising for the first.
+
+    Returns:
+        A :class:`Table` with every good row, in the order of the file.
+
+    Raises:
+        TableError: the file is missing, empty, of another type, lacks a column, or (unless ``keep_going``) has a bad
+            row; the message gives path, line and remedy.
+
+    >>> table = read_table("examples/rank_by_price/logprobs.csv")
+    >>> len(table.log_p) > 1000, bool((table.log_p <= 0).all())
+    (True, True)
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise TableError(str(path), f"cannot read a {path.suffix or 'nameless'} file; give one of {', '.join(READERS)}")
+    try:
+        return _build(str(path), reader(path), keep_going)
+    except OSError as error:
+        raise TableError(str(path), f"{error.strerror or error}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise TableError(str(path), "not UTF-8 text; check the file type, or convert the file to UTF-8") from error
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = file.readlines()
+    line, header = next(_csv_records(lines), (1, []))
+    if isinstance(header, str):
+        raise TableError(str(path), header, line)
+    _check_columns(path, header, line)
+    for line, values in islice(_csv_records(lines, len(header)), 1, None):
+        yield line, values if isinstance(values, str) else dict(zip(header, values, strict=True))
+
+
+def _csv_records(lines: list[str], width: int | None = None) -> Iterator[tuple[int, list[str] | str]]:
+    """The first line and the fields of every record, or what is wrong with it.
+
+    An open quote swallows what follows, so reading goes on at the line after the one that a broken record, or one of
+    the wrong width, starts on: no good row is lost.
+    """
+    done = 0
+    while done < len(lines):
+        start = done
+        reader = csv.reader(map(lines.__getitem__, range(start, len(lines))), strict=True)
+        try:
+            for values in reader:
+                if values and len(values) != (width or len(values)):
+                    done += 1
+                    yield done, f"{len(values)} fields where the header has {width}; quote fields that contain commas"
+                    break
+                if values:
+                    yield done + 1, values
+                done = start + reader.line_num
+        except csv.Error as error:
+            done += 1
+            yield done, f"broken CSV ({error}); quote the field and double the quotes inside it"
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                yield line, _jsonl_row(text)
+
+
+def _jsonl_row(text: str) -> Row:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"broken JSON ({error.msg} at column {error.colno}); write one object per line"
+    except (ValueError, RecursionError) as error:  # a number too long or a nesting too deep for Python
+        return f"broken JSON ({error}); write one object per line"
+    return row if isinstance(row, dict) else "not a JSON object; write one object per line"
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise TableError(str(path), "Parquet needs pyarrow: pip install 'lambda-star[parquet]'") from error
+    with path.open("rb") as raw:
+        try:
+            with ParquetFile(raw) as file:
+                _check_columns(path, file.schema_arrow.names)
+                columns = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in file.schema_arrow.names]
+                row = 0
+                for batch in file.iter_batches(columns=columns):
+                    for values in batch.to_pylist():
+                        row += 1
+                        yield row, values
+        except (ArrowException, OSError) as error:
+            raise TableError(
+                str(path), f"not a Parquet file, or a damaged one ({error}); check the file type"
+            ) from error
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
+    ".csv": _csv_rows,
+    ".jsonl": _jsonl_rows,
+    ".ndjson": _jsonl_rows,
+    ".parquet": _parquet_rows,
+}
+
+
+def _check_columns(path: Path, header: Iterable[str], line: int | None = None) -> None:
+    header = list(header)
+    missing = [name for name in COLUMNS if name not in header]
+    twice = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if header.count(name) > 1]
+    if twice:
+        raise TableError(str(path), f"two columns {', '.join(twice)}; keep one of each", line)
+    if header and missing:
+        raise TableError(str(path), f"no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}", line)

@@ -1,0 +1,158 @@
+"""Distances of teacher and base, and rows of which only some tokens are known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lambda_star._core.namespaces import Values, wide
+from lambda_star._core.quantities import REAL, Domain
+from lambda_star._core.rows import by_rows, dot
+from lambda_star.categorical._rows import log_sum_exp, log_teacher, prepare_wide, refuse
+
+__all__ = ["hilbert_distance", "renyi", "with_rest"]
+
+ORDER = Domain(0.0, math.inf)
+
+
+EXPONENT = 600.0
+"""Log-ratios further out than this count as this: no probability ratio of floats is larger."""
+
+
+ROUNDING = 1e-6
+"""How far the logarithm of a sum of rounded probabilities may exceed 0."""
+
+
+def renyi(log_t: Values, log_b: Values, order: Values, *, axis: int = -1) -> Values:
+    """D_α(π_T‖π_B), the Rényi divergence of teacher from base; the KL divergence at α = 1.
+
+    D_α = log Σ π_T^α π_B^(1−α) / (α−1); λ*_token solves (λ−1)(D_λ − min r) = log c.
+
+    Args:
+        log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
+        log_b: the same of the base; broadcasts against ``log_t``.
+        order: α, in (0, inf); a number, or one per position.
+        axis: the axis of the tokens.
+
+    Returns:
+        An array of the leading shape, ≥ 0; NaN where a row holds NaN.
+
+    Raises:
+        ValueError: as for :func:`threshold`.
+
+    Source: extension; ``derivations/categorical.md``.
+
+    >>> import numpy as np
+    >>> float(renyi(np.log([0.9, 0.1]), np.log([0.5, 0.5]), 2.0)) == float(np.log(2 * 0.82))
+    True
+    """
+
+    def kernel(xp: Any, log_t: Values, log_b: Values, order: Values) -> tuple[Values, ...]:
+        log_t = log_teacher(xp, prepare_wide(xp, log_t, log_b))
+        excess = (order - 1)[:, None]
+        log_base = xp.astype(log_b, wide(xp))
+        r = xp.where(log_t == -math.inf, 0.0, log_t - (log_base - log_sum_exp(xp, log_base)[:, None]))
+        divisor = xp.where(excess == 0, 1.0, excess)
+        # Near α = 1 the sum is close to 1, and its logarithm would lose the digits that the division brings up.
+        near = xp.where(excess == 0, r, xp.expm1(excess * r) / divisor)
+        mean = dot(xp, xp.exp(log_t), near)
+        close = xp.where(order == 1, mean, xp.log1p(xp.where(order == 1, 0.0, (order - 1) * mean)) / divisor[:, 0])
+        far = log_sum_exp(xp, log_t + excess * r) / divisor[:, 0]
+        small = xp.abs(order - 1) * xp.max(xp.abs(r), axis=-1) < 0.5
+        found = xp.where(small | (order == 1), close, far)
+        return (xp.where(found < 0, 0.0, found),)  # rounding may put 0 below itself
+
+    return by_rows(kernel, log_t, log_b, axis, order=(ORDER, order))[0]
+
+
+def hilbert_distance(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
+    """Hilbert's projective distance of teacher and base, max r − min r: λ*_token ≥ 1 + log(c) over it.
+
+    Args:
+        log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
+        log_b: the same of the base; broadcasts against ``log_t``.
+        axis: the axis of the tokens.
+
+    Returns:
+        An array of the leading shape, ≥ 0; NaN where a row holds NaN.
+
+    Raises:
+        ValueError: as for :func:`threshold`.
+
+    Source: extension; ``derivations/categorical.md``.
+
+    >>> import numpy as np
+    >>> float(hilbert_distance(np.log([0.9, 0.1]), np.log([0.5, 0.5])))
+    2.19722...
+    """
+
+    def kernel(xp: Any, log_t: Values, log_b: Values) -> tuple[Values, ...]:
+        rows = prepare_wide(xp, log_t, log_b)
+        return (rows.high[:, 0] - rows.low[:, 0],)
+
+    return by_rows(kernel, log_t, log_b, axis)[0]
+
+
+def with_rest(
+    log_t: Values, log_b: Values, low: Values | None = None, high: Values | None = None, *, axis: int = -1
+) -> tuple[Values, Values]:
+    """Complete rows of which only some tokens are known, so that a threshold of theirs bounds the true one.
+
+    What is missing from 1 is appended. As one token it makes log Σ π_T^λ π_B^(1−λ) least, and so the λ* of a known
+    token greatest; as two tokens at the ends of the range of its log-ratios it makes that sum greatest, and λ* least.
+    For a class that holds the rest it is the other way round.
+
+    Args:
+        log_t: log-probabilities (no logits) of the known tokens under the teacher, tokens along ``axis``.
+        log_b: the same of the base; broadcasts against ``log_t``.
+        low: least log-ratio log(π_T/π_B) of the missing tokens; a number, or one per position.
+        high: greatest log-ratio of the missing tokens, at least ``low``. Without a range one token is appended, with it
+            two, the one of the least log-ratio first.
+        axis: the axis of the tokens.
+
+    Returns:
+        ``log_t`` and ``log_b`` with the tokens appended; -inf where nothing is missing. Give them a negative class to
+        keep them from binding.
+
+    Raises:
+        ValueError: as for :func:`threshold`; or the probabilities of a row sum to more than 1; or a range of which one
+            end is missing, or that is empty.
+
+    Source: extension; ``derivations/categorical.md``.
+
+    >>> import numpy as np
+    >>> np.exp(with_rest(np.log([0.9, 0.06]), np.log([0.5, 0.3]))).round(2)
+    array([[0.9 , 0.06, 0.04],
+           [0.5 , 0.3 , 0.2 ]])
+    """
+    if (low is None) != (high is None):
+        raise ValueError("low and high must be given together, got one of them")
+
+    def kernel(xp: Any, log_t: Values, log_b: Values, *ends: Values) -> tuple[Values, ...]:
+        log_t, log_b = (xp.astype(rows, wide(xp), copy=False) for rows in (log_t, log_b))
+        missing = []
+        for name, rows in (("log_t", log_t), ("log_b", log_b)):
+            refuse(xp, rows == math.inf, f"{name} must lie in [-inf, inf), got inf")
+            total = log_sum_exp(xp, rows)
+            refuse(xp, (total > ROUNDING)[:, None], f"{name} must be log-probabilities that sum to at most 1")
+            missing.append(xp.maximum(-xp.expm1(total), xp.zeros_like(total)))
+        teacher, base = missing
+        if not ends:
+            teacher = xp.where(base > 0, teacher, 0.0)
+            added = [(teacher, base)]
+        else:
+            refuse(xp, (ends[0] > ends[1])[:, None], "low must be at most high")
+            least, most = (xp.exp(xp.clip(end, -EXPONENT, EXPONENT)) for end in ends)
+            teacher = xp.clip(teacher, least * base, most * base)
+            share = (teacher - least * base) / xp.where(most > least, most - least, 1.0)
+            high_base = xp.clip(share, xp.zeros_like(base), base)
+            low_base = base - high_base
+            added = [(low_base * least, low_base), (high_base * most, high_base)]
+        return tuple(
+            xp.concat([rows, xp.log(xp.stack(new, axis=-1))], axis=-1)
+            for rows, new in zip((log_t, log_b), zip(*added, strict=True), strict=True)
+        )
+
+    ranges = {} if low is None else {"low": (REAL, low), "high": (REAL, high)}
+    teacher, base = by_rows(kernel, log_t, log_b, axis, **ranges)
+    return teacher, base

@@ -1,0 +1,146 @@
+"""Blocks of rows, one output position each: log-weights, log-ratios, sums over tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from lambda_star._core.namespaces import Values, wide
+from lambda_star._core.rows import RowError, dot
+
+__all__ = [
+    "Rows",
+    "as_column",
+    "as_vector",
+    "entry",
+    "first_flip",
+    "log_fixed_point",
+    "log_sum_exp",
+    "log_teacher",
+    "prepare",
+    "prepare_wide",
+    "refuse",
+]
+
+TINY = 1e-30
+"""Keeps 0/0 away from the modal token; a float32 holds it, and no log-probability is so near to 0."""
+
+
+class Rows(NamedTuple):
+    """A block of rows: the teacher's modal token, the log-weights z (at most 0), the log-ratios r up to a constant per
+    row, the token with the least r, the range of r, and which tokens the teacher can produce (None: all).
+    """
+
+    modal: Values
+    z: Values
+    r: Values
+    least: Values
+    low: Values
+    high: Values
+    alive: Values | None
+
+
+def prepare(
+    xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False, modal: Values | None = None
+) -> Rows:
+    """Prepare a block, and refuse what has no meaning; ``may_vanish`` tells which tokens the base may have alone.
+
+    ``modal`` names the modal tokens; by default they are the teacher's most probable ones.
+    """
+    most = xp.argmax(log_t, axis=-1)
+    z, r = log_t - entry(xp, log_t, most), log_t - log_b
+    if modal is not None:
+        refuse(xp, (modal != xp.floor(modal))[:, None], "modal must be the index of a token, got a fraction")
+        most = xp.astype(modal, most.dtype)
+    least = xp.argmin(r, axis=-1)
+    low, high = entry(xp, r, least), xp.max(r, axis=-1, keepdims=True)
+    if bool(xp.all(xp.isfinite(low) & xp.isfinite(high))):
+        return Rows(most, z, r, least, low, high, None)
+    alive, in_base = log_t > -math.inf, log_b > -math.inf
+    unknown = xp.any(xp.isnan(log_t) | xp.isnan(log_b), axis=-1, keepdims=True)
+    refuse(xp, log_t == math.inf, "log_t must lie in [-inf, inf), got inf")
+    refuse(xp, log_b == math.inf, "log_b must lie in [-inf, inf), got inf")
+    refuse(xp, xp.all(~alive, axis=-1, keepdims=True) & ~unknown, "log_t must have a token above -inf, got none")
+    refuse(
+        xp,
+        alive & ~in_base & ~unknown,
+        "log_b must be above -inf where log_t is, got -inf: the base cannot produce a token that the teacher can, and"
+        " for lambda > 1 all others vanish; score it without top-k, or mask it in both",
+    )
+    alone = ~alive & in_base & ~unknown
+    refuse(
+        xp,
+        alone & ~may_vanish if not isinstance(may_vanish, bool) else alone & (alone != may_vanish),
+        "log_t must be above -inf where log_b is, got -inf: the teacher cannot produce a token that the base can, and"
+        " it vanishes for lambda > 1; keep it from binding (floor > 0 or a negative class), or mask it in both",
+    )
+    z, r = (xp.where(unknown, math.nan, values) for values in (z, xp.where(alive, r, 0.0)))
+    among = xp.where(alive | unknown, r, math.inf)
+    least = xp.argmin(among, axis=-1)
+    high = xp.max(xp.where(alive | unknown, r, -math.inf), axis=-1, keepdims=True)
+    return Rows(most, z, r, least, entry(xp, among, least), high, alive)
+
+
+def refuse(xp: Any, culprits: Values, text: str) -> None:
+    """Raise an error that says where the first culprit is, if there is one."""
+    if bool(xp.any(culprits)):
+        raise RowError(xp, culprits, text)
+
+
+def entry(xp: Any, rows: Values, index: Values) -> Values:
+    """One entry of every row, as a column."""
+    return xp.take_along_axis(rows, index[:, None], axis=-1)
+
+
+def as_vector(xp: Any, column: Values) -> Values:
+    """A column as a vector in the widest dtype, in which all arithmetic on rows goes on."""
+    return xp.astype(column[:, 0], wide(xp))
+
+
+def log_sum_exp(xp: Any, rows: Values) -> Values:
+    """Log Σ exp over each row, as a vector."""
+    top = xp.max(rows, axis=-1, keepdims=True)
+    top = xp.where(top == -math.inf, 0.0, top)
+    return as_vector(xp, top) + xp.log(dot(xp, xp.exp(rows - top)))
+
+
+def as_column(xp: Any, vector: Values, like: Values) -> Values:
+    """A vector as a column in the dtype of the rows."""
+    return xp.astype(vector, like.dtype)[:, None]
+
+
+def first_flip(xp: Any, rows: Rows) -> tuple[Values, Values]:
+    """The least λ ≥ 1 at which a token is ahead of the modal one, λ−1 = −z/(r − r_modal), and which token that is."""
+    own, start = entry(xp, rows.r, rows.modal), entry(xp, rows.z, rows.modal)
+    named = bool(xp.any(start < 0))  # a modal token that is named may be behind from the start
+    if not named and bool(xp.all(rows.high <= own)):  # no token gains on the modal one
+        return xp.full_like(as_vector(xp, own), math.inf), xp.full_like(rows.modal, -1)
+    behind = rows.z - start if named else rows.z
+    speed = rows.r - own
+    speed /= behind - TINY
+    if named:
+        speed = xp.where(behind > 0, -math.inf, speed)
+    first = xp.argmin(speed, axis=-1)
+    fastest = as_vector(xp, entry(xp, speed, first))
+    flips = fastest < 0
+    value = xp.where(flips, 1 - 1 / xp.where(flips, fastest, -1.0), math.inf)
+    return xp.where(xp.isnan(fastest), math.nan, value), xp.where(flips, first, -1)
+
+
+def prepare_wide(
+    xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False, modal: Values | None = None
+) -> Rows:
+    """A block of rows in the widest dtype, prepared."""
+    log_t, log_b = (xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b))
+    return prepare(xp, log_t, log_b, may_vanish, modal)
+
+
+def log_teacher(xp: Any, rows: Rows) -> Values:
+    """The teacher's log-probabilities."""
+    return rows.z - log_sum_exp(xp, rows.z)[:, None]
+
+
+def log_fixed_point(xp: Any, rows: Rows, lam: Values) -> Values:
+    """Log π_λ."""
+    power = rows.z + (lam - 1)[:, None] * rows.r
+    return power - log_sum_exp(xp, power)[:, None]

@@ -1,0 +1,157 @@
+"""Students over K tokens: the fixed point, its ratios, where training with the clip ends, where a token overtakes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lambda_star._core.namespaces import Values
+from lambda_star._core.quantities import CLIP, REAL
+from lambda_star._core.rows import by_rows, dot
+from lambda_star.categorical._rows import entry, first_flip, log_fixed_point, log_sum_exp, log_teacher, prepare_wide
+
+__all__ = ["fixed_point", "flip_point", "ratio", "stationary_student"]
+
+
+def fixed_point(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Values:
+    """Log π_λ, the student that training without a clip ends at: λ log π_T + (1−λ) log π_B, normalised.
+
+    Args:
+        log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
+        log_b: the same of the base; broadcasts against ``log_t``.
+        lam: extrapolation coefficient λ, finite; a number, or one per position.
+        axis: the axis of the tokens.
+
+    Returns:
+        Log-probabilities of the broadcast shape; -inf where a token is masked, NaN where a row holds NaN.
+
+    Raises:
+        ValueError: as for :func:`threshold`.
+
+    Source: paper, Theorem 4.1, for K tokens; ``derivations/categorical.md``.
+
+    >>> import numpy as np
+    >>> np.exp(fixed_point(np.log([0.9, 0.1]), np.log([0.5, 0.5]), 2.0))
+    array([0.98780..., 0.01219...])
+    """
+
+    def kernel(xp: Any, log_t: Values, log_b: Values, lam: Values) -> tuple[Values, ...]:
+        return (log_fixed_point(xp, prepare_wide(xp, log_t, log_b), lam),)
+
+    return by_rows(kernel, log_t, log_b, axis, lam=(REAL, lam))[0]
+
+
+def ratio(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Values:
+    """R_a(λ) = π_T(a)/π_λ(a), how many times smaller each token is under the fixed point than under the teacher.
+
+    Args:
+        log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
+        log_b: the same of the base; broadcasts against ``log_t``.
+        lam: extrapolation coefficient λ, finite; a number, or one per position. R(1) = 1.
+        axis: the axis of the tokens.
+
+    Returns:
+        An array of the broadcast shape, > 0; 1 for a masked token, NaN where a row holds NaN.
+
+    Raises:
+        ValueError: as for :func:`threshold`.
+
+    Source: extension; ``derivations/categorical.md``.
+
+    >>> import numpy as np
+    >>> ratio(np.log([0.9, 0.1]), np.log([0.5, 0.5]), 2.0)
+    array([0.911..., 8.2...])
+    """
+
+    def kernel(xp: Any, log_t: Values, log_b: Values, lam: Values) -> tuple[Values, ...]:
+        rows = prepare_wide(xp, log_t, log_b)
+        log_ratio = log_teacher(xp, rows) - log_fixed_point(xp, rows, lam)
+        return (xp.where(rows.z == -math.inf, 1.0, xp.exp(log_ratio)),)
+
+    return by_rows(kernel, log_t, log_b, axis, lam=(REAL, lam))[0]
+
+
+def flip_point(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
+    """The λ past which some token is more probable under π_λ than the teacher's modal token.
+
+    Token k overtakes the modal token m at λ = δ_B/(δ_B − δ_T), δ_T = log(π_T(m)/π_T(k)), δ_B = log(π_B(m)/π_B(k)), if
+    δ_B > δ_T; the least over k.
+
+    Args:
+        log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
+        log_b: the same of the base; broadcasts against ``log_t``.
+        axis: the axis of the tokens.
+
+    Returns:
+        An array of the leading shape, ≥ 1; +inf where no token ever overtakes, NaN where a row holds NaN.
+
+    Raises:
+        ValueError: as for :func:`threshold`.
+
+    Source: extension; ``derivations/categorical.md``.
+
+    >>> import numpy as np
+    >>> float(flip_point(np.log([0.6, 0.4]), np.log([0.9, 0.1])))
+    1.226...
+    """
+
+    def kernel(xp: Any, log_t: Values, log_b: Values) -> tuple[Values, ...]:
+        return (first_flip(xp, prepare_wide(xp, log_t, log_b))[0],)
+
+    return by_rows(kernel, log_t, log_b, axis)[0]
+
+
+def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, axis: int = -1) -> Values:
+    """Log-probabilities of the student that training with the clip inside the update ends at.
+
+    Its advantage is min(log(π_T/π), log c) + (λ−1) r, which settles at one value κ on every token that survives.
+    Tokens that the clip leaves alone have π = π_T·exp((λ−1)r − κ); past its threshold the binding token's mass slides
+    to 0, then the next one's. Tokens of equal r slide together, also those whose r rounding cannot tell apart.
+
+    Args:
+        log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
+        log_b: the same of the base; broadcasts against ``log_t``.
+        c: cap on the ratio of teacher to student probability, in [1, inf]; a number, or one per position.
+        lam: extrapolation coefficient λ, finite; a number, or one per position.
+        axis: the axis of the tokens.
+
+    Returns:
+        An array of the broadcast shape; -inf where a token is masked or has died out, NaN where a row holds NaN.
+
+    Raises:
+        ValueError: as for :func:`threshold`.
+
+    Source: extension, for the model with the clip inside the update; ``derivations/categorical.md``.
+
+    >>> import numpy as np
+    >>> np.exp(stationary_student(np.log([0.9, 0.07, 0.03]), np.log([0.5, 0.3, 0.2]), 2.0, 1.35)).round(4)
+    array([0.9633, 0.0367, 0.    ])
+    """
+
+    def kernel(xp: Any, log_t: Values, log_b: Values, c: Values, lam: Values) -> tuple[Values, ...]:
+        rows = prepare_wide(xp, log_t, log_b)
+        log_t = log_teacher(xp, rows)
+        push = xp.where(rows.z == -math.inf, -math.inf, (lam - 1)[:, None] * rows.r)
+        power = xp.where(rows.z == -math.inf, -math.inf, log_t + push)
+        order = xp.argsort(push, axis=-1, descending=True) if xp is not np else np.argsort(-push, axis=-1)
+        falling, peak = xp.take_along_axis(push, order, axis=-1), xp.max(power, axis=-1, keepdims=True)
+        mass = xp.cumulative_sum(xp.exp(xp.take_along_axis(power, order, axis=-1) - peak), axis=-1)
+        before = xp.concat([xp.zeros_like(mass[:, :1]), mass[:, :-1]], axis=-1)
+        edge = falling + xp.log(c)[:, None]  # κ at which the clip lets a token go
+        alive = (xp.log(before) + peak <= edge) & (falling > -math.inf)
+        last = xp.sum(xp.astype(alive, rows.modal.dtype), axis=-1) - 1
+        last = xp.where(last < 0, 0, last)
+        level = xp.minimum(entry(xp, xp.log(mass) + peak, last), entry(xp, edge, last))
+        sliding = push == entry(xp, falling, last)
+        student = xp.where(push > entry(xp, falling, last), power - level, -math.inf)
+        left = xp.log1p(-xp.minimum(dot(xp, xp.exp(student)), xp.ones_like(c)))[:, None]
+        share = xp.where(sliding, log_t, -math.inf)
+        slid = xp.where(sliding, left + share - log_sum_exp(xp, share)[:, None], student)
+        # A row without a sliding token keeps all of its own: 1 − rest would lose the last one's digits.
+        student = xp.where(sliding & (level < entry(xp, edge, last)), power - level, slid)
+        unknown = xp.isnan(rows.z) | xp.isnan(c + lam)[:, None]
+        return (xp.where(unknown, math.nan, student),)
+
+    return by_rows(kernel, log_t, log_b, axis, c=(CLIP, c), lam=(REAL, lam))[0]

@@ -1,0 +1,72 @@
+"""The command ``derive``."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+
+import click
+
+from lambda_star.cli._output import Failure, write
+
+__all__ = ["derive"]
+
+
+@click.command(short_help="Where the formulas come from, step by step.")
+@click.argument("name", required=False)
+@click.option(
+    "--write", "write_to", type=click.Path(path_type=Path, file_okay=False), help="Write every page into this folder."
+)
+@click.option(
+    "--check",
+    "compare_with",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Check every step, and fail naming the step that does not hold or the page that differs.",
+)
+def derive(name: str | None, write_to: Path | None, compare_with: Path | None) -> None:
+    """Where the formulas come from: derived with SymPy, step by step, and checked.
+
+    Without an option, NAME prints one derivation as Markdown; without NAME, the names are listed.
+
+    \b
+    Examples:
+      lambda-star derive threshold
+      lambda-star derive --write derivations
+      lambda-star derive --check derivations
+    """  # noqa: D301 (click wants the character \b)
+    from lambda_star.symbolic import DerivationError
+    from lambda_star.symbolic.pages import derivations, pages
+
+    if sum(choice is not None for choice in (name, write_to, compare_with)) > 1:
+        raise Failure("give one of NAME, --write and --check")
+    if name is not None:
+        if name not in derivations():
+            raise Failure(f"no derivation {name!r}; choose from {', '.join(derivations())}")
+        click.echo(derivations()[name].markdown(), nl=False)
+    elif write_to is not None:
+        for page, text in pages().items():
+            path = write_to / page
+            write(path, partial(path.write_text, text, encoding="utf-8", newline="\n"))
+    elif compare_with is not None:
+        try:
+            steps = sum(derivation.check() for derivation in derivations().values())
+        except DerivationError as error:
+            raise Failure(str(error)) from error
+        for page, text in pages().items():
+            _compare(compare_with / page, text)
+        click.echo(f"{len(derivations())} derivations, {steps} steps hold; {len(pages())} pages are up to date")
+    else:
+        for derivation in derivations().values():
+            click.echo(f"{derivation.name:20} {derivation.title}")
+
+
+def _compare(path: Path, text: str) -> None:
+    remedy = f"run: lambda-star derive --write {path.parent}"
+    try:
+        found = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{path}: {error}; {remedy}") from error
+    for number, (old, new) in enumerate(zip_longest(found, text.splitlines()), start=1):
+        if old != new:
+            raise Failure(f"{path}, line {number}: not what the derivations say; {remedy}")

@@ -1,0 +1,48 @@
+"""What the functions over time take: checked arrays, the name of a flow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lambda_star._core.namespaces import Floats
+from lambda_star._core.quantities import Domain, check
+
+__all__ = ["arguments", "checked_flow", "plain", "wide_floats"]
+
+Flow = Literal["natural", "policy-gradient"]
+
+
+COUNT = Domain(0.0, math.inf, low_closed=True)
+
+
+RATE = Domain(0.0, 1.0, high_closed=True)
+
+
+def wide_floats(values: ArrayLike) -> Any:
+    return np.asarray(values, dtype=np.longdouble)
+
+
+def arguments(**values: tuple[Domain, ArrayLike]) -> list[Floats]:
+    """The values as arrays that broadcast, checked."""
+    arrays = [np.asarray(value, dtype=np.float64) for _, value in values.values()]
+    check(np, {name: domain for name, (domain, _) in values.items()}, arrays)
+    return list(np.broadcast_arrays(*arrays))
+
+
+def checked_flow(flow: str) -> str:
+    if flow not in get_args(Flow):
+        raise ValueError(f"flow must be one of {', '.join(get_args(Flow))}, got {flow!r}")
+    return flow
+
+
+def plain(values: Floats, *arguments: Floats) -> Any:
+    """As float64, NaN where an argument is NaN, and a NumPy scalar for no dimensions."""
+    with np.errstate(over="ignore"):
+        plain = np.asarray(values, dtype=np.float64)
+    for argument in arguments:
+        plain = np.where(np.isnan(argument), np.nan, plain)
+    return plain[()]

@@ -1,0 +1,176 @@
+"""Pictures of a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lambda_star.bernoulli import tail_ratio
+from lambda_star.calibration.report import Report
+from lambda_star.plotting._axes import LINE_STYLES, code, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_report", "plot_resolutions", "plot_tail_ratio", "plot_thresholds"]
+
+CLASSES_SHOWN = 4
+
+
+def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
+    """Draw R(λ) of the contract classes with the least λ*, the clip line, and λ* and λ_c of the binding class.
+
+    Args:
+        report: what :func:`lambda_star.calibration.calibrate` returned.
+        ax: axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Source: paper, Theorem 4.1 for R(λ); ``derivations/bernoulli.md``.
+
+    >>> from lambda_star import calibrate, read_table
+    >>> plot_tail_ratio(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_ylabel()
+    'tail ratio R(λ)'
+    """
+    ax = ax or new_axes()
+    left, right = _span(report)
+    grid = np.linspace(left, right, 400)
+    for one, style in zip(report.classes[:CLASSES_SHOWN], LINE_STYLES, strict=False):
+        curve = tail_ratio(min(one.p, 1 - 2.0**-53), one.b, grid)
+        ax.plot(grid, curve, style, label=f"λ* = {one.threshold.value:.4g}  {code(one.name)}")
+    ax.axhline(report.clip, color="0.3", linewidth=1)
+    ax.annotate(f"clip c = {report.clip:g}", (left, report.clip), xytext=(4, 3), textcoords="offset points")
+    binding = report.binding
+    if np.isfinite(binding.threshold.value):
+        ax.axvline(binding.threshold.value, color="C3", linewidth=1, label=f"λ* of {code(binding.name)}")
+        ax.axvspan(
+            binding.collapse_point, right, color="C3", alpha=0.08, label=f"λ ≥ λ_c = {binding.collapse_point:.5g}"
+        )
+    _mark_asked(ax, report)
+    ax.set(
+        xlim=(left, right), ylim=(0.8, min(report.clip, 1e75) ** 2), yscale="log", ylabel="tail ratio R(λ)", xlabel="λ"
+    )
+    ax.legend(fontsize="small", loc="upper left")
+    return ax
+
+
+def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
+    """Draw the share of contract positions past their own λ*, the strict threshold and the operating point.
+
+    Args:
+        report: what :func:`lambda_star.calibration.calibrate` returned.
+        ax: axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Source: extension.
+
+    >>> from lambda_star import calibrate, read_table
+    >>> plot_thresholds(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_xlabel()
+    'λ'
+    """
+    ax = ax or new_axes()
+    ax.ecdf(report.thresholds, color="C0", label=f"{report.used} positions, {report.sequences} answers")
+    ax.axvline(report.strict, color="C3", linestyle=":", label=f"strict λ* = {report.strict:.4g}")
+    level, advised, point = report.quantile, report.advised, report.operating_point
+    ax.axvline(advised.value, color="C2", linestyle="--", label=f"{100 * level:.3g} % quantile = {advised.value:.4g}")
+    ax.axvline(point.value, color="C2", label=f"operating point = {point.value:.4g}")
+    _mark_asked(ax, report)
+    ax.set(xlim=_span(report), ylim=(0, 1), xlabel="λ", ylabel="share of positions past their λ*")
+    ax.legend(fontsize="small", loc="lower right")
+    return ax
+
+
+def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
+    """Draw the three thresholds of every contract class: token by token, modal token | rest, its class | rest.
+
+    Medians over the positions. Where the known tokens leave a bracket it is a bar; a hollow mark at the right edge
+    means that nothing binds, or that no upper value is known.
+
+    Args:
+        report: what :func:`lambda_star.calibration.calibrate` returned, from a table with a ``top`` column.
+        ax: axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: no row of the report's table lists its most probable tokens.
+
+    Source: extension; ``derivations/categorical.md``.
+
+    >>> from lambda_star import calibrate, read_table
+    >>> plot_resolutions(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_xlabel()
+    'λ*, median over the positions'
+    """
+    if not report.resolutions:
+        raise ValueError("report must come from a table with a top column, got none; write [token, log_p, log_b] lists")
+    ax = ax or new_axes()
+    order = {one.name: place for place, one in enumerate(report.classes)}
+    shown = sorted(report.resolutions, key=lambda one: order[one.name])
+    kinds: dict[str, tuple[list[tuple[float, float]], str, str]] = {
+        "token by token": ([one.token for one in shown], "C3", "v"),
+        "modal token | rest (Eq. 4)": ([(one.bernoulli, one.bernoulli) for one in shown], "C0", "o"),
+        "its class | rest": ([one.classes for one in shown], "C2", "^"),
+    }
+    finite = [end for brackets, _, _ in kinds.values() for pair in brackets for end in pair if np.isfinite(end)]
+    right = 1 + max(1.15 * (float(np.quantile(finite or [2.0], 0.8)) - 1), 1e-6)
+    for shift, (label, (brackets, colour, marker)) in zip((-0.22, 0.0, 0.22), kinds.items(), strict=True):
+        places = np.arange(len(shown)) + shift
+        low, high = np.array(brackets).T
+        ax.hlines(places, np.minimum(low, right), np.minimum(high, right), color=colour, linewidth=2)
+        inside = low <= right
+        ax.plot(low[inside], places[inside], marker, color=colour, label=label)
+        beyond = high > right
+        if np.any(beyond):
+            edge = np.full(np.sum(beyond), right)
+            ax.plot(edge, places[beyond], marker, color=colour, markerfacecolor="white", linestyle="", clip_on=False)
+    ax.set_yticks(range(len(shown)), [f"{code(one.name)}  ({one.positions})" for one in shown], family="monospace")
+    ax.invert_yaxis()
+    ax.set(xlim=(1, right), xlabel="λ*, median over the positions", ylabel="contract class (positions)")
+    ax.grid(axis="x", alpha=0.3)
+    ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+    return ax
+
+
+def plot_report(report: Report, figure: Figure | None = None) -> Figure:
+    """Draw both pictures of a report above each other, over the same λ.
+
+    Args:
+        report: what :func:`lambda_star.calibration.calibrate` returned.
+        figure: figure to draw on; a new one by default.
+
+    Returns:
+        The figure; ``figure.savefig(path)`` writes it.
+
+    Source: the sources of :func:`plot_tail_ratio` and :func:`plot_thresholds`.
+
+    >>> from lambda_star import calibrate, read_table
+    >>> len(plot_report(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).axes)
+    2
+    """
+    if figure is None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7.5, 7.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    plot_tail_ratio(report, upper)
+    plot_thresholds(report, lower)
+    upper.set_xlabel("")
+    return figure
+
+
+def _span(report: Report) -> tuple[float, float]:
+    """The λ worth showing: from 1 to past the binding class and the bulk of the positions."""
+    marks = [report.binding.collapse_point, report.quantiles[0.5], report.lam or 1.0]
+    excess = max([mark - 1 for mark in marks if np.isfinite(mark)] + [1e-6])
+    return 1 - 0.05 * excess, 1 + 1.5 * excess
+
+
+def _mark_asked(ax: Axes, report: Report) -> None:
+    if report.lam is not None:
+        ax.axvline(report.lam, color="k", linestyle=(0, (1, 3)), label=f"λ asked = {report.lam:g}")

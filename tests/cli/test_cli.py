@@ -1,0 +1,1002 @@
+"""The command teaches, prints what the API computes, and meets every error with one message and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import lambda_star
+from lambda_star import dynamics, plotting
+from lambda_star.calibration import calibrate
+from lambda_star.calibration.readers import read_table
+from lambda_star.calibration.report import Report
+from lambda_star.calibration.statistics import Estimate
+from lambda_star.cli import main
+from lambda_star.cliff import compare, presets
+from lambda_star.cliff import run as experiment
+from lambda_star.cliff.record import finished
+from lambda_star.dynamics import budget_threshold
+from lambda_star.lint import lint_config
+from tests import tables
+from tests.tables import one
+
+SCRIPT = Path(sys.executable).parent / "lambda-star"
+PUBLISHED = ("threshold", "--p", 0.99933697778, "--b", 0.5, "--clip", 5)
+SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", "": b"\x89PNG"}
+
+
+def invoke(*arguments: object, **environment: str) -> Result:
+    """Run the command in this process; no exception but an exit code leaves it."""
+    result = CliRunner(env=environment).invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    return result
+
+
+def printed(*arguments: object, **environment: str) -> str:
+    result = invoke(*arguments, **environment)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: object) -> str:
+    """The one message of a refusal."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def script(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a process of its own."""
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"} | options.pop("env", {})
+    command = [str(argument) for argument in (SCRIPT, *arguments)]
+    return subprocess.run(command, env=environment, encoding="utf-8", stderr=subprocess.PIPE, check=False, **options)
+
+
+def row_of(output: str, name: str) -> str:
+    """What a printed table says behind a name."""
+    (found,) = re.findall(rf"^{re.escape(name)}  +(.*?) *$", output, flags=re.MULTILINE)
+    return str(found)
+
+
+def number(value: float) -> str:
+    return "+inf" if value == float("inf") else f"{value:.6g}"
+
+
+def interval(estimate: Estimate) -> str:
+    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+
+
+# Help
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("name", ["threshold", "calibrate", "plot"])
+def test_help_of_a_command_teaches(name: str, flag: str) -> None:
+    text = printed(name, flag)
+    command = main.commands[name]
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.opts[0] in text
+            assert option.help
+            assert words(option.help) in words(text)
+    assert "Example" in text
+    assert f"lambda-star {name} " in text
+
+
+@pytest.mark.parametrize("name", ["threshold", "calibrate"])
+def test_help_tells_what_a_clip_is_and_is_not(name: str) -> None:
+    text = printed(name, "--help")
+    assert "What CLIP means" in text
+    assert all(named in text for named in ("verl", "TRL GRPO", "G-OPD", "PPO"))
+
+
+def test_help_of_the_group_names_the_commands_and_the_subject() -> None:
+    for text in (printed("--help"), printed("-h")):
+        names = ("threshold", "calibrate", "plot")
+        assert all(re.search(rf"^  {name}  ", text, flags=re.MULTILINE) for name in names)
+        assert "lambda*" in text
+
+
+def test_help_of_calibrate_describes_every_column() -> None:
+    text = printed("calibrate", "--help")
+    assert all(re.search(rf"\b{name}  ", text) for name in ("sequence", "position", "token", "modal", "log_p", "log_b"))
+    assert re.search(r"\bcontract  optional", text)
+    assert re.search(r"\btop       optional: .* a JSON list of \[token, log_p, log_b\]", text)
+    assert re.search(r"\brest      optional, beside top: \[least, greatest\] log\(p/b\)", text)
+
+
+def test_help_of_plot_describes_every_picture_and_whose_an_option_is() -> None:
+    text = printed("plot", "--help")
+    (choices,) = [each.type for each in main.commands["plot"].params if each.name == "picture"]
+    assert isinstance(choices, click.Choice)
+    assert list(choices.choices) == ["regimes", "budget", "trajectory"]
+    assert all(re.search(rf"^  {picture}  +\S+ tail mass", text, flags=re.MULTILINE) for picture in choices.choices)
+    assert "trajectory: a lambda to draw; repeat for more." in words(text)
+    assert "budget, trajectory: natural gradient, or plain policy gradient on the logit." in words(text)
+
+
+def test_the_examples_of_the_help_of_plot_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"^ *lambda-star (plot .*)$", printed("plot", "--help"), flags=re.MULTILINE)
+    assert [printed(*example.split()) for example in examples] == ["wrote regimes.png\n", "wrote fall.png\n"]
+    assert {path.name for path in tmp_path.iterdir()} == {"regimes.png", "fall.png"}
+
+
+@pytest.mark.parametrize("name", ["threshold", "calibrate"])
+def test_the_example_of_the_help_is_a_valid_command(name: str, tmp_path: Path) -> None:
+    (example,) = re.findall(rf"^ *lambda-star ({name} .*)$", printed(name, "--help"), flags=re.MULTILINE)
+    path = tables.write_csv(tmp_path / "rows.csv", tables.rows())
+    replaced = {"examples/rank_by_price/logprobs.csv": str(path), "report.png": str(tmp_path / "report.png")}
+    assert "λ*" in printed(*[replaced.get(word, word) for word in example.split()])
+
+
+def test_version_is_the_version() -> None:
+    assert printed("--version") == f"lambda-star, version {lambda_star.__version__}\n"
+
+
+# threshold
+
+
+def test_threshold_prints_the_published_number() -> None:
+    output = printed(*PUBLISHED)
+    assert "p = 0.999337, b = 0.5, c = 5" in output
+    assert row_of(output, "λ*").startswith("1.22 ")
+    assert row_of(output, "λ_c").startswith("1.22002 ")
+    assert row_of(output, "flip").startswith("+inf ")
+
+
+@pytest.mark.parametrize(("p", "b", "clip", "lam"), [(0.9, 0.5, 2.0, 1.35), (0.3, 0.5, 5.0, 2.0), (0.9, 0.5, 5.0, 1.1)])
+def test_threshold_prints_what_the_functions_give(p: float, b: float, clip: float, lam: float) -> None:
+    output = printed("threshold", "--p", p, "--b", b, "--clip", clip, "--lam", lam, "--margin", 0.25)
+    for name, value in {
+        "λ*": lambda_star.threshold(p, b, clip),
+        "λ_c": lambda_star.collapse_point(p, b, clip),
+        "λ_c − λ*": lambda_star.cliff_width(p, b, clip),
+        "λ_op": lambda_star.operating_point(p, b, clip, 0.25),
+        "flip": lambda_star.flip_point(p, b),
+        "two-sided": lambda_star.two_sided_threshold(p, b, clip),
+        f"R({lam:g})": lambda_star.tail_ratio(p, b, lam),
+    }.items():
+        assert row_of(output, name).split()[0] == number(value)
+    assert row_of(output, "regime").split()[0] == lambda_star.regime(p, b, clip, lam).name.lower()
+    assert row_of(output, "safe").split()[0] == ("yes" if lambda_star.is_clip_safe(p, b, clip, lam) else "no")
+    assert "regime" not in printed("threshold", "--p", p, "--b", b, "--clip", clip)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--p", 1.5), ("--b", 0.0), ("--clip", 0.5), ("--lam", "inf"), ("--margin", 1.0), ("--p", "high"), ("--clip", -2)],
+)
+def test_threshold_refuses_what_is_out_of_range_and_names_the_option(option: str, value: object) -> None:
+    values = {"--p": 0.9, "--b": 0.5, "--clip": 5.0, option: value}
+    said = refused("threshold", *[word for pair in values.items() for word in pair])
+    assert re.search(rf"\b{option.removeprefix('--')}\b", said.split("Error: ")[1])
+    assert str(value) in said
+
+
+def test_missing_and_unknown_options_are_named() -> None:
+    assert "Missing option '--clip'" in refused("threshold", "--p", 0.9, "--b", 0.5)
+    assert "Missing option '--clip'" in refused("calibrate", "rows.csv")
+    assert "Missing argument 'FILE'" in refused("calibrate", "--clip", 5)
+    assert "--lamda" in refused("calibrate", "rows.csv", "--clip", 5, "--lamda", 1.2)
+    assert "No such command 'treshold'" in refused("treshold")
+
+
+# calibrate
+
+
+def test_calibrate_prints_the_report(csv_file: Path) -> None:
+    report = calibrate(read_table(csv_file), clip=5.0, lam=1.3)
+    output = printed("calibrate", csv_file, "--clip", 5, "--lam", 1.3)
+    assert output.startswith(f"{csv_file}: {report.used} contract positions of {report.sequences} answers used\n")
+    assert "  36 rows not used: not a contract position\n" in output
+    binding, operating = report.binding, report.operating_point
+    assert row_of(output, "binding class").split()[0] == binding.name
+    assert row_of(output, "binding class").endswith(
+        f"λ* = {number(binding.threshold.value)} {interval(binding.threshold)}"
+    )
+    assert row_of(output, "operating λ").split()[0] == number(operating.value)
+    assert interval(operating) in row_of(output, "operating λ")
+    at = report.strict_at
+    expected = f"{number(report.strict)} answer {at.sequence}, position {at.position}, token {at.modal}"
+    assert words(row_of(output, "strict λ*")) == expected
+    assert row_of(output, "least flip").split()[0] == number(report.flip_point)
+    for found in report.classes:
+        cells = [str(found.positions), f"{found.tail:.2e}", f"{found.b:.4f}", number(found.threshold.value)]
+        cells += [
+            interval(found.threshold),
+            number(found.collapse_point),
+            number(found.flip_point),
+            number(found.least),
+            number(found.median),
+        ]
+        assert words(row_of(output, found.name)) == " ".join([*cells, f"{found.share_past:.1%}"])
+    for level, value in report.quantiles.items():
+        assert level == 0 or f"{level:.0%} {number(value)}" in row_of(output, "λ* by position")
+
+
+def test_calibrate_judges_the_lambda_asked_about(csv_file: Path) -> None:
+    point = calibrate(read_table(csv_file), clip=5.0).operating_point.value
+    below, above = round(point - 0.01, 6), round(point + 0.01, 6)
+    assert row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", below), f"λ = {below:g}").startswith("within ")
+    assert row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", above), f"λ = {above:g}").startswith("ABOVE ")
+    judged = row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", 100), "λ = 100")
+    assert "past λ* of 3 of 3 classes" in judged
+    assert "ABOVE" not in printed("calibrate", csv_file, "--clip", 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["--lam", 1.3, "--seed", 7], {"lam": 1.3, "seed": 7}),
+        (
+            ["--margin", 0.3, "--quantile", 0.2, "--confidence", 0.8],
+            {"margin": 0.3, "quantile": 0.2, "confidence": 0.8},
+        ),
+    ],
+)
+def test_json_is_the_report(arguments: list[object], options: dict[str, Any], csv_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "report.json"
+    output = printed("calibrate", csv_file, "--clip", 5, "--json", path, *arguments)
+    assert output.endswith(f"wrote {path}\n")
+    written = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    report: Report = calibrate(read_table(csv_file), clip=5.0, **options)
+    assert written == json.loads(json.dumps(report.to_dict()))
+    assert written["binding"] == report.binding.name
+
+
+def test_json_of_a_report_without_threshold_is_strict(tmp_path: Path) -> None:
+    rows = tables.write_csv(tmp_path / "rows.csv", [one(0, 0, -0.5, -0.4)])
+    assert "+inf" in printed("calibrate", rows, "--clip", 5, "--json", tmp_path / "report.json")
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert written["strict"] == "inf"
+    assert written["advised"] == {"value": "inf", "low": None, "high": None}
+
+
+@pytest.mark.parametrize("suffix", SIGNATURES)
+def test_plot_writes_a_picture(suffix: str, csv_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / f"report{suffix}"
+    assert f"wrote {path}\n" in printed("calibrate", csv_file, "--clip", 5, "--plot", path)
+    assert path.read_bytes().startswith(SIGNATURES[suffix])
+
+
+def test_plot_refuses_an_unknown_ending(csv_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "report.xyz"
+    said = refused("calibrate", csv_file, "--clip", 5, "--plot", path)
+    assert said.startswith(f"Error: {path}: ")
+    assert "xyz" in said.split(": ", 2)[2]
+    assert all(ending in said for ending in ("png", "pdf", "svg"))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_output_that_cannot_be_written_is_refused(option: str, csv_file: Path, tmp_path: Path) -> None:
+    behind_a_file = csv_file / "report.png"
+    said = refused("calibrate", csv_file, "--clip", 5, option, behind_a_file)
+    assert said.startswith(f"Error: {behind_a_file}: ")
+    assert said.endswith("give a path that can be written\n")
+    assert str(tmp_path) in refused("calibrate", csv_file, "--clip", 5, option, tmp_path)
+
+
+def test_contract_may_be_repeated_and_wins_over_the_column(tmp_path: Path) -> None:
+    rows = [row | {"contract": "all"} for row in tables.rows()]
+    path = tables.write_csv(tmp_path / "rows.csv", rows)
+    assert row_of(printed("calibrate", path, "--clip", 5), "binding class").startswith("all ")
+    arguments = ["calibrate", path, "--clip", 5, "--json", tmp_path / "report.json"]
+    printed(*arguments, "--contract", "B7", "--contract", ' "] ')
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert {found["name"]: found["positions"] for found in written["classes"]} == {"B7": 12, '"]': 12}
+    assert "name its tokens with `contract`" in refused(*arguments, "--contract", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("clip", "1.0", "x>1"),
+        ("clip", "nan", "(1, inf)"),
+        ("lam", "inf", "(-inf, inf)"),
+        ("margin", "1.0", "0<=x<1"),
+        ("quantile", "-0.1", "0<=x<=1"),
+        ("confidence", "95.0", "0<x<1"),
+        ("seed", "-1", "x>=0"),
+        ("budget", "0.0", "x>0"),
+        ("budget", "-2.0", "x>0"),
+        ("budget", "nan", "(0, inf]"),
+    ],
+)
+def test_options_out_of_range_are_refused(option: str, value: str, allowed: str, csv_file: Path) -> None:
+    values = {"--clip": "5", f"--{option}": value}
+    said = refused("calibrate", csv_file, *[word for pair in values.items() for word in pair]).splitlines()[-1]
+    assert all(part in said for part in (option, allowed, value))
+
+
+# A planned budget
+
+
+def class_table(output: str) -> list[list[str]]:
+    """The cells of the printed table of classes, its heads first."""
+    (found,) = re.findall(r"^Contract classes at clip .*\n((?:.+\n)+)", output, flags=re.MULTILINE)
+    return [re.split(r" {2,}", line.strip()) for line in found.splitlines()]
+
+
+@pytest.mark.parametrize("budget", [0.5, 3.0, 1e9, float("inf")])
+def test_calibrate_prints_where_a_budget_meets_the_cliff_beside_the_safe_threshold(
+    budget: float, csv_file: Path
+) -> None:
+    heads, *rows = class_table(printed("calibrate", csv_file, "--clip", 5, "--budget", budget))
+    assert heads[-1] == f"λ* by {budget:g}"
+    found = calibrate(read_table(csv_file), clip=5.0).classes
+    by = [float(budget_threshold(each.p, each.b, 5.0, budget)) for each in found]
+    assert [row[-1] for row in rows] == [number(value) for value in by]
+    assert [row[heads.index("λ*")] for row in rows] == [number(each.threshold.value) for each in found]
+    assert len(rows) == 3
+
+
+def test_a_budget_and_a_lambda_asked_about_have_a_column_each(csv_file: Path) -> None:
+    arguments = ("calibrate", csv_file, "--clip", 5, "--lam", 1.3)
+    without, both = class_table(printed(*arguments)), class_table(printed(*arguments, "--budget", 3))
+    assert both[0][-2:] == ["λ* by 3", "past λ* at 1.3"]
+    assert [row[:-2] + row[-1:] for row in both] == without
+
+
+def test_the_note_on_a_budget_says_that_the_threshold_itself_is_the_safe_one(csv_file: Path) -> None:
+    output = words(printed("calibrate", csv_file, "--clip", 5, "--budget", 3))
+    note = "λ* by 3: where a natural-gradient run of that length first meets the cliff. "
+    assert output.endswith(note + "It falls to λ* as training goes on, so λ* is the safe one.")
+
+
+def test_without_a_budget_nothing_is_printed_of_it_and_with_one_the_advice_stays(
+    csv_file: Path, tmp_path: Path
+) -> None:
+    output = printed("calibrate", csv_file, "--clip", 5)
+    assert not any(word in output for word in ("λ* by 3", "natural-gradient", "safe one", "training goes on"))
+    beside = printed("calibrate", csv_file, "--clip", 5, "--budget", 3)
+    assert beside.split("Which λ is safe")[1].startswith(output.split("Which λ is safe")[1])
+    for budget, expected in ((None, None), (3.0, 3.0), (float("inf"), "inf")):
+        options = [] if budget is None else ["--budget", budget]
+        printed("calibrate", csv_file, "--clip", 5, "--json", tmp_path / "report.json", *options)
+        written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+        assert written["budget"] == expected
+        by = [each.budget_threshold for each in calibrate(read_table(csv_file), clip=5.0, budget=budget).classes]
+        assert [each["budget_threshold"] for each in written["classes"]] == by
+
+
+def test_a_class_without_threshold_has_none_for_a_budget_either(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", [one(answer, 0, -0.5, -0.4) for answer in range(3)])
+    heads, row = class_table(printed("calibrate", path, "--clip", 5, "--budget", 3))
+    assert dict(zip(heads, row, strict=True))["λ* by 3"] == "+inf"
+
+
+# The three thresholds
+
+HEADS = ["class", "positions", "token", "modal | rest", "class | rest", "use", "binding token", "its teacher mass"]
+HEADS += ["own class in tail"]
+
+
+def three_of(output: str) -> list[list[str]]:
+    """The cells of the printed table of three thresholds, its heads first."""
+    (found,) = re.findall(r"^Median λ\* by position: .*\n((?:.+\n)+?)Use modal \| rest", output, flags=re.MULTILINE)
+    return [re.split(r" {2,}", line.strip()) for line in found.splitlines()]
+
+
+def bracket(low: float, high: float) -> str:
+    ends = ["+inf" if end == float("inf") else f"{end:.4g}" for end in (low, high)]
+    return ends[0] if ends[0] == ends[1] else "–".join(ends)
+
+
+@pytest.mark.parametrize("known", [1, 3])
+def test_calibrate_prints_three_thresholds_of_every_class(known: int, tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", tables.with_top(tables.rows(), known))
+    report = calibrate(read_table(path), clip=5.0)
+    found = {each.name: each for each in report.resolutions}
+    heads, *rows = three_of(printed("calibrate", path, "--clip", 5))
+    assert heads == HEADS
+    assert len(rows) == len(report.classes) == 3
+    for cells, this in zip(rows, [found[each.name] for each in report.classes], strict=True):
+        assert cells == [
+            this.name,
+            str(this.positions),
+            bracket(*this.token),
+            number(this.bernoulli),
+            bracket(*this.classes),
+            {"classes": "class | rest", "bernoulli": "modal | rest"}[this.use],
+            this.binding.strip(),
+            f"{this.binding_mass:.1e}",
+            f"{this.mates:.0%}",
+        ]
+        assert cells[-1] == "60%"
+
+
+def test_the_note_tells_which_of_the_three_to_use(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", tables.with_top(tables.rows()))
+    output = words(printed("calibrate", path, "--clip", 5))
+    assert "Use modal | rest (Eq. 4): token by token, a token of no consequence binds." in output
+    assert "Use class | rest where most of the teacher's tail is tokens of the modal token's own class" in output
+    assert output.index("Use modal | rest") < output.index("Which λ is safe")
+
+
+def test_tables_without_known_tokens_print_no_three_thresholds(csv_file: Path, tmp_path: Path) -> None:
+    empty = tables.write_csv(tmp_path / "empty.csv", [row | {"top": "", "rest": ""} for row in tables.rows()])
+    for path in (csv_file, empty):
+        output = printed("calibrate", path, "--clip", 5)
+        assert "Median λ* by position" not in output
+        assert "Use modal | rest" not in output
+        assert "binding token" not in output
+
+
+def test_an_unknown_end_and_a_token_of_white_space_are_printed_as_such(tmp_path: Path) -> None:
+    top = [['["', -0.1, -0.7], ["\n", -3.0, -1.0]]
+    path = tables.write_csv(tmp_path / "rows.csv", [one(answer, 0, -0.1, -0.7, top=top) for answer in range(3)])
+    _, cells = three_of(printed("calibrate", path, "--clip", 5))
+    assert cells[2].startswith("1–")
+    assert cells[4].endswith("–+inf")
+    assert cells[6] == r"'\n'"
+
+
+def test_json_holds_the_three_thresholds(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", tables.with_top(tables.rows()))
+    printed("calibrate", path, "--clip", 5, "--json", tmp_path / "report.json")
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    report = calibrate(read_table(path), clip=5.0)
+    assert written["resolutions"] == json.loads(json.dumps(report.to_dict()["resolutions"]))
+    for plain, resolution in zip(written["resolutions"], report.resolutions, strict=True):
+        assert plain["token"] == {"low": resolution.token.low, "high": resolution.token.high}
+        assert plain["use"] == "classes"
+    assert len(written["resolutions"]) == 3
+
+
+def test_a_bad_list_is_refused_with_its_line(tmp_path: Path) -> None:
+    made = tables.as_text(tables.with_top(tables.rows()))
+    made[2]["top"] = "[1, "
+    path = tables.write_csv(tmp_path / "rows.csv", made)
+    said = refused("calibrate", path, "--clip", 5)
+    assert said.startswith(f"Error: {path}, line 4: top is no JSON list (")
+    assert "--keep-going" in said
+    assert "  1 rows not used: bad row\n" in printed("calibrate", path, "--clip", 5, "--keep-going")
+
+
+# plot
+
+POSITION = ("--p", 0.9, "--b", 0.5, "--clip", 2)
+NO_CLIFF = (
+    "p, b and c must have a cliff, 1 < λ* < λ_c < inf, got λ* = inf and λ_c = inf;"
+    " give b < p and a clip above 1 at which the cliff is wider than a float"
+)
+PICTURES: dict[str, tuple[tuple[object, ...], Callable[[], Any]]] = {
+    "regimes": ((), lambda: plotting.plot_regimes(0.9, 0.5, 2.0)),
+    "budget": (
+        ("--flow", "policy-gradient"),
+        lambda: plotting.plot_budget(0.9, 0.5, 2.0, flow="policy-gradient"),
+    ),
+    "trajectory": (
+        ("--lam", 1.3, "--lam", 1.5, "--until", 30, "--flow", "policy-gradient"),
+        lambda: plotting.plot_trajectory(0.9, 0.5, 2.0, [1.3, 1.5], flow="policy-gradient", until=30.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_plot_draws_the_picture_of_the_api(picture: str, tmp_path: Path) -> None:
+    options, drawn = PICTURES[picture]
+    path = tmp_path / "new" / "folder" / "picture.png"
+    assert printed("plot", picture, *POSITION, *options, "--out", path) == f"wrote {path}\n"
+    drawn().figure.savefig(tmp_path / "expected.png", dpi=150)
+    assert path.read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+def test_the_flow_of_a_picture_is_natural_unless_asked_otherwise(tmp_path: Path) -> None:
+    path, fall = tmp_path / "picture.png", ("plot", "trajectory", *POSITION, "--lam", 1.5, "--out")
+    pictures = []
+    for options in ([], ["--flow", "natural"], ["--flow", "policy-gradient"]):
+        printed(*fall, path, *options)
+        pictures.append(path.read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.parametrize("suffix", SIGNATURES)
+def test_the_ending_of_a_picture_is_its_format_and_without_one_it_is_png(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"regimes{suffix}"
+    assert printed("plot", "regimes", *POSITION, "--out", path) == f"wrote {path}\n"
+    assert path.read_bytes().startswith(SIGNATURES[suffix])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--p", 1.0, "Invalid value for '--p': 1.0 is not in the range 0<x<1."),
+        ("--b", 0.0, "Invalid value for '--b': 0.0 is not in the range 0<x<1."),
+        ("--clip", 1.0, "Invalid value for '--clip': 1.0 is not in the range x>1."),
+        ("--until", 0.0, "Invalid value for '--until': 0.0 is not in the range x>0."),
+        ("--until", -3.0, "Invalid value for '--until': -3.0 is not in the range x>0."),
+        ("--flow", "adam", "Invalid value for '--flow': 'adam' is not one of 'natural', 'policy-gradient'."),
+        ("--lam", "high", "Invalid value for '--lam': 'high' is not a valid float."),
+        ("--lam", "inf", "lams must hold at least one number, all in (-inf, inf), got (inf,)"),
+        ("--p", 0.4, NO_CLIFF),
+        ("--clip", "inf", NO_CLIFF),
+    ],
+)
+def test_plot_refuses_what_is_out_of_range_and_writes_nothing(
+    option: str, value: object, said: str, tmp_path: Path
+) -> None:
+    values = {"--p": 0.9, "--b": 0.5, "--clip": 2, "--lam": 1.5, option: value, "--out": tmp_path / "picture.png"}
+    answer = refused("plot", "trajectory", *[word for pair in values.items() for word in pair])
+    assert answer.endswith(f"Error: {said}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_every_picture_refuses_a_position_without_a_cliff(picture: str, tmp_path: Path) -> None:
+    position = ("--p", 0.5, "--b", 0.5, "--clip", 2, *(("--lam", 1.5) if picture == "trajectory" else ()))
+    said = refused("plot", picture, *position, "--out", tmp_path / "picture.png")
+    assert said.startswith("Error: p, b and c must have a cliff, ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("picture", ["regimes", "budget"])
+@pytest.mark.parametrize("option", ["--lam", "--until"])
+def test_an_option_of_another_picture_is_refused(picture: str, option: str, tmp_path: Path) -> None:
+    said = refused("plot", picture, *POSITION, option, 1.5, "--out", tmp_path / "picture.png")
+    assert said == f"Error: --lam and --until belong to trajectory; leave them out for {picture}\n"
+
+
+def test_plot_asks_for_what_it_is_not_given(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    said = refused("plot", "trajectory", *POSITION, "--out", path)
+    assert said == "Error: trajectory needs a lambda; give --lam, once or more\n"
+    assert refused("plot", "regimes", *POSITION).endswith("Error: Missing option '--out'.\n")
+    assert "Missing option '--clip'" in refused("plot", "regimes", *POSITION[:4], "--out", path)
+    unknown = refused("plot", "cliff", *POSITION, "--out", path)
+    assert "'cliff' is not one of 'regimes', 'budget', 'trajectory'." in unknown
+    assert "Choose from:" in refused("plot", *POSITION, "--out", path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plot_refuses_a_path_that_cannot_be_written(csv_file: Path, tmp_path: Path) -> None:
+    draw = ("plot", "regimes", *POSITION, "--out")
+    behind_a_file = csv_file / "picture.png"
+    said = refused(*draw, behind_a_file)
+    assert said.startswith(f"Error: {behind_a_file}: ")
+    assert said.endswith("; give a path that can be written\n")
+    assert f"File '{tmp_path}' is a directory" in refused(*draw, tmp_path)
+    unknown = refused(*draw, tmp_path / "picture.xyz")
+    assert unknown.startswith(f"Error: {tmp_path / 'picture.xyz'}: Format 'xyz' is not supported")
+    assert list(tmp_path.iterdir()) == [csv_file]
+
+
+# Bad files
+
+HEADER = "sequence,position,token,modal,log_p,log_b\n"
+GOOD = "0,0,[,[,-0.01,-1\n1,0,[,[,-0.02,-1\n"
+BAD_FILES = {
+    "broken quote": ("rows.csv", f'{HEADER}{GOOD}2,0,"[,[,-1,-1\n', ", line 4: broken CSV", "quote the field"),
+    "too few fields": (
+        "rows.csv",
+        f"{HEADER}{GOOD}2,0,[,[,-1\n",
+        ", line 4: 5 fields",
+        "quote fields that contain commas",
+    ),
+    "broken JSON": ("rows.jsonl", '{"sequence": \n', ", line 1: broken JSON", "write one object per line"),
+    "missing column": ("rows.csv", "sequence,position\n0,0\n", ", line 1: no column token", "the header must name"),
+    "above 0": ("rows.csv", f"{HEADER}{GOOD}2,0,[,[,0.5,-1\n", ", line 4: log_p is 0.5, above 0", "natural log-prob"),
+    "-inf": ("rows.csv", f"{HEADER}{GOOD}2,0,[,[,-1,-inf\n", ", line 4: log_b is -inf", "score it without top-k"),
+    "empty": ("rows.csv", "", ": no rows", "write one row per output position"),
+    "header only": ("rows.csv", HEADER, ": no rows", "write one row per output position"),
+    "wrong ending": ("rows.txt", HEADER + GOOD, ": cannot read a .txt file", "give one of .csv"),
+    "wrong type": ("rows.parquet", HEADER + GOOD, ": not a Parquet file", "check the file type"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "place", "remedy"), BAD_FILES.values(), ids=BAD_FILES)
+def test_bad_files_are_refused_with_path_line_and_remedy(
+    name: str, content: str, place: str, remedy: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    said = refused("calibrate", path, "--clip", 5)
+    assert said.startswith(f"Error: {path}{place}")
+    assert remedy in said
+    assert said.count("\n") == 1
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.csv", tmp_path):
+        assert refused("calibrate", path, "--clip", 5).startswith(f"Error: {path}: ")
+
+
+def test_keep_going_uses_the_good_rows_and_lists_the_bad_ones(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{HEADER}{GOOD}2,0,[,[,0.5,-1\n\n3,0,x\n4,0,[,[,-0.01,-1\n", encoding="utf-8")
+    assert "--keep-going" in refused("calibrate", path, "--clip", 5)
+    output = printed("calibrate", path, "--clip", 5, "--keep-going", "--json", tmp_path / "report.json")
+    assert output.startswith(f"{path}: 3 contract positions of 3 answers used\n  2 rows not used: bad row\n")
+    assert re.findall(r"^    line (\d+): (\w+)", output, flags=re.MULTILINE) == [("4", "log_p"), ("6", "3")]
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert [problem["line"] for problem in written["problems"]] == [4, 6]
+    assert written["used"] == 3
+
+
+def test_rounded_rows_are_announced(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", [one(answer, 0, 0.0, -1.0) for answer in range(3)])
+    assert "  3 rows say p = 1 (log_p = 0): their λ* is an upper bound" in printed("calibrate", path, "--clip", 5)
+
+
+# Terminals and pipes
+
+
+@pytest.mark.parametrize("columns", ["40", "10"])
+def test_a_narrow_terminal_loses_no_figure(columns: str, csv_file: Path) -> None:
+    for arguments in ([*PUBLISHED, "--lam", 1.25], ["calibrate", csv_file, "--clip", 5, "--lam", 1.25]):
+        assert printed(*arguments, COLUMNS=columns) == printed(*arguments)
+        assert "…" not in printed(*arguments, COLUMNS=columns)
+
+
+@pytest.mark.parametrize("length", [60, 150, 400])
+def test_a_long_class_name_loses_no_figure(length: int, tmp_path: Path) -> None:
+    rows = [row | {"contract": "long " * (length // 5)} for row in tables.rows()]
+    output = printed("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
+    assert re.search(r"long +84 ", output)
+    assert "…" not in output
+
+
+def test_tokens_are_printed_as_they_are(tmp_path: Path) -> None:
+    for name in ("[bold]", "[/]", ":smile:", "{}", r"\n"):
+        rows = [row | {"contract": name} for row in tables.rows()]
+        output = printed("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
+        assert row_of(output, "binding class").startswith(f"{name} ")
+
+
+def test_the_installed_command_works_in_a_pipe(csv_file: Path) -> None:
+    done = script("calibrate", csv_file, "--clip", 5, "--lam", 1.3, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == printed("calibrate", csv_file, "--clip", 5, "--lam", 1.3)
+
+
+def test_the_installed_command_refuses_without_a_traceback(tmp_path: Path) -> None:
+    done = script("calibrate", tmp_path / "nowhere.csv", "--clip", 5, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"Error: {tmp_path / 'nowhere.csv'}: No such file or directory; check the path\n"
+
+
+@pytest.mark.parametrize("command", ["threshold", "calibrate", "help"])
+def test_a_closed_pipe_leaves_no_traceback(command: str, csv_file: Path) -> None:
+    arguments = {"threshold": PUBLISHED, "calibrate": ("calibrate", csv_file, "--clip", 5), "help": ("--help",)}[
+        command
+    ]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = script(*arguments, stdout=writing)
+    finally:
+        os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in {0, 1}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_an_output_without_greek_letters_still_gets_the_numbers(encoding: str) -> None:
+    done = script(*PUBLISHED, env={"PYTHONIOENCODING": encoding}, stdout=subprocess.PIPE, errors="replace")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert "1.22002" in done.stdout
+
+
+# lint-config
+
+RUN = """\
+python3 -m verl.trainer.main_ppo \\
+    algorithm.rollout_correction.rollout_is_threshold=5.0 \\
+    actor_rollout_ref.actor.policy_loss.lambda_vals=1.25
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    path = tmp_path / "run_gopd.sh"
+    path.write_text(RUN, encoding="utf-8")
+    return path
+
+
+def as_printed(path: Path, **point: Any) -> str:
+    """The findings as FILE:LINE: severity: key: message."""
+    return "".join(
+        f"{path}:{one.line}: {one.severity}: {one.key}: {one.message}\n" for one in lint_config(path, **point)
+    )
+
+
+@pytest.mark.parametrize("name", ["lint-config", "check-step"])
+def test_help_of_the_commands_around_a_run_teaches(name: str) -> None:
+    text = printed(name, "--help")
+    for option in main.commands[name].params:
+        if isinstance(option, click.Option):
+            assert f"{option.opts[0]} " in text
+            assert option.help
+            assert words(option.help) in words(text)
+    assert re.search(rf"^ *lambda-star {name}\b", text, flags=re.MULTILINE)
+    assert "The exit status is 1 if" in words(text)
+    assert re.search(rf"^  {name}  +\S", printed("--help"), flags=re.MULTILINE)
+
+
+def test_help_of_lint_config_tells_what_a_clip_is_and_what_it_reads() -> None:
+    text = words(printed("lint-config", "--help"))
+    assert "What CLIP means" in text
+    assert all(kind in text for kind in ("verl", "G-OPD", "YAML", "shell script", "TRL", "JSON"))
+
+
+def test_a_configuration_with_an_error_is_printed_and_ends_with_status_1(run: Path) -> None:
+    result = invoke("lint-config", run, "--p", 0.999, "--b", 0.5, "--clip", 5)
+    assert result.exit_code == 1
+    assert result.stdout == as_printed(run, p=0.999, b=0.5, clip=5.0)
+    assert result.stderr == ""
+    first = (
+        "actor_rollout_ref.actor.policy_loss.lambda_vals: λ = 1.25 is above λ* = 1.23314 (p = 0.999, b = 0.5, c = 5)"
+    )
+    assert result.stdout.startswith(f"{run}:3: error: {first}; ")
+    assert f"{run}:2: warning: algorithm.rollout_correction.rollout_is_threshold: " in result.stdout
+
+
+def test_the_example_of_the_help_of_lint_config_finds_the_error(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    (example,) = re.findall(r"^ *lambda-star (lint-config .*)$", printed("lint-config", "--help"), flags=re.MULTILINE)
+    result = invoke(*example.split())
+    assert result.exit_code == 1
+    assert result.stdout.startswith("run_gopd.sh:3: error: ")
+
+
+@pytest.mark.parametrize("point", [{}, {"p": 0.999, "b": 0.5}, {"p": 0.9, "b": 0.5, "clip": 5.0}, {"clip": 5.0}])
+def test_a_configuration_without_an_error_ends_with_status_0(run: Path, point: dict[str, float]) -> None:
+    options = [word for name, value in point.items() for word in (f"--{name}", value)]
+    assert printed("lint-config", run, *options) == as_printed(run, **point)
+    assert ": warning: " in printed("lint-config", run)
+
+
+def test_a_finding_about_no_line_and_no_key_names_neither(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("learning_rate: 0.1\n", encoding="utf-8")
+    assert printed("lint-config", path) == (
+        f"{path}: note: nothing about extrapolation found: no lambda_vals, no clip and no TRL distillation;"
+        " check the file\n"
+    )
+
+
+def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    broken, other = tmp_path / "broken.yaml", tmp_path / "config.toml"
+    broken.write_text("a: 1\nb: [1\n", encoding="utf-8")
+    other.write_text("a = 1\n", encoding="utf-8")
+    assert refused("lint-config", broken).startswith(f"Error: {broken}, line 3: broken YAML (")
+    assert refused("lint-config", other).startswith(f"Error: {other}: cannot read a .toml file; give one of ")
+    for path in (tmp_path / "nowhere.yaml", tmp_path):
+        assert refused("lint-config", path).startswith(f"Error: {path}: ")
+    assert refused("lint-config", tmp_path / "nowhere.yaml").endswith("; check the path\n")
+
+
+def test_the_options_of_lint_config_belong_together_and_have_ranges(run: Path) -> None:
+    for option in ("--p", "--b"):
+        said = refused("lint-config", run, option, 0.5)
+        assert said == "Error: p and b belong together; give both (--p and --b) or neither\n"
+    assert "'--p': 1.0 is not in the range 0<x<1" in refused("lint-config", run, "--p", 1.0, "--b", 0.5)
+    assert "'--clip': 0.5 is not in the range x>=1" in refused("lint-config", run, "--clip", 0.5)
+    assert "Missing argument 'FILE'" in refused("lint-config")
+
+
+# check-step
+
+NO_TORCH = "import sys; sys.modules['torch'] = None; from lambda_star.cli import main; main(['check-step'])"
+
+
+def small(**options: Any) -> Any:
+    """The report on the small problem."""
+    from lambda_star.torch.check import check_step
+    from lambda_star.torch.models import small_problem
+
+    return check_step(*small_problem("cpu", options.pop("dtype", "float32")), **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (
+            ["--lam", 1.5, "--clip", 2, "--positions", 3, "--dtype", "float64", "--device", "cpu"],
+            {"lam": 1.5, "clip": 2.0, "positions": 3, "dtype": "float64"},
+        ),
+        (["--dtype", "bfloat16"], {"dtype": "bfloat16"}),
+    ],
+)
+def test_check_step_prints_every_prediction_beside_what_was_measured(
+    arguments: list[object], options: dict[str, Any]
+) -> None:
+    report = small(**options)
+    output = printed("check-step", *arguments)
+    where = f"{report.positions} positions × 32 tokens, {report.dtype} on cpu"
+    assert f"λ = {report.lam:g}, c = {report.clip:g}; {where}" in output
+    assert re.search(r"^ +predicted +measured +tolerance +holds *$", output, flags=re.MULTILINE)
+    for line in report.lines:
+        cells = row_of(output, line.what).split()
+        assert cells == [number(line.predicted), number(line.measured), number(line.tolerance), "yes"]
+    assert len(output.strip().splitlines()) == 2 + len(report.lines) == 11
+
+
+def test_a_prediction_that_does_not_hold_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lambda_star.torch import check
+    from lambda_star.torch import models as problems
+
+    trajectory = dynamics.trajectory
+    monkeypatch.setattr(dynamics, "trajectory", lambda *point, flow: 2 * trajectory(*point, flow=flow))
+    result = invoke("check-step", "--dtype", "float64")
+    assert result.exit_code == 1
+    report = check.check_step(*problems.small_problem("cpu", "float64"))
+    assert [line.holds for line in report.lines].count(False) == 2
+    for line in report.lines:
+        assert row_of(result.stdout, line.what).split()[-1] == ("yes" if line.holds else "NO")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> dict[str, Path]:
+    """Paths that exist, for --teacher, --base and --text."""
+    paths = {name: tmp_path / name for name in ("teacher", "base", "text")}
+    paths["teacher"].mkdir()
+    paths["base"].mkdir()
+    paths["text"].write_text("text", encoding="utf-8")
+    return paths
+
+
+@pytest.mark.parametrize("names", ["teacher", "base", "text", "teacher base", "base text", "teacher text"])
+def test_models_and_text_belong_together(names: str, models: dict[str, Path]) -> None:
+    options = [word for name in names.split() for word in (f"--{name}", models[name])]
+    said = refused("check-step", *options)
+    assert said == "Error: --teacher, --base and --text belong together; give all of them, or none\n"
+
+
+def test_models_text_device_and_dtype_are_handed_on(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lambda_star.torch import models as problems
+
+    problem = problems.small_problem("cpu", "float64")
+    wanted = (models["teacher"], models["base"], models["text"], "cpu", "float64")
+    monkeypatch.setattr(problems, "load_problem", lambda *arguments: {wanted: problem}[arguments])
+    options = [word for name, path in models.items() for word in (f"--{name}", path)]
+    output = printed("check-step", *options, "--device", "cpu", "--dtype", "float64", "--lam", 1.5)
+    line = small(lam=1.5, dtype="float64").lines[2]
+    assert row_of(output, "largest teacher / student ratio at λ = 1.5").split()[0] == number(line.predicted)
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, ValueError])
+def test_what_keeps_a_problem_from_loading_is_one_message(
+    error: type[Exception], models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lambda_star.torch import models as problems
+
+    def fail(*_: object) -> None:
+        raise error("the reason")
+
+    monkeypatch.setattr(problems, "load_problem", fail)
+    options = [word for name, path in models.items() for word in (f"--{name}", path)]
+    assert refused("check-step", *options) == "Error: the reason\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--lam", "inf", "lam must lie in (-inf, inf), got inf"),
+        ("--lam", "nan", "lam must lie in (-inf, inf), got nan"),
+        ("--clip", "inf", "clip must lie in (1, inf), got inf"),
+        ("--clip", 1, "Invalid value for '--clip': 1.0 is not in the range x>1."),
+        ("--positions", 0, "Invalid value for '--positions': 0 is not in the range x>=1."),
+        ("--dtype", "int8", "Invalid value for '--dtype': 'int8' is not one of 'float32', 'float64', 'bfloat16'."),
+        ("--teacher", "nowhere", "Invalid value for '--teacher': Directory 'nowhere' does not exist."),
+        ("--text", "nowhere", "Invalid value for '--text': File 'nowhere' does not exist."),
+    ],
+)
+def test_check_step_refuses_what_is_out_of_range(option: str, value: object, said: str) -> None:
+    assert refused("check-step", option, value).endswith(f"Error: {said}\n")
+
+
+def test_check_step_refuses_a_device_that_torch_does_not_know() -> None:
+    said = refused("check-step", "--device", "nowhere")
+    assert said.startswith("Error: ")
+    assert said.endswith("device type at start of device string: nowhere\n")
+
+
+def test_without_torch_check_step_names_the_extra_to_install() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_TORCH], capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'\n"
+
+
+def test_the_commands_around_a_run_load_torch_for_the_step_alone(run: Path) -> None:
+    code = f"import sys; from lambda_star.cli import main; main(['lint-config', {str(run)!r}], standalone_mode=False)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+RESULTS = Path(__file__).parent.parent.parent / "results" / "cliff"
+
+
+def recorded(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def test_the_cliff_report_prints_every_run_and_counts_those_inside(tmp_path: Path) -> None:
+    text = printed("cliff", "--report", "--folder", RESULTS, "--plot", tmp_path / "cliff.png")
+    assert (tmp_path / "cliff.png").read_bytes().startswith(SIGNATURES[".png"])
+    runs = [compare(record) for record in finished(sorted(RESULTS.glob("*.json")))]
+    for run in runs:
+        (line,) = [line for line in text.splitlines() if re.match(rf"{run.name}  +{run.seed} ", line)]
+        assert f"{run.threshold:.4g}" in line
+        assert ("yes" in line) == bool(run.inside)
+        assert ("none" in line) == (None in {run.predicted, run.seen})
+    plain = [run for run in runs if not run.control]
+    assert f"{sum(bool(run.inside) for run in plain)} of {len(plain)} onsets in the predicted band" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--preset", "tall"), "--preset must be one of short, long, quoted, merged, wide, got 'tall'"),
+        (("--control", "none"), "--control must be one of no clip, no clip at double budget, plain, "),
+        (("--report", "--folder", "nowhere"), "nowhere must hold finished runs, got none; make some with"),
+        (("--seed", -1), "not in the range x>=0"),
+    ],
+)
+def test_the_cliff_refuses_with_a_remedy(arguments: tuple[object, ...], message: str) -> None:
+    assert message in refused("cliff", *arguments)
+
+
+def test_a_run_that_is_not_finished_is_told(tmp_path: Path) -> None:
+    record = recorded("short-3")
+    (tmp_path / "done.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "open.json").write_text(json.dumps({k: record[k] for k in ("prediction", "sha256", "locked")}))
+    result = invoke("cliff", "--report", "--folder", tmp_path)
+    assert "1 of 2 runs" in result.stderr
+    assert "1 of 1 onsets" in result.stdout
+
+
+def test_the_cliff_runs_presets_controls_and_seeds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, int, Path, int]] = []
+
+    def run(preset: presets.Preset, seed: int, folder: Path, *, threads: int, progress: Any) -> dict[str, Any]:
+        asked.append((preset.name, seed, folder, threads))
+        for step in range(preset.steps):
+            progress(step + 1)
+        return recorded("short-3")
+
+    monkeypatch.setattr(experiment, "run", run)
+    options = ("--preset", "short", "--preset", "wide", "--seed", 1, "--seed", 2, "--folder", tmp_path, "--threads", 2)
+    printed("cliff", *options)
+    assert asked == [(name, seed, tmp_path, 2) for name in ("short", "wide") for seed in (1, 2)]
+    asked.clear()
+    printed("cliff", *options, "--control", "plain", "--control", "no clip")
+    names = [f"{name}, {control}" for control in ("plain", "no clip") for name in ("short", "wide")]
+    assert asked == [(name, seed, tmp_path, 2) for name in names for seed in (1, 2)]
+    asked.clear()
+    printed("cliff")
+    assert [name for name, *_ in asked] == list(presets.PRESETS)
+
+
+def test_the_quick_cliff_fails_where_validity_does_not_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = recorded("short-3")
+    monkeypatch.setattr(experiment, "run", lambda *_, **__: record)
+    assert "validity fell where it was predicted to" in printed("cliff", "--quick")
+    for seen in (None, record["prediction"]["band"][1] + 0.01):
+        record["outcome"]["onset"] = seen
+        result = invoke("cliff", "--quick")
+        assert result.exit_code == 1
+        assert "did NOT fall" in result.stdout

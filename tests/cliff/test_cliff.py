@@ -1,0 +1,235 @@
+"""Onsets, comparisons, locked files, and what the committed runs of the cliff experiment say."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_star import bernoulli, dynamics
+from lambda_star.cliff import Comparison, compare, onset, summarise
+from lambda_star.cliff.record import conclude, digest, finished, lock
+
+FOLDER = Path(__file__).parent.parent.parent / "results" / "cliff"
+RECORDS = finished(sorted(FOLDER.glob("*.json")))
+RUNS = [compare(record) for record in RECORDS]
+PRESETS = ("long", "merged", "quoted", "short", "wide")
+CONTROLS = (
+    "double budget",
+    "half budget",
+    "momentum",
+    "no clip",
+    "no clip at double budget",
+    "plain",
+    "shuffled base",
+    "smaller clip",
+)
+NAMES = [f"{run.name}, {run.seed}" for run in RUNS]
+
+shares = st.lists(st.floats(0, 1), min_size=3, max_size=8)
+
+
+def record_of(name: str, seed: int = 3) -> dict[str, Any]:
+    (found,) = [r for r, run in zip(RECORDS, RUNS, strict=True) if (run.name, run.seed) == (name, seed)]
+    return found
+
+
+@given(shares)
+def test_validity_at_the_onset_is_half_of_that_at_the_reference_and_was_above_before(validity: list[float]) -> None:
+    lams = 1 + np.arange(len(validity)) / 10
+    at = onset(lams, validity, 1.05)
+    start = float(np.interp(1.05, lams, validity))
+    past = lams > 1.05
+    if at is None:
+        assert start == 0 or (np.array(validity)[past] > start / 2).all()
+    else:
+        assert 1.05 < at <= lams[-1]
+        assert np.interp(at, lams, validity) == pytest.approx(start / 2, abs=1e-9)
+        assert (np.array(validity)[past & (lams < at)] > start / 2).all()
+
+
+@given(shares, st.floats(0.01, 1))
+def test_the_onset_does_not_depend_on_the_scale_of_validity(validity: list[float], scale: float) -> None:
+    lams = 1 + np.arange(len(validity)) / 10
+    one, other = onset(lams, validity, 1.0), onset(lams, scale * np.array(validity), 1.0)
+    if one is None or other is None or min(v for v in [1.0, *validity] if v) < 1e-300:
+        return
+    assert one == pytest.approx(other, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lams", "validity", "reference", "message"),
+    [
+        ([1, 2], [1, 1, 1], 1.0, "lams must rise"),
+        ([1], [1], 1.0, "lams must rise"),
+        ([2, 1], [1, 1], 1.0, "lams must rise"),
+        ([1, math.nan], [1, 1], 1.0, "lams must rise"),
+        ([1, 2], [1, 1], 2.5, r"reference must lie in \[1, 2\], got 2.5"),
+        ([1, 2], [1, 1], math.nan, "reference must lie"),
+    ],
+)
+def test_an_onset_needs_rising_lams_around_its_reference(
+    lams: list[float], validity: list[float], reference: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        onset(lams, validity, reference)
+
+
+def run_of(**values: Any) -> Comparison:
+    run = Comparison("short", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.7, (1.69, 1.71))
+    return run._replace(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "inside"),
+    [
+        ({}, True),
+        ({"seen": 1.6}, True),
+        ({"seen": 1.95}, False),
+        ({"seen": None}, False),
+        ({"band": None}, None),
+    ],
+)
+def test_inside_tells_whether_the_onset_lies_in_the_band(values: dict[str, Any], inside: bool | None) -> None:
+    assert run_of(**values).inside is inside
+
+
+def test_a_summary_counts_bands_and_takes_the_median_of_the_distances() -> None:
+    runs = [run_of(), run_of(seen=1.9), run_of(seen=None), run_of(band=None, predicted=None)]
+    total = summarise(runs)
+    assert (total.runs, total.inside) == (3, 2)
+    assert total.off == pytest.approx((0.05 / 0.75 + 0.15 / 0.75) / 2)
+    assert total.worst == pytest.approx(0.2)
+    assert math.isnan(summarise([]).off)
+
+
+def test_a_prediction_is_made_once_and_an_outcome_is_added_once(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run.json"
+    first = lock(path, lambda: {"onset": 1.7})
+    again = lock(path, lambda: pytest.fail("asked for another prediction"))
+    assert first == again
+    assert finished([path]) == []
+    done = conclude(path, first, {"onset": 1.6})
+    assert finished([path]) == [done]
+    assert datetime.fromisoformat(done["locked"]) <= datetime.fromisoformat(done["finished"])
+    with pytest.raises(ValueError, match="without an outcome"):
+        conclude(path, first, {"onset": 1.7})
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_prediction_that_was_touched_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    record = lock(path, lambda: {"onset": 1.7})
+    record["prediction"]["onset"] = 1.6
+    path.write_text(json.dumps(record), encoding="utf-8")
+    for reading in (lambda: lock(path, dict), lambda: finished([path]), lambda: conclude(path, record, {})):
+        with pytest.raises(
+            ValueError, match=r"run.json must hold the prediction that was locked, got one with another"
+        ):
+            reading()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"prediction": {}}', "null"])
+def test_a_file_that_is_no_locked_prediction_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"run.json must hold a locked prediction, got no such JSON"):
+        finished([path])
+
+
+def test_numbers_that_json_has_not_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        lock(tmp_path / "run.json", lambda: {"onset": math.inf})
+    assert not (tmp_path / "run.json").exists()
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()))
+def test_the_hash_outlives_the_file_and_the_order_of_keys(prediction: dict[str, Any]) -> None:
+    turned = dict(reversed(prediction.items()))
+    assert digest(json.loads(json.dumps(turned))) == digest(prediction)
+    assert digest(prediction | {"one more": 1}) != digest({k: v for k, v in prediction.items() if k != "one more"})
+
+
+def test_five_presets_and_the_controls_have_run_at_three_seeds() -> None:
+    expected = [*PRESETS, *(f"short, {control}" for control in CONTROLS)]
+    assert Counter(run.name for run in RUNS) == dict.fromkeys(expected, 3)
+    assert {run.seed for run in RUNS} == {3, 4, 5}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=NAMES)
+def test_the_prediction_of_a_run_follows_from_what_it_measured(record: dict[str, Any]) -> None:
+    said = record["prediction"]
+    p, b, preset = said["p"], said["b"], said["preset"]
+    assert datetime.fromisoformat(record["locked"]) < datetime.fromisoformat(record["finished"])
+    low, middle, high = said["threshold"][1:4]
+    assert low < middle < high
+    assert middle == pytest.approx(float(bernoulli.threshold(p, b, preset["clip"])), rel=0.02)  # median of a function
+    assert said["budget_threshold"] == pytest.approx(dynamics.budget_threshold(p, b, preset["clip"], said["budget"]))
+    assert said["reference"] == pytest.approx(1 + 0.9 * (middle - 1))
+    assert said["grid"] == pytest.approx([1 + (middle - 1) * at for at in preset["grid"]])
+    assert said["onset"] == pytest.approx(onset(said["lam"], said["validity"], said["reference"]), abs=1e-8)
+    if preset["clipped"] and not preset["shuffled"]:
+        assert said["band"] == [said["threshold"][1], said["collapse"][3]]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=NAMES)
+def test_the_outcome_of_a_run_fits_its_counts(record: dict[str, Any]) -> None:
+    said, seen = record["prediction"], record["outcome"]
+    counts = np.array(seen["validity"]) * seen["judged"]
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-6)
+    assert (np.array(seen["validity"]) <= np.array(seen["closed"])).all()
+    if len(said["grid"]) > 1:
+        assert seen["onset"] == pytest.approx(onset(said["grid"], seen["validity"], said["reference"]), abs=1e-8)
+    if seen["onset"] is not None and None not in seen["interval"]:
+        assert seen["interval"][0] <= seen["onset"] <= seen["interval"][1]
+
+
+def test_onsets_lie_in_the_predicted_bands() -> None:
+    total = summarise([run for run in RUNS if not run.control])
+    assert total.runs == 15
+    assert total.inside >= 13
+    assert total.off <= 0.1
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_without_the_clip_validity_sags_as_the_fixed_point_says_and_does_not_fall(seed: int) -> None:
+    apart = {}
+    for control in ("no clip", "no clip at double budget"):
+        record = record_of(f"short, {control}", seed)
+        said, seen = record["prediction"], record["outcome"]
+        expected = np.interp(said["grid"], said["lam"], said["validity"])
+        assert seen["onset"] is None
+        apart[control] = (np.array(seen["closed"]) - expected) / np.sqrt(expected * (1 - expected) / seen["judged"])
+        assert seen["validity"][-1] > 3 * record_of("short", seed)["outcome"]["validity"][-1]
+    assert np.abs(apart["no clip at double budget"]).max() < 3  # the greatest of ten
+    assert np.abs(apart["no clip at double budget"].mean()) < np.abs(apart["no clip"].mean())
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_a_smaller_clip_and_a_shuffled_base_move_the_onset_as_predicted(seed: int) -> None:
+    plain = compare(record_of("short", seed))
+    for control in ("smaller clip", "shuffled base"):
+        moved = compare(record_of(f"short, {control}", seed))
+        assert moved.seen is not None
+        assert moved.predicted is not None
+        assert plain.seen is not None
+        assert plain.predicted is not None
+        assert moved.predicted < plain.predicted
+        assert moved.interval[1] is not None
+        assert plain.interval[0] is not None
+        assert moved.interval[1] < plain.interval[0]
+
+
+def test_the_quality_of_valid_answers_is_flat_around_the_fall() -> None:
+    for record, run in zip(RECORDS, RUNS, strict=True):
+        if not run.control:
+            right = np.array(record["outcome"]["right"][2:], dtype=float)  # from 0.8 of the way to λ* on
+            assert np.ptp(right) < 0.05, run.name
