@@ -9,6 +9,7 @@ can drag positions along with those past their threshold, are not modelled. Ever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lambda_star import categorical
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import CLIP, PROBABILITY, REAL, Domain, check
+from lambda_star._core.quantities import LAM, B, C, P, Quantity, check, require
 from lambda_star.categorical import Mode
 
 __all__ = ["Positions", "listwise", "lower_quantile", "share_past", "threshold", "validity"]
@@ -26,7 +27,7 @@ __all__ = ["Positions", "listwise", "lower_quantile", "share_past", "threshold",
 Pair = tuple[float, float]
 
 
-SHARE = Domain(0.0, 1.0, low_closed=True, high_closed=True)
+SHARE = Quantity("share", 0.0, 1.0, "[]")
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ class Positions:
             values = np.asarray(getattr(self, name), dtype=np.float64)
             object.__setattr__(self, name, _broadcast(name, values, log_t.shape))
         modal = np.argmax(log_t, axis=-1) if self.modal is None else np.asarray(self.modal)
-        check(np, {"modal": Domain(0, log_t.shape[1] - 1, low_closed=True, high_closed=True)}, [modal])
+        check(np, (Quantity("modal", 0, log_t.shape[1] - 1, "[]"), modal))
         if modal.dtype.kind not in "iu":
             raise ValueError(f"modal must hold indices of tokens, got dtype {modal.dtype}")
         for name, values in (("answer", np.asarray(self.answer)), ("modal", modal)):
             object.__setattr__(self, name, _broadcast(name, values, log_t.shape[:1]))
         for name in ("goes", "ends"):
-            check(np, {name: SHARE}, [getattr(self, name)])
-        check(np, {"goes + ends": SHARE}, [self.goes + self.ends])
+            check(np, (SHARE.named(name), getattr(self, name)))
+        check(np, (SHARE.named("goes + ends"), self.goes + self.ends))
 
     @classmethod
     def from_probabilities(
@@ -83,8 +84,7 @@ class Positions:
         array([1.34..., 1.151...])
         """
         p, b = np.broadcast_arrays(np.atleast_1d(np.asarray(p, dtype=np.float64)), np.asarray(b, dtype=np.float64))
-        check(np, {"p": PROBABILITY}, [p])
-        check(np, {"b": PROBABILITY}, [b])
+        check(np, (P, p), (B, b))
         log_t, log_b = (np.stack([np.log(modal), np.log1p(-modal)], axis=-1) for modal in (p, b))
         return cls(log_t, log_b, goes, ends, answer, modal=0)  # also where the tail outweighs it, whole as it is here
 
@@ -137,9 +137,8 @@ def listwise(
     >>> validity(answer, [0.0, 1.0, 1.5, 1.7, 1.9], 5.0).round(2)  # its separators have λ* = 1.85
     array([0.43, 0.83, 0.88, 0.97, 0.  ])
     """
-    if items < 1:
-        raise ValueError(f"items must lie in [1, inf), got {items!r}")
-    check(np, {"closes": SHARE}, [np.asarray(closes, dtype=np.float64)])
+    require((Quantity("items", 1, math.inf, "[)"), items))
+    check(np, (SHARE.named("closes"), np.asarray(closes, dtype=np.float64)))
     needed = ((1.0, 0.0), (0.0, 0.0))
     steps = [(opening, *needed)] if opening else []
     for item in range(1, items + 1):
@@ -191,8 +190,7 @@ def lower_quantile(values: Floats, level: float, weights: NDArray[Any] | None = 
     >>> lower_quantile(np.array([1.3, np.inf, 1.1, 1.2]), 0.5)
     1.2
     """
-    if not 0 <= level <= 1:
-        raise ValueError(f"quantile must lie in [0, 1], got {level!r}")
+    require((SHARE.named("quantile"), level))
     if not len(values):
         raise ValueError("positions must hold at least one position, got none")
     return float(np.quantile(values, level, weights=weights, method="inverted_cdf"))
@@ -219,7 +217,7 @@ def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "
     array([0. , 0.5, 1. ])
     """
     lam = np.asarray(lam, dtype=np.float64)
-    check(np, {"lam": REAL}, [lam])
+    check(np, (LAM, lam))
     each = positions.thresholds(c, mode=mode)
     if not len(each):
         raise ValueError("positions must hold at least one position, got none")
@@ -251,8 +249,7 @@ def validity(positions: Positions, lam: ArrayLike, c: float) -> float | Floats:
     0.891
     """
     lam = np.asarray(lam, dtype=np.float64)
-    check(np, {"lam": REAL}, [lam])
-    check(np, {"c": CLIP}, [np.asarray(c, dtype=np.float64)])
+    check(np, (LAM, lam), (C, np.asarray(c, dtype=np.float64)))
     if not len(positions.log_t):
         raise ValueError("positions must hold at least one position, got none")
     order = _by_answer(positions.answer)

@@ -10,13 +10,33 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "Values", "below", "cpus", "is_compiling", "log1p_quotient", "nowhere", "scalar", "where", "wide"]
+__all__ = [
+    "Floats",
+    "Values",
+    "as_read",
+    "below",
+    "cpus",
+    "is_compiling",
+    "keep_freed_memory",
+    "known_truth",
+    "log1p_quotient",
+    "nowhere",
+    "numpy",
+    "on_device_of",
+    "scalar",
+    "where",
+    "wide",
+]
+
+numpy: Any = np
+"""NumPy as an array API namespace; before version 2.1 that takes a wrapper."""
+if not hasattr(np, "astype"):
+    import array_api_compat.numpy as numpy
 
 Floats = NDArray[np.float64]
 
 Values: TypeAlias = Any
 """A Python float, or an array of any library that follows the array API standard (which has no static type)."""
-
 
 WORKERS = 2
 """Most threads for one call: each needs 2 MB of temporaries, and memory soon limits them."""
@@ -45,19 +65,19 @@ def below(xp: Any, values: Values, bound: float) -> bool:
     """Whether all values are known to be less than a bound, so that a kernel may leave its special case out."""
     if xp is scalar:
         return bool(values < bound)
-    return xp is np and bool(np.maximum.reduce(values, axis=None, initial=-math.inf) < bound)
+    return xp is numpy and bool(np.maximum.reduce(values, axis=None, initial=-math.inf) < bound)
 
 
 def nowhere(xp: Any, condition: Values) -> bool:
     """Whether a condition is known to hold nowhere, so that a kernel may leave its special case out."""
-    return not condition if xp is scalar else xp is np and not np.logical_or.reduce(condition, axis=None)
+    return not condition if xp is scalar else xp is numpy and not np.logical_or.reduce(condition, axis=None)
 
 
 def where(xp: Any, condition: Values, yes: Values, no: Values) -> Values:
     """``xp.where`` that also serves Python floats, and costs NumPy nothing when ``no`` is the answer everywhere."""
     if xp is scalar:
         return yes if condition else no
-    if xp is np and np.shape(no) == np.shape(condition) and nowhere(xp, condition):
+    if xp is numpy and np.shape(no) == np.shape(condition) and nowhere(xp, condition):
         return no
     return xp.where(condition, yes, no)
 
@@ -76,6 +96,38 @@ def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
 def cpus() -> int:
     """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_freed_memory(elements: int) -> None:
+    """Have the C library keep freed blocks of up to so many float64 numbers for the next block of a computation.
+
+    Freeing a large array that nothing has touched costs nothing, and raises the size below which the C library keeps
+    freed memory; otherwise it gives back the temporaries of every block and faults them in again for the next.
+    """
+    np.empty(elements)
+
+
+def as_read(value: Values) -> Values:
+    """A column of a table (pandas, polars, pyarrow) as a NumPy array; anything else as it is."""
+    return value.to_numpy() if hasattr(value, "to_numpy") else value
+
+
+def known_truth(flag: Values) -> bool | None:
+    """The truth of a flag, or None where a tracer stands for it (``jax.jit``, ``torch.func.vmap``)."""
+    try:
+        return bool(flag)
+    except (TypeError, RuntimeError):  # what JAX and PyTorch raise when a traced value is asked for its truth
+        return None
+
+
+def on_device_of(xp: Any, like: Values, values: Any, dtype: Any = None) -> Values:
+    """Values as an array on the device of another array.
+
+    NumPy knows no devices. A JAX array made without a device goes where its partners are, and a traced one has no
+    device to ask for.
+    """
+    place = {} if xp is numpy or xp.__name__.startswith("jax") else {"device": like.device}
+    return xp.asarray(values, dtype=dtype, **place)
 
 
 def is_compiling() -> bool:

@@ -1,78 +1,85 @@
-"""The intervals in which arguments must lie, and the one check of it."""
+"""The quantities of the theory: the name, range, symbol and meaning of each argument, said once, and the check of it.
+
+Decorated kernels, the options of the command line, the symbol table of the derivation pages, and the test that holds
+docstrings to their ranges all read this module.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-import numpy as np
+from lambda_star._core.namespaces import Values, known_truth, numpy
 
-from lambda_star._core.namespaces import Values
-
-__all__ = ["Domain", "block_within", "check", "known_truth", "within"]
+__all__ = ["LAM", "MARGIN", "QUANTITIES", "B", "C", "P", "Quantity", "X", "Y", "check", "fills", "outside", "require"]
 
 
-class Domain(NamedTuple):
-    """An interval of the real line."""
+class Quantity(NamedTuple):
+    """An argument: its name, the interval it must lie in (``ends`` are the brackets), its LaTeX symbol and meaning."""
 
+    name: str
     low: float
     high: float
-    low_closed: bool = False
-    high_closed: bool = False
+    ends: str = "()"
+    symbol: str = ""
+    meaning: str = ""
 
-    def __str__(self) -> str:
-        return f"{'[' if self.low_closed else '('}{self.low:g}, {self.high:g}{']' if self.high_closed else ')'}"
+    @property
+    def range(self) -> str:
+        """The interval as text, such as ``[1, inf)``."""
+        return f"{self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
 
     def contains(self, values: Values) -> Values:
-        """Where the values lie in the interval, for one float or an array; NaN lies nowhere."""
-        above = values >= self.low if self.low_closed else values > self.low
-        return above & (values <= self.high if self.high_closed else values < self.high)
+        """Tell where values lie in the interval, for one float or an array; NaN lies nowhere."""
+        above = values >= self.low if self.ends[0] == "[" else values > self.low
+        return above & (values <= self.high if self.ends[1] == "]" else values < self.high)
 
     def float_bounds(self) -> tuple[float, float]:
         """The least and the greatest Python float in the interval."""
-        low = self.low if self.low_closed else math.nextafter(self.low, math.inf)
-        return low, self.high if self.high_closed else math.nextafter(self.high, -math.inf)
+        low = self.low if self.ends[0] == "[" else math.nextafter(self.low, math.inf)
+        return low, self.high if self.ends[1] == "]" else math.nextafter(self.high, -math.inf)
+
+    def named(self, name: str) -> Quantity:
+        """The same quantity under the name that a function gives it."""
+        return self._replace(name=name)
 
 
-def within(xp: Any, domain: Domain, values: Values) -> Values:
-    return domain.contains(values) | xp.isnan(values)
+P = Quantity("p", 0.0, 1.0, "()", "p", "the teacher's probability of its modal token")
+B = Quantity("b", 0.0, 1.0, "()", "b", "the base's (warm start's) probability of the same token")
+C = Quantity("c", 1.0, math.inf, "[]", "c", "the cap on the tail ratio (1-p)/(1-q); inf means no clip")
+LAM = Quantity("lam", -math.inf, math.inf, "()", r"\lambda", "the extrapolation coefficient; 1 is plain distillation")
+X = Quantity("x", -math.inf, math.inf, "()", "x", "the teacher's log-odds of its modal token")
+Y = Quantity("y", -math.inf, math.inf, "()", "y", "the base's log-odds of the same token")
+MARGIN = Quantity("margin", 0.0, 1.0, "[)", r"\varepsilon", "the share of the excess over 1 that is given up")
+
+QUANTITIES = {quantity.name: quantity for quantity in (P, B, C, LAM, X, Y, MARGIN)}
 
 
-def block_within(domain: Domain, values: Values) -> bool:
-    """Whether a NumPy block lies inside the domain; two reductions decide it for a block without NaN."""
-    quick = domain.contains(np.minimum.reduce(values, axis=None)) and domain.contains(
-        np.maximum.reduce(values, axis=None)
-    )
-    return bool(quick or within(np, domain, values).all())
+def outside(quantity: Quantity, value: object, place: str = "") -> NoReturn:
+    """Raise the error that names an argument, its range, the value it got, and the place of that value."""
+    raise ValueError(f"{quantity.name} must lie in {quantity.range}, got {value!r}{place}")
 
 
-def check(xp: Any, domains: Mapping[str, Domain], arrays: Sequence[Values]) -> None:
-    """Raise ``ValueError`` for the first argument with a value outside its domain; NaN passes."""
-    for (name, domain), array in zip(domains.items(), arrays, strict=True):
-        inside = within(xp, domain, array)
+def require(*arguments: tuple[Quantity, float | None]) -> None:
+    """Raise ``ValueError`` for the first single number outside its range; NaN is outside, None is not given."""
+    for quantity, value in arguments:
+        if value is not None and not quantity.contains(value):
+            outside(quantity, value)
+
+
+def check(xp: Any, *arguments: tuple[Quantity, Values]) -> None:
+    """Raise ``ValueError`` for the first array with a value outside its range, with that value's index; NaN passes."""
+    for quantity, array in arguments:
+        inside = quantity.contains(array) | xp.isnan(array)
         if known_truth(xp.all(inside)) is not False:
             continue
         index = tuple(int(axis[0]) for axis in xp.nonzero(~inside)) if array.ndim else ()
         place = f" at index {index[0] if len(index) == 1 else index}" if index else ""
-        raise ValueError(f"{name} must lie in {domain}, got {float(array[index])!r}{place}")
+        outside(quantity, float(array[index]), place)
 
 
-def known_truth(flag: Values) -> bool | None:
-    """The truth of a flag, or None where a tracer stands for it (``jax.jit``, ``torch.func.vmap``)."""
-    try:
-        return bool(flag)
-    except (TypeError, RuntimeError):  # what JAX and PyTorch raise when a traced value is asked for its truth
-        return None
-
-
-PROBABILITY = Domain(0.0, 1.0)
-
-
-CLIP = Domain(1.0, math.inf, low_closed=True, high_closed=True)
-
-
-REAL = Domain(-math.inf, math.inf)
-
-
-MARGIN = Domain(0.0, 1.0, low_closed=True)
+def fills(quantity: Quantity, block: Values) -> bool:
+    """Whether a NumPy block lies inside the range but for NaN; two reductions decide it for a block without NaN."""
+    ends = numpy.minimum.reduce(block, axis=None), numpy.maximum.reduce(block, axis=None)
+    quick = quantity.contains(ends[0]) and quantity.contains(ends[1])
+    return bool(quick or (quantity.contains(block) | numpy.isnan(block)).all())

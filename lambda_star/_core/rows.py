@@ -1,4 +1,8 @@
-"""A formula over the tokens of a position is a kernel ``f(xp, log_t, log_b, ...)`` of two matrices, one row per position."""
+"""Evaluate a formula over the tokens of positions, block by block.
+
+The formula is a kernel ``f(xp, log_t, log_b, ...)`` of two matrices, one row per position, that :func:`by_rows` feeds
+with blocks of the caller's arrays.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lambda_star._core.namespaces import WORKERS, Values, cpus, wide
-from lambda_star._core.quantities import Domain, check
+from lambda_star._core.namespaces import WORKERS, Values, as_read, cpus, keep_freed_memory, numpy, on_device_of, wide
+from lambda_star._core.quantities import Quantity, check
 
 __all__ = ["RowError", "by_rows", "dot", "tokens_along"]
 
@@ -33,12 +37,12 @@ def by_rows(
     log_t: Values,
     log_b: Values,
     axis: int,
-    **values: tuple[Domain, Values],
+    *arguments: tuple[Quantity, Values],
 ) -> tuple[Values, ...]:
     """Evaluate a kernel on the rows of two arrays along an axis, block by block; extra memory is a few blocks.
 
     The kernel gets the namespace, two matrices of one row per position in the caller's floating dtype (float32 at
-    least) and the other values as vectors in the widest dtype; what it returns has one entry or one row per position.
+    least) and the other arguments as vectors in the widest dtype; what it returns has one entry or one row per position.
     Floating results come back in the dtype of the matrices.
     """
     xp, rows_t, rows_b = _row_arrays(log_t, log_b)
@@ -48,9 +52,9 @@ def by_rows(
         raise ValueError(f"log_t must have at least one token, got shape {tuple(rows_t.shape)} with axis={axis}")
     rows_t, rows_b = (xp.moveaxis(rows, axis, -1) for rows in (rows_t, rows_b))
     tokens = rows_t.shape[-1]
-    leading = np.broadcast_shapes(tuple(rows_t.shape[:-1]), *(np.shape(value) for _, value in values.values()))
+    leading = np.broadcast_shapes(tuple(rows_t.shape[:-1]), *(np.shape(value) for _, value in arguments))
     rows_t, rows_b = (xp.broadcast_to(rows, (*leading, tokens)) for rows in (rows_t, rows_b))
-    vectors = [_leading(xp, name, domain, value, leading, rows_t) for name, (domain, value) in values.items()]
+    vectors = [_leading(xp, quantity, value, leading, rows_t) for quantity, value in arguments]
     rows_t, rows_b = (xp.reshape(rows, (-1, tokens)) for rows in (rows_t, rows_b))
     count = rows_t.shape[0]
     step = max(1, _rows_block(rows_t) // tokens)
@@ -67,8 +71,8 @@ def by_rows(
             raise ValueError(f"{error} at index {index[0] if len(index) == 1 else tuple(index)}") from None
 
     starts = range(0, max(count, 1), step)
-    np.empty(2**22 - 2**13)  # as in `_in_blocks`: the C library is to keep the memory of temporaries for the next block
-    if xp is np and len(starts) > 1 and min(WORKERS, cpus()) > 1:
+    keep_freed_memory(2**22 - 2**13)
+    if xp is numpy and len(starts) > 1 and min(WORKERS, cpus()) > 1:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(min(WORKERS, cpus())) as pool:
@@ -88,16 +92,16 @@ def tokens_along(log_t: Values, log_b: Values, axis: int) -> int:
 
 def _row_arrays(log_t: Values, log_b: Values) -> tuple[Any, Values, Values]:
     """The array namespace of two arrays of log-probabilities, and the two as real arrays without gradient."""
+    log_t, log_b = as_read(log_t), as_read(log_b)
     arrays = [value for value in (log_t, log_b) if hasattr(value, "shape")]
     if any(not isinstance(value, (np.ndarray, np.generic)) for value in arrays):
         from array_api_compat import array_namespace
 
         xp = array_namespace(*arrays)
-        place = {} if xp.__name__.startswith("jax") else {"device": arrays[0].device}
-        rows = [value if hasattr(value, "shape") else xp.asarray(value, **place) for value in (log_t, log_b)]
+        rows = [value if hasattr(value, "shape") else on_device_of(xp, arrays[0], value) for value in (log_t, log_b)]
         rows = [value.detach() if hasattr(value, "detach") else value for value in rows]
     else:
-        xp = np
+        xp = numpy
         rows = [np.asarray(value) for value in (log_t, log_b)]
     for name, value in zip(("log_t", "log_b"), rows, strict=True):
         if not xp.isdtype(value.dtype, ("real floating", "integral")):
@@ -110,7 +114,7 @@ def _row_arrays(log_t: Values, log_b: Values) -> tuple[Any, Values, Values]:
 
 def dot(xp: Any, a: Values, b: Values | None = None) -> Values:
     """The sum over each row of a, or of the products with b, in the widest dtype."""
-    if xp is not np:
+    if xp is not numpy:
         return xp.astype(xp.sum(a if b is None else a * b, axis=-1), wide(xp))
     # Short pieces, summed in float64: exact where float32 is not. Of NumPy's ways to sum, einsum lets other threads
     # run beside it.
@@ -124,17 +128,16 @@ def dot(xp: Any, a: Values, b: Values | None = None) -> Values:
     return total + np.einsum(subscripts, *pieces).sum(axis=-1, dtype=np.float64)
 
 
-def _leading(xp: Any, name: str, domain: Domain, value: Values, shape: tuple[int, ...], like: Values) -> Values:
+def _leading(xp: Any, quantity: Quantity, value: Values, shape: tuple[int, ...], like: Values) -> Values:
     """A value as a vector with one entry per row, checked."""
-    place = {} if xp.__name__.startswith("jax") else {"device": like.device}
     value = value.detach() if hasattr(value, "detach") else value
-    array = xp.asarray(value, dtype=wide(xp), **place)
-    check(xp, {name: domain}, [array])
+    array = on_device_of(xp, like, value, wide(xp))
+    check(xp, (quantity, array))
     return xp.reshape(xp.broadcast_to(array, shape), (-1,))
 
 
 def _rows_block(rows: Values) -> int:
-    return ROWS_BLOCK_CPU if "cpu" in str(rows.device).lower() else ROWS_BLOCK_ELSEWHERE
+    return ROWS_BLOCK_CPU if "cpu" in str(getattr(rows, "device", "cpu")).lower() else ROWS_BLOCK_ELSEWHERE
 
 
 def _join(xp: Any, parts: Sequence[Values], leading: tuple[int, ...], axis: int, dtype: Any) -> Values:
@@ -144,5 +147,5 @@ def _join(xp: Any, parts: Sequence[Values], leading: tuple[int, ...], axis: int,
         whole = xp.astype(whole, dtype, copy=False)
     if whole.ndim == 1:
         whole = xp.reshape(whole, leading)
-        return whole[()] if xp is np else whole
+        return whole[()] if xp is numpy else whole
     return xp.moveaxis(xp.reshape(whole, (*leading, whole.shape[-1])), -1, axis)

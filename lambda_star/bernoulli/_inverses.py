@@ -5,28 +5,27 @@ Symbols as in :mod:`lambda_star.bernoulli`. All three are extensions, derived in
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from lambda_star._core.elementwise import elementwise
+from lambda_star._core.elementwise import Real, elementwise
 from lambda_star._core.namespaces import Values, where
-from lambda_star._core.quantities import CLIP, PROBABILITY, REAL, Domain
+from lambda_star._core.quantities import LAM, C
 from lambda_star.bernoulli import formulas
 
 __all__ = ["base_for", "clip_for", "teacher_for"]
 
-EXTRAPOLATING = Domain(1.0, math.inf)
+EXTRAPOLATING = LAM._replace(low=1.0)
 
 
-FINITE_CLIP = CLIP._replace(high_closed=False)
+FINITE_C = C._replace(ends="[)")
 
 
 NEWTON_STEPS = 8
 """Five reach the last digit for every λ, b and c tried; the rest is margin."""
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, lam=REAL)
-def clip_for(xp: Any, p: Values, b: Values, lam: Values) -> Values:
+@elementwise()
+def clip_for(xp: Any, p: Real, b: Real, lam: Real) -> Real:
     """The least clip c for which λ is safe: c = R(λ) = (1−p) + p·exp((λ−1)Δ), and never below 1.
 
     Args:
@@ -49,8 +48,8 @@ def clip_for(xp: Any, p: Values, b: Values, lam: Values) -> Values:
     return formulas.tail_ratio(xp, p, where(xp, push < 0, 0.0, push))
 
 
-@elementwise(p=PROBABILITY, c=FINITE_CLIP, lam=EXTRAPOLATING)
-def base_for(xp: Any, p: Values, c: Values, lam: Values) -> Values:
+@elementwise(FINITE_C, EXTRAPOLATING)
+def base_for(xp: Any, p: Real, c: Real, lam: Real) -> Real:
     """The least base probability b for which λ is safe: logit b = logit p − log(1 + (c−1)/p)/(λ−1).
 
     Args:
@@ -81,8 +80,8 @@ def _softplus(xp: Any, u: Values) -> tuple[Values, Values]:
     return where(xp, positive, u, 0.0) + xp.log1p(small), where(xp, positive, 1.0, small) / (1 + small)
 
 
-@elementwise(b=PROBABILITY, c=FINITE_CLIP, lam=EXTRAPOLATING)
-def teacher_for(xp: Any, b: Values, c: Values, lam: Values) -> Values:
+@elementwise(FINITE_C, EXTRAPOLATING)
+def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
     """The largest teacher probability p for which λ is safe: the root of λ*(p, b, c) = λ in (b, 1), which is unique.
 
     There is no closed form. In Δ the equation reads (λ−1)Δ = log(c + (c−1)·((1−b)/b)·e^−Δ): with its smooth lower

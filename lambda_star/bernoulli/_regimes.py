@@ -5,9 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from lambda_star._core.elementwise import elementwise
-from lambda_star._core.namespaces import Values, log1p_quotient, scalar, where
-from lambda_star._core.quantities import CLIP, PROBABILITY, REAL
+from lambda_star._core.elementwise import Real, elementwise
+from lambda_star._core.namespaces import log1p_quotient, scalar, where
 from lambda_star.bernoulli import formulas
 
 __all__ = [
@@ -38,8 +37,8 @@ class Regime(IntEnum):
     """The restoring force is capped below the push: the losing side runs to zero."""
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
-def collapse_point(xp: Any, p: Values, b: Values, c: Values) -> Values:
+@elementwise()
+def collapse_point(xp: Any, p: Real, b: Real, c: Real) -> Real:
     """λ_c, the least λ at which a clipped student has no stationary point: its tail mass runs to 0.
 
     λ_c = 1 + log(c/p) / Δ.
@@ -63,8 +62,8 @@ def collapse_point(xp: Any, p: Values, b: Values, c: Values) -> Values:
     return 1 + formulas.per_gap(xp, formulas.end(xp, p, c), p, b)
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
-def cliff_width(xp: Any, p: Values, b: Values, c: Values) -> Values:
+@elementwise()
+def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
     """λ_c − λ*, the width of the saturated regime, about (1−p)/(cΔ): the more deterministic, the sharper.
 
     λ_c − λ* = −log(1 − (1−p)/c) / Δ = log(c/(c−1+p)) / Δ.
@@ -89,8 +88,8 @@ def cliff_width(xp: Any, p: Values, b: Values, c: Values) -> Values:
     return formulas.per_gap(xp, log1p_quotient(xp, 1 - p, c - 1 + p), p, b)
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, lam=REAL)
-def regime(xp: Any, p: Values, b: Values, c: Values, lam: Values) -> Values:
+@elementwise()
+def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
     """Which of the three regimes a clipped student is in: preserving, saturated or collapsing.
 
     For λ ≥ 1 and p > b the borders are λ* and λ_c. Where the push is against the modal token (p < b, or λ < 1) the
@@ -123,8 +122,8 @@ def regime(xp: Any, p: Values, b: Values, c: Values, lam: Values) -> Values:
     return xp.where(undefined, xp.full_like(codes, Regime.UNDEFINED), codes)
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, lam=REAL)
-def stationary_student(xp: Any, p: Values, b: Values, c: Values, lam: Values) -> Values:
+@elementwise()
+def stationary_student(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Real:
     """The student's modal probability that training with the clip inside the update ends at.
 
     Preserving, it is q_λ; saturated, (p/c)·exp((λ−1)Δ); collapsing, there is no stationary point and the limit is
@@ -158,8 +157,8 @@ def stationary_student(xp: Any, p: Values, b: Values, c: Values, lam: Values) ->
     return where(xp, clipped, saturated, where(xp, c >= 1, preserved, c))  # c only where it is NaN
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY)
-def flip_point(xp: Any, p: Values, b: Values) -> Values:
+@elementwise()
+def flip_point(xp: Any, p: Real, b: Real) -> Real:
     """The λ ≥ 1 past which the modal token loses its majority: everything else overtakes it, clip or no clip.
 
     For 1/2 ≤ p < b it is logit b / (logit b − logit p) = 1 + logit p / |Δ|.
@@ -185,8 +184,8 @@ def flip_point(xp: Any, p: Values, b: Values) -> Values:
     return formulas.flip(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
 
 
-@elementwise(x=REAL, y=REAL)
-def flip_point_from_logits(xp: Any, x: Values, y: Values) -> Values:
+@elementwise()
+def flip_point_from_logits(xp: Any, x: Real, y: Real) -> Real:
     """The flip point from log-odds, for positions so deterministic that 1−p is no longer a float.
 
     For 0 ≤ x < y it is 1 + x/(y−x).

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from lambda_star._core.elementwise import elementwise
+from lambda_star._core.elementwise import Real, elementwise
 from lambda_star._core.namespaces import Values, where
-from lambda_star._core.quantities import CLIP, MARGIN, PROBABILITY, REAL
 from lambda_star.bernoulli import formulas
 
 __all__ = [
@@ -36,8 +35,8 @@ class Sensitivity(NamedTuple):
     c: Values
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
-def excess(xp: Any, p: Values, b: Values, c: Values) -> Values:
+@elementwise()
+def excess(xp: Any, p: Real, b: Real, c: Real) -> Real:
     """λ* − 1, with all its digits where λ* is close to 1.
 
     λ*−1 = log(1 + (c−1)/p) / Δ with Δ = logit p − logit b.
@@ -61,8 +60,8 @@ def excess(xp: Any, p: Values, b: Values, c: Values) -> Values:
     return formulas.excess(xp, p, b, c)
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
-def threshold(xp: Any, p: Values, b: Values, c: Values) -> Values:
+@elementwise()
+def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
     """λ*, the largest λ at which the fixed point's tail mass is still at least (1−p)/c.
 
     λ* = 1 + log(1 + (c−1)/p) / Δ with Δ = logit p − logit b.
@@ -89,8 +88,8 @@ def threshold(xp: Any, p: Values, b: Values, c: Values) -> Values:
     return 1 + formulas.per_gap(xp, formulas.edge(xp, p, c), p, b)
 
 
-@elementwise(x=REAL, y=REAL, c=CLIP)
-def threshold_from_logits(xp: Any, x: Values, y: Values, c: Values) -> Values:
+@elementwise()
+def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
     """λ* from log-odds, for positions so deterministic that 1−p is no longer a float.
 
     λ* = 1 + log(1 + (c−1)(1 + e^−x)) / (x − y).
@@ -120,8 +119,8 @@ def threshold_from_logits(xp: Any, x: Values, y: Values, c: Values) -> Values:
     return where(xp, never, math.inf, 1 + push / where(xp, never, 1.0, x - y))
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, lam=REAL)
-def fixed_point(xp: Any, p: Values, b: Values, lam: Values) -> Values:
+@elementwise()
+def fixed_point(xp: Any, p: Real, b: Real, lam: Real) -> Real:
     """q_λ, the student's modal probability that training without a clip ends at.
 
     logit q_λ = λ logit p + (1−λ) logit b = logit p + (λ−1)Δ.
@@ -145,8 +144,8 @@ def fixed_point(xp: Any, p: Values, b: Values, lam: Values) -> Values:
     return formulas.fixed_point(xp, p, formulas.push(xp, p, b, lam))
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, lam=REAL)
-def tail_ratio(xp: Any, p: Values, b: Values, lam: Values) -> Values:
+@elementwise()
+def tail_ratio(xp: Any, p: Real, b: Real, lam: Real) -> Real:
     """R(λ) = (1−p)/(1−q_λ), how many times smaller the fixed point's tail is than the teacher's.
 
     R(λ) = (1−p) + p·exp((λ−1)Δ).
@@ -170,8 +169,8 @@ def tail_ratio(xp: Any, p: Values, b: Values, lam: Values) -> Values:
     return formulas.tail_ratio(xp, p, formulas.push(xp, p, b, lam))
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, lam=REAL)
-def is_clip_safe(xp: Any, p: Values, b: Values, c: Values, lam: Values) -> Values:
+@elementwise()
+def is_clip_safe(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> bool:
     """Whether R(λ) ≤ c, that is, whether the fixed point keeps a tail mass of at least (1−p)/c.
 
     Args:
@@ -194,8 +193,8 @@ def is_clip_safe(xp: Any, p: Values, b: Values, c: Values, lam: Values) -> Value
     return formulas.push(xp, p, b, lam) <= formulas.edge(xp, p, c)
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
-def two_sided_threshold(xp: Any, p: Values, b: Values, c: Values) -> Values:
+@elementwise()
+def two_sided_threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
     """The largest λ at which neither side of the fixed point is more than c times smaller than the teacher's.
 
     For p > b this is λ*. For p < b the modal token shrinks instead, and the limit is where
@@ -222,8 +221,8 @@ def two_sided_threshold(xp: Any, p: Values, b: Values, c: Values) -> Values:
     return 1 + formulas.per_gap(xp, formulas.edge(xp, where(xp, above, p, 1 - p), c), high, low)
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP, margin=MARGIN)
-def operating_point(xp: Any, p: Values, b: Values, c: Values, margin: Values = 0.1) -> Values:
+@elementwise()
+def operating_point(xp: Any, p: Real, b: Real, c: Real, margin: Real = 0.1) -> Real:
     """A λ that keeps a margin below the threshold: 1 + (1−margin)(λ*−1). The margin is on the excess over 1, not on λ.
 
     Args:
@@ -279,20 +278,20 @@ def _finite(xp: Any, p: Values, b: Values, c: Values) -> tuple[Values, Values, V
     return flat, where(xp, flat, 0.75, p), where(xp, flat, 0.25, b), where(xp, flat, 2.0, c)
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
-def _slope_in_p(xp: Any, p: Values, b: Values, c: Values) -> Values:
+@elementwise()
+def _slope_in_p(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
     slope = -((c - 1) / (c - 1 + p) / p + formulas.excess(xp, p, b, c) / p / (1 - p)) / formulas.gap(xp, p, b)
     return where(xp, flat, 0.0, slope)
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
-def _slope_in_b(xp: Any, p: Values, b: Values, c: Values) -> Values:
+@elementwise()
+def _slope_in_b(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
     return where(xp, flat, 0.0, formulas.excess(xp, p, b, c) / (b * (1 - b)) / formulas.gap(xp, p, b))
 
 
-@elementwise(p=PROBABILITY, b=PROBABILITY, c=CLIP)
-def _slope_in_c(xp: Any, p: Values, b: Values, c: Values) -> Values:
+@elementwise()
+def _slope_in_c(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
     return where(xp, flat, 0.0, 1 / (c - 1 + p) / formulas.gap(xp, p, b))

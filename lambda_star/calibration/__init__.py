@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
+from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
 from lambda_star.calibration.readings import Resolution, resolve
 from lambda_star.calibration.report import QUANTILES, ClassReport, Position, Report
@@ -33,6 +34,11 @@ __all__ = ["calibrate"]
 
 Rule = Callable[[str], str | None]
 
+
+CLIP = C.named("clip")._replace(ends="()")
+QUANTILE, CONFIDENCE = Quantity("quantile", 0.0, 1.0, "[]"), Quantity("confidence", 0.0, 1.0)
+RESAMPLES, SEED = Quantity("resamples", 2, math.inf, "[)"), Quantity("seed", 0, math.inf, "[)")
+BUDGET = Quantity("budget", 0.0, math.inf, "(]")
 
 SMALLEST, LARGEST = 5e-324, 1 - 2.0**-53
 """The probabilities nearest to 0 and to 1 that a float64 can hold."""
@@ -86,7 +92,16 @@ def calibrate(
     >>> 1 < report.operating_point.value <= report.advised.value < report.binding.threshold.high
     True
     """
-    _check_options(clip, lam, margin, quantile, confidence, resamples, seed, budget)
+    require(
+        (CLIP, clip),
+        (LAM, lam),
+        (MARGIN, margin),
+        (QUANTILE, quantile),
+        (CONFIDENCE, confidence),
+        (RESAMPLES, resamples),
+        (SEED, seed),
+        (BUDGET, budget),
+    )
     labels = _labels(table, contract)
     rounded_p, rounded_b = table.log_p == 0, table.log_b == 0
     inside = np.array([label is not None for label in labels])
@@ -127,30 +142,6 @@ def calibrate(
         thresholds=sample.threshold,
         flips=sample.flip,
     )
-
-
-def _check_options(
-    clip: float,
-    lam: float | None,
-    margin: float,
-    quantile: float,
-    confidence: float,
-    resamples: int,
-    seed: int,
-    budget: float | None,
-) -> None:
-    for name, value, inside, allowed in (
-        ("clip", clip, 1 < clip < math.inf, "(1, inf)"),
-        ("lam", lam, lam is None or math.isfinite(lam), "(-inf, inf)"),
-        ("margin", margin, 0 <= margin < 1, "[0, 1)"),
-        ("quantile", quantile, 0 <= quantile <= 1, "[0, 1]"),
-        ("confidence", confidence, 0 < confidence < 1, "(0, 1)"),
-        ("resamples", resamples, resamples >= 2, "[2, inf)"),
-        ("seed", seed, seed >= 0, "[0, inf)"),
-        ("budget", budget, budget is None or budget > 0, "(0, inf]"),
-    ):
-        if not inside:
-            raise ValueError(f"{name} must lie in {allowed}, got {value!r}")
 
 
 def _labels(table: Table, rule: Rule | None) -> list[str | None]:

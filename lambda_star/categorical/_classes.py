@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lambda_star._core.namespaces import Values
+from lambda_star._core.namespaces import Values, on_device_of
 from lambda_star._core.rows import dot
 from lambda_star.categorical._rows import Rows, entry, log_sum_exp
 
-__all__ = ["Classes", "Search", "Tilted", "beside", "modal_class", "pieces_of", "places"]
+__all__ = ["Classes", "Search", "Tilted", "modal_class", "pieces_of", "places"]
 
 STEPS = 100
 """Most evaluations of the ratio before a row is given up as not converged."""
@@ -43,20 +43,15 @@ class Classes(NamedTuple):
         """Which tokens have a class, as flags beside the rows."""
         flags = np.ones((1, rows.shape[-1]), dtype=bool)
         flags[:, self.outside] = False
-        return beside(xp, flags, rows)
+        return on_device_of(xp, rows, flags)
 
 
 def modal_class(xp: Any, classes: Classes | None, modal: Values, log_mass: Values) -> Values:
     """The place of the modal token's class; where it has none, of the class with the most of the teacher's mass."""
     if classes is None:
         return xp.zeros_like(modal)
-    place = xp.take(beside(xp, classes.place, modal), modal)
+    place = xp.take(on_device_of(xp, modal, classes.place), modal)
     return xp.where(place < 0, xp.argmax(log_mass[:, : len(classes.labels)], axis=-1), place)
-
-
-def beside(xp: Any, values: Any, rows: Values) -> Values:
-    """NumPy values as an array on the device of the rows."""
-    return xp.asarray(values) if xp is np or xp.__name__.startswith("jax") else xp.asarray(values, device=rows.device)
 
 
 def pieces_of(xp: Any, classes: Classes | None, modal: Values, *rows: Values) -> list[tuple[Values, ...]]:
@@ -67,7 +62,7 @@ def pieces_of(xp: Any, classes: Classes | None, modal: Values, *rows: Values) ->
     """
     if classes is not None:
         members = [*classes.members, classes.outside] if len(classes.outside) else classes.members
-        indices = [beside(xp, member, modal) for member in members]
+        indices = [on_device_of(xp, modal, member) for member in members]
         return [tuple(xp.take(matrix, index, axis=-1) for matrix in rows) for index in indices]
     own = places(xp, rows[0]) == modal[:, None]
     others = (xp.where(own, -math.inf, rows[0]), *rows[1:])
@@ -76,7 +71,7 @@ def pieces_of(xp: Any, classes: Classes | None, modal: Values, *rows: Values) ->
 
 def places(xp: Any, rows: Values) -> Values:
     """The index of every column, beside the rows."""
-    return beside(xp, np.arange(rows.shape[-1])[None, :], rows)
+    return on_device_of(xp, rows, np.arange(rows.shape[-1])[None, :])
 
 
 class Tilted(NamedTuple):

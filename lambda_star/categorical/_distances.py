@@ -6,13 +6,14 @@ import math
 from typing import Any
 
 from lambda_star._core.namespaces import Values, wide
-from lambda_star._core.quantities import REAL, Domain
+from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import by_rows, dot
 from lambda_star.categorical._rows import log_sum_exp, log_teacher, prepare_wide, refuse
 
 __all__ = ["hilbert_distance", "renyi", "with_rest"]
 
-ORDER = Domain(0.0, math.inf)
+ORDER = Quantity("order", 0.0, math.inf)
+LOW, HIGH = (Quantity(end, -math.inf, math.inf) for end in ("low", "high"))
 
 
 EXPONENT = 600.0
@@ -62,7 +63,7 @@ def renyi(log_t: Values, log_b: Values, order: Values, *, axis: int = -1) -> Val
         found = xp.where(small | (order == 1), close, far)
         return (xp.where(found < 0, 0.0, found),)  # rounding may put 0 below itself
 
-    return by_rows(kernel, log_t, log_b, axis, order=(ORDER, order))[0]
+    return by_rows(kernel, log_t, log_b, axis, (ORDER, order))[0]
 
 
 def hilbert_distance(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
@@ -153,6 +154,6 @@ def with_rest(
             for rows, new in zip((log_t, log_b), zip(*added, strict=True), strict=True)
         )
 
-    ranges = {} if low is None else {"low": (REAL, low), "high": (REAL, high)}
-    teacher, base = by_rows(kernel, log_t, log_b, axis, **ranges)
+    ranges = [] if low is None else [(LOW, low), (HIGH, high)]
+    teacher, base = by_rows(kernel, log_t, log_b, axis, *ranges)
     return teacher, base

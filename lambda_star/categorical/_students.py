@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lambda_star._core.namespaces import Values
-from lambda_star._core.quantities import CLIP, REAL
+from lambda_star._core.namespaces import Values, numpy
+from lambda_star._core.quantities import LAM, C
 from lambda_star._core.rows import by_rows, dot
 from lambda_star.categorical._rows import entry, first_flip, log_fixed_point, log_sum_exp, log_teacher, prepare_wide
 
@@ -40,7 +40,7 @@ def fixed_point(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) ->
     def kernel(xp: Any, log_t: Values, log_b: Values, lam: Values) -> tuple[Values, ...]:
         return (log_fixed_point(xp, prepare_wide(xp, log_t, log_b), lam),)
 
-    return by_rows(kernel, log_t, log_b, axis, lam=(REAL, lam))[0]
+    return by_rows(kernel, log_t, log_b, axis, (LAM, lam))[0]
 
 
 def ratio(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Values:
@@ -70,7 +70,7 @@ def ratio(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Value
         log_ratio = log_teacher(xp, rows) - log_fixed_point(xp, rows, lam)
         return (xp.where(rows.z == -math.inf, 1.0, xp.exp(log_ratio)),)
 
-    return by_rows(kernel, log_t, log_b, axis, lam=(REAL, lam))[0]
+    return by_rows(kernel, log_t, log_b, axis, (LAM, lam))[0]
 
 
 def flip_point(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
@@ -135,7 +135,7 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
         log_t = log_teacher(xp, rows)
         push = xp.where(rows.z == -math.inf, -math.inf, (lam - 1)[:, None] * rows.r)
         power = xp.where(rows.z == -math.inf, -math.inf, log_t + push)
-        order = xp.argsort(push, axis=-1, descending=True) if xp is not np else np.argsort(-push, axis=-1)
+        order = xp.argsort(push, axis=-1, descending=True) if xp is not numpy else np.argsort(-push, axis=-1)
         falling, peak = xp.take_along_axis(push, order, axis=-1), xp.max(power, axis=-1, keepdims=True)
         mass = xp.cumulative_sum(xp.exp(xp.take_along_axis(power, order, axis=-1) - peak), axis=-1)
         before = xp.concat([xp.zeros_like(mass[:, :1]), mass[:, :-1]], axis=-1)
@@ -154,4 +154,4 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
         unknown = xp.isnan(rows.z) | xp.isnan(c + lam)[:, None]
         return (xp.where(unknown, math.nan, student),)
 
-    return by_rows(kernel, log_t, log_b, axis, c=(CLIP, c), lam=(REAL, lam))[0]
+    return by_rows(kernel, log_t, log_b, axis, (C, c), (LAM, lam))[0]

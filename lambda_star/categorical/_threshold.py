@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from lambda_star._core.namespaces import Values, wide
-from lambda_star._core.quantities import CLIP, Domain
+from lambda_star._core.namespaces import Values, on_device_of, wide
+from lambda_star._core.quantities import C, Quantity
 from lambda_star._core.rows import by_rows, tokens_along
 from lambda_star.bernoulli import threshold_from_logits
-from lambda_star.categorical._classes import Classes, Search, beside, modal_class, pieces_of, places
+from lambda_star.categorical._classes import Classes, Search, modal_class, pieces_of, places
 from lambda_star.categorical._rows import as_vector, entry, first_flip, log_sum_exp, prepare, prepare_wide
-from lambda_star.categorical._token import SHARE, find_bound, root, too_coarse
+from lambda_star.categorical._token import MIN_MASS, find_bound, root, too_coarse
 
 __all__ = ["Threshold", "threshold"]
 
@@ -93,7 +93,7 @@ def _class_threshold(
     excess, binding, steps, converged = search.first()
     lower, upper = search.bounds()
     lower, upper = xp.minimum(lower, excess), xp.maximum(upper, excess)  # but for rounding they are so ordered
-    labels = beside(xp, np.array([*(classes.labels if classes else (-1, -1)), -1]), rows.modal)
+    labels = on_device_of(xp, rows.modal, np.array([*(classes.labels if classes else (-1, -1)), -1]))
     label = xp.where(excess < math.inf, xp.take(labels, binding), -1)
     return 1 + excess, 1 + lower, 1 + upper, label, steps, converged, rows.modal, *first_flip(xp, rows)
 
@@ -185,9 +185,9 @@ def threshold(
     if mode not in KERNELS:
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
     labels = None if classes is None else Classes.of(classes, tokens_along(log_t, log_b, axis))
-    named = {}
+    named = []
     if modal is not None:
         last = tokens_along(log_t, log_b, axis) - 1
-        named = {"modal": (Domain(0, last, low_closed=True, high_closed=True), modal)}
-    found = by_rows(partial(KERNELS[mode], labels), log_t, log_b, axis, c=(CLIP, c), floor=(SHARE, floor), **named)
+        named = [(Quantity("modal", 0, last, "[]"), modal)]
+    found = by_rows(partial(KERNELS[mode], labels), log_t, log_b, axis, (C, c), (MIN_MASS, floor), *named)
     return Threshold(*found)

@@ -6,13 +6,13 @@ import math
 from typing import Any, NamedTuple
 
 from lambda_star._core.namespaces import Values, wide
-from lambda_star._core.quantities import CLIP, Domain
+from lambda_star._core.quantities import C, Quantity
 from lambda_star._core.rows import by_rows, dot
 from lambda_star.categorical._rows import Rows, as_column, as_vector, entry, prepare
 
 __all__ = ["Bound", "find_bound", "lower_bound", "root", "too_coarse"]
 
-SHARE = Domain(0.0, 1.0, low_closed=True)
+MIN_MASS = Quantity("floor", 0.0, 1.0, "[)")
 
 
 STEPS = 100
@@ -168,4 +168,4 @@ def lower_bound(log_t: Values, log_b: Values, c: Values, *, axis: int = -1, floo
         bound = find_bound(xp, prepare(xp, log_t, log_b, (floor > 0)[:, None]), c, floor, True)
         return (xp.where(bound.binds, 1 + bound.lower, math.inf),)
 
-    return by_rows(kernel, log_t, log_b, axis, c=(CLIP, c), floor=(SHARE, floor))[0]
+    return by_rows(kernel, log_t, log_b, axis, (C, c), (MIN_MASS, floor))[0]

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lambda_star._core.quantities import Quantity, require
+
 __all__ = ["Comparison", "Summary", "compare", "onset", "summarise"]
 
 
@@ -36,8 +38,7 @@ def onset(lams: ArrayLike, validity: ArrayLike, reference: float) -> float | Non
     lams, validity = np.asarray(lams, dtype=np.float64), np.asarray(validity, dtype=np.float64)
     if lams.ndim != 1 or lams.shape != validity.shape or lams.size < 2 or not (np.diff(lams) > 0).all():
         raise ValueError(f"lams must rise, one per validity and two at least, got {lams.tolist()}")
-    if not lams[0] <= reference <= lams[-1]:
-        raise ValueError(f"reference must lie in [{lams[0]:g}, {lams[-1]:g}], got {reference!r}")
+    require((Quantity("reference", lams[0], lams[-1], "[]"), reference))
     start = float(np.interp(reference, lams, validity))
     past = lams > reference
     at, values = np.append(reference, lams[past]), np.append(start, validity[past])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lambda_star._core.quantities import Quantity, require
 
 __all__ = ["STYLES", "Task", "closes", "counted", "parsed"]
 
@@ -50,8 +53,7 @@ class Task:
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise ValueError(f"style must be one of {', '.join(STYLES)}, got {self.style!r}")
-        if self.items < 1:
-            raise ValueError(f"items must lie in [1, inf), got {self.items!r}")
+        require((Quantity("items", 1, math.inf, "[)"), self.items))
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -9,27 +9,27 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import Domain, check
+from lambda_star._core.quantities import Quantity, check
 
 __all__ = ["arguments", "checked_flow", "plain", "wide_floats"]
 
 Flow = Literal["natural", "policy-gradient"]
 
 
-COUNT = Domain(0.0, math.inf, low_closed=True)
+STEPS = Quantity("steps", 0.0, math.inf, "[)")
 
 
-RATE = Domain(0.0, 1.0, high_closed=True)
+RATE = Quantity("rate", 0.0, 1.0, "(]")
 
 
 def wide_floats(values: ArrayLike) -> Any:
     return np.asarray(values, dtype=np.longdouble)
 
 
-def arguments(**values: tuple[Domain, ArrayLike]) -> list[Floats]:
+def arguments(*values: tuple[Quantity, ArrayLike]) -> list[Floats]:
     """The values as arrays that broadcast, checked."""
-    arrays = [np.asarray(value, dtype=np.float64) for _, value in values.values()]
-    check(np, {name: domain for name, (domain, _) in values.items()}, arrays)
+    arrays = [np.asarray(value, dtype=np.float64) for _, value in values]
+    check(np, *((quantity, array) for (quantity, _), array in zip(values, arrays, strict=True)))
     return list(np.broadcast_arrays(*arrays))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import CLIP, PROBABILITY, REAL, Domain
+from lambda_star._core.quantities import LAM, B, C, P, Quantity
 from lambda_star.bernoulli import formulas, threshold
-from lambda_star.dynamics._arguments import COUNT, RATE, Flow, arguments, checked_flow, plain, wide_floats
+from lambda_star.dynamics._arguments import RATE, STEPS, Flow, arguments, checked_flow, plain, wide_floats
 from lambda_star.dynamics._times import (
     COARSE,
     FINE,
@@ -23,7 +23,8 @@ from lambda_star.dynamics.formulas import inverse_rate, natural_threshold
 
 __all__ = ["budget_for", "budget_threshold", "time_to_collapse", "time_to_edge"]
 
-DURATION = Domain(0.0, math.inf, low_closed=True, high_closed=True)
+BUDGET = Quantity("budget", 0.0, math.inf, "[]")
+TAIL = Quantity("tail", 0.0, 1.0)
 
 
 FARTHEST = 700.0
@@ -88,7 +89,7 @@ def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, fl
     >>> float(time_to_edge(0.9, 0.5, 2.0, 1.5)), float(time_to_edge(0.9, 0.5, 2.0, 1.5, flow="policy-gradient"))
     (2.2384..., 26.054...)
     """
-    p, b, c, lam = arguments(p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), lam=(REAL, lam))
+    p, b, c, lam = arguments((P, p), (B, b), (C, c), (LAM, lam))
     with np.errstate(all="ignore"):  # what has no limit is looked at after the fact
         time = _to_edge(_Way.of(p, b, c, lam), b, checked_flow(flow))
     return plain(time, p, b, c, lam)
@@ -128,7 +129,7 @@ def budget_for(
     time = np.asarray(time_to_edge(p, b, c, lam, flow=flow))
     if rate is None:
         return plain(time)
-    time, rate = np.broadcast_arrays(time, arguments(rate=(RATE, rate))[0])
+    time, rate = np.broadcast_arrays(time, arguments((RATE, rate))[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.where(time == math.inf, math.inf, time / (-np.log1p(-rate) if flow == "natural" else rate))
     return plain(np.floor(steps), time, rate)
@@ -176,9 +177,7 @@ def budget_threshold(
     4.67...
     """
     whole = checked_flow(flow) == "natural"
-    p, b, c, time = arguments(
-        p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), budget=(DURATION, _duration(budget, steps, rate, whole))
-    )
+    p, b, c, time = arguments((P, p), (B, b), (C, c), (BUDGET, _duration(budget, steps, rate, whole)))
     edge = threshold(p, b, c)
     with np.errstate(all="ignore"):
         gap = formulas.gap(np, p, b)
@@ -194,7 +193,7 @@ def _duration(budget: ArrayLike | None, steps: ArrayLike | None, rate: ArrayLike
         return np.asarray(budget, dtype=np.float64)
     if budget is not None or steps is None or rate is None:
         raise ValueError("budget must be given, or steps and rate in its place")
-    count, size = arguments(steps=(COUNT, steps), rate=(RATE, rate))
+    count, size = arguments((STEPS, steps), (RATE, rate))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(count == 0, 0.0, -count * np.log1p(-size)) if natural else count * size
 
@@ -266,9 +265,7 @@ def time_to_collapse(
     >>> time_to_collapse(0.99, 0.9, 5.0, [1.6, 1.68, 1.8], tail=1e-6).round(1)
     array([  inf, 676.9,  28.1])
     """
-    p, b, c, lam, tail = arguments(
-        p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), lam=(REAL, lam), tail=(PROBABILITY, tail)
-    )
+    p, b, c, lam, tail = arguments((P, p), (B, b), (C, c), (LAM, lam), (TAIL, tail))
     checked_flow(flow)
     with np.errstate(all="ignore"):
         way, goal = _Way.of(p, b, c, lam), np.log1p(-wide_floats(tail)) - np.log(wide_floats(tail))

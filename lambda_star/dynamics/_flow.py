@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import CLIP, PROBABILITY, REAL
-from lambda_star.dynamics._arguments import COUNT, RATE, Flow, arguments, checked_flow
+from lambda_star._core.quantities import LAM, B, C, P, Quantity, require
+from lambda_star.dynamics._arguments import RATE, STEPS, Flow, arguments, checked_flow
 
 __all__ = ["simulate", "trajectory"]
+
+ROLLOUTS = Quantity("rollouts", 1, math.inf, "[)")
 
 NEGLIGIBLE = 1e-30
 """A time within which no log-odds move by as much as a float can show."""
@@ -77,10 +79,10 @@ def trajectory(
     >>> trajectory(0.9, 0.5, 2.0, 1.5, [0.0, 1.0, 10.0]).round(3)
     array([0.   , 2.083, 5.419])
     """
-    arrays = arguments(p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), lam=(REAL, lam))
+    arrays = arguments((P, p), (B, b), (C, c), (LAM, lam))
     if any(value.ndim for value in arrays):
         raise ValueError("p, b, c and lam must be numbers, got an array; call once for each")
-    moments = arguments(times=(COUNT, times))[0]
+    moments = arguments((STEPS.named("times"), times))[0]
     if moments.ndim != 1 or np.any(np.diff(moments) < 0):
         raise ValueError(f"times must be a list of rising times, got {times!r}")
     if np.isnan([float(value) for value in arrays]).any() or np.isnan(moments).any():
@@ -173,10 +175,8 @@ def simulate(
     """
     from scipy.special import expit
 
-    *_, lams = arguments(p=(PROBABILITY, p), b=(PROBABILITY, b), c=(CLIP, c), rate=(RATE, rate), lam=(REAL, lam))
-    for name, value, least in (("rollouts", rollouts, 1), ("steps", steps, 0), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{name} must lie in [{least}, inf), got {value!r}")
+    *_, lams = arguments((P, p), (B, b), (C, c), (RATE, rate), (LAM, lam))
+    require((ROLLOUTS, rollouts), (STEPS, steps), (STEPS.named("seed"), seed))
     checked_flow(flow)
     rng, position = np.random.default_rng(seed), _Clipped(p, b, c, lams)
     theta = np.full((steps + 1, *lams.shape), math.log(b) - math.log1p(-b))

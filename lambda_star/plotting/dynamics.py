@@ -16,6 +16,8 @@ from lambda_star.plotting.bernoulli import cliff_ends
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+from lambda_star._core.quantities import Quantity, require
+
 __all__ = ["plot_budget", "plot_trajectory"]
 
 
@@ -54,8 +56,7 @@ def plot_trajectory(
     cliff_ends(p, b, c)
     if not len(lams) or not np.isfinite(lams).all():
         raise ValueError(f"lams must hold at least one number, all in (-inf, inf), got {lams!r}")
-    if until is not None and not 0 < until < np.inf:
-        raise ValueError(f"until must lie in (0, inf), got {until!r}")
+    require((Quantity("until", 0.0, np.inf), until))
     ax = ax or new_axes()
     # A base below p/c is held back at first, which these times do not count.
     edges = [float(time_to_edge(p, b, c, lam, flow=flow)) if b * c >= p else np.inf for lam in lams]

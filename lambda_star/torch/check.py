@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lambda_star import bernoulli, categorical, dynamics
+from lambda_star._core.quantities import LAM, C, Quantity, require
 from lambda_star.torch.step import advantage, log_softmax, opd_loss
 
 __all__ = ["Line", "StepReport", "check_step"]
@@ -170,12 +171,9 @@ def check_step(
     >>> [line.what for line in check_step(teacher, base, lam=1.2).lines][0]
     'gradient at the fixed point / elsewhere'
     """
-    if not 1 < clip < math.inf:
-        raise ValueError(f"clip must lie in (1, inf), got {clip!r}")
-    if not math.isfinite(lam):
-        raise ValueError(f"lam must lie in (-inf, inf), got {lam!r}")
-    if positions < 1:
-        raise ValueError(f"positions must lie in [1, inf), got {positions!r}")
+    require(
+        (C.named("clip")._replace(ends="()"), clip), (LAM, lam), (Quantity("positions", 1, math.inf, "[)"), positions)
+    )
     with torch.no_grad():
         raw, other = (_logits(model, inputs, name) for name, model in (("teacher", teacher), ("base", base)))
     if raw.shape != other.shape:

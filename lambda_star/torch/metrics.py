@@ -26,6 +26,7 @@ from torch import Tensor
 
 from lambda_star import categorical
 from lambda_star._core.namespaces import Floats
+from lambda_star._core.quantities import LAM, C, require
 from lambda_star.bernoulli import threshold_from_logits
 from lambda_star.sequence import lower_quantile
 
@@ -86,7 +87,7 @@ def safety_metrics(
     >>> metrics["lambda_star/threshold_least"], metrics["lambda_star/past"], metrics["lambda_star/json"]
     (1.35..., 0.5, 0.5)
     """
-    _check_use(lam, clip)
+    require((LAM, lam), (C.named("clip"), clip))
     measured = _over_vocabulary(log_t, log_b, log_s, clip, mask)
     return _summary(measured, lam, clip) | _of_texts(completions)
 
@@ -138,7 +139,7 @@ def safety_metrics_from_sampled(
     >>> metrics["lambda_star/known"], metrics["lambda_star/threshold_least"], metrics["lambda_star/clipped"]
     (0.66..., 1.35..., 0.5)
     """
-    _check_use(lam, clip)
+    require((LAM, lam), (C.named("clip"), clip))
     measured, known = _over_tokens(log_t, log_b, log_s, clip, mask)
     return _summary(measured, lam, clip) | {f"{PREFIX}known": known} | _of_texts(completions)
 
@@ -282,10 +283,3 @@ def _is_json(text: str) -> bool:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
-
-
-def _check_use(lam: float, clip: float) -> None:
-    if not math.isfinite(lam):
-        raise ValueError(f"lam must lie in (-inf, inf), got {lam!r}")
-    if not clip >= 1:
-        raise ValueError(f"clip must lie in [1, inf], got {clip!r}")

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.sequence import lower_quantile
-from lambda_star.torch.metrics import PREFIX, Measured, _check_use, _is_json, _over_vocabulary, _summary
+from lambda_star.torch.metrics import PREFIX, Measured, _is_json, _over_vocabulary, _summary
 
 __all__ = ["SafetyMonitor"]
 
@@ -85,15 +86,14 @@ class SafetyMonitor:
         margin: float = 0.1,
         positions: int = 256,
     ) -> None:
-        _check_use(1.0 if lam is None else lam, clip)
-        for name, value, inside, allowed in (
-            ("stop_above", stop_above, stop_above is None or 0 <= stop_above < 1, "[0, 1)"),
-            ("quantile", quantile, 0 <= quantile <= 1, "[0, 1]"),
-            ("margin", margin, 0 <= margin < 1, "[0, 1)"),
-            ("positions", positions, positions >= 1, "[1, inf)"),
-        ):
-            if not inside:
-                raise ValueError(f"{name} must lie in {allowed}, got {value!r}")
+        require(
+            (LAM, lam),
+            (C.named("clip"), clip),
+            (MARGIN.named("stop_above"), stop_above),
+            (Quantity("quantile", 0.0, 1.0, "[]"), quantile),
+            (MARGIN, margin),
+            (Quantity("positions", 1, math.inf, "[)"), positions),
+        )
         if adapt and stop_above is not None:
             raise ValueError(f"stop_above must be None where adapt is True, got {stop_above!r}; give one of them")
         self.teacher, self.base, self.clip = teacher, base, clip

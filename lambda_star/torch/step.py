@@ -12,7 +12,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lambda_star._core.quantities import LAM, C, Quantity, require
+
 __all__ = ["advantage", "log_softmax", "opd_loss"]
+
+CLIP = C.named("clip")
+TEMPERATURE = Quantity("temperature", 0.0, math.inf)
 
 Estimator = Literal["full", "sampled"]
 
@@ -43,10 +48,7 @@ def advantage(
     >>> advantage(log_t, log_s, log_b, 1.5, clip=1.5)
     tensor([ 0.6994, -2.4142])
     """
-    if isinstance(lam, (int, float)) and not math.isfinite(lam):
-        raise ValueError(f"lam must lie in (-inf, inf), got {lam!r}")
-    if isinstance(clip, (int, float)) and not clip >= 1:
-        raise ValueError(f"clip must lie in [1, inf], got {clip!r}")
+    require(*((of, value) for of, value in ((LAM, lam), (CLIP, clip)) if not isinstance(value, Tensor)))
     ratio = log_t - log_s
     lam = lam.to(ratio.dtype) if isinstance(lam, Tensor) else lam
     if clip is not None:
@@ -72,8 +74,7 @@ def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
     >>> log_softmax(torch.tensor([0.0, 0.0], dtype=torch.bfloat16)).exp()
     tensor([0.5000, 0.5000])
     """
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must lie in (0, inf), got {temperature!r}")
+    require((TEMPERATURE, temperature))
     wide = torch.promote_types(logits.dtype, torch.float32)
     return torch.log_softmax(logits.to(wide) / temperature, dim=-1)
 

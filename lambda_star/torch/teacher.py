@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lambda_star._core.quantities import CLIP, MARGIN, Domain
+from lambda_star._core.quantities import LAM, MARGIN, C, require
 from lambda_star.categorical import threshold
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExtrapolatedTeacher"]
 
-COEFFICIENT = Domain(0.0, math.inf, low_closed=True)
+COEFFICIENT = LAM._replace(low=0.0, ends="[)")
 
 
 SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier")
@@ -95,9 +95,7 @@ class ExtrapolatedTeacher(nn.Module):
         per_token: bool = True,
     ) -> None:
         super().__init__()
-        _check("lam", COEFFICIENT, lam)
-        _check("clip", CLIP, math.inf if clip is None else clip)
-        _check("margin", MARGIN, margin)
+        require((COEFFICIENT, lam), (C.named("clip"), clip), (MARGIN, margin))
         parts = _Part("teacher", teacher), _Part("base", base)
         _check_alike(*parts)
         self.mixture = _Mixture(*parts, lam, clip if per_token else None, margin)
@@ -126,7 +124,7 @@ class ExtrapolatedTeacher(nn.Module):
 
     @lam.setter
     def lam(self, value: float) -> None:
-        _check("lam", COEFFICIENT, value)
+        require((COEFFICIENT, value))
         self.mixture.lam = value
 
     @property
@@ -269,11 +267,6 @@ class _Part(nn.Module):
                 f"{name} must have logits that are its output embedding times its last hidden state, since TRL reads "
                 f"these two, up to a relative error of {allowed:.1g}; got {error:.1g} ({type(self.model).__name__})"
             )
-
-
-def _check(name: str, domain: Domain, value: float) -> None:
-    if not domain.contains(value):
-        raise ValueError(f"{name} must lie in {domain}, got {value!r}")
 
 
 def _check_alike(teacher: _Part, base: _Part) -> None:

@@ -6,6 +6,7 @@ import inspect
 import math
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import array_api_strict
@@ -20,7 +21,6 @@ from hypothesis.extra import numpy as hnp
 
 import lambda_star as ls
 from lambda_star._core import elementwise
-from lambda_star._core.quantities import Domain
 from tests import oracle
 from tests.strategies import clips, probabilities
 
@@ -245,9 +245,43 @@ def test_keywords_lists_and_empty_arrays() -> None:
     assert isinstance(ls.threshold(np.float32(0.9), 0.5, 5.0), np.float32)
 
 
-def test_domains_must_match_the_signature() -> None:
-    with pytest.raises(TypeError, match=r"has domains for p"):
-        elementwise.elementwise(p=Domain(0, 1))(lambda xp, q: q)
+def test_an_argument_without_a_quantity_is_refused() -> None:
+    with pytest.raises(KeyError, match="unheard"):
+        elementwise.elementwise()(lambda xp, unheard: unheard)
+
+
+@pytest.mark.parametrize("columns", ["pandas", "polars", "pyarrow"])
+def test_columns_of_tables_are_taken_as_arrays(columns: str) -> None:
+    p = [0.9, 0.99, 0.999]
+    library = pytest.importorskip(columns)
+    column = {
+        "pandas": lambda: library.Series(p),
+        "polars": lambda: library.Series(p),
+        "pyarrow": lambda: library.array(p),
+    }
+    found = ls.threshold(column[columns](), 0.5, 5.0)
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, ls.threshold(np.array(p), 0.5, 5.0))
+
+
+def test_a_column_that_is_not_of_numbers_is_refused_with_what_to_pass() -> None:
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match=r"p must be .* got dtype .*; pass floats, such as column\.to_numpy\(float\)"):
+        ls.threshold(pandas.Series(["0.9"], dtype=object), 0.5, 5.0)
+
+
+def test_a_type_checker_sees_floats_and_arrays(tmp_path: Path) -> None:
+    source = tmp_path / "user.py"
+    source.write_text(
+        "import numpy as np\nimport torch\nfrom lambda_star import is_clip_safe, regime, threshold\n"
+        "reveal_type(threshold(0.9, 0.5, 5.0))\nreveal_type(threshold(np.array([0.9]), 0.5, 5.0))\n"
+        "reveal_type(threshold(torch.tensor([0.9]), 0.5, 5.0))\nreveal_type(threshold([0.9], 0.5, 5.0))\n"
+        "reveal_type(is_clip_safe(0.9, 0.5, 5.0, 1.2))\nreveal_type(regime(0.9, 0.5, 5.0, lam=1.2))\n"
+    )
+    mypy = pytest.importorskip("mypy.api")
+    out = mypy.run([str(source), "--cache-dir", str(tmp_path)])[0]
+    shown = [line.split('"')[1].split("[")[0] for line in out.splitlines() if "Revealed type" in line]
+    assert [name.split(".")[-1] for name in shown] == ["float", "ndarray", "Tensor", "ndarray", "bool", "Regime"]
 
 
 # Gradients and compilers
