@@ -124,8 +124,8 @@ def float32_accuracy(rows: dict[str, tuple[Rows, Rows]]) -> list[Result]:
     """The relative difference of λ*−1 between float32 rows and the same numbers in float64."""
     worst = 0.0
     for log_t, log_b in rows.values():
-        single = categorical.threshold(log_t, log_b, CLIP).threshold
-        double = categorical.threshold(log_t[:32].astype(np.float64), log_b[:32].astype(np.float64), CLIP).threshold
+        single = categorical.threshold(log_t, log_b, CLIP).value
+        double = categorical.threshold(log_t[:32].astype(np.float64), log_b[:32].astype(np.float64), CLIP).value
         worst = max(worst, float(np.max(np.abs((single[:32] - 1.0) / (double - 1) - 1))))
     return [
         Result("float32 against float64, relative error of λ*−1, in 1e-5", worst / 1e-5, "at most 1", worst <= 1e-5)

@@ -105,7 +105,7 @@ class Positions:
 
     def thresholds(self, c: float, *, mode: Mode = "bernoulli") -> Floats:
         """λ*_t of every position, by default of its modal token against everything else."""
-        found: Floats = categorical.threshold(self.log_t, self.log_b, c, modal=self.modal, mode=mode).threshold
+        found: Floats = categorical.threshold(self.log_t, self.log_b, c, modal=self.modal, mode=mode).value
         return found
 
 
@@ -134,7 +134,7 @@ def listwise(
     Source: extension; ``derivations/sequence.md``.
 
     >>> answer = listwise(40, separator=(0.7, 0.2), quote=(0.97, 0.7))
-    >>> validity(answer, [0.0, 1.0, 1.5, 1.7, 1.9], 5.0).round(2)  # its separators have λ* = 1.85
+    >>> validity(answer, 5.0, [0.0, 1.0, 1.5, 1.7, 1.9]).round(2)  # its separators have λ* = 1.85
     array([0.43, 0.83, 0.88, 0.97, 0.  ])
     """
     require((Quantity("items", 1, math.inf, "[)"), items))
@@ -226,7 +226,7 @@ def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "
     return share if lam.ndim else float(share)
 
 
-def validity(positions: Positions, lam: ArrayLike, c: float) -> float | Floats:
+def validity(positions: Positions, c: float, lam: ArrayLike) -> float | Floats:
     """V(λ), the predicted probability that an answer is valid, below the cliff and above it.
 
     V = Σ_t e_t Π_{s<t} g_s + Π_t g_t, with g_t and e_t the student's probabilities of going on and of ending validly at
@@ -234,8 +234,8 @@ def validity(positions: Positions, lam: ArrayLike, c: float) -> float | Floats:
 
     Args:
         positions: the positions, at least one.
-        lam: extrapolation coefficient λ, finite; a number or an array.
         c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
+        lam: extrapolation coefficient λ, finite; a number or an array.
 
     Returns:
         A float, or an array of the shape of ``lam``, in [0, 1]; NaN where λ or a position is NaN.
@@ -245,7 +245,7 @@ def validity(positions: Positions, lam: ArrayLike, c: float) -> float | Floats:
 
     Source: extension, for the model with the clip inside the update; ``derivations/sequence.md``.
 
-    >>> round(validity(Positions.from_probabilities([0.9, 0.99], 0.5), 1.0, 2.0), 6)  # 0.9 times 0.99
+    >>> round(validity(Positions.from_probabilities([0.9, 0.99], 0.5), 2.0, 1.0), 6)  # 0.9 times 0.99
     0.891
     """
     lam = np.asarray(lam, dtype=np.float64)

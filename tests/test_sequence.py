@@ -31,7 +31,7 @@ pairs = st.tuples(moderate, moderate)
 
 def curve(positions: Positions, lam: ArrayLike, c: float) -> np.ndarray[Any, Any]:
     """Validity over an array of λ."""
-    found = validity(positions, lam, c)
+    found = validity(positions, c, lam)
     assert isinstance(found, np.ndarray)
     return found
 
@@ -54,7 +54,7 @@ class Step(NamedTuple):
     ends: tuple[float, float]
 
     def student(self, lam: float, c: float) -> tuple[float, float]:
-        q = cast(float, ls.stationary_student(self.p, self.b, c, lam))
+        q = ls.stationary_student(self.p, self.b, c, lam)
         return q, 1 - q
 
 
@@ -98,7 +98,7 @@ def walked(made: list[Step], lam: float, c: float) -> float:
 @few
 @given(steps(), lams, some_clips)
 def test_validity_is_what_walking_through_the_positions_gives(made: list[Step], lam: float, c: float) -> None:
-    assert validity(positions_of(made), lam, c) == pytest.approx(walked(made, lam, c), rel=1e-12, abs=1e-13)
+    assert validity(positions_of(made), c, lam) == pytest.approx(walked(made, lam, c), rel=1e-12, abs=1e-13)
 
 
 rows = st.lists(st.lists(st.floats(-4, 4), min_size=4, max_size=4), min_size=1, max_size=4)
@@ -123,7 +123,7 @@ def test_validity_of_many_tokens_is_that_of_50_digits(
         student = oracle.clipped_student(teacher, base, c, lam)
         valid += here * sum(q * oracle.real(end) for q, end in zip(student, ends, strict=True))
         here *= sum(q * oracle.real(go) for q, go in zip(student, goes, strict=True))
-    found = validity(Positions(log_t, log_b, goes, ends), lam, c)
+    found = validity(Positions(log_t, log_b, goes, ends), c, lam)
     assert found == pytest.approx(float(valid + here), rel=1e-12, abs=1e-13)
 
 
@@ -137,7 +137,7 @@ def test_listwise_answers_are_those_of_50_digits(made: list[tuple[float, float]]
     )
     z = quoted**2 * q
     expected = tail * quoted**2 * sum(z**k for k in range(len(made)))
-    found = validity(listwise(len(made), separator=separator, quote=quote), lam, c)
+    found = validity(listwise(len(made), separator=separator, quote=quote), c, lam)
     assert found == pytest.approx(float(expected), rel=1e-12, abs=1e-13)
 
 
@@ -168,7 +168,7 @@ def test_validity_is_the_share_of_valid_answers_that_a_student_writes(lam: float
         made += [Step(0, *quote, *needed)] * 2
         made.append(Step(0, *separator, (float(not last), 0.0), (0.0, closes)))
     answer = listwise(5, separator=separator, quote=quote, opening=opening, closes=closes)
-    found = cast(float, validity(answer, lam, c))
+    found = cast(float, validity(answer, c, lam))
     error = math.sqrt(found * (1 - found) / walks)
     assert 0.02 < found < 0.9
     assert abs(simulated(made, lam, c, walks, random.Random(0)) - found) < 3 * error
@@ -183,7 +183,7 @@ def test_a_list_of_certain_strings_is_valid_unless_every_end_is_missed(
     items: int, separator: tuple[float, float], lam: float, c: float
 ) -> None:
     q = ls.stationary_student(*separator, c, lam)
-    found = validity(listwise(items, separator=separator), lam, c)
+    found = validity(listwise(items, separator=separator), c, lam)
     assert found == pytest.approx(1 - q**items, rel=1e-12, abs=1e-13)
 
 
@@ -193,13 +193,13 @@ def test_a_list_is_valid_with_the_closed_form(
     items: int, made: tuple[tuple[float, float], ...], closes: float, lam: float, c: float
 ) -> None:
     separator, quote, opening = made
-    q_s, q_q, q_o = (cast(float, ls.stationary_student(*pair, c, lam)) for pair in made)
+    q_s, q_q, q_o = (ls.stationary_student(*pair, c, lam) for pair in made)
     closed = sum(q_q ** (2 * k) * q_s ** (k - 1) * closes * (1 - q_s) for k in range(1, items + 1))
     answer = listwise(items, separator=separator, quote=quote, opening=opening, closes=closes)
-    assert validity(answer, lam, c) == pytest.approx(q_o * closed, rel=1e-12, abs=1e-13)
+    assert validity(answer, c, lam) == pytest.approx(q_o * closed, rel=1e-12, abs=1e-13)
     assert len(answer.p) == 1 + 3 * items
     without = listwise(items, separator=separator, quote=quote, closes=closes)
-    assert validity(without, lam, c) == pytest.approx(closed, rel=1e-12, abs=1e-13)
+    assert validity(without, c, lam) == pytest.approx(closed, rel=1e-12, abs=1e-13)
 
 
 def test_the_positions_of_a_list_are_an_opening_and_two_quotes_and_an_end_for_each_item() -> None:
@@ -219,7 +219,7 @@ def test_past_the_collapse_point_of_its_separator_no_list_is_valid(
     separator = (max(separator), min(separator))
     end = ls.collapse_point(*separator, c)
     assume(end < 1e3)
-    assert validity(listwise(items, separator=separator, quote=quote), end + more, c) == 0
+    assert validity(listwise(items, separator=separator, quote=quote), c, end + more) == 0
 
 
 def test_validity_rises_to_the_cliff_and_falls_off_it() -> None:
@@ -230,12 +230,12 @@ def test_validity_rises_to_the_cliff_and_falls_off_it() -> None:
     before = curve(answer, grid, c)
     top = before.max()
     assert grid[before.argmax()] > 1.6
-    assert top > 1.1 * validity(answer, 1.0, c)
+    assert top > 1.1 * validity(answer, c, 1.0)
     assert before[-1] > 0.9 * top
     slide = curve(answer, star + (collapse - star) * np.linspace(0, 1 - 1e-6, 50), c)
     assert np.all(np.diff(slide) < 0)
     assert slide[-2] < 0.1 * slide[0]
-    assert validity(answer, collapse + 1e-9, c) == 0
+    assert validity(answer, c, collapse + 1e-9) == 0
     unclipped = curve(answer, [star, collapse, collapse + 0.1], math.inf)
     assert unclipped.min() > 0.9 * unclipped[0]
 
@@ -246,7 +246,7 @@ def test_validity_rises_to_the_cliff_and_falls_off_it() -> None:
 @few
 @given(steps(), lams, some_clips)
 def test_validity_is_a_probability(made: list[Step], lam: float, c: float) -> None:
-    assert 0 <= validity(positions_of(made), lam, c) <= 1
+    assert 0 <= validity(positions_of(made), c, lam) <= 1
 
 
 @few
@@ -256,7 +256,7 @@ def test_validity_is_a_probability_where_no_token_can_break_the_contract(
     log_t: list[float], count: int, lam: float, c: float
 ) -> None:
     answer = Positions([log_t] * count, np.linspace(0.0, 1.0, len(log_t)), goes=1.0)
-    found = validity(answer, lam, c)
+    found = validity(answer, c, lam)
     assert found == pytest.approx(1, abs=1e-12)
     assert found <= 1
 
@@ -264,14 +264,14 @@ def test_validity_is_a_probability_where_no_token_can_break_the_contract(
 @few
 @given(steps(), some_clips)
 def test_plain_distillation_gives_the_validity_of_the_teacher(made: list[Step], c: float) -> None:
-    found = validity(positions_of(made), 1.0, c)
+    found = validity(positions_of(made), c, 1.0)
     assert found == pytest.approx(walked([step._replace(b=step.p) for step in made], 5.0, c), rel=1e-12, abs=1e-13)
 
 
 def test_plain_distillation_of_needed_tokens_gives_the_product_of_their_probabilities() -> None:
     p = [0.9, 0.99, 0.5, 0.7]
     for c in (1.0, 2.0, math.inf):
-        found = validity(Positions.from_probabilities(p, [0.1, 0.5, 0.9, 0.7]), 1.0, c)
+        found = validity(Positions.from_probabilities(p, [0.1, 0.5, 0.9, 0.7]), c, 1.0)
         assert found == pytest.approx(math.prod(p), rel=1e-14)
 
 
@@ -286,12 +286,12 @@ def test_order_and_names_of_the_answers_do_not_matter(
     names = [["zero", "one", "two", "three"][step.answer] for step in turned]
     named = dataclasses.replace(positions_of(turned), answer=np.array(names))
     for other in (positions_of(turned), named):
-        assert validity(other, lam, c) == pytest.approx(validity(positions_of(made), lam, c), rel=1e-13, abs=1e-15)
+        assert validity(other, c, lam) == pytest.approx(validity(positions_of(made), c, lam), rel=1e-13, abs=1e-15)
 
 
 def test_order_within_an_answer_does_matter() -> None:
     made = [Step(0, 0.9, 0.5, (1, 0), (0, 0)), Step(0, 0.6, 0.5, (1, 0), (0, 1))]
-    forward, backward = (validity(positions_of(one), 1.0, 2.0) for one in (made, made[::-1]))
+    forward, backward = (validity(positions_of(one), 2.0, 1.0) for one in (made, made[::-1]))
     assert (forward, backward) == pytest.approx((0.9 * (0.6 + 0.4), 0.4 + 0.6 * 0.9), rel=1e-14)
 
 
@@ -299,10 +299,10 @@ def test_order_within_an_answer_does_matter() -> None:
 @given(steps(), lams, some_clips)
 def test_several_answers_have_the_mean_validity_of_each_alone(made: list[Step], lam: float, c: float) -> None:
     alone = [
-        validity(positions_of([step for step in made if step.answer == answer]), lam, c)
+        validity(positions_of([step for step in made if step.answer == answer]), c, lam)
         for answer in {step.answer for step in made}
     ]
-    assert validity(positions_of(made), lam, c) == pytest.approx(sum(alone) / len(alone), rel=1e-13, abs=1e-15)
+    assert validity(positions_of(made), c, lam) == pytest.approx(sum(alone) / len(alone), rel=1e-13, abs=1e-15)
 
 
 tail_weights = st.lists(st.floats(0.05, 1), min_size=2, max_size=5)
@@ -331,8 +331,8 @@ def test_tail_tokens_of_one_log_ratio_are_one_outcome(
     log_t, log_b, w = spread(made, weights)
     goes, ends = ([of_modal, *[of_tail] * len(w)] for of_modal, of_tail in zip(modal, tail, strict=True))
     two = of_pairs(made, goes=(modal[0], tail[0]), ends=(modal[1], tail[1]))
-    found = validity(Positions(log_t, log_b, goes, ends), lam, c)
-    assert found == pytest.approx(validity(two, lam, c), rel=1e-11, abs=1e-13)
+    found = validity(Positions(log_t, log_b, goes, ends), c, lam)
+    assert found == pytest.approx(validity(two, c, lam), rel=1e-11, abs=1e-13)
 
 
 @few
@@ -343,8 +343,8 @@ def test_tail_tokens_of_one_log_ratio_keep_their_proportions_where_the_clip_does
     lam = 1 + share * (min(5.0, *(float(ls.two_sided_threshold(*pair, c)) for pair in made)) - 1)
     log_t, log_b, w = spread(made, weights)
     closes = np.linspace(0, 1, len(w))
-    found = validity(Positions(log_t, log_b, goes=[1, *(0 * w)], ends=[0, *closes]), lam, c)
-    assert found == pytest.approx(validity(of_pairs(made, ends=(0, float(w @ closes))), lam, c), rel=1e-11, abs=1e-13)
+    found = validity(Positions(log_t, log_b, goes=[1, *(0 * w)], ends=[0, *closes]), c, lam)
+    assert found == pytest.approx(validity(of_pairs(made, ends=(0, float(w @ closes))), c, lam), rel=1e-11, abs=1e-13)
 
 
 @few
@@ -384,7 +384,7 @@ def test_the_modal_token_may_be_named() -> None:
     assert Positions(log_t, log_b, goes=1.0, modal=1).p.tolist() == pytest.approx([0.1, 0.7], rel=1e-14)
     default = Positions(log_t, log_b, goes=(1, 0.5, 0))
     for lam in (1.0, 1.7):
-        assert validity(dataclasses.replace(default, modal=0), lam, 2.0) == validity(default, lam, 2.0)
+        assert validity(dataclasses.replace(default, modal=0), 2.0, lam) == validity(default, 2.0, lam)
 
 
 def test_values_are_broadcast_over_the_positions() -> None:
@@ -419,7 +419,7 @@ def test_every_mode_is_the_categorical_threshold_of_the_rows(mode: Mode) -> None
     rng = np.random.default_rng(0)
     log_t, log_b = rng.normal(size=(2, 9, 5)) * 2
     found = Positions(log_t, log_b, goes=1.0)
-    expected = categorical.threshold(log_t, log_b, 2.0, mode=mode).threshold
+    expected = categorical.threshold(log_t, log_b, 2.0, mode=mode).value
     assert found.thresholds(2.0, mode=mode).tolist() == expected.tolist()
     assert threshold(found, 2.0, mode=mode) == expected.min()
     assert threshold(found, 2.0, quantile=0.5, mode=mode) == sorted(expected.tolist())[4]
@@ -542,7 +542,7 @@ def test_results_have_the_shape_of_lambda(shape: tuple[int, ...]) -> None:
     answer = listwise(3, separator=(0.7, 0.2))
     lam = np.linspace(1.0, 1.9, math.prod(shape)).reshape(shape)
     functions: tuple[Callable[[Any], Any], ...] = (
-        lambda value: validity(answer, value, 5.0),
+        lambda value: validity(answer, 5.0, value),
         lambda value: share_past(answer, 5.0, value),
     )
     for function in functions:
@@ -561,7 +561,7 @@ def test_lambda_that_is_no_number_gives_none(lam: float | list[float]) -> None:
     answer = Positions.from_probabilities([0.9, 0.8], 0.5)
     unknown = np.isnan(lam)
     assert np.isnan(share_past(answer, 2.0, lam)).tolist() == unknown.tolist()
-    assert np.isnan(validity(answer, lam, 2.0)).tolist() == unknown.tolist()
+    assert np.isnan(validity(answer, 2.0, lam)).tolist() == unknown.tolist()
 
 
 @pytest.mark.parametrize(("p", "b"), [([0.9, math.nan], 0.5), ([0.9, 0.8], [math.nan, 0.5])])
@@ -569,19 +569,19 @@ def test_a_position_that_is_no_number_gives_none(p: list[float], b: Any) -> None
     answer = Positions.from_probabilities(p, b)
     assert math.isnan(threshold(answer, 2.0))
     assert math.isnan(threshold(answer, 2.0, quantile=0.5))
-    assert math.isnan(validity(answer, 1.1, 2.0))
+    assert math.isnan(validity(answer, 2.0, 1.1))
     assert math.isnan(share_past(answer, 2.0, 1.1))
 
 
 def test_a_clip_that_is_no_number_gives_none() -> None:
     answer = Positions.from_probabilities([0.9, 0.8], 0.5)
     assert math.isnan(threshold(answer, math.nan))
-    assert math.isnan(validity(answer, 1.1, math.nan))
+    assert math.isnan(validity(answer, math.nan, 1.1))
     assert math.isnan(share_past(answer, math.nan, 1.1))
 
 
 def test_shares_that_are_no_numbers_spoil_their_answer() -> None:
-    assert math.isnan(validity(listwise(2, separator=(0.7, 0.2), closes=math.nan), 1.0, 5.0))
+    assert math.isnan(validity(listwise(2, separator=(0.7, 0.2), closes=math.nan), 5.0, 1.0))
 
 
 # Errors
@@ -650,10 +650,10 @@ ONE = Positions.from_probabilities([0.9, 0.8], 0.5)
         (lambda: threshold(ONE, 0.5), r"c must lie in \[1, inf\], got 0\.5"),
         (lambda: ONE.thresholds(-math.inf), r"c must lie in \[1, inf\], got -inf"),
         (lambda: share_past(ONE, 0.5, 1.0), r"c must lie in \[1, inf\], got 0\.5"),
-        (lambda: validity(ONE, 1.0, 0.5), r"c must lie in \[1, inf\], got 0\.5"),
-        (lambda: validity(ONE, [], 0.5), r"c must lie in \[1, inf\], got 0\.5"),
-        (lambda: validity(ONE, math.inf, 2.0), r"lam must lie in \(-inf, inf\), got inf"),
-        (lambda: validity(ONE, [1.0, -math.inf], 2.0), r"lam must lie in \(-inf, inf\), got -inf at index 1"),
+        (lambda: validity(ONE, 0.5, 1.0), r"c must lie in \[1, inf\], got 0\.5"),
+        (lambda: validity(ONE, 0.5, []), r"c must lie in \[1, inf\], got 0\.5"),
+        (lambda: validity(ONE, 2.0, math.inf), r"lam must lie in \(-inf, inf\), got inf"),
+        (lambda: validity(ONE, 2.0, [1.0, -math.inf]), r"lam must lie in \(-inf, inf\), got -inf at index 1"),
         (lambda: share_past(ONE, 2.0, [[1.0, math.inf]]), r"lam must lie in \(-inf, inf\), got inf at index \(0, 1\)"),
         (lambda: threshold(ONE, 2.0, quantile=2), r"quantile must lie in \[0, 1\], got 2"),
         (lambda: threshold(ONE, 2.0, quantile=-0.1), r"quantile must lie in \[0, 1\], got -0\.1"),
@@ -671,7 +671,7 @@ def test_no_position_has_no_threshold_share_or_validity() -> None:
     calls: tuple[Callable[[], Any], ...] = (
         lambda: threshold(empty, 2.0),
         lambda: share_past(empty, 2.0, 1.0),
-        lambda: validity(empty, 1.0, 2.0),
+        lambda: validity(empty, 2.0, 1.0),
         lambda: lower_quantile(np.array([]), 0.5),
     )
     for call in calls:
@@ -689,4 +689,4 @@ def test_a_measured_separator_has_its_threshold_and_its_collapse_point() -> None
     assert threshold(listwise(9, separator=(0.794, 0.550)), 2.0) == pytest.approx(1.709, abs=rounding)
     assert rounding < 0.004
     assert ls.collapse_point(0.794, 0.550, 2.0) == pytest.approx(1.80, abs=0.005)
-    assert validity(listwise(9, separator=(0.794, 0.550)), [1.70, 1.81], 2.0) == pytest.approx([0.62, 0.0], abs=0.01)
+    assert validity(listwise(9, separator=(0.794, 0.550)), 2.0, [1.70, 1.81]) == pytest.approx([0.62, 0.0], abs=0.01)

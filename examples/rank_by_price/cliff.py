@@ -227,7 +227,7 @@ def predict(scored: list[Scored], settings: dict[str, Any]) -> dict[str, Any]:
     )
     stars, collapse = np.asarray(bernoulli.threshold_from_logits(x, y, clip)), collapse_from_logits(x, y, clip)
     fine = np.linspace(1.0, max(settings["lam"]), FINE)
-    curve, free = (np.asarray(sequence.validity(positions, fine, limit)) for limit in (clip, math.inf))
+    curve, free = (np.asarray(sequence.validity(positions, limit, fine)) for limit in (clip, math.inf))
     reference = 1 + REFERENCE * (sequence.lower_quantile(stars, 0.5) - 1)
     students = []
     for lam in settings["lam"]:
@@ -236,8 +236,8 @@ def predict(scored: list[Scored], settings: dict[str, Any]) -> dict[str, Any]:
         students.append(
             {
                 "lam": lam,
-                "validity": known(float(sequence.validity(positions, lam, clip))),
-                "validity_without_clip": known(float(sequence.validity(positions, lam, math.inf))),
+                "validity": known(float(sequence.validity(positions, clip, lam))),
+                "validity_without_clip": known(float(sequence.validity(positions, math.inf, lam))),
                 "past_threshold": known(float(np.mean(stars < lam))),
                 "past_collapse": known(float(np.mean(collapse <= lam))),
             }
@@ -262,7 +262,7 @@ def predict(scored: list[Scored], settings: dict[str, Any]) -> dict[str, Any]:
             "validity_without_clip": [known(value) for value in free],
         },
         "validity": {
-            name: known(float(sequence.validity(positions, lam, math.inf)))
+            name: known(float(sequence.validity(positions, math.inf, lam)))
             for name, lam in (("teacher", 1.0), ("base", 0.0))
         },
         "reference": known(reference),

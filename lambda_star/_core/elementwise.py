@@ -30,7 +30,7 @@ from lambda_star._core.namespaces import (
 )
 from lambda_star._core.quantities import QUANTITIES, Quantity, check, fills
 
-__all__ = ["Elementwise", "Real", "elementwise"]
+__all__ = ["Array", "Elementwise", "Real", "elementwise"]
 
 Real: TypeAlias = float
 """What a kernel says it takes and returns: a float, or at run time also an array of ``xp``."""

@@ -2,7 +2,7 @@
 
 Only the most probable tokens of a position are known. The unknown remainder enters as one token or as two at the ends
 of the range of its log-ratios, which bounds the true threshold from either side
-(:func:`lambda_star.categorical.with_rest`). An extension.
+(:func:`lambda_star.categorical.with_unlisted`). An extension.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ class _Arranged:
         """Lower and upper values of λ* token by token and class by class, and the column that binds in the first."""
         width = self.tokens.shape[1] // 2
         unknown = np.isnan(self.low)
-        merged = categorical.with_rest(self.log_t, self.log_b)
-        split = categorical.with_rest(
+        merged = categorical.with_unlisted(self.log_t, self.log_b)
+        split = categorical.with_unlisted(
             self.log_t, self.log_b, np.where(unknown, 0.0, self.low), np.where(unknown, 0.0, self.high)
         )
         alone, apart = [0] * (2 * width), [0] * width + [1] * width
@@ -190,8 +190,8 @@ class _Arranged:
         least = categorical.threshold(*merged, clip, classes=[*apart, 1], modal=modal, mode="class")
         most = categorical.threshold(*split, clip, classes=[*apart, 1, 1], modal=modal, mode="class")
         # Without a range the remainder may weigh anything: nothing is proven in its direction.
-        token = np.stack([np.where(unknown, 1.0, lowest.threshold), highest.threshold])
-        classes = np.stack([least.threshold, np.where(unknown, math.inf, most.threshold)])
+        token = np.stack([np.where(unknown, 1.0, lowest.value), highest.value])
+        classes = np.stack([least.value, np.where(unknown, math.inf, most.value)])
         # Sorted, since rounded numbers may put the ends of a bracket of no width the other way round.
         return np.sort(token, axis=0), np.sort(classes, axis=0), highest.binding
 

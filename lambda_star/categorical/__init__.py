@@ -10,10 +10,9 @@ every other token vanishes at once for λ > 1; so is one that only the base can 
 flows through these functions.
 """
 
-from lambda_star.categorical._distances import hilbert_distance, renyi, with_rest
+from lambda_star.categorical._distances import hilbert_distance, renyi, with_unlisted
 from lambda_star.categorical._students import fixed_point, flip_point, ratio, stationary_student
 from lambda_star.categorical._threshold import Mode, Threshold, threshold
-from lambda_star.categorical._token import lower_bound
 
 __all__ = [
     "Mode",
@@ -21,10 +20,9 @@ __all__ = [
     "fixed_point",
     "flip_point",
     "hilbert_distance",
-    "lower_bound",
     "ratio",
     "renyi",
     "stationary_student",
     "threshold",
-    "with_rest",
+    "with_unlisted",
 ]

@@ -113,7 +113,7 @@ class Search:
     grow with λ.
     """
 
-    def __init__(self, xp: Any, rows: Rows, classes: Classes | None, c: Values, floor: Values) -> None:
+    def __init__(self, xp: Any, rows: Rows, classes: Classes | None, c: Values, min_mass: Values) -> None:
         y = rows.r - rows.high
         self.xp, self.log_c = xp, xp.log(c)[:, None]
         self.pieces = pieces_of(xp, classes, rows.modal, rows.z, y)
@@ -123,7 +123,7 @@ class Search:
         place = places(xp, self.log_share)
         own_class = modal_class(xp, classes, rows.modal, self.log_share)[:, None]
         may = (place < count) & (place != own_class) & (self.log_share > -math.inf)
-        self.may = may & (self.log_share >= xp.log(floor)[:, None]) & (self.log_c < math.inf)
+        self.may = may & (self.log_share >= xp.log(min_mass)[:, None]) & (self.log_c < math.inf)
         self.span = rows.high - rows.low
         alive = [xp.where(z > -math.inf, y, -math.inf) for z, y in self.pieces]
         self.top = xp.stack([xp.max(y, axis=-1) for y in alive], axis=-1)

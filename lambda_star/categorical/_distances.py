@@ -10,7 +10,7 @@ from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import by_rows, dot
 from lambda_star.categorical._rows import log_sum_exp, log_teacher, prepare_wide, refuse
 
-__all__ = ["hilbert_distance", "renyi", "with_rest"]
+__all__ = ["hilbert_distance", "renyi", "with_unlisted"]
 
 ORDER = Quantity("order", 0.0, math.inf)
 LOW, HIGH = (Quantity(end, -math.inf, math.inf) for end in ("low", "high"))
@@ -94,7 +94,7 @@ def hilbert_distance(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
     return by_rows(kernel, log_t, log_b, axis)[0]
 
 
-def with_rest(
+def with_unlisted(
     log_t: Values, log_b: Values, low: Values | None = None, high: Values | None = None, *, axis: int = -1
 ) -> tuple[Values, Values]:
     """Complete rows of which only some tokens are known, so that a threshold of theirs bounds the true one.
@@ -122,7 +122,7 @@ def with_rest(
     Source: extension; ``derivations/categorical.md``.
 
     >>> import numpy as np
-    >>> np.exp(with_rest(np.log([0.9, 0.06]), np.log([0.5, 0.3]))).round(2)
+    >>> np.exp(with_unlisted(np.log([0.9, 0.06]), np.log([0.5, 0.3]))).round(2)
     array([[0.9 , 0.06, 0.04],
            [0.5 , 0.3 , 0.2 ]])
     """

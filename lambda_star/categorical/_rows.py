@@ -72,7 +72,7 @@ def prepare(
         xp,
         alone & ~may_vanish if not isinstance(may_vanish, bool) else alone & (alone != may_vanish),
         "log_t must be above -inf where log_b is, got -inf: the teacher cannot produce a token that the base can, and"
-        " it vanishes for lambda > 1; keep it from binding (floor > 0 or a negative class), or mask it in both",
+        " it vanishes for lambda > 1; keep it from binding (min_mass > 0 or a negative class), or mask it in both",
     )
     z, r = (xp.where(unknown, math.nan, values) for values in (z, xp.where(alive, r, 0.0)))
     among = xp.where(alive | unknown, r, math.inf)

@@ -28,8 +28,8 @@ class Threshold:
     """λ* over K tokens, and how it was found. Every field has the leading shape of the rows.
 
     Attributes:
-        threshold: λ*; +inf where nothing binds.
-        lower: closed-form lower bound of ``threshold``.
+        value: λ*; +inf where nothing binds.
+        lower: closed-form lower bound of ``value``.
         upper: closed-form upper bound, +inf where none is known.
         binding: index of the token that binds (mode "token"), or label of the class (mode "class" with ``classes``);
             −1 where all but the modal token or class bind together, and where nothing does.
@@ -40,11 +40,11 @@ class Threshold:
         flips_to: index of that other token, −1 if there is none.
 
     >>> found = threshold([-0.1, -2.5, -4.6], [-0.7, -1.2, -1.6], 2.0)
-    >>> int(found.binding), bool(found.lower <= found.threshold <= found.upper)
+    >>> int(found.binding), bool(found.lower <= found.value <= found.upper)
     (2, True)
     """
 
-    threshold: Values
+    value: Values
     lower: Values
     upper: Values
     binding: Values
@@ -61,16 +61,16 @@ def _token_threshold(
     log_t: Values,
     log_b: Values,
     c: Values,
-    floor: Values,
+    min_mass: Values,
     modal: Values | None = None,
 ) -> tuple[Values, ...]:
     has_class = True if classes is None else classes.has_token(xp, log_t)
-    may_vanish = (floor > 0)[:, None] if classes is None else (floor > 0)[:, None] | ~has_class
+    may_vanish = (min_mass > 0)[:, None] if classes is None else (min_mass > 0)[:, None] | ~has_class
     rows = prepare(xp, log_t, log_b, may_vanish, modal)
-    bound = find_bound(xp, rows, c, floor, has_class)
+    bound = find_bound(xp, rows, c, min_mass, has_class)
     if too_coarse(xp, rows, bound, c):
         log_t, log_b = xp.astype(log_t, wide(xp)), xp.astype(log_b, wide(xp))
-        return _token_threshold(classes, xp, log_t, log_b, c, floor, modal)
+        return _token_threshold(classes, xp, log_t, log_b, c, min_mass, modal)
     excess, steps, converged = root(xp, rows.z, bound, xp.log(c))
     flip, flips_to = first_flip(xp, rows)
     value, lower, upper = (xp.where(bound.binds, 1 + found, math.inf) for found in (excess, bound.lower, bound.upper))
@@ -85,11 +85,11 @@ def _class_threshold(
     log_t: Values,
     log_b: Values,
     c: Values,
-    floor: Values,
+    min_mass: Values,
     modal: Values | None = None,
 ) -> tuple[Values, ...]:
     rows = prepare_wide(xp, log_t, log_b, True, modal)
-    search = Search(xp, rows, classes, c, floor)
+    search = Search(xp, rows, classes, c, min_mass)
     excess, binding, steps, converged = search.first()
     lower, upper = search.bounds()
     lower, upper = xp.minimum(lower, excess), xp.maximum(upper, excess)  # but for rounding they are so ordered
@@ -104,7 +104,7 @@ def _bernoulli_threshold(
     log_t: Values,
     log_b: Values,
     c: Values,
-    floor: Values,
+    min_mass: Values,
     modal: Values | None = None,
 ) -> tuple[Values, ...]:
     rows = prepare_wide(xp, log_t, log_b, True, modal)
@@ -121,8 +121,8 @@ def _bernoulli_threshold(
     known = ~none & ~at_once & (x > -math.inf) & (y > -math.inf)
     value = threshold_from_logits(xp.where(known, x, 1.0), xp.where(known, y, 0.0), c)
     value = xp.where(at_once & (c < math.inf), 1.0, value)
-    binds = (known | at_once) & ~none & (tail_t - log_sum_exp(xp, teacher) >= xp.log(floor))
-    unknown = xp.isnan(as_vector(xp, rows.z[:, :1])) | xp.isnan(c) | xp.isnan(floor)
+    binds = (known | at_once) & ~none & (tail_t - log_sum_exp(xp, teacher) >= xp.log(min_mass))
+    unknown = xp.isnan(as_vector(xp, rows.z[:, :1])) | xp.isnan(c) | xp.isnan(min_mass)
     value = xp.where(unknown, math.nan, xp.where(binds, value, math.inf))
     steps = xp.zeros_like(rows.modal)
     return value, value, value, steps - 1, steps, ~xp.isnan(value), rows.modal, *first_flip(xp, rows)
@@ -141,7 +141,7 @@ def threshold(
     c: Values,
     *,
     axis: int = -1,
-    floor: Values = 0.0,
+    min_mass: Values = 0.0,
     classes: Sequence[int] | Values | None = None,
     modal: Values | None = None,
     mode: Mode = "token",
@@ -160,7 +160,7 @@ def threshold(
         log_b: the same of the base; broadcasts against ``log_t``.
         c: cap on the ratio of teacher to student probability, in [1, inf]; a number, or one per position.
         axis: the axis of the tokens.
-        floor: least teacher mass of a token or class that may bind, in [0, 1); a number, or one per position.
+        min_mass: least teacher mass of a token or class that may bind, in [0, 1); a number, or one per position.
         classes: one integer label per token. The modal class is that of the modal token or, where it has none, the one
             with the most teacher mass. Negative: in no class; such a token counts in every sum, but binds nothing. By
             default the modal token and all others.
@@ -179,7 +179,7 @@ def threshold(
 
     >>> import numpy as np
     >>> teacher, base = np.log([0.9, 0.07, 0.03]), np.log([0.5, 0.3, 0.2])
-    >>> [float(threshold(teacher, base, 2.0, mode=mode).threshold) for mode in ("token", "bernoulli", "class")]
+    >>> [float(threshold(teacher, base, 2.0, mode=mode).value) for mode in ("token", "bernoulli", "class")]
     [1.29..., 1.340..., 1.344...]
     """
     if mode not in KERNELS:
@@ -189,5 +189,5 @@ def threshold(
     if modal is not None:
         last = tokens_along(log_t, log_b, axis) - 1
         named = [(Quantity("modal", 0, last, "[]"), modal)]
-    found = by_rows(partial(KERNELS[mode], labels), log_t, log_b, axis, (C, c), (MIN_MASS, floor), *named)
+    found = by_rows(partial(KERNELS[mode], labels), log_t, log_b, axis, (C, c), (MIN_MASS, min_mass), *named)
     return Threshold(*found)

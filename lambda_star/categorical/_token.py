@@ -6,13 +6,13 @@ import math
 from typing import Any, NamedTuple
 
 from lambda_star._core.namespaces import Values, wide
-from lambda_star._core.quantities import C, Quantity
-from lambda_star._core.rows import by_rows, dot
-from lambda_star.categorical._rows import Rows, as_column, as_vector, entry, prepare
+from lambda_star._core.quantities import Quantity
+from lambda_star._core.rows import dot
+from lambda_star.categorical._rows import Rows, as_column, as_vector, entry
 
-__all__ = ["Bound", "find_bound", "lower_bound", "root", "too_coarse"]
+__all__ = ["Bound", "find_bound", "root", "too_coarse"]
 
-MIN_MASS = Quantity("floor", 0.0, 1.0, "[)")
+MIN_MASS = Quantity("min_mass", 0.0, 1.0, "[)")
 
 
 STEPS = 100
@@ -40,17 +40,17 @@ class Bound(NamedTuple):
     upper: Values
 
 
-def find_bound(xp: Any, rows: Rows, c: Values, floor: Values, may: Values | bool) -> Bound:
+def find_bound(xp: Any, rows: Rows, c: Values, min_mass: Values, may: Values | bool) -> Bound:
     """Find the binding token, and the excess λ*−1 that one pass over the tokens proves to be safe, or not to be."""
     z, r = rows.z, rows.r
     weight = xp.exp(z)
     total = dot(xp, weight)
     log_total, log_c = xp.log(total), xp.log(c)
-    everywhere = may is True and rows.alive is None and not bool(xp.any(floor > 0))
+    everywhere = may is True and rows.alive is None and not bool(xp.any(min_mass > 0))
     if everywhere:
         binding, low, binds = rows.least, rows.low, xp.ones_like(total, dtype=xp.bool)
     else:
-        allowed = (z >= as_column(xp, xp.log(floor) + log_total, z)) & may
+        allowed = (z >= as_column(xp, xp.log(min_mass) + log_total, z)) & may
         allowed = allowed if rows.alive is None else allowed & rows.alive
         among = xp.where(allowed, r, math.inf)
         binding = xp.argmin(among, axis=-1)
@@ -61,7 +61,7 @@ def find_bound(xp: Any, rows: Rows, c: Values, floor: Values, may: Values | bool
     # Only tokens ahead of the binding one raise its ratio: the others, below it where they may not bind, count as 0.
     mean_ahead = mean if everywhere else dot(xp, weight, xp.where(y > 0, y, 0.0)) / total
     span = as_vector(xp, rows.high - low)
-    unknown = xp.isnan(total + c + floor)
+    unknown = xp.isnan(total + c + min_mass)
     binds = binds & (span > 0) & (c < math.inf) | unknown
     span, log_c = xp.where(binds, span, 1.0), xp.where(binds, log_c, 1.0)
     chord = xp.log1p((c - 1) * span / mean_ahead) / span
@@ -136,36 +136,3 @@ def _parabola_root(xp: Any, value: Values, slope: Values, curvature: Values) -> 
     root = xp.sqrt(xp.where(square > 0, square, 0.0))
     down = xp.where(slope < 0, (root - slope) / curvature, -2 * value / (slope + root))
     return xp.where(square > 0, down, -value / slope)
-
-
-def lower_bound(log_t: Values, log_b: Values, c: Values, *, axis: int = -1, floor: Values = 0.0) -> Values:
-    """The closed form below λ* of the binding token: 1 + log(1 + (c−1)/w)/d, Eq. 4 with p → w and Δ → d.
-
-    d = max r − r_binding and w·d is the teacher's mean of r − r_binding; an equality for K = 2, and wherever the
-    log-ratios take two values only.
-
-    Args:
-        log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
-        log_b: the same of the base; broadcasts against ``log_t``.
-        c: cap on the ratio of teacher to student probability, in [1, inf]; a number, or one per position.
-        axis: the axis of the tokens.
-        floor: least teacher mass of a token that may bind, in [0, 1); a number, or one per position.
-
-    Returns:
-        An array of the leading shape; +inf where nothing binds, NaN where a row holds NaN.
-
-    Raises:
-        ValueError: as for :func:`threshold`.
-
-    Source: extension; ``derivations/categorical.md``.
-
-    >>> import numpy as np
-    >>> float(lower_bound(np.log([0.9, 0.1]), np.log([0.7, 0.3]), 2.0))
-    1.5535...
-    """
-
-    def kernel(xp: Any, log_t: Values, log_b: Values, c: Values, floor: Values) -> tuple[Values, ...]:
-        bound = find_bound(xp, prepare(xp, log_t, log_b, (floor > 0)[:, None]), c, floor, True)
-        return (xp.where(bound.binds, 1 + bound.lower, math.inf),)
-
-    return by_rows(kernel, log_t, log_b, axis, (C, c), (MIN_MASS, floor))[0]

@@ -199,7 +199,7 @@ def _predicted(teacher: Weights, base: Weights, task: Task, preset: Preset, seed
         )
     lams = 1 + (star - 1) * FINE
     c = preset.clip if preset.clipped else math.inf
-    validity = sequence.validity(_positions(held, preset), lams, c)
+    validity = sequence.validity(_positions(held, preset), c, lams)
     budget = _pace(teacher, base, held, task, preset, seed) * float(np.sum(_schedule(preset.steps)))
     return {
         "preset": asdict(preset),

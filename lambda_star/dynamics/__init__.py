@@ -13,12 +13,12 @@ bounds, as is the threshold of a budget: the cliff is met no earlier.
 """
 
 from lambda_star.dynamics._arguments import Flow
-from lambda_star.dynamics._budget import budget_for, budget_threshold, time_to_collapse, time_to_edge
+from lambda_star.dynamics._budget import steps_to_edge, budget_threshold, time_to_collapse, time_to_edge
 from lambda_star.dynamics._flow import simulate, trajectory
 
 __all__ = [
     "Flow",
-    "budget_for",
+    "steps_to_edge",
     "budget_threshold",
     "simulate",
     "time_to_collapse",

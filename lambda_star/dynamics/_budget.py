@@ -21,7 +21,7 @@ from lambda_star.dynamics._times import (
 )
 from lambda_star.dynamics.formulas import inverse_rate, natural_threshold
 
-__all__ = ["budget_for", "budget_threshold", "time_to_collapse", "time_to_edge"]
+__all__ = ["steps_to_edge", "budget_threshold", "time_to_collapse", "time_to_edge"]
 
 BUDGET = Quantity("budget", 0.0, math.inf, "[]")
 TAIL = Quantity("tail", 0.0, 1.0)
@@ -101,19 +101,20 @@ def _to_edge(way: _Way, b: Floats, flow: str) -> Floats:
     return np.where(way.distance > 0, free_time(flow, way.base, way.distance, way.beyond), past)
 
 
-def budget_for(
-    p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, flow: Flow = "natural", rate: ArrayLike | None = None
+def steps_to_edge(
+    p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, rate: ArrayLike, *, flow: Flow = "natural"
 ) -> Any:
-    """How long a λ above λ* may be trained before the clip edge is reached, as time or as steps.
+    """The greatest whole number of steps that a λ above λ* may be trained without passing the clip edge.
+
+    It is exact for the natural flow, and for the policy gradient it holds in the limit of small steps.
 
     Args:
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, 1); below p/c the answer is a lower bound.
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
         lam: extrapolation coefficient λ, finite.
+        rate: size η of a step, in (0, 1].
         flow: "natural" or "policy-gradient".
-        rate: size η of a step, in (0, 1]; with it the answer is the greatest whole number of steps that stay within the
-            edge, exact for the natural flow, for the policy gradient in the limit of small steps.
 
     Returns:
         A float, or an array of the broadcast shape; +inf at λ ≤ λ*; NaN where an argument is NaN.
@@ -123,13 +124,10 @@ def budget_for(
 
     Source: extension, for the two flows; ``derivations/dynamics.md``.
 
-    >>> float(budget_for(0.9, 0.5, 2.0, 1.5)), float(budget_for(0.9, 0.5, 2.0, 1.5, rate=0.1))
-    (2.2384..., 21.0)
+    >>> float(steps_to_edge(0.9, 0.5, 2.0, 1.5, rate=0.1))
+    21.0
     """
-    time = np.asarray(time_to_edge(p, b, c, lam, flow=flow))
-    if rate is None:
-        return plain(time)
-    time, rate = np.broadcast_arrays(time, arguments((RATE, rate))[0])
+    time, rate = np.broadcast_arrays(time_to_edge(p, b, c, lam, flow=flow), arguments((RATE, rate))[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.where(time == math.inf, math.inf, time / (-np.log1p(-rate) if flow == "natural" else rate))
     return plain(np.floor(steps), time, rate)

@@ -320,7 +320,7 @@ def _ratio(rows: _Rows) -> Line:
 
 def _onset(rows: _Rows) -> Line:
     """The least λ at which the clip changes the advantage of a token of the fixed point, found by halving."""
-    found = categorical.threshold(rows.teacher, rows.base, rows.clip).threshold.double()
+    found = categorical.threshold(rows.teacher, rows.base, rows.clip).value.double()
     row = int(found.argmin())
     predicted, what = float(found[row]), "least λ at which the clip acts on a token"
     one = rows._replace(teacher=rows.teacher[row : row + 1], base=rows.base[row : row + 1])

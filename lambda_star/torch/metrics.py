@@ -167,7 +167,7 @@ def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: f
     rows = _counted(log_t, log_b, log_s, mask, log_t.shape[:-1])
     found = categorical.threshold(rows[0], rows[1], clip, mode="bernoulli")
     log_odds = [_log_odds_in(each, found.modal) for each in rows]
-    return _measured(log_odds, found.threshold) | {"flip": _floats(found.flip)}
+    return _measured(log_odds, found.value) | {"flip": _floats(found.flip)}
 
 
 def _over_tokens(

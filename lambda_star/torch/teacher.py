@@ -199,7 +199,7 @@ class _Mixture(nn.Module):
         rows = max(1, BLOCK // len(self.teacher.head.weight))
         blocks = zip(*(torch.split(part.flatten(0, -2), rows) for part in (features_t, features_b)), strict=True)
         found = [
-            threshold(self.teacher.logits(block_t), self.base.logits(block_b), self.clip, mode="bernoulli").threshold
+            threshold(self.teacher.logits(block_t), self.base.logits(block_b), self.clip, mode="bernoulli").value
             for block_t, block_b in blocks
         ]
         operating = 1 + (1 - self.margin) * (torch.cat(found) - 1)

@@ -130,7 +130,7 @@ def test_arguments_broadcast(shapes: hnp.BroadcastableShapes, seed: int) -> None
     c = rng.uniform(1, 9, shapes.input_shapes[2])
     found = ls.threshold(p, b, c)
     assert np.shape(found) == shapes.result_shape
-    expected = [ls.threshold(*map(float, values)) for values in np.broadcast(p, b, c)]
+    expected: Any = [ls.threshold(*map(float, values)) for values in np.broadcast(p, b, c)]
     np.testing.assert_allclose(np.ravel(found), expected, rtol=1e-14)
 
 
@@ -230,9 +230,9 @@ def test_what_is_no_number_is_a_type_error(value: Any) -> None:
 
 def test_wrong_arguments_are_the_usual_type_errors() -> None:
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'c'"):
-        ls.threshold(0.9, 0.5)  # type: ignore[call-arg]
+        ls.threshold(0.9, 0.5)
     with pytest.raises(TypeError, match="unexpected keyword argument 'clip'"):
-        ls.threshold(0.9, 0.5, clip=5.0)  # type: ignore[call-arg]
+        ls.threshold(0.9, 0.5, clip=5.0)
     with pytest.raises(TypeError, match="Multiple namespaces"):
         ls.threshold(torch.tensor(0.9), jnp.asarray(0.5), 5.0)
 
@@ -335,7 +335,7 @@ def test_compilers_keep_the_values(name: str) -> None:
 
 def test_traced_values_are_not_checked() -> None:
     assert jax.jit(ls.threshold)(1.5, 0.5, 5.0).shape == ()
-    compiled = torch.compile(lambda p: ls.threshold(p, 0.5, 5.0), fullgraph=True, backend="eager")
+    compiled: Any = torch.compile(lambda p: ls.threshold(p, 0.5, 5.0), fullgraph=True, backend="eager")
     assert compiled(torch.tensor([1.5, 0.9])).shape == (2,)
 
 

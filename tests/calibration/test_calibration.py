@@ -598,7 +598,7 @@ def resampled_interval(answers: list[list[Any]], statistic: Any) -> tuple[float,
 
 def threshold_of_means(pairs: list[tuple[float, float]]) -> float:
     p, b = (sum(map(math.exp, column)) / len(pairs) for column in zip(*pairs, strict=True))
-    return ls.threshold(p, b, 5.0)  # type: ignore[no-any-return]
+    return ls.threshold(p, b, 5.0)
 
 
 def test_intervals_are_those_of_a_plain_bootstrap_over_answers() -> None:

@@ -98,23 +98,23 @@ def agrees(value: Any, pair: Pair, c: float, **options: Any) -> bool:
     """Whether a threshold is that of a row, up to a rounding of c and its own last digits."""
     lam = float(value)
     if math.isinf(lam):
-        lam = float(categorical.threshold(*pair, c, **options).threshold)
+        lam = float(categorical.threshold(*pair, c, **options).value)
     if math.isinf(lam):
         return math.isinf(float(value))
     mode = options.get("mode", "token")
     low, high = (categorical.threshold(*pair, shifted(c, pair, lam, sign, mode), **options) for sign in (-1, 1))
     assume(bool(low.converged and high.converged))
-    return bool(low.threshold - 2 * EPS * lam <= value <= high.threshold + 2 * EPS * lam)
+    return bool(low.value - 2 * EPS * lam <= value <= high.value + 2 * EPS * lam)
 
 
 def at_most(first: Any, pair: Pair, c: float, first_mode: str = "token", **options: Any) -> bool:
     """Whether a threshold is at most that of a row, up to a rounding of c."""
     if math.isinf(first):
-        return math.isinf(categorical.threshold(*pair, c, **options).threshold)
+        return math.isinf(categorical.threshold(*pair, c, **options).value)
     mode = "bernoulli" if first_mode == "bernoulli" else options.get("mode", "token")
     second = categorical.threshold(*pair, shifted(c, pair, first, 1, mode), **options)
     assume(bool(second.converged))
-    return bool(first <= second.threshold * (1 + 2 * EPS))
+    return bool(first <= second.value * (1 + 2 * EPS))
 
 
 def two(p: float, b: float) -> Pair:
@@ -142,14 +142,14 @@ def test_token_threshold_is_where_the_largest_ratio_is_the_clip(pair: Pair, c: f
 def check_tokens(found: Threshold, pair: Pair, c: float, may: list[int]) -> None:
     exact = oracle.token_excess(*pair, c, may)
     if exact == oracle.NEVER:
-        assert (found.threshold, found.lower, found.upper, found.binding) == (math.inf, math.inf, math.inf, -1)
+        assert (found.value, found.lower, found.upper, found.binding) == (math.inf, math.inf, math.inf, -1)
         return
     assert int(found.binding) in may
     slope = oracle.Position(*pair).slope(1 + exact, [int(found.binding)])
     lam = float(1 + exact)
     allowed = 4 * EPS * size(pair, lam) / slope + EPS * lam
-    assert abs(oracle.real(found.threshold) - 1 - exact) <= allowed
-    assert found.lower - EPS * lam <= found.threshold <= found.upper + EPS * lam
+    assert abs(oracle.real(found.value) - 1 - exact) <= allowed
+    assert found.lower - EPS * lam <= found.value <= found.upper + EPS * lam
     y = log_ratios(pair) - log_ratios(pair)[found.binding]
     mean_ahead = float(teacher_of(pair) @ np.maximum(y, 0.0))
     chord = oracle.lower_bound_excess(*pair, c, may)
@@ -159,13 +159,13 @@ def check_tokens(found: Threshold, pair: Pair, c: float, may: list[int]) -> None
 
 @given(labelled_rows(), open_clips, floors)
 def test_only_tokens_with_a_class_and_enough_mass_bind(
-    case: tuple[Pair, list[int] | None], c: float, floor: float
+    case: tuple[Pair, list[int] | None], c: float, min_mass: float
 ) -> None:
     pair, labels = case
     mass = teacher_of(pair)
-    assume(resolved(pair) and np.all(np.abs(mass - floor) > 1e-9 * mass))
-    may = existing(pair) & (mass > floor) & (True if labels is None else np.array(labels) >= 0)
-    found = categorical.threshold(*pair, c, floor=floor, classes=labels)
+    assume(resolved(pair) and np.all(np.abs(mass - min_mass) > 1e-9 * mass))
+    may = existing(pair) & (mass > min_mass) & (True if labels is None else np.array(labels) >= 0)
+    found = categorical.threshold(*pair, c, min_mass=min_mass, classes=labels)
     check_tokens(found, pair, c, list(np.flatnonzero(may)))
 
 
@@ -174,7 +174,7 @@ def test_thresholds_of_ordinary_rows_are_right_to_the_last_digits(pair: Pair, c:
     y = log_ratios(pair) - np.min(log_ratios(pair))
     assume(teacher_of(pair) @ y > 0.1 * np.max(np.abs(log_ratios(pair))) > 0)
     found = categorical.threshold(*pair, c)
-    assert oracle.ulps(found.threshold, 1 + oracle.token_excess(*pair, c)) <= 8
+    assert oracle.ulps(found.value, 1 + oracle.token_excess(*pair, c)) <= 8
     assert oracle.ulps(found.lower, 1 + oracle.lower_bound_excess(*pair, c)) <= 8
 
 
@@ -197,16 +197,16 @@ PEAKS = [
 @example(*PEAKS[3], 0.0)
 @example(*PEAKS[4], 0.0)
 def test_class_threshold_is_where_a_class_first_reaches_the_clip(
-    case: tuple[Pair, list[int] | None], c: float, floor: float
+    case: tuple[Pair, list[int] | None], c: float, min_mass: float
 ) -> None:
     pair, classes = case
     labels, mass = labels_of(pair, classes), teacher_of(pair)
     shares = {label: float(mass[np.array(labels) == label].sum()) for label in set(labels) if label >= 0}
-    assume(resolved(pair) and all(abs(share - floor) > 1e-9 * share for share in shares.values()))
+    assume(resolved(pair) and all(abs(share - min_mass) > 1e-9 * share for share in shares.values()))
     assume(labels[int(np.argmax(mass))] >= 0 or distinct(np.array(list(shares.values()))))
-    small = [label for label, share in shares.items() if share < floor]
-    found = categorical.threshold(*pair, c, classes=classes, floor=floor, mode="class")
-    lam, log_c = float(found.threshold), oracle.CONTEXT.log(oracle.real(c))
+    small = [label for label, share in shares.items() if share < min_mass]
+    found = categorical.threshold(*pair, c, classes=classes, min_mass=min_mass, mode="class")
+    lam, log_c = float(found.value), oracle.CONTEXT.log(oracle.real(c))
     pad = EPS * lam if lam < math.inf else 0.0
     move = 4 * EPS * (size(pair, lam if lam < math.inf else 1) + depth(pair))
     latest = 1 + oracle.class_excess(*pair, log_c + move, labels, small)
@@ -234,25 +234,25 @@ def test_two_outcomes_are_merged_before_the_model_extrapolates(case: tuple[Pair,
     found = categorical.threshold(*pair, c, classes=classes, mode="bernoulli")
     rest = [token for token in np.flatnonzero(existing(pair)) if token not in tokens]
     if not rest or not np.any(existing(pair)[tokens]):
-        assert found.threshold == math.inf
+        assert found.value == math.inf
         return
     exact = oracle.merged_excess(*pair, c, tokens)
     both = [oracle.probabilities(row) for row in pair]
     masses = [sum(row[k] for k in part) for row in both for part in (tokens, rest)]
     noise = 8 * EPS * float(1 + sum(abs(oracle.CONTEXT.log(mass)) for mass in masses))
     if exact * noise >= math.log(c) / 2:  # a gap of log-odds that is rounding, or none
-        assert found.threshold - 1 >= math.log(c) / noise / 4
+        assert found.value - 1 >= math.log(c) / noise / 4
         return
     allowed = noise * exact * exact / oracle.CONTEXT.log(oracle.real(c)) + EPS * (1 + exact)
-    assert abs(oracle.real(found.threshold) - 1 - exact) <= allowed
-    assert found.lower == found.upper == found.threshold
+    assert abs(oracle.real(found.value) - 1 - exact) <= allowed
+    assert found.lower == found.upper == found.value
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_classes_of_which_no_token_exists_do_not_bind(mode: Any) -> None:
     rows = np.array([-math.inf, 0.0, -1.0]), np.array([-math.inf, -1.0, 0.0])
     found = categorical.threshold(*rows, 2.0, classes=[0, -1, -1], mode=mode)
-    assert (found.threshold, found.binding, bool(found.converged)) == (math.inf, -1, True)
+    assert (found.value, found.binding, bool(found.converged)) == (math.inf, -1, True)
 
 
 @given(token_rows(), lams)
@@ -365,11 +365,11 @@ def test_two_tokens_have_the_two_sided_threshold(p: float, b: float, c: float) -
     found, expected = categorical.threshold(*two(p, b), c), ls.two_sided_threshold(p, b, c)
     assume(p == b or rel_two(p, b) < 0.1)
     if p == b:
-        assert found.threshold == expected == math.inf
+        assert found.value == expected == math.inf
         return
     rel = rel_two(p, b) + 4 * EPS / math.log(c)
-    assert abs(found.threshold - expected) <= rel * (expected - 1) + EPS * expected
-    assert abs(found.lower - found.threshold) <= rel * (expected - 1) + EPS * expected
+    assert abs(found.value - expected) <= rel * (expected - 1) + EPS * expected
+    assert abs(found.lower - found.value) <= rel * (expected - 1) + EPS * expected
     assert found.binding == (1 if p > b else 0)
 
 
@@ -379,10 +379,10 @@ def test_two_tokens_have_the_threshold_of_one_position_in_every_mode(p: float, b
     assume(rel_two(p, b) < 0.1 and (p > b or mode != "token"))
     found, expected = categorical.threshold(*two(p, b), c, mode=mode), ls.threshold(p, b, c)
     if p < b:
-        assert found.threshold == expected == math.inf
+        assert found.value == expected == math.inf
         return
     rel = rel_two(p, b) + 8 * EPS / math.log(c)
-    assert abs(found.threshold - expected) <= rel * (expected - 1) + EPS * expected
+    assert abs(found.value - expected) <= rel * (expected - 1) + EPS * expected
     assert abs(found.lower - expected) <= rel * (expected - 1) + EPS * expected
 
 
@@ -438,7 +438,7 @@ def test_the_order_of_the_tokens_does_not_matter(
     labels = None if classes is None else np.array(classes)[order]
     found = categorical.threshold(*pair, c, classes=classes, mode=mode)
     again = categorical.threshold(*mixed, c, classes=labels, mode=mode)
-    assert agrees(again.threshold, pair, c, classes=classes, mode=mode)
+    assert agrees(again.value, pair, c, classes=classes, mode=mode)
     assert order[again.modal] == found.modal
     assert again.flip == found.flip
     assert (order[again.flips_to] if again.flips_to >= 0 else -1) == found.flips_to
@@ -473,10 +473,10 @@ def test_logits_need_no_normalisation(
     assume(np.all(gaps > 1e6 * lost) and distinct(pair[0][existing(pair)] + 1e3))
     found = categorical.threshold(*moved, c, classes=classes, mode=mode)
     # The log-ratios themselves are rounded anew, by at most `lost`.
-    lam = float(categorical.threshold(*pair, c, classes=classes, mode=mode).threshold)
-    lam = min(lam, float(found.threshold))
+    lam = float(categorical.threshold(*pair, c, classes=classes, mode=mode).value)
+    lam = min(lam, float(found.value))
     if lam == math.inf:
-        assert found.threshold == math.inf
+        assert found.value == math.inf
         return
     move = 16 * (lost * lam + EPS * depth(pair))
     assume(move < 0.1)
@@ -485,7 +485,7 @@ def test_logits_need_no_normalisation(
         for sign in (-1, 1)
     )
     assume(bool(low.converged and high.converged and found.converged))
-    assert low.threshold - 2 * EPS * lam <= found.threshold <= high.threshold + 2 * EPS * lam
+    assert low.value - 2 * EPS * lam <= found.value <= high.value + 2 * EPS * lam
     assert found.binding == categorical.threshold(*pair, c, classes=classes, mode=mode).binding
 
 
@@ -499,7 +499,7 @@ def test_a_token_that_no_model_can_produce_changes_nothing(
     labels = None if classes is None else [*classes[:place], label, *classes[place:]]
     found = categorical.threshold(*pair, c, classes=classes, mode=mode)
     again = categorical.threshold(*longer, c, classes=labels, mode=mode)
-    assert agrees(again.threshold, pair, c, classes=classes, mode=mode)
+    assert agrees(again.value, pair, c, classes=classes, mode=mode)
     indices = ["modal", "flips_to", "binding"] if mode == "token" else ["modal", "flips_to"]
     for name in indices:
         index = getattr(found, name)
@@ -531,9 +531,9 @@ def test_a_token_split_in_two_changes_nothing(
     assume(bool(again.converged))
     # The log-ratio of the parts is rounded anew.
     lost = 4 * EPS * sum(float(np.max(np.abs(row[existing(split)]))) for row in split)
-    lam = float(again.threshold)
+    lam = float(again.value)
     if lam == math.inf:
-        lam = float(categorical.threshold(*pair, c, classes=labels, mode=mode).threshold)
+        lam = float(categorical.threshold(*pair, c, classes=labels, mode=mode).value)
     if lam == math.inf:
         return
     move = 4 * lost * (1 + lam)
@@ -542,7 +542,7 @@ def test_a_token_split_in_two_changes_nothing(
         categorical.threshold(*pair, max(1.0, c * math.exp(sign * move)), classes=labels, mode=mode) for sign in (-1, 1)
     )
     assume(bool(low.converged and high.converged))
-    assert low.threshold - 2 * EPS * lam <= again.threshold <= high.threshold + 2 * EPS * lam
+    assert low.value - 2 * EPS * lam <= again.value <= high.value + 2 * EPS * lam
 
 
 def modal_leads(pair: Pair) -> bool:
@@ -556,8 +556,8 @@ def test_token_before_bernoulli_before_class(pair: Pair, c: float) -> None:
     assume(resolved(pair) and modal_leads(pair))
     token, bernoulli, whole = (categorical.threshold(*pair, c, mode=mode) for mode in MODES)  # type: ignore[arg-type]
     assume(token.binding != token.modal and whole.converged)
-    assert at_most(token.threshold, pair, c, mode="bernoulli")
-    assert at_most(bernoulli.threshold, pair, c, "bernoulli", mode="class")
+    assert at_most(token.value, pair, c, mode="bernoulli")
+    assert at_most(bernoulli.value, pair, c, "bernoulli", mode="class")
 
 
 @given(token_rows(), open_clips, st.data())
@@ -569,27 +569,18 @@ def test_finer_classes_of_the_tail_bind_between_tokens_and_the_whole_tail(
     classes = [0 if token == np.argmax(pair[0]) else label for token, label in enumerate(tail)]
     finer = categorical.threshold(*pair, c, classes=classes, mode="class")
     assume(bool(finer.converged))
-    assert at_most(finer.threshold, pair, c, mode="class")
-    assert at_most(categorical.threshold(*pair, c).threshold, pair, c, classes=classes, mode="class")
+    assert at_most(finer.value, pair, c, mode="class")
+    assert at_most(categorical.threshold(*pair, c).value, pair, c, classes=classes, mode="class")
 
 
 @given(labelled_rows(), clips, st.sampled_from(MODES))
 def test_bounds_enclose_the_threshold(case: tuple[Pair, list[int] | None], c: float, mode: Any) -> None:
     pair, classes = case
     found = categorical.threshold(*pair, c, classes=classes, mode=mode)
-    assert found.lower <= found.threshold * (1 + 2 * EPS)
-    assert found.threshold <= found.upper * (1 + 2 * EPS)
+    assert found.lower <= found.value * (1 + 2 * EPS)
+    assert found.value <= found.upper * (1 + 2 * EPS)
     assert found.lower >= 1
-    assert math.isinf(found.upper) or math.isfinite(found.threshold)
-
-
-@given(token_rows(), clips, floors)
-def test_lower_bound_is_the_field_of_that_name(pair: Pair, c: float, floor: float) -> None:
-    found = categorical.threshold(*pair, c, floor=floor)
-    assert categorical.lower_bound(*pair, c, floor=floor) == found.lower
-    distance = categorical.hilbert_distance(*pair)
-    if distance > 0:
-        assert found.lower >= (1 + math.log(c) / distance) * (1 - 4 * EPS)
+    assert math.isinf(found.upper) or math.isfinite(found.value)
 
 
 @given(token_rows(), st.integers(1, 2**24), open_clips, st.data())
@@ -617,9 +608,9 @@ def test_binding_token_has_the_largest_ratio_at_every_coefficient(pair: Pair, pl
 @given(token_rows(), open_clips)
 def test_largest_ratio_is_the_clip_at_the_threshold(pair: Pair, c: float) -> None:
     found = categorical.threshold(*pair, c)
-    assume(resolved(pair) and found.threshold < math.inf)
-    largest = np.max(categorical.ratio(*pair, found.threshold)[existing(pair)])
-    assert largest == pytest.approx(c, rel=max(1e-12, 8 * EPS * size(pair, found.threshold)))
+    assume(resolved(pair) and found.value < math.inf)
+    largest = np.max(categorical.ratio(*pair, found.value)[existing(pair)])
+    assert largest == pytest.approx(c, rel=max(1e-12, 8 * EPS * size(pair, found.value)))
 
 
 @given(labelled_rows(), st.floats(1.0, 1e3), st.floats(1.0, 2.0), st.sampled_from(MODES))
@@ -629,14 +620,14 @@ def test_threshold_grows_with_the_clip_in_every_mode(
     pair, classes = case
     found = categorical.threshold(*pair, c, classes=classes, mode=mode)
     assume(bool(found.converged))
-    assert at_most(found.threshold, pair, c * factor, classes=classes, mode=mode)
+    assert at_most(found.value, pair, c * factor, classes=classes, mode=mode)
 
 
 @given(labelled_rows(), clips, st.sampled_from(MODES))
 def test_identical_rows_have_no_threshold(case: tuple[Pair, list[int] | None], c: float, mode: Any) -> None:
     (teacher, _), classes = case
     found = categorical.threshold(teacher, teacher, c, classes=classes, mode=mode)
-    assert found.threshold == found.lower == found.upper == found.flip == math.inf
+    assert found.value == found.lower == found.upper == found.flip == math.inf
     assert (found.binding, found.flips_to) == (-1, -1)
     assert categorical.hilbert_distance(teacher, teacher) == 0
     np.testing.assert_array_equal(categorical.ratio(teacher, teacher, 3.0), np.ones(len(teacher)))
@@ -646,7 +637,7 @@ def test_identical_rows_have_no_threshold(case: tuple[Pair, list[int] | None], c
 def test_without_a_clip_there_is_no_threshold(case: tuple[Pair, list[int] | None], mode: Any) -> None:
     pair, classes = case
     found = categorical.threshold(*pair, math.inf, classes=classes, mode=mode)
-    assert found.threshold == found.lower == found.upper == math.inf
+    assert found.value == found.lower == found.upper == math.inf
     assert (found.binding, bool(found.converged)) == (-1, True)
 
 
@@ -654,14 +645,14 @@ def test_without_a_clip_there_is_no_threshold(case: tuple[Pair, list[int] | None
 def test_the_tightest_clip_has_its_threshold_at_one(pair: Pair) -> None:
     found = categorical.threshold(*pair, 1.0)
     same = np.ptp(log_ratios(pair)[existing(pair)]) == 0
-    assert found.threshold == found.lower == found.upper == (math.inf if same else 1.0)
+    assert found.value == found.lower == found.upper == (math.inf if same else 1.0)
 
 
 @given(token_rows(), open_clips, floors, floors, st.sampled_from(("token", "class")))
 def test_threshold_grows_with_the_floor(pair: Pair, c: float, first: float, second: float, mode: Any) -> None:
-    low, high = (categorical.threshold(*pair, c, floor=floor, mode=mode) for floor in sorted((first, second)))
+    low, high = (categorical.threshold(*pair, c, min_mass=min_mass, mode=mode) for min_mass in sorted((first, second)))
     assume(bool(low.converged))
-    assert at_most(low.threshold, pair, c, floor=max(first, second), mode=mode)
+    assert at_most(low.value, pair, c, min_mass=max(first, second), mode=mode)
     assert high.binding < 0 or teacher_of(pair)[high.binding] >= max(first, second) * (1 - 8 * EPS * depth(pair))
 
 
@@ -676,11 +667,11 @@ def test_a_negative_class_keeps_a_token_from_binding_but_not_from_the_sums(
     r = np.where(existing(pair), log_ratios(pair), math.inf)
     r[first.binding] = math.inf
     runner_up = int(np.argmin(r))
-    assert second.threshold >= first.threshold * (1 - 4 * EPS)
-    assert second.binding in ((runner_up, -1) if second.threshold == math.inf else (runner_up,))
-    assume(second.threshold < math.inf)
-    ratios = categorical.ratio(*pair, second.threshold)
-    assert ratios[runner_up] == pytest.approx(c, rel=max(1e-12, 8 * EPS * size(pair, second.threshold)))
+    assert second.value >= first.value * (1 - 4 * EPS)
+    assert second.binding in ((runner_up, -1) if second.value == math.inf else (runner_up,))
+    assume(second.value < math.inf)
+    ratios = categorical.ratio(*pair, second.value)
+    assert ratios[runner_up] == pytest.approx(c, rel=max(1e-12, 8 * EPS * size(pair, second.value)))
 
 
 # A modal token that is named
@@ -688,11 +679,11 @@ def test_a_negative_class_keeps_a_token_from_binding_but_not_from_the_sums(
 
 @given(labelled_rows(), open_clips, st.sampled_from(MODES), floors)
 def test_naming_the_most_probable_token_changes_nothing(
-    case: tuple[Pair, list[int] | None], c: float, mode: Any, floor: float
+    case: tuple[Pair, list[int] | None], c: float, mode: Any, min_mass: float
 ) -> None:
     pair, classes = case
-    found = categorical.threshold(*pair, c, classes=classes, mode=mode, floor=floor)
-    named = categorical.threshold(*pair, c, classes=classes, mode=mode, floor=floor, modal=found.modal)
+    found = categorical.threshold(*pair, c, classes=classes, mode=mode, min_mass=min_mass)
+    named = categorical.threshold(*pair, c, classes=classes, mode=mode, min_mass=min_mass, modal=found.modal)
     assert values(named) == values(found)
 
 
@@ -705,13 +696,13 @@ def test_a_named_modal_token_is_an_outcome_and_a_class_of_its_own(pair: Pair, c:
         named = categorical.threshold(*pair, c, modal=own, mode=mode)
         labelled = categorical.threshold(*pair, c, modal=own, classes=labels, mode=mode)
         assume(bool(named.converged and labelled.converged))
-        assert agrees(named.threshold, pair, c, modal=own, classes=labels, mode=mode)
+        assert agrees(named.value, pair, c, modal=own, classes=labels, mode=mode)
         assert named.modal == labelled.modal == own
     token, plain = categorical.threshold(*pair, c, modal=own), categorical.threshold(*pair, c)
     # The name moves the ceiling, and with it the way to the root, but not the root.
     assert (token.binding, token.lower) == (plain.binding, plain.lower)
-    assert agrees(token.threshold, pair, c)
-    assert token.threshold <= token.upper * (1 + 2 * EPS)
+    assert agrees(token.value, pair, c)
+    assert token.value <= token.upper * (1 + 2 * EPS)
 
 
 @settings(max_examples=10)  # the oracle's scan for the first crossing is slow
@@ -724,7 +715,7 @@ def test_a_named_modal_token_against_the_oracle(pair: Pair, c: float, place: int
     own = tokens[place % len(tokens)]
     found = categorical.threshold(*pair, c, modal=own, mode="class")
     labels = [int(token != own) for token in range(len(pair[0]))]
-    lam, log_c = float(found.threshold), oracle.CONTEXT.log(oracle.real(c))
+    lam, log_c = float(found.value), oracle.CONTEXT.log(oracle.real(c))
     pad = EPS * lam if lam < math.inf else 0.0
     move = 4 * EPS * (size(pair, lam if lam < math.inf else 1) + depth(pair))
     assert lam - pad <= 1 + oracle.class_excess(*pair, log_c + move, labels, modal=own)
@@ -770,10 +761,10 @@ def test_the_search_stops_short_of_a_peak_above_the_clip_and_passes_one_below(se
         categorical.threshold(teacher, base, np.exp(tops * (1 + sign * distance)), modal=0, mode="class")
         for sign in (-1, 1)
     )
-    assert np.all(below.threshold <= 1 + places)
-    assert np.all(above.threshold[above.converged] == math.inf)
+    assert np.all(below.value <= 1 + places)
+    assert np.all(above.value[above.converged] == math.inf)
     for row in np.flatnonzero(below.converged):
-        reached = log_ratio_of_the_rest((teacher[row], base[row]), float(below.threshold[row]) - 1)
+        reached = log_ratio_of_the_rest((teacher[row], base[row]), float(below.value[row]) - 1)
         assert reached == pytest.approx(tops[row] * (1 - distance), rel=1e-9)
     assert np.all(below.converged)
     assert distance < 1e-3 or np.all(above.converged)
@@ -841,9 +832,9 @@ def test_renyi_divergence_of_order_one_is_that_of_kullback_and_leibler(pair: Pai
 @given(token_rows(), st.floats(1.1, 20.0))
 def test_threshold_solves_the_equation_of_the_renyi_divergence(pair: Pair, c: float) -> None:
     found = categorical.threshold(*pair, c)
-    assume(found.threshold < 1e6)
+    assume(found.value < 1e6)
     mass, base = (np.log(teacher_of(rows)[existing(pair)]) for rows in (pair, pair[::-1]))
-    lam = float(found.threshold)
+    lam = float(found.value)
     left = (lam - 1) * (categorical.renyi(*pair, lam) + np.max(base - mass))
     assert left == pytest.approx(math.log(c), abs=64 * EPS * lam * (1 + depth(pair) + depth(pair[::-1])))
 
@@ -870,12 +861,12 @@ def test_completed_rows_enclose_the_token_threshold(case: tuple[Pair, int], c: f
     labels = [0] * known + [-1] * hidden
     true = categorical.threshold(teacher, base, c, classes=labels)
     assume(np.max((teacher - base)[:known]) > np.min((teacher - base)[:known]) + 1e-3)
-    merged = categorical.threshold(*categorical.with_rest(*seen), c, classes=[0] * known + [-1])
+    merged = categorical.threshold(*categorical.with_unlisted(*seen), c, classes=[0] * known + [-1])
     spread = categorical.threshold(
-        *categorical.with_rest(*seen, float(r.min()), float(r.max())), c, classes=[0] * known + [-1, -1]
+        *categorical.with_unlisted(*seen, float(r.min()), float(r.max())), c, classes=[0] * known + [-1, -1]
     )
-    assert spread.threshold <= true.threshold * (1 + 1e-9)
-    assert true.threshold <= merged.threshold * (1 + 1e-9)
+    assert spread.value <= true.value * (1 + 1e-9)
+    assert true.value <= merged.value * (1 + 1e-9)
     assert all((spread.converged, true.converged, merged.converged))
 
 
@@ -893,12 +884,12 @@ def test_completed_rows_enclose_the_threshold_of_a_class_that_holds_the_rest(cas
         assume(rows[0][modal] >= np.max(rows[0]) and rest > 0)
         return categorical.threshold(*rows, c, classes=classes, mode="class")
 
-    true, merged = of((teacher, base)), of(categorical.with_rest(*seen))
-    spread = of(categorical.with_rest(*seen, float(r.min()), float(r.max())))
+    true, merged = of((teacher, base)), of(categorical.with_unlisted(*seen))
+    spread = of(categorical.with_unlisted(*seen, float(r.min()), float(r.max())))
     assume(bool(spread.converged and true.converged and merged.converged))
     # Past 1e9 a threshold is made of log-ratios that differ by rounding.
-    assert min(merged.threshold, 1e9) <= true.threshold * (1 + 1e-9)
-    assert min(true.threshold, 1e9) <= spread.threshold * (1 + 1e-9)
+    assert min(merged.value, 1e9) <= true.value * (1 + 1e-9)
+    assert min(true.value, 1e9) <= spread.value * (1 + 1e-9)
 
 
 @given(hidden_rows())
@@ -907,11 +898,11 @@ def test_completed_rows_hold_what_was_missing(case: tuple[Pair, int]) -> None:
     known = len(teacher) - hidden
     seen = (teacher[:known], base[:known])
     r = (teacher - base)[known:]
-    merged = categorical.with_rest(*seen)
+    merged = categorical.with_unlisted(*seen)
     for row, whole in zip(merged, (teacher, base), strict=True):
         np.testing.assert_array_equal(row[:known], whole[:known])
         np.testing.assert_allclose(np.exp(row[known]), np.exp(whole[known:]).sum(), rtol=1e-10, atol=4 * EPS)
-    spread = categorical.with_rest(*seen, float(r.min()), float(r.max()))
+    spread = categorical.with_unlisted(*seen, float(r.min()), float(r.max()))
     for row in spread:
         np.testing.assert_array_equal(row.shape, known + 2)
         assert np.exp(row).sum() == pytest.approx(1, abs=1e-12)
@@ -926,7 +917,7 @@ def test_completed_rows_hold_what_was_missing(case: tuple[Pair, int]) -> None:
 @given(token_rows(), st.floats(1.01, 20.0), st.floats(0.0, 1.0))
 def test_a_student_short_of_the_threshold_is_the_fixed_point(pair: Pair, c: float, part: float) -> None:
     found = categorical.threshold(*pair, c)
-    lam = 1 + part * (min(float(found.threshold), 1e6) - 1)
+    lam = 1 + part * (min(float(found.value), 1e6) - 1)
     student, fixed = categorical.stationary_student(*pair, c, lam), categorical.fixed_point(*pair, lam)
     np.testing.assert_allclose(np.exp(student), np.exp(fixed), rtol=0, atol=16 * EPS * (size(pair, lam) + depth(pair)))
 
@@ -935,7 +926,7 @@ def test_a_student_short_of_the_threshold_is_the_fixed_point(pair: Pair, c: floa
 def test_the_binding_token_sinks_from_the_clip_edge_to_nothing(pair: Pair, c: float) -> None:
     assume(distinct(log_ratios(pair)[existing(pair)]))
     found = categorical.threshold(*pair, c)
-    assume(found.threshold < 1e6)
+    assume(found.value < 1e6)
     token, mass = int(found.binding), teacher_of(pair)
     y, others = log_ratios(pair) - log_ratios(pair)[found.binding], np.arange(len(mass)) != found.binding
 
@@ -943,7 +934,7 @@ def test_the_binding_token_sinks_from_the_clip_edge_to_nothing(pair: Pair, c: fl
         """The ratio of the binding token without its own mass: past c nothing holds the token."""
         return float(np.log(mass[others] @ np.exp(excess * y[others])) - math.log(c))
 
-    start = float(found.threshold) - 1
+    start = float(found.value) - 1
     end = start
     while rest(end) < 0:
         end *= 1.5
@@ -991,11 +982,11 @@ LABELS = [0, 1, -1, 1, 2]
 
 OF_ROWS: dict[str, Callable[..., Any]] = {
     "token": lambda t, b, **o: categorical.threshold(t, b, 2.0, **o),
-    "floor": lambda t, b, **o: categorical.threshold(t, b, 2.0, floor=0.02, **o),
+    "min_mass": lambda t, b, **o: categorical.threshold(t, b, 2.0, min_mass=0.02, **o),
     "class": lambda t, b, **o: categorical.threshold(t, b, 2.0, mode="class", **o),
     "classes": lambda t, b, **o: categorical.threshold(t, b, 2.0, mode="class", classes=LABELS, **o),
     "bernoulli": lambda t, b, **o: categorical.threshold(t, b, 2.0, mode="bernoulli", **o),
-    "lower_bound": lambda t, b, **o: categorical.lower_bound(t, b, 2.0, **o),
+    "lower": lambda t, b, **o: categorical.threshold(t, b, 2.0, **o).lower,
     "renyi": lambda t, b, **o: categorical.renyi(t, b, 1.5, **o),
     "hilbert_distance": categorical.hilbert_distance,
     "flip_point": categorical.flip_point,
@@ -1004,7 +995,7 @@ OF_TOKENS: dict[str, Callable[..., Any]] = {
     "fixed_point": lambda t, b, **o: categorical.fixed_point(t, b, 1.5, **o),
     "ratio": lambda t, b, **o: categorical.ratio(t, b, 1.5, **o),
     "stationary_student": lambda t, b, **o: categorical.stationary_student(t, b, 2.0, 1.5, **o),
-    "with_rest": lambda t, b, **o: categorical.with_rest(t - 9.0, b - 9.0, -1.0, 1.0, **o),
+    "with_unlisted": lambda t, b, **o: categorical.with_unlisted(t - 9.0, b - 9.0, -1.0, 1.0, **o),
 }
 ALL = OF_ROWS | OF_TOKENS
 
@@ -1078,29 +1069,29 @@ def test_one_row_broadcasts_against_many(name: str) -> None:
 
 
 def test_every_position_may_have_its_own_numbers() -> None:
-    c, floor, lam = np.array([1.5, 2, 3, 4, 5, math.inf]), np.array([0, 0.1, 0, 0.2, 0.05, 0]), np.linspace(-1, 4, 6)
+    c, min_mass, lam = np.array([1.5, 2, 3, 4, 5, math.inf]), np.array([0, 0.1, 0, 0.2, 0.05, 0]), np.linspace(-1, 4, 6)
     found: dict[str, Any] = {
-        "threshold": categorical.threshold(TEACHER, BASE, c, floor=floor),
-        "class": categorical.threshold(TEACHER, BASE, c, floor=floor, mode="class"),
-        "bernoulli": categorical.threshold(TEACHER, BASE, c, floor=floor, mode="bernoulli"),
-        "lower_bound": categorical.lower_bound(TEACHER, BASE, c, floor=floor),
+        "threshold": categorical.threshold(TEACHER, BASE, c, min_mass=min_mass),
+        "class": categorical.threshold(TEACHER, BASE, c, min_mass=min_mass, mode="class"),
+        "bernoulli": categorical.threshold(TEACHER, BASE, c, min_mass=min_mass, mode="bernoulli"),
+        "lower": categorical.threshold(TEACHER, BASE, c, min_mass=min_mass).lower,
         "fixed_point": categorical.fixed_point(TEACHER, BASE, lam),
         "ratio": categorical.ratio(TEACHER, BASE, lam),
         "renyi": categorical.renyi(TEACHER, BASE, c[:1]),
         "stationary_student": categorical.stationary_student(TEACHER, BASE, c, lam),
-        "with_rest": categorical.with_rest(TEACHER - 9, BASE - 9, -floor, lam + 1),
+        "with_unlisted": categorical.with_unlisted(TEACHER - 9, BASE - 9, -min_mass, lam + 1),
     }
     for index in range(5):
-        t, b, f = TEACHER[index], BASE[index], floor[index]
+        t, b, f = TEACHER[index], BASE[index], min_mass[index]
         for name, mode in (("threshold", "token"), ("class", "class"), ("bernoulli", "bernoulli")):
-            single = categorical.threshold(t, b, c[index], floor=f, mode=mode)  # type: ignore[arg-type]
+            single = categorical.threshold(t, b, c[index], min_mass=f, mode=mode)  # type: ignore[arg-type]
             same(pick(found[name], index), single, skip=("steps", "upper"))
-        same(pick(found["lower_bound"], index), categorical.lower_bound(t, b, c[index], floor=f))
+        same(pick(found["lower"], index), categorical.threshold(t, b, c[index], min_mass=f).lower)
         same(pick(found["fixed_point"], index), categorical.fixed_point(t, b, lam[index]))
         same(pick(found["ratio"], index), categorical.ratio(t, b, lam[index]))
         same(pick(found["renyi"], index), categorical.renyi(t, b, c[0]))
         same(pick(found["stationary_student"], index), categorical.stationary_student(t, b, c[index], lam[index]))
-        same(pick(found["with_rest"], index), categorical.with_rest(t - 9, b - 9, -f, lam[index] + 1))
+        same(pick(found["with_unlisted"], index), categorical.with_unlisted(t - 9, b - 9, -f, lam[index] + 1))
 
 
 def test_lists_and_integers_are_logits_too() -> None:
@@ -1118,7 +1109,7 @@ def test_half_precision_is_read_and_single_precision_returned(name: str) -> None
     singles = [half.astype(np.float32) for half in halves]
     found, expected = (parts(ALL[name](*rows)) for rows in (halves, singles))
     for key, one in found.items():
-        if name == "with_rest":  # the difference of 9 is taken in half precision
+        if name == "with_unlisted":  # the difference of 9 is taken in half precision
             assert one.dtype == np.float32
             continue
         np.testing.assert_array_equal(one, expected[key], err_msg=key)
@@ -1130,12 +1121,12 @@ def test_single_precision_is_as_good_as_its_digits(seed: int, scale: float, c: f
     rng = np.random.default_rng(seed)
     teacher = rng.normal(size=(20, int(rng.integers(2, 40)))).astype(np.float32) * 3
     base = (teacher - scale * rng.normal(size=teacher.shape)).astype(np.float32)
-    ways: tuple[dict[str, Any], ...] = ({}, {"floor": 0.01}, {"mode": "class"}, {"mode": "bernoulli"})
+    ways: tuple[dict[str, Any], ...] = ({}, {"min_mass": 0.01}, {"mode": "class"}, {"mode": "bernoulli"})
     for options in ways:
         found = categorical.threshold(teacher, base, c, **options)
         exact = categorical.threshold(teacher.astype(float), base.astype(float), c, **options)
         np.testing.assert_array_equal(found.binding, exact.binding)
-        for name in ("threshold", "lower", "flip"):
+        for name in ("value", "lower", "flip"):
             one, other = getattr(found, name), getattr(exact, name)
             assert one.dtype == np.float32
             finite = np.isfinite(other)
@@ -1149,7 +1140,7 @@ def test_rows_too_delicate_for_single_precision_are_computed_in_double(scale: fl
     teacher = (RNG.normal(size=(50, 9)) * 3).astype(np.float32)
     base = (teacher - scale * RNG.normal(size=teacher.shape)).astype(np.float32)
     found, exact = (categorical.threshold(teacher.astype(kind), base.astype(kind), c) for kind in (np.float32, float))
-    np.testing.assert_array_equal(found.threshold, exact.threshold.astype(np.float32))
+    np.testing.assert_array_equal(found.value, exact.value.astype(np.float32))
     np.testing.assert_array_equal(found.steps, exact.steps)
 
 
@@ -1175,9 +1166,9 @@ def test_a_row_with_nan_is_unknown_and_spoils_no_other(name: str) -> None:
         same(pick(found, others), pick(expected, others))
         row = pick(found, 2)
         if isinstance(row, Threshold):
-            assert all(math.isnan(getattr(row, field)) for field in ("threshold", "lower", "upper", "flip"))
+            assert all(math.isnan(getattr(row, field)) for field in ("value", "lower", "upper", "flip"))
             assert (row.binding, row.flips_to, bool(row.converged)) == (-1, -1, False)
-        elif name != "with_rest":
+        elif name != "with_unlisted":
             assert np.all(np.isnan(row))
         else:
             assert np.all(np.isnan(row[place][5:]))
@@ -1191,13 +1182,13 @@ def test_a_row_with_nan_is_not_looked_at_any_further(name: str) -> None:
         ([-math.inf] * 5, [math.nan] * 5),
     ):
         found = OF_ROWS[name](np.array(teacher), np.array(base))
-        assert math.isnan(found.threshold if isinstance(found, Threshold) else found)
+        assert math.isnan(found.value if isinstance(found, Threshold) else found)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_clip_that_is_nan_gives_nan(mode: Any) -> None:
     found = categorical.threshold(TEACHER, BASE, [2.0, math.nan, 2.0, 2.0, 2.0, 2.0], mode=mode)
-    assert math.isnan(found.threshold[1])
+    assert math.isnan(found.value[1])
     assert not found.converged[1]
     same(pick(found, 0), categorical.threshold(TEACHER[0], BASE[0], 2.0, mode=mode))
 
@@ -1223,8 +1214,8 @@ def test_a_row_does_not_depend_on_its_company() -> None:
     # The modal token of the last row binds although the mean log-ratio is below its own: no ceiling by Jensen.
     teacher = np.vstack([TEACHER, log(0.96, 0.01, 0.01, 0.01, 0.01)])
     base = np.vstack([BASE, teacher[6] - [0.0, 2.0, -60.0, -60.0, -60.0]])
-    alone, together = OF_ROWS["floor"](TEACHER, BASE), OF_ROWS["floor"](teacher, base)
-    assert (together.binding[6], together.threshold[6] < math.inf) == (0, True)
+    alone, together = OF_ROWS["min_mass"](TEACHER, BASE), OF_ROWS["min_mass"](teacher, base)
+    assert (together.binding[6], together.value[6] < math.inf) == (0, True)
     same(pick(together, slice(0, 6)), alone)
 
 
@@ -1246,7 +1237,7 @@ def test_a_log_probability_of_plus_infinity_is_refused(name: str) -> None:
         ALL[name](good, bad)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "with_rest"])
+@pytest.mark.parametrize("name", [name for name in ALL if name != "with_unlisted"])
 def test_what_one_model_cannot_produce_is_refused(name: str) -> None:
     bad, good = rows_with(-math.inf, (1, 2), (3, 5)), np.zeros((3, 5))
     with pytest.raises(ValueError, match=r"^log_b must be above -inf where log_t is, got -inf: .* at index \(1, 2\)$"):
@@ -1257,10 +1248,10 @@ def test_what_one_model_cannot_produce_is_refused(name: str) -> None:
         ALL[name](empty, good)
 
 
-@pytest.mark.parametrize("name", ["token", "lower_bound", "renyi", "hilbert_distance", "flip_point", *OF_TOKENS])
+@pytest.mark.parametrize("name", ["token", "lower", "renyi", "hilbert_distance", "flip_point", *OF_TOKENS])
 def test_what_only_the_base_can_produce_is_refused_where_it_might_bind(name: str) -> None:
     bad, good = rows_with(-math.inf, (1, 2), (3, 5)), np.zeros((3, 5))
-    if name == "with_rest":
+    if name == "with_unlisted":
         assert ALL[name](bad, good)[0][1, 2] == -math.inf
         return
     with pytest.raises(ValueError, match=r"^log_t must be above -inf where log_b is, got -inf: .* at index \(1, 2\)$"):
@@ -1274,13 +1265,12 @@ def test_what_only_the_base_can_produce_counts_for_nothing_where_it_may_not_bind
     only_base = (np.where(np.arange(len(pair[0])) == token, -math.inf, pair[0]), pair[1])
     masked = (only_base[0], np.where(np.arange(len(pair[0])) == token, -math.inf, pair[1]))
     labels = [-1 if k == token else int(k == np.argmax(only_base[0])) for k in range(len(pair[0]))]
-    ways = [{"floor": 1e-13}, {"classes": labels}] + ([{}] if mode == "class" else [])
+    ways = [{"min_mass": 1e-13}, {"classes": labels}] + ([{}] if mode == "class" else [])
     for options in ways:
         found = categorical.threshold(*only_base, c, mode=mode, **options)  # type: ignore[arg-type]
         expected = categorical.threshold(*masked, c, mode=mode, **options)  # type: ignore[arg-type]
-        assert found.threshold == expected.threshold
+        assert found.value == expected.value
         assert (found.binding, found.modal) == (expected.binding, expected.modal)
-    assert categorical.lower_bound(*only_base, c, floor=1e-13) == categorical.lower_bound(*masked, c, floor=1e-13)
 
 
 @given(token_rows(fewest=3, masks=False), st.floats(1.1, 20.0))
@@ -1291,15 +1281,15 @@ def test_two_outcomes_merge_what_only_the_base_can_produce(pair: Pair, c: float)
     exact = 1 + oracle.merged_excess(teacher, pair[1], c, [int(np.argmax(teacher))])
     assume(exact < 1e6)
     noise = 16 * EPS * float(exact) * (1 + depth((pair[0], pair[1])) + depth(pair[::-1]))
-    assert found.threshold == pytest.approx(float(exact), rel=noise / math.log(c) * float(exact))
+    assert found.value == pytest.approx(float(exact), rel=noise / math.log(c) * float(exact))
 
 
 def test_a_tail_that_only_the_base_can_produce_vanishes_at_once() -> None:
     rows = np.array([0.0, -math.inf, -math.inf]), np.array([0.0, -1.0, -2.0])
-    assert categorical.threshold(*rows, 5.0, mode="bernoulli").threshold == 1
-    assert categorical.threshold(*rows, 5.0, mode="bernoulli", floor=0.1).threshold == math.inf
-    assert categorical.threshold(*rows, math.inf, mode="bernoulli").threshold == math.inf
-    assert categorical.threshold(*rows, 5.0, mode="class").threshold == math.inf
+    assert categorical.threshold(*rows, 5.0, mode="bernoulli").value == 1
+    assert categorical.threshold(*rows, 5.0, mode="bernoulli", min_mass=0.1).value == math.inf
+    assert categorical.threshold(*rows, math.inf, mode="bernoulli").value == math.inf
+    assert categorical.threshold(*rows, 5.0, mode="class").value == math.inf
 
 
 @pytest.mark.parametrize(
@@ -1322,12 +1312,11 @@ def test_numbers_outside_their_range_are_refused_with_value_and_index() -> None:
     zeros = np.zeros((2, 3))
     with pytest.raises(ValueError, match=r"^mode must be one of token, class, bernoulli, got 'tokens'$"):
         categorical.threshold(zeros, zeros, 2.0, mode="tokens")  # type: ignore[arg-type]
-    for function in (categorical.threshold, categorical.lower_bound):
-        with pytest.raises(ValueError, match=r"^c must lie in \[1, inf\], got 0\.5 at index 1$"):
-            function(zeros, zeros, [2.0, 0.5])
-        for floor in (1.0, -0.1, math.inf):
-            with pytest.raises(ValueError, match=rf"^floor must lie in \[0, 1\), got {floor}$"):
-                function(zeros, zeros, 2.0, floor=floor)
+    with pytest.raises(ValueError, match=r"^c must lie in \[1, inf\], got 0\.5 at index 1$"):
+        categorical.threshold(zeros, zeros, [2.0, 0.5])
+    for min_mass in (1.0, -0.1, math.inf):
+        with pytest.raises(ValueError, match=rf"^min_mass must lie in \[0, 1\), got {min_mass}$"):
+            categorical.threshold(zeros, zeros, 2.0, min_mass=min_mass)
     for of_tokens in (categorical.fixed_point, categorical.ratio):
         with pytest.raises(ValueError, match=r"^lam must lie in \(-inf, inf\), got inf$"):
             of_tokens(zeros, zeros, math.inf)
@@ -1339,7 +1328,7 @@ def test_numbers_outside_their_range_are_refused_with_value_and_index() -> None:
         with pytest.raises(ValueError, match=rf"^order must lie in \(0, inf\), got {order}$"):
             categorical.renyi(zeros, zeros, order)
     with pytest.raises(ValueError, match=r"^high must lie in \(-inf, inf\), got inf$"):
-        categorical.with_rest(zeros - 2, zeros - 2, 0.0, math.inf)
+        categorical.with_unlisted(zeros - 2, zeros - 2, 0.0, math.inf)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -1382,20 +1371,20 @@ def test_logits_cannot_be_completed() -> None:
     good, bad = np.full((3, 2), -1.0), np.array([[-1.0, -1.0], [-1.0, -1.0], [-0.5, -0.5]])
     text = r" must be log-probabilities that sum to at most 1\b.* at index \(2, 0\)$"
     with pytest.raises(ValueError, match=r"^log_t" + text):
-        categorical.with_rest(bad, good)
+        categorical.with_unlisted(bad, good)
     with pytest.raises(ValueError, match=r"^log_b" + text):
-        categorical.with_rest(good, bad)
+        categorical.with_unlisted(good, bad)
     rounded_up = np.log(np.array([0.5, 0.5]) * (1 + 1e-7))
-    assert categorical.with_rest(rounded_up, rounded_up)[0][2] == -math.inf
+    assert categorical.with_unlisted(rounded_up, rounded_up)[0][2] == -math.inf
 
 
 def test_a_range_of_log_ratios_has_two_ends_in_order() -> None:
     rows = np.full((3, 2), -1.0)
     for low, high in ((0.0, None), (None, 0.0)):
         with pytest.raises(ValueError, match=r"^low and high must be given together, got one of them$"):
-            categorical.with_rest(rows, rows, low, high)
+            categorical.with_unlisted(rows, rows, low, high)
     with pytest.raises(ValueError, match=r"^low must be at most high\b.* at index \(1, 0\)$"):
-        categorical.with_rest(rows, rows, [0.0, 1.0, 0.0], 0.5)
+        categorical.with_unlisted(rows, rows, [0.0, 1.0, 0.0], 0.5)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -1490,7 +1479,7 @@ def test_errors_and_blocks_in_every_library(library: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(row_engine, "ROWS_BLOCK_CPU", 30)
     found = categorical.threshold(one.make(teacher), one.make(base), 2.0)
     expected = categorical.threshold(TEACHER.astype(np.float32), BASE.astype(np.float32), 2.0)
-    np.testing.assert_allclose(np.asarray(found.threshold), np.tile(expected.threshold, 3), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(found.value), np.tile(expected.value, 3), rtol=1e-5)
     np.testing.assert_array_equal(np.asarray(found.binding), np.tile(expected.binding, 3))
     base[17, 3] = -math.inf
     with pytest.raises(ValueError, match=r"^log_b must .* at index \(17, 3\)$"):
@@ -1505,12 +1494,12 @@ def test_numbers_per_position_come_as_lists_or_arrays_of_the_library(library: st
     one = LIBRARIES[library]
     c = np.array([1.5, 2.0, 3.0, 4.0, 5.0, 9.0], dtype=np.float32)
     rows = (one.make(TEACHER.astype(np.float32)), one.make(BASE.astype(np.float32)))
-    expected: Any = categorical.threshold(TEACHER, BASE, c).threshold
+    expected: Any = categorical.threshold(TEACHER, BASE, c).value
     for clip in (one.make(c), [float(value) for value in c]):
-        np.testing.assert_allclose(np.asarray(categorical.threshold(*rows, clip).threshold), expected, rtol=3e-5)
+        np.testing.assert_allclose(np.asarray(categorical.threshold(*rows, clip).value), expected, rtol=3e-5)
     labels = one.make(np.array([0, 1, 1, 2, 2]))
-    found = categorical.threshold(*rows, 2.0, classes=labels, mode="bernoulli").threshold
-    expected = categorical.threshold(TEACHER, BASE, 2.0, classes=[0, 1, 1, 2, 2], mode="bernoulli").threshold
+    found = categorical.threshold(*rows, 2.0, classes=labels, mode="bernoulli").value
+    expected = categorical.threshold(TEACHER, BASE, 2.0, classes=[0, 1, 1, 2, 2], mode="bernoulli").value
     np.testing.assert_allclose(np.asarray(found), expected, rtol=3e-5)
 
 
@@ -1519,8 +1508,8 @@ def test_brain_floats_are_read_and_single_precision_returned() -> None:
     for function in ALL.values():
         found = parts(function(*rows))
         assert not {torch.bfloat16, torch.float64} & {array.dtype for array in found.values()}
-    single = categorical.threshold(*rows, 2.0).threshold
-    double = categorical.threshold(rows[0].double(), rows[1].double(), 2.0).threshold
+    single = categorical.threshold(*rows, 2.0).value
+    double = categorical.threshold(rows[0].double(), rows[1].double(), 2.0).value
     torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)
 
 
@@ -1537,7 +1526,7 @@ def test_no_gradient_flows(name: str) -> None:
 def test_no_gradient_flows_from_the_clip_either(mode: Any) -> None:
     clip = torch.tensor(2.0, requires_grad=True)
     found = categorical.threshold(torch.tensor(TEACHER), torch.tensor(BASE), clip, mode=mode)
-    assert not found.threshold.requires_grad
+    assert not found.value.requires_grad
     student = categorical.stationary_student(torch.tensor(TEACHER), torch.tensor(BASE), clip, torch.tensor(1.5))
     assert not student.requires_grad
 
@@ -1547,8 +1536,8 @@ def test_no_gradient_flows_from_the_clip_either(mode: Any) -> None:
 
 @given(token_rows(), clips, floors)
 @example((np.zeros(5), np.array([0.0, 0.0, 0.0, 0.0, -1.0])), 12777.0, 0.0)
-def test_every_token_root_is_found(pair: Pair, c: float, floor: float) -> None:
-    found = categorical.threshold(*pair, c, floor=floor)
+def test_every_token_root_is_found(pair: Pair, c: float, min_mass: float) -> None:
+    found = categorical.threshold(*pair, c, min_mass=min_mass)
     assert found.converged
     assert found.steps <= 25
 

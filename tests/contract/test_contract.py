@@ -130,7 +130,7 @@ def test_labels_are_classes_of_a_threshold() -> None:
     assert labels.tolist() == [1, 0, 1, 0, -1, -1]
     found = categorical.threshold(log_t, log_b, 2.0, classes=labels, mode="class")
     assert names[int(found.binding)] == "close"
-    mixture = np.exp(categorical.fixed_point(log_t, log_b, float(found.threshold)))
+    mixture = np.exp(categorical.fixed_point(log_t, log_b, float(found.value)))
     assert np.exp(log_t)[labels == 0].sum() / mixture[labels == 0].sum() == pytest.approx(2.0, rel=1e-12)
 
 

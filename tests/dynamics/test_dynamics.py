@@ -21,7 +21,7 @@ import lambda_star as ls
 from lambda_star.dynamics import (
     Flow,
     _times,
-    budget_for,
+    steps_to_edge,
     budget_threshold,
     simulate,
     time_to_collapse,
@@ -272,8 +272,8 @@ def test_edge_is_never_passed_up_to_the_threshold(
     p, b = pair
     lam = ls.threshold(p, b, c) * share
     assume(math.isfinite(lam))
-    assert time_to_edge(p, b, c, lam, flow=flow) == budget_for(p, b, c, lam, flow=flow) == math.inf
-    assert budget_for(p, b, c, lam, flow=flow, rate=0.1) == math.inf
+    assert time_to_edge(p, b, c, lam, flow=flow) == math.inf
+    assert steps_to_edge(p, b, c, lam, flow=flow, rate=0.1) == math.inf
 
 
 @each_flow
@@ -290,7 +290,7 @@ def test_no_budget_meets_a_cliff_without_a_gap_or_a_clip(
     high, low = pair
     for p, b, clip in ((low, high, c), (low, low, c), (high, low, math.inf)):
         assert time_to_edge(p, b, clip, lam, flow=flow) == math.inf
-        assert budget_for(p, b, clip, lam, flow=flow, rate=0.5) == math.inf
+        assert steps_to_edge(p, b, clip, lam, flow=flow, rate=0.5) == math.inf
         assert budget_threshold(p, b, clip, 3.0, flow=flow) == math.inf
         assert budget_threshold(p, b, clip, math.inf, flow=flow) == math.inf
 
@@ -304,7 +304,7 @@ def test_one_step_more_than_the_budget_passes_the_edge(
 ) -> None:
     p, b = pair
     lam = above(p, b, c, 10.0**k)
-    steps = budget_for(p, b, c, lam, rate=rate)
+    steps = steps_to_edge(p, b, c, lam, rate=rate)
     assume(steps < 3000)
     theta, whole, rest = way(p, b, c, lam)
     target = theta + whole
@@ -322,12 +322,12 @@ def test_policy_gradient_steps_are_time_over_rate(pair: tuple[float, float], c: 
     lam = above(p, b, c, 10.0**k)
     steps = exact_time(p, b, c, lam, "policy-gradient") / real(rate)
     assume(1e-6 < steps - CONTEXT.floor(steps) < 1 - 1e-6 and steps < 1e8)
-    assert budget_for(p, b, c, lam, flow="policy-gradient", rate=rate) == CONTEXT.floor(steps)
+    assert steps_to_edge(p, b, c, lam, flow="policy-gradient", rate=rate) == CONTEXT.floor(steps)
 
 
 @each_flow
 def test_a_whole_step_from_a_safe_coefficient_never_passes_the_edge(flow: Flow) -> None:
-    assert budget_for(0.9, 0.5, 2.0, 1.1, flow=flow, rate=1.0) == math.inf
+    assert steps_to_edge(0.9, 0.5, 2.0, 1.1, flow=flow, rate=1.0) == math.inf
 
 
 @given(ordered(moderate), clips, st.integers(0, 10**6), st.floats(1e-4, 1.0))
@@ -439,7 +439,7 @@ def test_arrays_broadcast_and_numbers_give_numbers() -> None:
     for flow in FLOWS:
         calls: list[Callable[..., Any]] = [
             lambda p, b, f=flow: time_to_edge(p, b, c, lam, flow=f),
-            lambda p, b, f=flow: budget_for(p, b, c, lam, flow=f, rate=0.1),
+            lambda p, b, f=flow: steps_to_edge(p, b, c, lam, flow=f, rate=0.1),
             lambda p, b, f=flow: budget_threshold(p, b, c, 3.0, flow=f),
             lambda p, b, f=flow: budget_threshold(p, b, c, steps=30, rate=0.1, flow=f),
             lambda p, b, f=flow: time_to_collapse(p, b, c, lam, tail=1e-3, flow=f),
@@ -451,7 +451,7 @@ def test_arrays_broadcast_and_numbers_give_numbers() -> None:
             single = [[call(float(row), float(column)) for column in b] for row in p[:, 0]]
             assert all(isinstance(value, float) for row in single for value in row)
             np.testing.assert_allclose(found, single, rtol=1e-13)
-    assert budget_for(0.9, 0.5, 2.0, 1.5, rate=[0.1, 0.2]).shape == (2,)
+    assert steps_to_edge(0.9, 0.5, 2.0, 1.5, rate=[0.1, 0.2]).shape == (2,)
     assert budget_threshold(0.9, 0.5, 2.0, [1.0, 2.0, 3.0]).shape == (3,)
     assert time_to_collapse(0.9, 0.5, 2.0, 1.5, tail=[1e-3, 1e-6]).shape == (2,)
 
@@ -461,8 +461,8 @@ def test_nan_gives_nan_where_it_stands(flow: Flow) -> None:
     good, nan = {"p": 0.9, "b": 0.5, "c": 2.0, "lam": 1.9}, math.nan
     for name, value in good.items():
         values: dict[str, Any] = good | {name: [value, nan]}
-        times = [time_to_edge(**values, flow=flow), budget_for(**values, flow=flow, rate=0.1)]
-        times += [budget_for(**values, flow=flow), time_to_collapse(**values, tail=1e-3, flow=flow)]
+        times = [time_to_edge(**values, flow=flow), steps_to_edge(**values, flow=flow, rate=0.1)]
+        times += [time_to_collapse(**values, tail=1e-3, flow=flow)]
         if name != "lam":
             values.pop("lam")
             times += [budget_threshold(**values, budget=3.0, flow=flow)]
@@ -474,8 +474,8 @@ def test_nan_gives_nan_where_it_stands(flow: Flow) -> None:
     assert np.isnan(budget_threshold(0.4, 0.5, 2.0, nan, flow=flow))  # also where no budget would do
     assert np.isnan(budget_threshold(*point, steps=nan, rate=0.1, flow=flow))
     assert np.isnan(budget_threshold(*point, steps=3, rate=nan, flow=flow))
-    assert np.isnan(budget_for(*point, 1.9, rate=nan, flow=flow))
-    assert np.isnan(budget_for(*point, 1.1, rate=nan, flow=flow))
+    assert np.isnan(steps_to_edge(*point, 1.9, rate=nan, flow=flow))
+    assert np.isnan(steps_to_edge(*point, 1.1, rate=nan, flow=flow))
     assert np.isnan(time_to_collapse(*point, 1.9, tail=nan, flow=flow))
 
 
@@ -485,9 +485,9 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: time_to_edge(0.9, 0.0, 2.0, 1.5), "b must lie in (0, 1), got 0.0"),
     (lambda: time_to_edge(0.9, 0.5, 0.5, 1.5), "c must lie in [1, inf], got 0.5"),
     (lambda: time_to_edge(*POINT, math.inf), "lam must lie in (-inf, inf), got inf"),
-    (lambda: budget_for(0.9, 0.5, [[2.0, 0.5]], 1.5), "c must lie in [1, inf], got 0.5 at index (0, 1)"),
-    (lambda: budget_for(*POINT, 1.5, rate=0.0), "rate must lie in (0, 1], got 0.0"),
-    (lambda: budget_for(*POINT, 1.5, rate=[0.5, 1.5]), "rate must lie in (0, 1], got 1.5 at index 1"),
+    (lambda: steps_to_edge(0.9, 0.5, [[2.0, 0.5]], 1.5, 0.1), "c must lie in [1, inf], got 0.5 at index (0, 1)"),
+    (lambda: steps_to_edge(*POINT, 1.5, rate=0.0), "rate must lie in (0, 1], got 0.0"),
+    (lambda: steps_to_edge(*POINT, 1.5, rate=[0.5, 1.5]), "rate must lie in (0, 1], got 1.5 at index 1"),
     (lambda: budget_threshold(*POINT, [1.0, -1.0]), "budget must lie in [0, inf], got -1.0 at index 1"),
     (lambda: budget_threshold(1.0, 0.5, 2.0, 1.0), "p must lie in (0, 1), got 1.0"),
     (lambda: budget_threshold(*POINT, steps=-1, rate=0.1), "steps must lie in [0, inf), got -1.0"),
@@ -531,7 +531,7 @@ def test_a_value_outside_its_range_is_named(number: int) -> None:
     "call",
     [
         lambda flow: time_to_edge(*POINT, 1.5, flow=flow),
-        lambda flow: budget_for(*POINT, 1.5, flow=flow),
+        lambda flow: steps_to_edge(*POINT, 1.5, 0.1, flow=flow),
         lambda flow: budget_threshold(*POINT, 1.5, flow=flow),
         lambda flow: time_to_collapse(*POINT, 1.5, tail=0.1, flow=flow),
         lambda flow: trajectory(*POINT, 1.5, [1.0], flow=flow),

@@ -249,7 +249,7 @@ def test_the_distances_of_teacher_and_base(row: Row, order: float) -> None:
 def test_the_token_threshold_solves_its_equation(row: Row, c: float) -> None:
     found = categorical.threshold(row.log_t, row.log_b, c)
     equation = RESULTS["categorical", "threshold"]
-    excess = mpmath.mpf(float(found.threshold)) - 1
+    excess = mpmath.mpf(float(found.value)) - 1
     values = []
     for factor in (1 - 1e-9, 1 + 1e-9):
         lam = 1 + excess * factor
@@ -263,14 +263,14 @@ def test_the_token_threshold_solves_its_equation(row: Row, c: float) -> None:
 @given(rows(), wide_clips, st.sampled_from([0.0, 0.05, 0.2]))
 def test_the_lower_bound_of_k_tokens(row: Row, c: float, floor: float) -> None:
     assume(all(abs(teacher - floor) > 1e-9 for teacher in row.t))
-    found = categorical.lower_bound(row.log_t, row.log_b, c, floor=floor)
+    found = categorical.threshold(row.log_t, row.log_b, c, min_mass=floor).lower
     least = min(r for teacher, r in zip(row.t, row.r, strict=True) if teacher >= floor)
     with mpmath.workdps(50):
         d = max(row.r) - least
         mean = mpmath.fsum(teacher * max(r - least, 0) for teacher, r in zip(row.t, row.r, strict=True))
-        exact = at(RESULTS["categorical", "lower_bound"], {"w": mean / d, "d": d, "c": c}) if d else mpmath.inf
+        exact = at(result("floor", "lower bound"), {"w": mean / d, "d": d, "c": c}) if d else mpmath.inf
     assert near(found, exact)
-    value = float(categorical.threshold(row.log_t, row.log_b, c, floor=floor).threshold)
+    value = float(categorical.threshold(row.log_t, row.log_b, c, min_mass=floor).value)
     assert found <= value * (1 + 1e-12)
     if d:
         ceiling = min(
@@ -318,9 +318,9 @@ def test_a_row_is_completed_as_derived(row: Row) -> None:
     with mpmath.workdps(50):
         values = {"T": mpmath.fsum(row.t[3:]), "B": mpmath.fsum(row.b[3:])}
         values |= {r"\rho_{\mathrm{lo}}": mpmath.exp(low), r"\rho_{\mathrm{hi}}": mpmath.exp(high)}
-    merged = np.exp(np.stack(categorical.with_rest(*known)))[:, 3:].ravel()
-    divided = np.exp(np.stack(categorical.with_rest(*known, low, high)))[:, 3:].ravel()
-    for found, exact in ((merged, result("rest", "merged token")), (divided, RESULTS["categorical", "with_rest"])):
+    merged = np.exp(np.stack(categorical.with_unlisted(*known)))[:, 3:].ravel()
+    divided = np.exp(np.stack(categorical.with_unlisted(*known, low, high)))[:, 3:].ravel()
+    for found, exact in ((merged, result("rest", "merged token")), (divided, RESULTS["categorical", "with_unlisted"])):
         assert all(near(one, other, tiny=1e-10) for one, other in zip(found, at(exact, values), strict=True))
 
 
@@ -328,10 +328,10 @@ def test_a_row_is_completed_as_derived(row: Row) -> None:
 def test_completed_rows_bound_thresholds_as_derived(row: Row, c: float) -> None:
     assume(min(*row.t, *row.b) > 1e-4)
     low, high = float(min(row.r[3:])), float(max(row.r[3:]))
-    merged = categorical.with_rest(row.log_t[:3], row.log_b[:3])
-    divided = categorical.with_rest(row.log_t[:3], row.log_b[:3], low, high)
+    merged = categorical.with_unlisted(row.log_t[:3], row.log_b[:3])
+    divided = categorical.with_unlisted(row.log_t[:3], row.log_b[:3], low, high)
     completed = (divided, (row.log_t, row.log_b), merged)
-    thresholds = [float(categorical.threshold(teacher, base, c).threshold) for teacher, base in completed]
+    thresholds = [float(categorical.threshold(teacher, base, c).value) for teacher, base in completed]
     assert all(one <= other * (1 + 1e-9) for one, other in pairwise(thresholds))
 
 
@@ -340,14 +340,14 @@ def test_class_and_two_outcomes_among_k_tokens(row: Row, c: float) -> None:
     modal = int(np.argmax(row.log_t))
     tail = [i for i in range(3) if i != modal]
     p, b = row.t[modal], row.b[modal]
-    found = categorical.threshold(row.log_t, row.log_b, c, mode="bernoulli").threshold
+    found = categorical.threshold(row.log_t, row.log_b, c, mode="bernoulli").value
     assume(abs(p - b) > 1e-4)
     exact = at(RESULTS["bernoulli", "threshold"], {"p": p, "b": b, "c": c})
     assert near(found, exact)
     found = categorical.threshold(row.log_t, row.log_b, c, mode="class")
-    if found.threshold < math.inf and found.converged:
+    if found.value < math.inf and found.converged:
         with mpmath.workdps(50):
-            lam = mpmath.mpf(float(found.threshold))
+            lam = mpmath.mpf(float(found.value))
             power = [teacher**lam * base ** (1 - lam) for teacher, base in zip(row.t, row.b, strict=True)]
             masses = {"p": p, "M": power[modal], "S": mpmath.fsum(power[i] for i in tail)}
         assert near(float(at(result("sandwich", "class ratio"), masses)), c, rel=1e-9)
@@ -358,7 +358,7 @@ def test_class_and_two_outcomes_among_k_tokens(row: Row, c: float) -> None:
         start = {"w": (mean - low) / (high - low), r"r_{\mathrm{hi}}": high, r"\mu_C": inside, "R_0": 1, "c": c}
         safe = 1 + at(result("class_march", "safe step"), start)
     assert found.lower == math.inf or near(found.lower, safe)
-    assert found.threshold >= safe * (1 - mpmath.mpf("1e-12"))
+    assert found.value >= safe * (1 - mpmath.mpf("1e-12"))
 
 
 shares = st.floats(0, 1)
@@ -391,7 +391,7 @@ def test_validity_of_two_positions(
     values = {f"q_{t}": student(pair, c, lam) for t, pair in enumerate(outcomes, start=1)}
     for name, share in (("g", goes), ("e", ends)):
         values |= {rf"{name}^{kind}_{t + 1}": share[t, i] for i, kind in enumerate(("m", r"\tau")) for t in range(2)}
-    assert near(float(sequence.validity(answer, lam, c)), at(RESULTS["sequence", "validity"], values), tiny=1e-9)
+    assert near(float(sequence.validity(answer, c, lam)), at(RESULTS["sequence", "validity"], values), tiny=1e-9)
 
 
 def student(pair: tuple[float, float], c: float, lam: float) -> Any:
@@ -412,7 +412,7 @@ def test_validity_of_a_list(
     values = {"K": items, r"\varsigma": closes, "q_s": student(separator, c, lam)}
     values |= {name: student(pair, c, lam) if pair else 1 for name, pair in (("q_q", quote), ("q_o", opening))}
     exact = at(RESULTS["sequence", "listwise"], values)
-    assert near(float(sequence.validity(answer, lam, c)), exact, tiny=1e-9)
+    assert near(float(sequence.validity(answer, c, lam)), exact, tiny=1e-9)
 
 
 # A finite budget
@@ -465,13 +465,12 @@ def test_times_and_steps_to_the_edge(values: dict[str, Any], flow: dynamics.Flow
     exact = edge_time(flow, values)
     found = dynamics.time_to_edge(**values, flow=flow)
     assert near(found, exact, rel=1e-11)
-    assert dynamics.budget_for(**values, flow=flow) == found
     steps = exact / (-mpmath.log(1 - mpmath.mpf(rate)) if flow == "natural" else rate)
     assume(abs(steps - mpmath.nint(steps)) > 1e-9 * (1 + steps))
-    derived = at(result("natural_steps", "budget_for"), {**named(values), "eta": rate})
+    derived = at(result("natural_steps", "steps_to_edge"), {**named(values), "eta": rate})
     if flow == "policy-gradient":
-        derived = at(result("policy_gradient", "budget_for"), {"T": exact, "eta": rate})
-    assert dynamics.budget_for(**values, flow=flow, rate=rate) == derived
+        derived = at(result("policy_gradient", "steps_to_edge"), {"T": exact, "eta": rate})
+    assert dynamics.steps_to_edge(**values, flow=flow, rate=rate) == derived
 
 
 @given(places(), st.floats(0, 1))
@@ -479,8 +478,8 @@ def test_below_the_threshold_the_edge_is_never_reached(values: dict[str, Any], s
     values["lam"] = float(ls.threshold(values["p"], values["b"], values["c"])) * share * (1 - 1e-12)
     for flow in get_args(dynamics.Flow):
         assert dynamics.time_to_edge(**values, flow=flow) == edge_time(flow, values) == mpmath.inf
-    assert dynamics.budget_for(**values, rate=0.5) == mpmath.inf
-    assert at(result("natural_steps", "budget_for"), {**named(values), "eta": 0.5}) == mpmath.inf
+    assert dynamics.steps_to_edge(**values, rate=0.5) == mpmath.inf
+    assert at(result("natural_steps", "steps_to_edge"), {**named(values), "eta": 0.5}) == mpmath.inf
 
 
 @given(places(), st.floats(-3, 2).map(lambda k: 10**k), st.integers(1, 500), st.floats(0.001, 0.999))

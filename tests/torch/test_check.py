@@ -466,7 +466,7 @@ def test_teacher_and_base_may_be_the_same_and_never_clip() -> None:
 
 def test_a_threshold_said_to_be_endless_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     threshold = categorical.threshold
-    endless = replace(threshold([0.0], [0.0], 2.0), threshold=torch.tensor([math.inf]))
+    endless = replace(threshold([0.0], [0.0], 2.0), value=torch.tensor([math.inf]))
     monkeypatch.setattr(categorical, "threshold", lambda *_: endless)
     line = check_step(torch.tensor([[4.0, 0.0, -1.0]]), torch.tensor([[1.0, 0.0, 0.0]])).lines[3]
     assert line.predicted == math.inf

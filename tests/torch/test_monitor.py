@@ -534,7 +534,7 @@ def stars(trainer: Any, teacher: Any, base: Any) -> Any:
     """λ* of every completion position."""
     ids, attention, columns, mask = completions_of(trainer)
     rows = [m(input_ids=ids, attention_mask=attention).logits[:, columns][mask] for m in (teacher, base)]
-    return categorical.threshold(rows[0], rows[1], CLIP, mode="bernoulli").threshold.numpy()
+    return categorical.threshold(rows[0], rows[1], CLIP, mode="bernoulli").value.numpy()
 
 
 def test_adapt_never_raises_lam(tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ def floor_derivation() -> Derivation:
             ),
         ),
         {
-            "lower_bound": (r"\underline{\lambda}", floor),
+            "lower bound": (r"\underline{\lambda}", floor),
             "weaker floor": (r"\underline{\lambda}_0", weaker),
             "Jensen's ceiling": (r"\overline{\lambda}", ceiling),
             "single-token ceiling": (r"\overline{\lambda}_k", single_ceiling),

@@ -244,7 +244,7 @@ def rest_derivation() -> Derivation:
             ),
         ),
         {
-            "with_rest": (
+            "with_unlisted": (
                 r"\left(t_{\mathrm{lo}},t_{\mathrm{hi}};b_{\mathrm{lo}},b_{\mathrm{hi}}\right)",
                 sp.Tuple(low * share_low, high * share_high, share_low, share_high),
             ),

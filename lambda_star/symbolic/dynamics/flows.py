@@ -343,7 +343,7 @@ def natural_steps_derivation() -> Derivation:
             ),
         ),
         {
-            "budget_for": (
+            "steps_to_edge": (
                 r"\lfloor N(\lambda)\rfloor",
                 sp.Piecewise((sp.floor(-natural_time / sp.log(1 - eta)), passing), (sp.oo, True)),
             ),
@@ -608,7 +608,7 @@ def policy_gradient_derivation() -> Derivation:
                 r"T(\lambda)",
                 sp.Piecewise((duration.subs(in_position, simultaneous=True), passing), (sp.oo, True)),
             ),
-            "budget_for": (r"\lfloor N\rfloor", sp.floor(duration_so_far / eta)),
+            "steps_to_edge": (r"\lfloor N\rfloor", sp.floor(duration_so_far / eta)),
             "budget_threshold": (r"\lambda^*(B)", sp.Eq(duration, budget)),
             "lower bound of the threshold": (
                 r"\lambda_{\mathrm{low}}(B)",
