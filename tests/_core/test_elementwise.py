@@ -295,7 +295,7 @@ def test_no_gradient_is_nan(name: str) -> None:
     arrays = [np.concatenate([array[FINITE], array[6:]]) for array in arguments(name)]
     leaves = [torch.tensor(array, requires_grad=True) for array in arrays]
     result = FUNCTIONS[name](*leaves)
-    result.backward(torch.ones_like(result))
+    result.backward(torch.ones_like(result))  # type: ignore[no-untyped-call]
     assert all(torch.isfinite(leaf.grad).all() for leaf in leaves if leaf.grad is not None)
     places = tuple(range(len(arrays)))
     gradients = jax.grad(lambda *values: FUNCTIONS[name](*values).sum(), argnums=places)(*map(jnp.asarray, arrays))
@@ -308,7 +308,7 @@ def test_no_gradient_is_nan(name: str) -> None:
 def test_gradients_of_the_threshold_are_its_sensitivity() -> None:
     leaves = [torch.tensor(array[FINITE], requires_grad=True) for array in arguments("threshold")]
     result = ls.threshold(*leaves)
-    result.backward(torch.ones_like(result))
+    result.backward(torch.ones_like(result))  # type: ignore[no-untyped-call]
     for leaf, slope in zip(leaves, ls.sensitivity(*(leaf.detach() for leaf in leaves)), strict=True):
         torch.testing.assert_close(leaf.grad, slope, rtol=1e-12, atol=0)
 
@@ -335,7 +335,11 @@ def test_compilers_keep_the_values(name: str) -> None:
 
 def test_traced_values_are_not_checked() -> None:
     assert jax.jit(ls.threshold)(1.5, 0.5, 5.0).shape == ()
-    compiled: Any = torch.compile(lambda p: ls.threshold(p, 0.5, 5.0), fullgraph=True, backend="eager")
+
+    def at_half(p: Any) -> Any:
+        return ls.threshold(p, 0.5, 5.0)
+
+    compiled = torch.compile(at_half, fullgraph=True, backend="eager")
     assert compiled(torch.tensor([1.5, 0.9])).shape == (2,)
 
 

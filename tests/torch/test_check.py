@@ -162,7 +162,7 @@ def wrong_threshold(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         check.categorical,
         "threshold",
-        lambda *rows: SimpleNamespace(threshold=found(*rows).threshold * (1 + 1e-9)),
+        lambda *rows: SimpleNamespace(value=found(*rows).value * (1 + 1e-9)),
     )
 
 
