@@ -118,3 +118,12 @@ def test_the_reference_names_everything_at_the_door(name: str) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    "page", [README, *DOCS, *ROOT.glob("C*.md"), *ROOT.glob("examples/*/*.md")], ids=lambda page: page.name
+)
+def test_prose_is_wrapped(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for line in text.splitlines():
+        assert len(line) <= 100 or line.startswith(("|", "![")) or " " not in line.strip(), line
