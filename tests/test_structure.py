@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from benchmarks import structure
@@ -35,7 +37,7 @@ def test_figures_stay_within_their_bounds(name: str) -> None:
 def test_a_wrong_arrow_and_a_circle_are_found() -> None:
     def module(name: str, source: str) -> structure.Module:
         path = structure.PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
-        return structure.Module(name, path, structure.ast.parse(source), 1)
+        return structure.Module(name, path, ast.parse(source), 1)
 
     up = module("lambda_star.bernoulli.up", "from lambda_star.dynamics import trajectory")
     across = module("lambda_star.dynamics.across", "from lambda_star.bernoulli._regimes import regime")
