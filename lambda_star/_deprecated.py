@@ -29,6 +29,20 @@ MODULES: dict[str, tuple[str, ...]] = {
 """Modules that moved, and where their names are now."""
 
 NAMES: dict[str, dict[str, str]] = {
+    "": {
+        name: f"bernoulli.{name}"
+        for name in (
+            "Regime",
+            "Sensitivity",
+            "cliff_width",
+            "excess",
+            "flip_point_from_logits",
+            "sensitivity",
+            "stationary_student",
+            "threshold_from_logits",
+            "two_sided_threshold",
+        )
+    },
     "categorical": {"with_rest": "with_unlisted"},
     "dynamics": {"budget_for": "steps_to_edge"},
     "calibration.readings": {"Resolution": "Reading", "resolve": "readings"},
@@ -41,7 +55,7 @@ NAMES: dict[str, dict[str, str]] = {
     "lint": {name: f"lint.bounds.{name}" for name in ("BOUNDS", "NEEDS", "Bound")},
     "plotting": {"plot_resolutions": "plot_readings"},
 }
-"""Names that changed, by the module they were imported from; a dotted name is another module's."""
+"""Names that changed, by the module they were imported from ("" is the door); a dotted name is another module's."""
 
 
 def _warn(old: str, new: str) -> None:
@@ -58,7 +72,7 @@ def _find(module: str, name: str) -> Any:
 
 def renamed(module: str) -> Callable[[str], Any]:
     """A ``__getattr__`` for a module whose names have changed."""
-    names = NAMES[module.removeprefix("lambda_star.")]
+    names = NAMES[module.removeprefix("lambda_star").lstrip(".")]
 
     def lookup(name: str) -> Any:
         if name not in names:
