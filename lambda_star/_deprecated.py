@@ -59,15 +59,12 @@ NAMES: dict[str, dict[str, str]] = {
 
 
 def _warn(old: str, new: str) -> None:
-    warnings.warn(
-        f"{old} is called {new} from release 0.2 on; the old name goes with release 0.3",
-        DeprecationWarning,
-        stacklevel=3,
-    )
-
-
-def _find(module: str, name: str) -> Any:
-    return getattr(import_module(f"lambda_star.{module}"), name)
+    """Warn the caller of this package, however deep in it the old name is looked up."""
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back and frame.f_back.f_globals.get("__name__", "").startswith("lambda_star"):
+        frame, depth = frame.f_back, depth + 1
+    message = f"{old} is called {new} from release 0.2 on; the old name goes with release 0.3"
+    warnings.warn(message, DeprecationWarning, stacklevel=depth + 1)
 
 
 def renamed(module: str) -> Callable[[str], Any]:
