@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 p, b, q = sp.symbols("p b q", positive=True)
-"""Modal probability of teacher, base and student; below 1 by the domain of a derivation."""
+"""Modal probability of teacher, base and student; below 1 by the assumptions of a derivation."""
 
 c = sp.Symbol("c", positive=True)
 lam = sp.Symbol("lambda", real=True)
@@ -35,7 +35,7 @@ x, y = sp.symbols("x y", real=True)
 
 
 def positive(names: str) -> tuple[sp.Symbol, ...]:
-    """Positive symbols, for the parameters that a domain is written in.
+    """Positive symbols, for the parameters that assumptions are written in.
 
     >>> positive("u v")[0].is_positive
     True
