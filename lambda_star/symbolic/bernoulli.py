@@ -1,4 +1,4 @@
-"""One output position: what ``lambda_star.bernoulli`` evaluate."""
+"""One output position: the derivations of what ``lambda_star.bernoulli`` evaluates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __getattr__ = renamed(__name__)
 
 k, m, n, s, u, v, w, z = positive("k m n s u v w z")
 Z, peak = sp.symbols(r"Z_{\lambda} q^{\dagger}", positive=True)
-"""The normaliser of the extrapolated distribution, and its modal probability."""
+"""The normaliser of the fixed point, and its modal probability."""
 _modal, _tail = (u / (1 + u)) ** (m - n) * (v / (1 + v)) ** (1 - m + n), (1 + u) ** (n - m) * (1 + v) ** (m - n - 1)
 ANY = Assumptions(
     r"0<p,b,q<1,\quad \lambda\in\mathbb{R}",
@@ -58,7 +58,7 @@ def _advantage(teacher: sp.Expr, student: sp.Expr, base: sp.Expr) -> sp.Expr:
 
 @derivation
 def fixed_point() -> Derivation:
-    """The student that maximises the objective."""
+    """Derive the student that maximises the objective."""
     objective = q * _advantage(p, q, b) + (1 - q) * _advantage(1 - p, 1 - q, 1 - b)
     divergence = q * sp.log(q / peak) + (1 - q) * sp.log((1 - q) / (1 - peak))
     slope = lam * logit(p) + (1 - lam) * logit(b) - logit(q)
@@ -85,7 +85,7 @@ def fixed_point() -> Derivation:
 
 @derivation
 def threshold() -> Derivation:
-    """λ*, from the clip-safe region to Eq. 4 and its accurate forms."""
+    """Derive λ* from the clip-safe region, and bring it into the form of Eq. 4 and into accurate forms."""
     printed = (sp.log((1 - p) / (c - 1 + p)) - sp.log((1 - b) / b)) / (sp.log((1 - p) / p) - sp.log((1 - b) / b))
     margin_form = 1 + sp.log(1 + (c - 1) / p) / sp.log(1 + (p - b) / (b * (1 - p)))
     log_odds_form = 1 + sp.log(1 + (c - 1) * (1 + sp.exp(-x))) / (x - y)
@@ -118,7 +118,7 @@ def threshold() -> Derivation:
 
 @derivation
 def limits() -> Derivation:
-    """Bounds and limits of λ*."""
+    """Derive bounds and limits of λ*."""
     lower = sp.log(1 + (c - 1) * (1 - p) / (c * p))
     upper = sp.log(1 + (1 - p) / (c - 1 + p))
     return Derivation(
@@ -142,7 +142,7 @@ def limits() -> Derivation:
 
 @derivation
 def sensitivity() -> Derivation:
-    """The three slopes of λ*."""
+    """Derive the three slopes of λ* and their signs."""
     in_c = 1 / ((c - 1 + p) * gap)
     in_b = (star - 1) / (b * (1 - b) * gap)
     in_p = -((c - 1) / (p * (c - 1 + p)) + (star - 1) / (p * (1 - p))) / gap
@@ -168,7 +168,7 @@ def sensitivity() -> Derivation:
 
 @derivation
 def inverses() -> Derivation:
-    """The clip, the base or the teacher that a given λ needs."""
+    """Derive the clip, the base or the teacher whose threshold is a given λ."""
     base = sigmoid(logit(p) - edge / (lam - 1))
     by_gap = sp.log(c + (c - 1) * (1 - b) / b * sp.exp(-gap))
     return Derivation(
@@ -190,7 +190,7 @@ def inverses() -> Derivation:
 
 @derivation
 def regimes() -> Derivation:
-    """The three regimes of a student whose clip sits inside the update."""
+    """Derive the three regimes of the update with the cap on the log-ratio inside the advantage."""
     free = sp.log(p / q) - sp.log((1 - p) / (1 - q)) + push
     clipped = sp.log(p / q) - sp.log(c) + push
     saturated = p / c * sp.exp(push)
@@ -241,7 +241,7 @@ def regimes() -> Derivation:
 
 @derivation
 def flip_point() -> Derivation:
-    """Where another token overtakes the teacher's modal one."""
+    """Derive the λ at which another token overtakes the modal token."""
     teacher, base = sp.symbols("delta_T delta_B", real=True)
     ahead = Assumptions(r"\frac12\le p<b<1", {p: (1 + u) / (2 + u), b: (1 + u + v) / (2 + u + v), lam: 1 + m})
     tokens = Assumptions(r"\delta_B>\delta_T", {teacher: u, base: u + v, lam: 1 + m})
@@ -271,7 +271,7 @@ def flip_point() -> Derivation:
 
 @derivation
 def two_sided_threshold() -> Derivation:
-    """The λ at which neither side of the fixed point is clipped."""
+    """Derive the λ up to which neither side of the fixed point is clipped."""
     modal_ratio = p + (1 - p) * sp.exp(-push)
     modal_star = 1 + sp.log((c - p) / (1 - p)) / -gap
     return Derivation(
@@ -294,7 +294,7 @@ def two_sided_threshold() -> Derivation:
 
 @derivation
 def operating_point() -> Derivation:
-    """A λ with a margin on the excess over 1."""
+    """Derive a λ with a margin on the excess over 1."""
     point = 1 + (1 - eps) * (star - 1)
     return Derivation(
         "operating_point",

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from textwrap import fill
 from typing import Any
 
 import mpmath
@@ -14,13 +15,13 @@ import sympy as sp
 
 from lambda_star.symbolic.assumptions import Assumptions
 from lambda_star.symbolic.latex import formula
-from lambda_star.symbolic.prose import fill, read
+from lambda_star.symbolic.prose import insert, read
 from lambda_star.symbolic.rules import Rule
 
 __all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "renamed"]
 
 SHORT = 40
-"""Characters of assumptions that are repeated rather than pointed to."""
+"""The length of assumptions up to which they are repeated; longer ones are referred to by the number of a step."""
 
 REGISTRY: dict[str, Callable[[], Derivation]] = {}
 """Every derivation by its name."""
@@ -38,7 +39,7 @@ RENAMED = {
     "strict": "strict_threshold",
     "list": "listwise",
 }
-"""Today's names of derivations that had another name before version 0.2."""
+"""The new names of derivations that were renamed; the old ones work for one release."""
 
 
 class DerivationError(AssertionError):
@@ -103,11 +104,11 @@ class Derivation:
     """
 
     name: str
-    assumptions: Assumptions
-    steps: tuple[Step, ...]
-    results: Mapping[str, tuple[str, sp.Basic]]
+    assumptions: Assumptions = field(repr=False)
+    steps: tuple[Step, ...] = field(repr=False)
+    results: Mapping[str, tuple[str, sp.Basic]] = field(repr=False)
     module: str = "bernoulli"
-    spot: Mapping[sp.Symbol, str] = field(default_factory=dict)
+    spot: Mapping[sp.Symbol, str] = field(default_factory=dict, repr=False)
 
     @property
     def title(self) -> str:
@@ -139,7 +140,7 @@ class Derivation:
 
     def markdown(self) -> str:
         """The derivation as a section of its page, without the heading."""
-        body = fill(read(self.module).sections[self.name].body, self._slot)
+        body = insert(read(self.module).sections[self.name].body, self._slot)
         parts = [f"Assumptions: ${self.assumptions.text}$.", body, self._spot_check(), self._evaluated_by()]
         return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -178,9 +179,13 @@ class Derivation:
         if not names:
             return ""
         home, tests = (f"{self.module}.py", "test_sequence.py") if self.module == "sequence" else (self.module,) * 2
-        return (
-            f"Evaluated by {names} in [`lambda_star.{self.module}`](../lambda_star/{home}); held to this result by\n"
-            f"[`tests/symbolic`](../tests/symbolic) and to 50-digit arithmetic by [`tests/{tests}`](../tests/{tests})."
+        return fill(
+            f"Evaluated by {names} in [`lambda_star.{self.module}`](../lambda_star/{home}). "
+            "[`tests/symbolic`](../tests/symbolic) compares the code with this result, and "
+            f"[`tests/{tests}`](../tests/{tests}) compares it with 50-digit arithmetic.",
+            width=100,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
 
     def _repr_latex_(self) -> str:

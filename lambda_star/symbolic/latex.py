@@ -20,7 +20,7 @@ __all__ = ["Printer", "formula"]
 FIRST = ("lambda", "eta", "alpha", "c", "p", "t", "b", "q")
 """Symbols that a product names first, in this order: coefficients, then probabilities, with any index."""
 
-FLAT = re.compile(r"\\left\(((?:(?!\\left|\\right|\\frac|\\begin|\\int|\^).)*?)\s*\\right\)")
+FLAT = re.compile(r"\\left\(((?:(?!\\left|\\right|\\frac|\\begin|\\int|\^(?!\{\*\})).)*?)\s*\\right\)")
 """Brackets around something no taller than a letter."""
 
 

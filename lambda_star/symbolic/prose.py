@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-__all__ = ["Page", "Section", "fill", "read", "slots"]
+__all__ = ["Page", "Section", "insert", "read", "slots"]
 
 HEADING = re.compile(r"^## (?P<title>.+) \{#(?P<name>\w+)\}$", re.MULTILINE)
 SLOT = re.compile(r"\s*^\{\{([^{}]*)\}\}$\s*", re.MULTILINE)
@@ -24,7 +24,11 @@ SLOT = re.compile(r"\s*^\{\{([^{}]*)\}\}$\s*", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Section:
-    """The words of one derivation: its heading, and its text with slots."""
+    """The words of one derivation: its heading, and its text with slots.
+
+    >>> read("bernoulli").sections["threshold"].title
+    'Clip-safe region and threshold'
+    """
 
     title: str
     body: str
@@ -32,7 +36,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The words of one page: its heading, its opening, and the sections by the names of their derivations."""
+    """The words of one page: its heading, its opening, and the sections by the names of their derivations.
+
+    >>> list(read("sequence").sections)
+    ['strict_threshold', 'validity', 'listwise']
+    """
 
     title: str
     opening: str
@@ -64,10 +72,10 @@ def slots(body: str) -> list[str]:
     return SLOT.findall(body)
 
 
-def fill(body: str, render: Callable[[str], str]) -> str:
+def insert(body: str, render: Callable[[str], str]) -> str:
     r"""Put something into every slot of a text.
 
-    >>> fill("The slope is\n{{1}}\n", lambda slot: f"(formula {slot})")
+    >>> insert("The slope is\n{{1}}\n", lambda slot: f"(formula {slot})")
     'The slope is\n\n(formula 1)'
     """
     return SLOT.sub(lambda match: f"\n\n{render(match[1])}\n\n", body).strip()

@@ -1,4 +1,4 @@
-"""An answer of many positions: what ``lambda_star.sequence`` evaluates."""
+"""An answer of many positions: the derivations of what ``lambda_star.sequence`` evaluates."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ level = sp.Symbol("alpha", positive=True)
 
 q_t, here, after = positive(r"q_t P V_{t+1}")
 so_far = sp.Symbol("S", positive=True)
-"""The student at one position, the probability to come there, that of validity from the next one on, and what is valid before."""
+"""The student at one position, the probability of coming to it, V from the next position on, and the probability of having
+ended valid before."""
 
 go, end, other_go, other_end = positive(r"g_t e_t g_{t+1} e_{t+1}")
 go_modal, go_tail, end_modal, end_tail = positive(r"g^m g^\tau e^m e^\tau")
-"""Whether the contract lets the answer go on with the modal token and with the tail, and whether it may end there."""
+"""The probabilities of going on, and of ending valid, after the modal token and after the tail."""
 
 students = positive("q_1:3")
 goes = [positive(rf"g^m_{t} g^\tau_{t}") for t in (1, 2)]
@@ -91,7 +92,7 @@ def _validity(go: sp.Expr, end: sp.Expr, after: sp.Expr) -> sp.Expr:
 
 @derivation
 def strict_threshold() -> Derivation:
-    """The threshold of an answer, and the share of its positions that are past their own."""
+    """Derive the strict threshold of an answer, and the share of its positions that are past their own thresholds."""
     ratio = 1 - p + p * sp.exp((lam - 1) * Delta)
     room = ratio.subs(lam, lam_star) - ratio
     factored = p * sp.exp((lam_star - 1) * Delta) * (1 - sp.exp((lam - lam_star) * Delta))
@@ -127,7 +128,7 @@ def strict_threshold() -> Derivation:
 
 @derivation
 def validity() -> Derivation:
-    """The probability that an answer is valid."""
+    """Derive the probability that an answer is valid."""
     mixed_go, mixed_end = (
         modal * q_t + tail * (1 - q_t) for modal, tail in ((go_modal, go_tail), (end_modal, end_tail))
     )
@@ -173,7 +174,7 @@ def validity() -> Derivation:
 
 @derivation
 def listwise() -> Derivation:
-    """A JSON list: needed quotes against a separator whose tail closes the list."""
+    """Derive the validity of a JSON list, whose quotes are needed and whose separator has a tail that closes the list."""
     item = quote**2 * (closes * (1 - separator) + separator * after)
     growth = quote**2 * separator
     unrolled = item

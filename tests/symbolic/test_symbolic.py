@@ -312,12 +312,12 @@ def test_the_lower_bound_of_k_tokens(row: Row, c: float, floor: float) -> None:
     value = float(categorical.threshold(row.log_t, row.log_b, c, floor=floor).threshold)
     assert found <= value * (1 + 1e-12)
     if d:
-        ceiling = min(
-            at(result("token_bounds", "single-token ceiling"), {"t_k": teacher, "y_k": r - least, "c": c})
+        upper = min(
+            at(result("token_bounds", "single-token upper bound"), {"t_k": teacher, "y_k": r - least, "c": c})
             for teacher, r in zip(row.t, row.r, strict=True)
             if r > least
         )
-        assert value <= ceiling * (1 + mpmath.mpf("1e-12"))
+        assert value <= upper * (1 + mpmath.mpf("1e-12"))
 
 
 @given(rows())
@@ -797,7 +797,9 @@ def test_derive_lists_prints_writes_and_checks(tmp_path: Path) -> None:
 
 
 def test_derive_check_names_the_page_and_the_line_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lambda_star.symbolic.pages.derivations", lambda: {"two_sided": DERIVATIONS["two_sided"]})
+    monkeypatch.setattr(
+        "lambda_star.symbolic.pages.derivations", lambda: {"two_sided_threshold": DERIVATIONS["two_sided_threshold"]}
+    )
     monkeypatch.setattr("lambda_star.symbolic.pages.pages", lambda: WRITTEN)
     run("--write", str(tmp_path))
     page = tmp_path / "bernoulli.md"

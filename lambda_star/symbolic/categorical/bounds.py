@@ -1,4 +1,4 @@
-"""One output position over K tokens: bounds on the threshold, and how it compares to that of two outcomes and of classes."""
+"""K tokens: derivations of bounds on the threshold, and of its order among the three readings of λ*."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ centre = sp.Symbol(r"\bar\rho", positive=True)
 divergence = sp.Symbol(r"\mathrm{KL}", real=True)
 
 t_k, y_k = positive("t_k y_k")
-"""The teacher's probability of one token, and how far its log-ratio lies above the binding one's."""
+"""The teacher's probability of one token, and the excess of its log-ratio over that of the binding token."""
 
 BOUNDS = Assumptions(
     r"0\le y\le d,\quad 0<w<1,\quad c>1,\quad \lambda>1",
@@ -60,7 +60,7 @@ single_ceiling = 1 + sp.log(c / t_k) / y_k
 
 @derivation
 def token_bounds() -> Derivation:
-    """Closed forms below and above the root: a chord and a tangent of the exponential."""
+    """Derive lower and upper bounds on the threshold from a chord and a tangent of the exponential."""
     power = sp.exp((lam - 1) * y)
     chord = 1 + y / d * (sp.exp((lam - 1) * d) - 1)
     bound = 1 - w + w * sp.exp((lam - 1) * d)
@@ -148,9 +148,9 @@ def token_bounds() -> Derivation:
         ),
         {
             "lower_bound": (r"\underline{\lambda}", floor),
-            "weaker floor": (r"\underline{\lambda}_0", weaker),
-            "Jensen's ceiling": (r"\overline{\lambda}", ceiling),
-            "single-token ceiling": (r"\overline{\lambda}_k", single_ceiling),
+            "weaker lower bound": (r"\underline{\lambda}_0", weaker),
+            "Jensen's upper bound": (r"\overline{\lambda}", ceiling),
+            "single-token upper bound": (r"\overline{\lambda}_k", single_ceiling),
         },
         spot={w: "0.9", d: "3", c: "5"},
         module="categorical",
@@ -159,7 +159,7 @@ def token_bounds() -> Derivation:
 
 @derivation
 def readings() -> Derivation:
-    """The threshold of two outcomes lies between those of tokens and of classes."""
+    """Derive that the threshold of two outcomes lies between those of tokens and of classes."""
     above = rho**lam - centre**lam - lam * centre ** (lam - 1) * (rho - centre)
     slope = lam * (rho ** (lam - 1) - centre ** (lam - 1))
     curvature = lam * (lam - 1) * rho ** (lam - 2)

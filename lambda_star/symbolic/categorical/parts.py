@@ -1,4 +1,4 @@
-"""Parts of a row of K tokens: classes, and tokens that are not known."""
+"""K tokens: derivations for classes of tokens and for unlisted tokens."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ mean, class_mean, r_low, r_high, A_C = real(r"\mu \mu_C r_{\mathrm{lo}} r_{\math
 mean_before, mean_after = real(r"\mu_{0} \mu_{1}")
 class_mean_before, class_mean_after = real(r"\mu_{C0} \mu_{C1}")
 class_mass, start, step = positive(r"T_C R_0 \delta")
-"""A class of tokens: tilted means of r over all tokens and in the class, range of r, and the teacher's mass of the class."""
+"""The means of r over all tokens and in a class, the range of r, the teacher's mass of the class, its ratio, and a step in λ."""
 
 tilted = positive("n_1:4")
-"""Weights of three tokens at the λ that a step starts from."""
+"""The weights of three tokens at the λ from which a step starts."""
 
 T, B, low, high = positive(r"T B \rho_{\mathrm{lo}} \rho_{\mathrm{hi}}")
 b_low, b_high = positive(r"b_{\mathrm{lo}} b_{\mathrm{hi}}")
-"""What teacher and base leave for the tokens that are not known, and the range of t/b among these."""
+"""The masses of the unlisted tokens under teacher and base, and the range of their ratios t/b."""
 
 known, in_class, unknown, most, least = positive(r"S S_C X X_{\mathrm{hi}} X_{\mathrm{lo}}")
-"""Summands of Z: known tokens, those of them in a class, and the tokens that are not known with their bounds."""
+"""Summands of Z: listed tokens, those of them in a class, and the unlisted tokens with their bounds."""
 
 FALLING = Assumptions(
     r"K=3,\quad r_1<r_2<r_3,\quad t_k>0,\quad \lambda\in\mathbb{R}",
@@ -91,7 +91,7 @@ SUMS = Assumptions(
 
 @derivation
 def unlisted() -> Derivation:
-    """Bounds on the log-partition where only some tokens are known."""
+    """Derive bounds on the threshold if only some tokens are listed."""
     tangent = centre**lam + lam * centre ** (lam - 1) * (rho - centre)
     chord = low**lam + (rho - low) * (high**lam - low**lam) / (high - low)
     slope = (high**lam - low**lam) / (high - low) - lam * rho ** (lam - 1)
@@ -168,7 +168,7 @@ def unlisted() -> Derivation:
 
 @derivation
 def safe_step() -> Derivation:
-    """How far λ may go at once before any class of tokens can reach the clip."""
+    """Derive how far λ may go in one step before any class of tokens can reach the clip."""
     log_class = sp.log(class_mass) + partition_by_ratio - sp.log(weights[0] + weights[1])
     overall = sum(weight * log_ratio for weight, log_ratio in zip(weights, r, strict=True)) / sum(weights)
     within = (weights[0] * r[0] + weights[1] * r[1]) / (weights[0] + weights[1])

@@ -1,7 +1,7 @@
-"""One output position over K tokens: what ``lambda_star.categorical`` evaluates token by token.
+"""K tokens: the derivations of what ``lambda_star.categorical`` evaluates token by token.
 
-Bounds on the threshold are in :mod:`lambda_star.symbolic.categorical.bounds`, classes and tokens that are not known in
-:mod:`lambda_star.symbolic.categorical.parts`, and the clip inside the update in
+Bounds on the threshold are in :mod:`lambda_star.symbolic.categorical.bounds`, classes and unlisted tokens in
+:mod:`lambda_star.symbolic.categorical.parts`, and the stationary student in
 :mod:`lambda_star.symbolic.categorical.student`.
 """
 
@@ -21,16 +21,16 @@ g, h, k, m, s, u, v, z = positive("g h k m s u v z")
 t = positive("t_1:4")
 base = positive("b_1:4")
 r = real("r_1:4")
-"""Teacher and base probability and log-ratio of three tokens."""
+"""The probabilities of three tokens under teacher and base, and their log-ratios."""
 
 t_i, b_i, q_i = positive("t_i b_i q_i")
 r_i, r_j, r_min = real(r"r_i r_j r_{\min}")
-"""The same for one token out of any number, and the least log-ratio."""
+"""The same for one token out of any number, and the least log-ratio of all."""
 
 A, D, mean = real(r"A D_{\lambda} \mu")
 total, variance, extra = positive("N V n")
 alpha = sp.Symbol("alpha", positive=True)
-"""Order of a Rényi divergence."""
+"""The order of a Rényi divergence."""
 
 t_j, t_k, t_m = positive("t_j t_k t_m")
 b_j, b_k, b_m = positive("b_j b_k b_m")
@@ -88,7 +88,7 @@ partition = sp.log(sum(teacher**lam * other ** (1 - lam) for teacher, other in z
 """A(λ) for three tokens."""
 
 partition_by_ratio = sp.log(sum(weights))
-"""The same by log-ratios."""
+"""A(λ) for three tokens, written with log-ratios."""
 
 information = sum(teacher * log_ratio for teacher, log_ratio in zip(t, r, strict=True))
 fixed = lam * sp.log(t_i) + (1 - lam) * sp.log(b_i) - A
@@ -97,7 +97,7 @@ token_ratio = sp.exp(A - (lam - 1) * r_i)
 
 @derivation
 def ratio() -> Derivation:
-    """How many times smaller a token is under the fixed point than under the teacher, and which token binds."""
+    """Derive how many times smaller a token is under the fixed point than under the teacher, and which token binds."""
     least = sp.log(sum(weights)) - (lam - 1) * r[0]
     slope = sum(weight * log_ratio for weight, log_ratio in zip(weights, r, strict=True)) / sum(weights) - r[0]
     pairs = sum(weights[i] * weights[j] * (r[i] - r[j]) ** 2 for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -180,7 +180,7 @@ def ratio() -> Derivation:
 
 @derivation
 def distances() -> Derivation:
-    """Two measures of how far teacher and base are apart: Rényi's divergence, and the range of the log-ratios."""
+    """Derive what Rényi's divergence and Hilbert's distance say about the binding ratio."""
     renyi = sp.log(sum(weights)).subs(lam, alpha) / (alpha - 1)
     difference = sp.log(t_i / b_i) - sp.log(t_j / b_j)
     moved = lam * sp.log(t_i) + (1 - lam) * sp.log(b_i) - A - sp.log(t_i)
@@ -235,7 +235,7 @@ def distances() -> Derivation:
 
 @derivation
 def token_flip() -> Derivation:
-    """Where another token overtakes the teacher's modal one, over K tokens."""
+    """Derive the λ at which another of K tokens overtakes the modal token."""
     leading = lead - (lam - 1) * (r_k - r_m)
     flip = 1 + lead / (r_k - r_m)
     overtaken = [

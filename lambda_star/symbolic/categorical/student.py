@@ -1,4 +1,4 @@
-"""One output position over K tokens: where training ends when the clip sits inside the update."""
+"""K tokens: the derivation of the stationary student with the cap inside the advantage."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ FALLING = Assumptions(
 
 
 def _places(text: str, beyond: tuple[sp.Expr, ...]) -> Assumptions:
-    """The order of the L and the E, by how far each of L_2, L_3, E_1, E_2 and E_3 lies beyond L_1."""
+    """Return the assumptions on the order of the L and E, from the distances of L_2, L_3, E_1, E_2 and E_3 from L_1."""
     values = dict(zip((*held[1:], *edges), (k - g + step for step in beyond), strict=True))
     return Assumptions(rf"L_1<L_2<L_3,\quad E_3<E_2<E_1,\quad {text}", {held[0]: k - g, **values})
 
 
 @derivation
 def token_student() -> Derivation:
-    """Where training ends over K tokens when the clip sits inside the update."""
+    """Derive where training ends over K tokens with the cap inside the advantage."""
     free = sp.log(t_i / q_i) + s_i
     capped = sp.log(c) + s_i
     potential, capped_potential = q_i * (free + 1), q_i * capped + t_i / c

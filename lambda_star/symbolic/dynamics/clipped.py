@@ -1,4 +1,4 @@
-"""A finite training budget beyond the clip edge: the clipped flow, the time to collapse, and one sampled step."""
+"""A finite training budget: derivations of the clipped flow, the time to collapse, and one sampled step."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lambda_star.symbolic.symbols import b, c, gap, lam, logit, p, positive, q, 
 __all__ = ["clipped_flow", "sampled_step", "time_to_collapse"]
 
 w, w_c, running, tail, until = positive(r"w w_c omega \tau T_c")
-"""Surprise −log q of the modal token: now, at the clip edge, on the way; the tail mass to reach; the time to the edge."""
+"""−log q now, at the clip edge, and as a variable of integration; the tail to reach; the time to the clip edge."""
 
 kappa, exponent = real("kappa z")
 """Surplus (λ−λ_c)Δ of the clipped flow; the logarithm of ω or of κ+ω."""
 
 modal_advantage, tail_advantage, baseline, share = real(r"A_m A_\tau B k")
-"""Advantages of modal token and tail, what is taken off both, and the modal share of a batch."""
+"""The advantages of modal token and tail, their baseline, and the modal share of a batch."""
 
 modal_score, tail_score = real(r"g_m g_\tau")
 information = sp.Symbol("F", positive=True)
@@ -89,22 +89,22 @@ free = sp.log(p / q) - sp.log((1 - p) / (1 - q)) + push
 tail_clipped = sp.log(p / q) - sp.log(c) + push
 modal_clipped = sp.log(c) - sp.log((1 - p) / (1 - q)) + push
 velocity = sp.Min(sp.log(p / q), sp.log(c)) - sp.Min(sp.log((1 - p) / (1 - q)), sp.log(c)) + push
-"""A_c of the modal token less A_c of the tail."""
+"""The advantage A_c of the modal token minus that of the tail."""
 
 
 def _natural_cost(at: sp.Expr) -> sp.Expr:
-    """Natural-gradient time per unit of w."""
+    """Return the natural-gradient time per unit of w."""
     return 1 / ((1 - sp.exp(-at)) * (kappa + at))
 
 
 def _policy_cost(at: sp.Expr) -> sp.Expr:
-    """Policy-gradient time per unit of w."""
+    """Return the policy-gradient time per unit of w."""
     return sp.exp(at) / ((1 - sp.exp(-at)) ** 2 * (kappa + at))
 
 
 @derivation
 def clipped_flow() -> Derivation:
-    """The velocity with the clip inside the update: continuous, with a kink where the clip starts and where it stops."""
+    """Derive that the velocity with the cap inside the advantage is continuous and has two kinks."""
     in_log_odds = tail_clipped.subs(q, sigmoid(theta))
     below = modal_clipped.subs(q, sigmoid(theta))
     untouched = logit(p) + push - theta
@@ -151,7 +151,7 @@ def clipped_flow() -> Derivation:
 
 @derivation
 def time_to_collapse() -> Derivation:
-    """The time until the student's tail has fallen to a given mass."""
+    """Derive the time until the student's tail has fallen to a given mass."""
     natural, policy = _natural_cost(running), _policy_cost(running)
     since = until + sp.Integral(natural, (running, w, w_c))
     since_policy = until + sp.Integral(policy, (running, w, w_c))
@@ -248,7 +248,7 @@ def time_to_collapse() -> Derivation:
 
 @derivation
 def sampled_step() -> Derivation:
-    """Mean and noise of one sampled step."""
+    """Derive the mean and the noise of one sampled step."""
     modal = sigmoid(theta)
     gain = modal_advantage - tail_advantage
     fisher = q * (1 - q)

@@ -1,6 +1,6 @@
-"""A finite training budget: when the student reaches the clip edge, under the natural-gradient flow and under plain policy gradient.
+"""A finite training budget: derivations of the time to the clip edge, under natural gradient and plain policy gradient.
 
-What comes after the edge stands in ``dynamics_clipped``.
+What follows beyond the clip edge is in :mod:`lambda_star.symbolic.dynamics.clipped`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from lambda_star.symbolic.symbols import Delta, b, c, gap, lam, lam_star, logit,
 __all__ = ["natural_flow", "natural_steps", "policy_gradient"]
 
 theta, theta_0, theta_c, theta_lam = real("theta theta_0 theta_c theta_lambda")
-"""Log-odds of the student: now, at the start, at the clip edge, at the fixed point."""
+"""The log-odds of the student now, at the start, at the clip edge, and at the fixed point."""
 
 time, eta, steps = positive("s eta N")
-"""Natural-gradient time; size and number of discrete steps."""
+"""The natural-gradient time, and the size and the number of discrete steps."""
 
 u, u_0, u_c = positive("u u_0 u_c")
-"""Distance to the fixed point: on the way, at the start, at the clip edge."""
+"""The distance to the fixed point now, at the start, and at the clip edge."""
 
 budget, slowness, rho, natural = positive(r"B M \rho y")
-"""Policy-gradient time that is spent; the greatest inverse rate between start and edge, any other, and the natural time."""
+"""A budget of policy-gradient time; the greatest slowness between start and clip edge, any other slowness, and the
+natural-gradient time."""
 
 duration_so_far, way = positive("T D")
-"""The policy-gradient time to the edge, and the distance from base to edge."""
+"""The policy-gradient time to the clip edge, and the distance from the base to the clip edge."""
 
 h, k, m, r, t, v, w, z = positive("h k m r t v w z")
 _above = v * (1 + k)
@@ -80,7 +81,7 @@ ENDS = Assumptions(
 )
 
 from_edge = push - edge
-"""How far the fixed point lies beyond the clip edge, (λ−λ*)Δ."""
+"""(λ−λ*)Δ, the distance of the fixed point from the clip edge."""
 
 flow_time = sp.log(lam / (lam - lam_star))
 passing = sp.And(p > b, from_edge > 0)
@@ -90,7 +91,7 @@ target = r"\theta_\lambda"
 
 @derivation
 def natural_flow() -> Derivation:
-    """Time to the edge and threshold of a finite budget under the natural-gradient flow."""
+    """Derive the time to the clip edge and the threshold of a finite budget under the natural-gradient flow."""
     student = theta_lam + (theta_0 - theta_lam) * sp.exp(-time)
     speed = (theta_lam - theta_0) * sp.exp(-time)
     moved = theta_0 + lam * Delta * (1 - sp.exp(-time))
@@ -150,7 +151,7 @@ def natural_flow() -> Derivation:
 
 @derivation
 def natural_steps() -> Derivation:
-    """Natural gradient in discrete steps: how many stay within the edge, and the threshold after so many."""
+    """Derive how many natural-gradient steps stay within the clip edge, and the threshold of so many steps."""
     stepped = theta_lam + (theta_0 - theta_lam) * (1 - eta) ** steps
     left = lam * Delta * (1 - eta) ** steps
     count = -flow_time / sp.log(1 - eta)
@@ -199,7 +200,7 @@ def natural_steps() -> Derivation:
 
 @derivation
 def policy_gradient() -> Derivation:
-    """The time to the clip edge under plain policy gradient, and what it says about the threshold of a budget."""
+    """Derive the time to the clip edge under plain policy gradient, and the threshold of a budget."""
     modal = sigmoid(theta)
     objective = modal * theta_lam - modal * sp.log(modal) - (1 - modal) * sp.log(1 - modal)
     velocity = modal * (1 - modal) * (theta_lam - theta)
