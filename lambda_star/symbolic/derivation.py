@@ -151,7 +151,7 @@ class Derivation:
         numbers = [int(number) for number in slot.split()]
         first, *others = steps = [self.steps[number - 1] for number in numbers]
         text = first.latex() + "".join(step.rule.show_next(step.before, step.after) for step in others)
-        if first.assumptions:
+        if first.assumptions and first.assumptions.text != self.assumptions.text:
             text = rf"\begin{{gathered}}{text}\\ {self._where(numbers[0])}\end{{gathered}}"
         words = "; ".join(f"{number}, {step.rule.word}" for number, step in zip(numbers, steps, strict=True))
         return _displayed(rf"{text} \tag{{{words}}}")

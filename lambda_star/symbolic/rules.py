@@ -230,8 +230,11 @@ class Sign(Rule):
         return f"{'' if before == after else f' = {formula(after)}'} {self.relation} 0"
 
     def show_named(self, name: str, before: sp.Expr, after: sp.Expr) -> str:
-        """Write the name, the form that shows the sign, and the sign."""
-        return f"{name} = {formula(after)} {self.relation} 0"
+        """Write the name if it is not the form itself, the form that shows the sign, and the sign."""
+        form = formula(after)
+        bare = str.maketrans("", "", " {}")
+        left = "" if name.translate(bare) == form.translate(bare) else f"{name} = "
+        return f"{left}{form} {self.relation} 0"
 
     def check(self, before: sp.Expr, after: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
         """See that the two forms agree and that the second has the sign."""

@@ -150,6 +150,13 @@ def test_old_names_work_and_warn(module: str, old: str, new: str) -> None:
         home.push_derivation  # noqa: B018
 
 
+def test_modules_that_were_split_off_are_found_where_they_are_now() -> None:
+    with pytest.warns(DeprecationWarning, match=r"is now lambda_star\.symbolic\.dynamics"):
+        assert symbolic.dynamics_clipped is symbolic.dynamics
+    with pytest.raises(AttributeError):
+        symbolic.dynamics_flows  # noqa: B018
+
+
 @pytest.mark.parametrize(
     "name", sorted(name for module, name in FUNCTIONS if module == "bernoulli" and name not in INVERSES)
 )
@@ -797,9 +804,8 @@ def test_derive_lists_prints_writes_and_checks(tmp_path: Path) -> None:
 
 
 def test_derive_check_names_the_page_and_the_line_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "lambda_star.symbolic.pages.derivations", lambda: {"two_sided_threshold": DERIVATIONS["two_sided_threshold"]}
-    )
+    short = {"two_sided_threshold": DERIVATIONS["two_sided_threshold"]}
+    monkeypatch.setattr("lambda_star.symbolic.pages.derivations", lambda: short)
     monkeypatch.setattr("lambda_star.symbolic.pages.pages", lambda: WRITTEN)
     run("--write", str(tmp_path))
     page = tmp_path / "bernoulli.md"
