@@ -53,9 +53,9 @@ MASSES = Assumptions(
 )
 SINGLE = Assumptions(r"0<t_k<1,\quad y_k>0,\quad c>1,\quad \lambda>1", {t_k: u / (1 + u), y_k: z, c: 1 + k, lam: 1 + m})
 BELOW = Assumptions(r"y<0,\quad \lambda>1", {y: -sp.log(1 + u) / m, lam: 1 + m})
-floor = 1 + sp.log(1 + (c - 1) / w) / d
-ceiling = 1 + sp.log(c) / (divergence - r_min)
-single_ceiling = 1 + sp.log(c / t_k) / y_k
+lower = 1 + sp.log(1 + (c - 1) / w) / d
+upper = 1 + sp.log(c) / (divergence - r_min)
+single_upper = 1 + sp.log(c / t_k) / y_k
 
 
 @derivation
@@ -102,16 +102,16 @@ def token_bounds() -> Derivation:
             Step(Substitute({y: w * d}), chord, bound, r"\overline{R}(\lambda)"),
             Step(Differentiate(lam), bound, w * d * sp.exp((lam - 1) * d), r"\overline{R}'(\lambda)"),
             Step(Sign(">"), w * d * sp.exp((lam - 1) * d), name=r"\overline{R}'(\lambda)"),
-            Step(Solve(lam), sp.Eq(bound, c), floor, r"\underline{\lambda}"),
-            Step(Substitute({p: w, b: w / (w + (1 - w) * sp.exp(d))}), star, floor, r"\underline{\lambda}"),
+            Step(Solve(lam), sp.Eq(bound, c), lower, r"\underline{\lambda}"),
+            Step(Substitute({p: w, b: w / (w + (1 - w) * sp.exp(d))}), star, lower, r"\underline{\lambda}"),
             Step(
                 Sign(">"),
-                floor - weaker,
+                lower - weaker,
                 sp.log(1 + (c - 1) * (1 - w) / (c * w)) / d,
                 r"\underline{\lambda}-\underline{\lambda}_0",
             ),
             Step(Rewrite("collect"), two_tokens, p * gap, "wd", assumptions=AHEAD),
-            Step(Substitute({w: p, d: gap}), floor, star, r"\underline{\lambda}", assumptions=AHEAD),
+            Step(Substitute({w: p, d: gap}), lower, star, r"\underline{\lambda}", assumptions=AHEAD),
             Step(Sign(">"), 1 - power, name=r"1-e^{(\lambda-1)y}", assumptions=BELOW),
             Step(Solve(w), sp.Eq(w * d, divergence - r_min), (divergence - r_min) / d, "w"),
             Step(Define(), power - tangent, name="h(y)"),
@@ -123,7 +123,7 @@ def token_bounds() -> Derivation:
             Step(Substitute({y: w * d}), tangent, middle, r"\underline{R}(\lambda)"),
             Step(Differentiate(lam), partition, mass, r"A'(\lambda)", assumptions=ORDERED),
             Step(Substitute({lam: sp.Integer(1)}), mass, information, "A'(1)", assumptions=ORDERED),
-            Step(Solve(lam), sp.Eq((lam - 1) * (divergence - r_min), sp.log(c)), ceiling, r"\overline{\lambda}"),
+            Step(Solve(lam), sp.Eq((lam - 1) * (divergence - r_min), sp.log(c)), upper, r"\overline{\lambda}"),
             Step(
                 Sign(">"),
                 sp.exp(partition - (lam - 1) * r[0]) - t[2] * sp.exp((lam - 1) * (r[2] - r[0])),
@@ -133,7 +133,7 @@ def token_bounds() -> Derivation:
             Step(
                 Solve(lam),
                 sp.Eq(t_k * sp.exp((lam - 1) * y_k), c),
-                single_ceiling,
+                single_upper,
                 r"\overline{\lambda}_k",
                 assumptions=SINGLE,
             ),
@@ -144,13 +144,13 @@ def token_bounds() -> Derivation:
                 assumptions=SINGLE,
             ),
             Step(Sign(">"), t_k * y_k * sp.exp((lam - 1) * y_k), assumptions=SINGLE),
-            Step(Substitute({t_k: p, y_k: gap}), single_ceiling, collapse, r"\overline{\lambda}_k", assumptions=AHEAD),
+            Step(Substitute({t_k: p, y_k: gap}), single_upper, collapse, r"\overline{\lambda}_k", assumptions=AHEAD),
         ),
         {
-            "lower_bound": (r"\underline{\lambda}", floor),
+            "lower_bound": (r"\underline{\lambda}", lower),
             "weaker lower bound": (r"\underline{\lambda}_0", weaker),
-            "Jensen's upper bound": (r"\overline{\lambda}", ceiling),
-            "single-token upper bound": (r"\overline{\lambda}_k", single_ceiling),
+            "Jensen's upper bound": (r"\overline{\lambda}", upper),
+            "single-token upper bound": (r"\overline{\lambda}_k", single_upper),
         },
         spot={w: "0.9", d: "3", c: "5"},
         module="categorical",
