@@ -1,8 +1,8 @@
 r"""LaTeX in the order in which a person writes a formula, not in SymPy's.
 
-A sum starts with a positive term, and names the clip and λ, then numbers, then the other symbols: ``c - 1 + p``. A product
-names numbers, coefficients, probabilities, brackets such as ``1 - q``, other symbols, the gap Δ, exponentials and logarithms:
-``p (\lambda - 1) \Delta``.
+A sum starts with a positive term and then names the clip and λ, numbers, and the other symbols: ``c - 1 + p``. A product
+names numbers, coefficients, probabilities, brackets such as ``1 - q``, other symbols, the gap Δ, exponentials, and
+logarithms: ``p (\lambda - 1) \Delta``.
 """
 
 from __future__ import annotations

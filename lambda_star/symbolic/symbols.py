@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 p, b, q = sp.symbols("p b q", positive=True)
-"""The modal probability of teacher, base and student. SymPy knows that they are positive; that they lie below 1 is an assumption of each derivation."""
+"""The modal probability of teacher, base and student. That they lie below 1 is an assumption of each derivation."""
 
 c = sp.Symbol("c", positive=True)
 lam = sp.Symbol("lambda", real=True)

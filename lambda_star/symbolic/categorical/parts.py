@@ -19,7 +19,7 @@ mean, class_mean, r_low, r_high, A_C = real(r"\mu \mu_C r_{\mathrm{lo}} r_{\math
 mean_before, mean_after = real(r"\mu_{0} \mu_{1}")
 class_mean_before, class_mean_after = real(r"\mu_{C0} \mu_{C1}")
 class_mass, start, step = positive(r"T_C R_0 \delta")
-"""The means of r over all tokens and in a class, the range of r, the teacher's mass of the class, its ratio, and a step in λ."""
+"""Means of r over all tokens and in a class, the range of r, mass and ratio of the class, and a step in λ."""
 
 tilted = positive("n_1:4")
 """The weights of three tokens at the λ from which a step starts."""
