@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from lambda_star._core.quantities import QUANTITIES
 from lambda_star.symbolic import bernoulli, categorical, dynamics, sequence
 from lambda_star.symbolic.derivation import REGISTRY, Derivation
-from lambda_star.symbolic.prose import read
+from lambda_star.symbolic.prose import insert, read
 
 __all__ = ["PAGES", "derivations", "page", "pages"]
 
 PAGES = tuple(module.__name__.rpartition(".")[2] for module in (bernoulli, dynamics, categorical, sequence))
 """The pages in the order of the index; each holds the derivations of one module."""
 
+INFINITY = r"\infty"
 HEADER = "<!-- Written by `lambda-star derive --write derivations` from {sources}; do not edit. -->"
 
 
@@ -44,10 +46,23 @@ def page(name: str) -> str:
     """
     words = read(name)
     sources = [f"{REGISTRY[one].__module__.replace('.', '/')}.py" for one in words.sections]
-    parts = [_header(*sources, f"lambda_star/symbolic/text/{name}.md"), f"# {words.title}", words.opening]
+    parts = [
+        _header(*sources, f"lambda_star/symbolic/text/{name}.md"),
+        f"# {words.title}",
+        insert(words.opening, _symbols),
+    ]
     for number, (one, section) in enumerate(words.sections.items(), start=1):
         parts += [f"## {number}. {section.title}", derivations()[one].markdown().rstrip()]
     return "\n\n".join(parts) + "\n"
+
+
+def _symbols(_: str) -> str:
+    """Return the table of the quantities, which stands in the opening of a page."""
+    rows = [
+        f"| ${q.symbol}$ | `{q.name}` | {q.meaning} | ${q.range.replace('inf', INFINITY)}$ |"
+        for q in QUANTITIES.values()
+    ]
+    return "\n".join(["| symbol | in code | meaning | range |", "| --- | --- | --- | --- |", *rows])
 
 
 def _header(*sources: str) -> str:

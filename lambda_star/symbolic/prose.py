@@ -5,7 +5,7 @@
 - ``## Title {#name}`` starts the section of the derivation *name*.
 - ``{{3}}`` on a line of its own stands for step 3, and ``{{4 5}}`` for steps 4 and 5 in one formula, where step 5 goes on
   from what step 4 found, as a sign goes on from a derivative.
-- ``{{result}}`` on a line of its own stands for the results.
+- ``{{result}}`` on a line of its own stands for the results, and ``{{symbols}}`` in an opening for the quantities.
 """
 
 from __future__ import annotations

@@ -314,7 +314,7 @@ def test_the_lower_bound_of_k_tokens(row: Row, c: float, floor: float) -> None:
     with mpmath.workdps(50):
         d = max(row.r) - least
         mean = mpmath.fsum(teacher * max(r - least, 0) for teacher, r in zip(row.t, row.r, strict=True))
-        exact = at(result("floor", "lower bound"), {"w": mean / d, "d": d, "c": c}) if d else mpmath.inf
+        exact = at(result("token_bounds", "lower bound"), {"w": mean / d, "d": d, "c": c}) if d else mpmath.inf
     assert near(found, exact)
     value = float(categorical.threshold(row.log_t, row.log_b, c, min_mass=floor).value)
     assert found <= value * (1 + 1e-12)
@@ -364,9 +364,12 @@ def test_a_row_is_completed_as_derived(row: Row) -> None:
     with mpmath.workdps(50):
         values = {"T": mpmath.fsum(row.t[3:]), "B": mpmath.fsum(row.b[3:])}
         values |= {r"\rho_{\mathrm{lo}}": mpmath.exp(low), r"\rho_{\mathrm{hi}}": mpmath.exp(high)}
-    merged = np.exp(np.stack(categorical.with_rest(*known)))[:, 3:].ravel()
-    divided = np.exp(np.stack(categorical.with_rest(*known, low, high)))[:, 3:].ravel()
-    for found, exact in ((merged, result("unlisted", "merged token")), (divided, RESULTS["categorical", "with_rest"])):
+    merged = np.exp(np.stack(categorical.with_unlisted(*known)))[:, 3:].ravel()
+    divided = np.exp(np.stack(categorical.with_unlisted(*known, low, high)))[:, 3:].ravel()
+    for found, exact in (
+        (merged, result("unlisted", "merged token")),
+        (divided, RESULTS["categorical", "with_unlisted"]),
+    ):
         assert all(near(one, other, tiny=1e-10) for one, other in zip(found, at(exact, values), strict=True))
 
 

@@ -147,7 +147,7 @@ def token_bounds() -> Derivation:
             Step(Substitute({t_k: p, y_k: gap}), single_upper, collapse, r"\overline{\lambda}_k", assumptions=AHEAD),
         ),
         {
-            "lower_bound": (r"\underline{\lambda}", lower),
+            "lower bound": (r"\underline{\lambda}", lower),
             "weaker lower bound": (r"\underline{\lambda}_0", weaker),
             "Jensen's upper bound": (r"\overline{\lambda}", upper),
             "single-token upper bound": (r"\overline{\lambda}_k", single_upper),
