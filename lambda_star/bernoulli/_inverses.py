@@ -69,7 +69,7 @@ def base_for(xp: Any, p: Real, c: Real, lam: Real) -> Real:
     >>> base_for(0.999, 5.0, 1.25)
     0.614...
     """
-    modal = p * xp.exp(-formulas.edge(xp, p, c) / (lam - 1))
+    modal = p * xp.exp(-formulas.push_to_edge(xp, p, c) / (lam - 1))
     return modal / (modal + (1 - p))
 
 

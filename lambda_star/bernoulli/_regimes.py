@@ -59,7 +59,7 @@ def collapse_point(xp: Any, p: Real, b: Real, c: Real) -> Real:
     >>> collapse_point(0.9, 0.5, 2.0)
     1.36341...
     """
-    return 1 + formulas.per_gap(xp, formulas.end(xp, p, c), p, b)
+    return 1 + formulas.excess_for(xp, formulas.push_to_collapse(xp, p, c), p, b)
 
 
 @elementwise()
@@ -85,7 +85,7 @@ def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
     >>> cliff_width(0.999, 0.5, 5.0)
     2.89...e-05
     """
-    return formulas.per_gap(xp, log1p_quotient(xp, 1 - p, c - 1 + p), p, b)
+    return formulas.excess_for(xp, log1p_quotient(xp, 1 - p, c - 1 + p), p, b)
 
 
 @elementwise()
@@ -113,8 +113,11 @@ def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
     <Regime.SATURATED: 1>
     """
     push = formulas.push(xp, p, b, lam)
-    favoured, size = formulas.sides(xp, p, push)
-    clipped, collapsing = size > formulas.edge(xp, favoured, c), size >= formulas.end(xp, favoured, c)
+    favoured, size = formulas.favoured_side(xp, p, push)
+    clipped, collapsing = (
+        size > formulas.push_to_edge(xp, favoured, c),
+        size >= formulas.push_to_collapse(xp, favoured, c),
+    )
     undefined = xp.isnan(push) | xp.isnan(c)
     if xp is scalar:
         return Regime.UNDEFINED if undefined else Regime(clipped + collapsing)
@@ -147,8 +150,8 @@ def stationary_student(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Real:
     0.97095...
     """
     push = formulas.push(xp, p, b, lam)
-    favoured, size = formulas.sides(xp, p, push)
-    edge, end = formulas.edge(xp, favoured, c), formulas.end(xp, favoured, c)
+    favoured, size = formulas.favoured_side(xp, p, push)
+    edge, end = formulas.push_to_edge(xp, favoured, c), formulas.push_to_collapse(xp, favoured, c)
     clipped = size > edge
     # log of the favoured side's mass (favoured/c)·e^|t|; 0 once nothing holds it back.
     log_mass = where(xp, clipped & (size < end), size - end, 0.0)
@@ -180,8 +183,8 @@ def flip_point(xp: Any, p: Real, b: Real) -> Real:
     2.70951...
     """
     odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)
-    gap = where(xp, p >= b, 1.0, -formulas.gap(xp, p, b))
-    return formulas.flip(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
+    gap = where(xp, p >= b, 1.0, -formulas.log_odds_gap(xp, p, b))
+    return formulas.flip_point(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
 
 
 @elementwise()
@@ -207,4 +210,4 @@ def flip_point_from_logits(xp: Any, x: Real, y: Real) -> Real:
     20.0
     """
     excess = where(xp, x >= 0, x, 0.0) / where(xp, x >= y, 1.0, y - x)
-    return formulas.flip(xp, (x >= y) & (x >= 0), (x < 0) & (y == y), excess)  # noqa: PLR0124 (NaN is not itself)
+    return formulas.flip_point(xp, (x >= y) & (x >= 0), (x < 0) & (y == y), excess)  # noqa: PLR0124 (NaN is not itself)

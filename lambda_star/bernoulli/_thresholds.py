@@ -85,7 +85,7 @@ def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
     >>> threshold(0.4, 0.5, 5.0)
     inf
     """
-    return 1 + formulas.per_gap(xp, formulas.edge(xp, p, c), p, b)
+    return 1 + formulas.excess_for(xp, formulas.push_to_edge(xp, p, c), p, b)
 
 
 @elementwise()
@@ -112,7 +112,7 @@ def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
     """
     # Far below 0 the 1s in 1 + (c−1)(1 + e^−x) no longer count, and e^−x may overflow: take the logarithm by hand.
     far = (x < -80) & (c > 1)
-    near_edge = formulas.edge(xp, 1 / (1 + xp.exp(-where(xp, x < -80, 0.0, x))), c)
+    near_edge = formulas.push_to_edge(xp, 1 / (1 + xp.exp(-where(xp, x < -80, 0.0, x))), c)
     far_edge = xp.log(where(xp, far, c - 1, 1.0)) - x
     push = where(xp, far, far_edge, where(xp, x < -80, c - 1, near_edge))
     never = (x <= y) & (push >= 0)
@@ -190,7 +190,7 @@ def is_clip_safe(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> bool:
     >>> is_clip_safe(0.999, 0.5, 5.0, 1.2), is_clip_safe(0.999, 0.5, 5.0, 1.25)
     (True, False)
     """
-    return formulas.push(xp, p, b, lam) <= formulas.edge(xp, p, c)
+    return formulas.push(xp, p, b, lam) <= formulas.push_to_edge(xp, p, c)
 
 
 @elementwise()
@@ -218,7 +218,7 @@ def two_sided_threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
     """
     above = p >= b
     high, low = where(xp, above, p, b), where(xp, above, b, p)
-    return 1 + formulas.per_gap(xp, formulas.edge(xp, where(xp, above, p, 1 - p), c), high, low)
+    return 1 + formulas.excess_for(xp, formulas.push_to_edge(xp, where(xp, above, p, 1 - p), c), high, low)
 
 
 @elementwise()
@@ -242,7 +242,7 @@ def operating_point(xp: Any, p: Real, b: Real, c: Real, margin: Real = 0.1) -> R
     >>> operating_point(0.99933697778, 0.5, 5.0, margin=0.25)
     1.165...
     """
-    return 1 + formulas.per_gap(xp, (1 - margin) * formulas.edge(xp, p, c), p, b)
+    return 1 + formulas.excess_for(xp, (1 - margin) * formulas.push_to_edge(xp, p, c), p, b)
 
 
 def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
@@ -281,17 +281,17 @@ def _finite(xp: Any, p: Values, b: Values, c: Values) -> tuple[Values, Values, V
 @elementwise()
 def _slope_in_p(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
-    slope = -((c - 1) / (c - 1 + p) / p + formulas.excess(xp, p, b, c) / p / (1 - p)) / formulas.gap(xp, p, b)
+    slope = -((c - 1) / (c - 1 + p) / p + formulas.excess(xp, p, b, c) / p / (1 - p)) / formulas.log_odds_gap(xp, p, b)
     return where(xp, flat, 0.0, slope)
 
 
 @elementwise()
 def _slope_in_b(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
-    return where(xp, flat, 0.0, formulas.excess(xp, p, b, c) / (b * (1 - b)) / formulas.gap(xp, p, b))
+    return where(xp, flat, 0.0, formulas.excess(xp, p, b, c) / (b * (1 - b)) / formulas.log_odds_gap(xp, p, b))
 
 
 @elementwise()
 def _slope_in_c(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
-    return where(xp, flat, 0.0, 1 / (c - 1 + p) / formulas.gap(xp, p, b))
+    return where(xp, flat, 0.0, 1 / (c - 1 + p) / formulas.log_odds_gap(xp, p, b))

@@ -682,6 +682,12 @@ def test_a_larger_tail_than_the_base_takes_no_time_wherever_the_student_goes(flo
     assert time_to_collapse(0.3, 0.6, 2.0, [-1.0, 0.0, 1.0, 3.0], tail=0.5, flow=flow).tolist() == [0.0] * 4
 
 
+@each_flow
+def test_a_base_past_the_edge_that_moves_back_is_at_a_larger_tail_already(flow: Flow) -> None:
+    assert time_to_collapse(0.03, 0.68, 1.15, 0.23, tail=0.37, flow=flow) == 0
+    assert time_to_collapse(0.03, 0.68, 1.15, 0.23, tail=0.2, flow=flow) == math.inf
+
+
 # Trajectory
 
 
@@ -704,8 +710,7 @@ def test_without_a_clip_the_natural_flow_has_a_closed_form(
     for p, b in (pair, pair[::-1]):
         start, gap = logit(b), logit(p) - logit(b)
         closed = start - lam * gap * np.expm1(-np.array(times))
-        for found in (trajectory(p, b, 2.0, lam, times, clipped=False), trajectory(p, b, math.inf, lam, times)):
-            np.testing.assert_allclose(found, closed, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(trajectory(p, b, math.inf, lam, times), closed, rtol=0, atol=1e-9)
 
 
 @each_flow
@@ -719,7 +724,7 @@ def test_trajectory_passes_the_edge_on_time_and_is_faster_from_there(
     step = 0.1 / drift(edge) * min(1.0, drift(edge))
     times = [0.5 * time, time - step, time, time + 0.01 * step, time + step]
     clipped = trajectory(p, b, c, lam, times, flow=flow)
-    unclipped = trajectory(p, b, c, lam, times, flow=flow, clipped=False)
+    unclipped = trajectory(p, b, math.inf, lam, times, flow=flow)
     assert clipped[2] == pytest.approx(edge, abs=1e-8)
     np.testing.assert_allclose(clipped[:3], unclipped[:3], rtol=0, atol=1e-8)
     start, whole, _ = way(p, b, c, lam)
@@ -825,10 +830,9 @@ def test_without_the_clip_nothing_collapses(flow: Flow) -> None:
     for lam in (0.5, 1.0, 1.3, 1.5, 3.0, 6.0):
         target = logit(p) + (lam - 1) * (logit(p) - logit(b))
         time = 60.0 * (1 if flow == "natural" else 2 + math.exp(target) + math.exp(-target))
-        for clip, clipped in ((math.inf, True), (c, False), (math.inf, False)):
-            theta = trajectory(p, b, clip, lam, [time], flow=flow, clipped=clipped)[-1]
-            assert theta == pytest.approx(target, abs=1e-8)
-            assert expit(theta) == pytest.approx(ls.fixed_point(p, b, lam), rel=1e-12)
+        theta = trajectory(p, b, math.inf, lam, [time], flow=flow)[-1]
+        assert theta == pytest.approx(target, abs=1e-8)
+        assert expit(theta) == pytest.approx(ls.fixed_point(p, b, lam), rel=1e-12)
     assert trajectory(p, b, c, 3.0, [60.0])[-1] > logit(p) + 2 * logit(p) + 10
 
 
