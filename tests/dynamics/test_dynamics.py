@@ -21,9 +21,9 @@ import lambda_star as ls
 from lambda_star.dynamics import (
     Flow,
     _times,
-    steps_to_edge,
     budget_threshold,
     simulate,
+    steps_to_edge,
     time_to_collapse,
     time_to_edge,
     trajectory,
