@@ -29,6 +29,7 @@ from tests.dynamics.reference import (
     at_edge,
     clips,
     close,
+    distances,
     each_flow,
     flows,
     free,

@@ -36,6 +36,7 @@ from tests.dynamics.reference import (
     clipped_by_quadrature,
     clips,
     close,
+    distances,
     each_flow,
     edge_by_quadrature,
     exact_collapse,
