@@ -112,5 +112,5 @@ def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
         value, slope = _softplus(xp, where(xp, tiny, 0.0, u))
         log_value, log_slope = where(xp, tiny, u, xp.log(value)), where(xp, tiny, 1.0, slope / value)
         delta = delta - delta * (xp.log(k) + xp.log(delta) - log_value) / (1 + delta * log_slope)
-    gap = log_c / k + where(xp, c > 1, delta, 0.0)
-    return b / (b + (1 - b) * xp.exp(-gap))
+    log_odds_gap = log_c / k + where(xp, c > 1, delta, 0.0)
+    return b / (b + (1 - b) * xp.exp(-log_odds_gap))

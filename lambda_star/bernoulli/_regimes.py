@@ -97,7 +97,7 @@ def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
 def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
     """Return the regime that the clip puts the student in: preserving, saturated or collapsing.
 
-    It holds for the clip on the log-ratio inside the advantage. For λ ≥ 1 and p > b the borders are λ* and λ_c. Where
+    It holds for the clip on the log-ratio inside the advantage. For p > b and λ ≥ 1 the borders are λ* and λ_c. Where
     the push is against the modal token (p < b and λ > 1, or p > b and λ < 1), modal token and tail exchange roles.
 
     Args:
@@ -119,10 +119,8 @@ def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
     """
     push = formulas.push(xp, p, b, lam)
     favoured, size = formulas.favoured_side(xp, p, push)
-    clipped, collapsing = (
-        size > formulas.push_to_edge(xp, favoured, c),
-        size >= formulas.push_to_collapse(xp, favoured, c),
-    )
+    clipped = size > formulas.push_to_edge(xp, favoured, c)
+    collapsing = size >= formulas.push_to_collapse(xp, favoured, c)
     undefined = xp.isnan(push) | xp.isnan(c)
     if xp is scalar:
         return Regime.UNDEFINED if undefined else Regime(clipped + collapsing)
@@ -157,10 +155,10 @@ def stationary_student(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Real:
     """
     push = formulas.push(xp, p, b, lam)
     favoured, size = formulas.favoured_side(xp, p, push)
-    edge, end = formulas.push_to_edge(xp, favoured, c), formulas.push_to_collapse(xp, favoured, c)
-    clipped = size > edge
+    collapse = formulas.push_to_collapse(xp, favoured, c)
+    clipped = size > formulas.push_to_edge(xp, favoured, c)
     # The log of the favoured side's mass (favoured/c)·e^|t|, which is 0 (mass 1) once nothing holds it back.
-    log_mass = where(xp, clipped & (size < end), size - end, 0.0)
+    log_mass = where(xp, clipped & (size < collapse), size - collapse, 0.0)
     saturated = where(xp, push >= 0, xp.exp(log_mass), -xp.expm1(log_mass))
     preserved = formulas.fixed_point(xp, p, where(xp, clipped, 0.0, push))
     return where(xp, clipped, saturated, where(xp, c >= 1, preserved, c))  # a NaN in c is returned

@@ -27,7 +27,7 @@ BLOCK = 2**14
 """Roots found side by side: their temporaries stay in cache."""
 
 ITERATIONS = 60
-"""Most steps of the root finder; each step after the rough ones at least halves its bracket."""
+"""Most steps of the root finder, which bisects its bracket where a Newton step would leave it."""
 
 ROUGH = 2
 """Number of first steps of the root finder for which the coarse nodes are enough."""

@@ -20,7 +20,7 @@ CONTEXT, real = oracle.CONTEXT, oracle.real
 EPS = 2.0**-52
 FLOWS: tuple[Flow, ...] = get_args(Flow)
 WIDE = bool(np.finfo(np.longdouble).eps < 1e-18)
-"""Whether there are floats wider than float64, which carry the small difference λ − λ*."""
+"""Whether the platform has floats wider than float64, which keep the digits of the small difference λ − λ*."""
 Floats = NDArray[np.float64]
 Real = Any  # an mpmath number
 flows = st.sampled_from(FLOWS)
@@ -32,7 +32,7 @@ POINT = (0.9, 0.5, 2.0)
 
 
 def distances(p: float, b: float, c: float, lam: float) -> tuple[Real, Real, Real]:
-    """The base, and the distances to the fixed point from base and edge, to the digits of the context."""
+    """The base's log-odds, and the distances of base and clip edge to the fixed point, to the digits of the context."""
     tail, start = 1 - real(p), CONTEXT.log(real(b) / (1 - real(b)))
     gap = CONTEXT.log(real(p) / tail) - start
     return start, real(lam) * gap, (real(lam) - 1) * gap - CONTEXT.log((real(c) - tail) / real(p))
@@ -50,7 +50,7 @@ def free(flow: Flow, start: Real, whole: Real, remaining: Real) -> Real:
 
 
 def exact_time(p: float, b: float, c: float, lam: float, flow: Flow) -> Real:
-    """The time to the edge: closed form at digits enough for its cancellation."""
+    """The time to the edge: the closed form, at enough digits for its cancellation."""
     with CONTEXT.workdps(120):
         return free(flow, *distances(p, b, c, lam))
 
@@ -87,7 +87,7 @@ def clipped_by_quadrature(flow: Flow, surplus: Real, start: Real, end: Real) -> 
 
 
 def exact_collapse(p: float, b: float, c: float, lam: float, tail: Real, flow: Flow) -> Real:
-    """The time to a tail mass, over the edge where the student goes that far."""
+    """The time to a tail mass, in two stretches where the student passes the edge before."""
     with CONTEXT.workdps(80):
         start, whole, remaining = distances(p, b, c, lam)
         tail = CONTEXT.mpf(tail)
