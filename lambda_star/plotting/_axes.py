@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLIP_EDGE", "LINE_STYLES", "STYLE", "code", "new_axes", "shade_regimes"]
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "figure.figsize": (7, 4),
     "figure.dpi": 110,
     "figure.constrained_layout.use": True,
