@@ -78,8 +78,8 @@ def _softplus(xp: Any, u: Values) -> tuple[Values, Values]:
 def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
     """Return the largest teacher probability p for which λ ≤ λ*: the only root of λ*(p, b, c) = λ in (b, 1).
 
-    There is no closed form. In Δ the equation reads (λ−1)Δ = log(c + (c−1)·((1−b)/b)·e^−Δ). Its lower bound
-    log(c)/(λ−1) is split off, and Newton's method on the logarithms of both sides finds the remainder.
+    There is no closed form. In Δ the equation reads (λ−1)Δ = log(c + (c−1)·((1−b)/b)·e^−Δ). The lower
+    bound log(c)/(λ−1) of Δ is split off, and Newton's method on the logarithms of both sides finds the remainder.
 
     Args:
         b: base's modal probability, in (0, 1).

@@ -79,8 +79,7 @@ def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where p ≤ b, the limit as b rises to p (there is no cliff);
-        NaN where an argument is NaN.
+        A float, or an array of the broadcast shape; +inf where p ≤ b (there is no cliff), NaN where an argument is NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.

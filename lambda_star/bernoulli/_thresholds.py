@@ -62,7 +62,7 @@ def excess(xp: Any, p: Real, b: Real, c: Real) -> Real:
 def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
     """Return λ*, the largest λ at which the fixed point's tail mass is still at least (1−p)/c.
 
-    λ* = 1 + log(1 + (c−1)/p) / Δ with Δ = logit p − logit b.
+    λ* = 1 + log(1 + (c−1)/p) / Δ with Δ = logit p − logit b. Where p ≤ b, no λ > 1 shrinks the tail.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -70,8 +70,7 @@ def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where p ≤ b (no λ > 1 shrinks the tail) or c is inf, 1 where
-        c = 1 and p > b, NaN where an argument is NaN.
+        A float, or an array of the broadcast shape; +inf where p ≤ b or c is inf, NaN where an argument is NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.

@@ -35,7 +35,7 @@ UNTIL = Quantity("until", 0.0, float("inf"))
 @quantity_option(LAM, help="A lambda to judge.")
 @quantity_option(MARGIN, default=0.1, show_default=True, help="Share of lambda*-1 that the operating point gives up.")
 def threshold(p: float, b: float, clip: float, lam: float | None, margin: float) -> None:
-    """Print lambda* of one output position: the modal token against everything else, its tail.
+    """Print lambda* of one output position, where its modal token competes with the tail, all other tokens.
 
     \b
     Example: a near-deterministic token under the paper's clip, and the common default of 1.25:

@@ -5,10 +5,10 @@ The student starts at the base, and its log-odds θ = logit q follow one of two 
 on the logit). Time is learning rate times steps.
 
 Both flows belong to one update rule, the one that caps the log-ratio log(π_T/π_S) at log c inside the advantage. Once
-the tail ratio has reached c the cap acts on the tail, and (λ−λ_c)Δ − log q takes the place of θ_λ − θ. The tail ends
-above the clip edge (1−p)/c for λ up to λ*; between λ* and λ_c it slides to a smaller mass that is still positive; from
-λ_c on it dies. Other update rules, such as the losses of TRL and G-OPD, truncated importance weights, or PPO, do not
-follow these flows past the clip edge.
+the tail ratio has reached c the cap acts on the tail, and (λ−λ_c)Δ − log q takes the place of θ_λ − θ. Up to λ* the
+tail ends on the clip edge (1−p)/c or above it. Between λ* and λ_c it slides to a smaller mass that is still positive.
+From λ_c on it dies. Other update rules, such as the losses of TRL and G-OPD, truncated importance weights, or PPO, do
+not follow these flows past the clip edge.
 
 λ* assumes training to convergence without momentum. A finite budget meets the clip edge at a larger λ, which falls to
 λ* as the budget grows. Momentum, shared parameters and sampling noise are not modelled, except that :func:`simulate`

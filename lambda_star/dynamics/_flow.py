@@ -166,7 +166,7 @@ def simulate(
         baseline: whether to subtract the mean advantage, which lowers the noise and leaves the expectation as it is.
 
     Returns:
-        The student's log-odds, shape (steps + 1, …) followed by the shape of ``lam``; the first row is the base.
+        The student's log-odds in steps + 1 rows, each of the shape of ``lam``; the first row is the base.
 
     Raises:
         ValueError: a value lies outside its range.
