@@ -1,4 +1,4 @@
-"""Every statement of the theory about one position, checked against 50-digit oracles or by what it means."""
+"""Every statement of the theory about one position, against 50-digit oracles or against its own definition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ above_one = st.floats(1.0, 6.0)
 
 
 def close(value: float, exact: Any, rtol: float) -> bool:
-    """Within a relative tolerance of an mpmath number, or both past the ends of float64."""
+    """Whether a value is within a relative tolerance of an mpmath number, or both are past the ends of float64."""
     if math.isinf(value) or value == 0:
         return oracle.ulps(value, exact) == 0 or abs(exact) < 1e-307
     return bool(abs(oracle.real(value) - exact) <= rtol * abs(exact))
@@ -232,7 +232,7 @@ def test_slopes_vanish_where_the_threshold_is_infinite(pair: tuple[float, float]
 
 
 def drift(p: float, b: float, c: float, lam: float, q: Any) -> Any:
-    """Clipped advantage of the modal token minus that of the tail, straight from the model."""
+    """The clipped advantage of the modal token minus that of the tail, straight from the definition of the model."""
 
     def advantage(teacher: float, student: Any, base: float) -> Any:
         return np.minimum(np.log(teacher / student), math.log(c)) + (lam - 1) * math.log(teacher / base)
@@ -332,7 +332,7 @@ def test_the_borders_belong_to_the_preserving_and_to_the_collapsing_regime() -> 
     assert ls.regime(0.5, 0.25, 1.5, math.nextafter(2.0, 1.0)) is ls.Regime.SATURATED
 
 
-# When the modal token gives way
+# When the modal token loses its majority
 
 
 @given(ordered(st.floats(0.5, 1 - 1e-9)))

@@ -31,6 +31,7 @@ from lambda_star.calibration.table import Table
 from lambda_star.cliff import compare
 from lambda_star.dynamics import Flow
 from lambda_star.plotting import (
+    STYLE,
     plot_budget,
     plot_cliff,
     plot_regimes,
@@ -451,6 +452,11 @@ def legend_of(ax: Axes) -> list[str]:
     legend = ax.get_legend()
     assert legend is not None
     return [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_style_sheet_is_one_of_matplotlib() -> None:
+    with plt.rc_context(STYLE):
+        assert {name: plt.rcParams[name] for name in STYLE} == STYLE | {"figure.figsize": [7.0, 4.0]}
 
 
 @pytest.mark.parametrize("plot", OF_POSITION)
