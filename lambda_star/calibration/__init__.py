@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,9 +97,10 @@ def calibrate(
     require(*zip(OPTIONS, numbers, strict=True))
     labels = _labels(table, contract)
     rows, skipped = _used_rows(table, labels)
-    sample = _Sample.of(table, labels, rows, clip)
+    sample = _sample(table, labels, rows, clip)
     bootstrap = _Bootstrap(sample.answer, confidence, resamples, seed)
     classes = [_class_report(sample, name, clip, lam, bootstrap, budget) for name in sorted(set(sample.label.tolist()))]
+    tops = [None if table.top is None else table.top[row] for row in rows]
     first = int(np.argmin(sample.threshold))
     advised = bootstrap.quantile(sample.threshold, quantile)
     return Report(
@@ -122,7 +123,7 @@ def calibrate(
         skipped=skipped,
         rounded=int(np.sum(table.log_p[rows] == 0)),
         problems=table.problems,
-        readings=_readings(table, sample, rows, clip, contract or json_structure),
+        readings=readings.readings(tops, sample.label.tolist(), sample.threshold, clip, contract or json_structure),
         thresholds=sample.threshold,
         flips=sample.flip,
     )
@@ -155,33 +156,26 @@ def _used_rows(table: Table, labels: Sequence[str | None]) -> tuple[NDArray[np.i
     return np.flatnonzero(used), skipped
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """The used positions, one array entry each: answer, class, masses of modal token and tail, λ*, flip point."""
+class _Sample(NamedTuple):
+    """The used positions, one array entry each; ``masses`` are p and 1−p, then b and 1−b."""
 
     answer: NDArray[np.intp]
     label: NDArray[np.object_]
-    p: Floats
-    tail: Floats
-    b: Floats
-    base_tail: Floats
+    masses: tuple[Floats, Floats, Floats, Floats]
     threshold: Floats
     flip: Floats
 
-    @classmethod
-    def of(cls, table: Table, labels: Sequence[str | None], rows: NDArray[np.intp], clip: float) -> _Sample:
-        p, tail, log_odds_p = _masses(table.log_p[rows])
-        b, base_tail, log_odds_b = _masses(table.log_b[rows])
-        return cls(
-            answer=np.unique(table.sequence[rows], return_inverse=True)[1],
-            label=np.array(labels, dtype=object)[rows],
-            p=p,
-            tail=tail,
-            b=b,
-            base_tail=base_tail,
-            threshold=threshold_from_logits(log_odds_p, log_odds_b, clip),
-            flip=flip_point_from_logits(log_odds_p, log_odds_b),
-        )
+
+def _sample(table: Table, labels: Sequence[str | None], rows: NDArray[np.intp], clip: float) -> _Sample:
+    p, tail, log_odds_p = _masses(table.log_p[rows])
+    b, base_tail, log_odds_b = _masses(table.log_b[rows])
+    return _Sample(
+        np.unique(table.sequence[rows], return_inverse=True)[1],
+        np.array(labels, dtype=object)[rows],
+        (p, tail, b, base_tail),
+        threshold_from_logits(log_odds_p, log_odds_b, clip),
+        flip_point_from_logits(log_odds_p, log_odds_b),
+    )
 
 
 def _masses(log_probability: Floats) -> tuple[Floats, Floats, Floats]:
@@ -204,23 +198,11 @@ def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> flo
     return threshold - (threshold - 1) * math.log1p(-tail / clip) / math.log1p((clip - 1) / p)
 
 
-def _readings(
-    table: Table, sample: _Sample, rows: NDArray[np.intp], clip: float, labeller: Labeller
-) -> tuple[readings.Reading, ...]:
-    """The readings of λ*, from the used rows that list their most probable tokens."""
-    tops = [None if table.top is None else table.top[row] for row in rows.tolist()]
-    listing = [index for index, top in enumerate(tops) if top is not None]
-    if not listing:
-        return ()
-    listed = [top for top in tops if top is not None]
-    return readings.readings(listed, sample.label[listing].tolist(), sample.threshold[listing], clip, labeller)
-
-
 def _class_report(
     sample: _Sample, name: str, clip: float, lam: float | None, bootstrap: _Bootstrap, budget: float | None
 ) -> ClassReport:
     members = sample.label == name
-    masses = [mass[members] for mass in (sample.p, sample.tail, sample.b, sample.base_tail)]
+    masses = [mass[members] for mass in sample.masses]
     p, tail, b, base_tail = (float(mass.mean()) for mass in masses)
     value, low, high = bootstrap.sums(masses, members, partial(_class_threshold, clip))
     return ClassReport(

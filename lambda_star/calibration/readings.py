@@ -73,12 +73,16 @@ class Reading:
 
 
 def readings(
-    tops: Sequence[Top], labels: Sequence[str], thresholds: Sequence[float] | Floats, clip: float, labeller: Labeller
+    tops: Sequence[Top | None],
+    labels: Sequence[str],
+    thresholds: Sequence[float] | Floats,
+    clip: float,
+    labeller: Labeller,
 ) -> tuple[Reading, ...]:
-    """Return the three readings of λ* for every contract class.
+    """Return the three readings of λ* for every contract class with positions that list their most probable tokens.
 
     Args:
-        tops: the listed tokens of each position, at least one position.
+        tops: the listed tokens of each position, None for a position that lists none and is left out.
         labels: the contract class of each position.
         thresholds: the λ* of Eq. 4 of each position.
         clip: the clip c, in (1, inf].
@@ -97,11 +101,14 @@ def readings(
     >>> readings([top], ["["], [1.4], 2.0, str.strip)[0].use
     'class'
     """
-    rows = _TopRows.of(tops, labeller)
+    listing = [index for index, top in enumerate(tops) if top is not None]
+    if not listing:
+        return ()
+    rows = _TopRows.of([top for top in tops if top is not None], labeller)
     token, by_class, binding = rows.thresholds(clip)
-    bernoulli, names = np.asarray(thresholds, dtype=np.float64), np.asarray(labels, dtype=object)
+    bernoulli, names = np.asarray(thresholds, dtype=np.float64)[listing], np.array(labels, dtype=object)[listing]
     found = []
-    for name in sorted(set(labels)):
+    for name in sorted(set(names.tolist())):
         members = np.flatnonzero(names == name)
         bound = members[binding[members] >= 0]
         texts = Counter(rows.tokens[bound, binding[bound]].tolist())

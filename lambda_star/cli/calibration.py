@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +96,8 @@ def calibrate(
     try:
         report = calibration.calibrate(read_table(file, keep_going=keep_going), contract=labeller, **options)
     except ValueError as error:
-        raise Failure(re.sub("`(contract|keep_going)(=True)?`", _flag, str(error))) from error
+        said = str(error).replace("`contract`", "--contract").replace("`keep_going=True`", "--keep-going")
+        raise Failure(said) from error
     _print_rows_used(report)
     _print_classes(report)
     _print_readings(report)
@@ -110,11 +110,6 @@ def calibrate(
 
         ending = plot_path.suffix[1:] or "png"
         write(plot_path, lambda: plot_report(report).savefig(plot_path, dpi=150, format=ending))
-
-
-def _flag(argument: re.Match[str]) -> str:
-    """The option of the command line that an argument of the library stands for."""
-    return f"--{argument[1].replace('_', '-')}"
 
 
 def _print_rows_used(report: Report) -> None:
