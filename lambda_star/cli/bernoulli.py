@@ -47,10 +47,10 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float)
         rows: list[tuple[str, str, float | str]] = [
             ("λ*", "largest λ that keeps the tail", ls.threshold(p, b, clip)),
             ("λ_c", "collapse point of a clipped student", ls.collapse_point(p, b, clip)),
-            ("λ_c − λ*", "width of the cliff", ls.cliff_width(p, b, clip)),
+            ("λ_c − λ*", "width of the cliff", ls.bernoulli.cliff_width(p, b, clip)),
             ("λ_op", f"operating point, margin {margin:g}", ls.operating_point(p, b, clip, margin)),
             ("flip", "λ past which the modal token loses its majority", ls.flip_point(p, b)),
-            ("two-sided", "largest λ safe for modal token and tail", ls.two_sided_threshold(p, b, clip)),
+            ("two-sided", "largest λ safe for modal token and tail", ls.bernoulli.two_sided_threshold(p, b, clip)),
         ]
         if lam is not None:
             rows += [

@@ -27,7 +27,7 @@ def test_clip_undoes_the_threshold(pair: tuple[float, float], c: float) -> None:
     p, b = pair
     lam = ls.threshold(p, b, c)
     assume(lam < 1e6)
-    slope = abs(ls.sensitivity(p, b, c).c)  # a rounded λ moves the clip by ulp(λ)/slope
+    slope = abs(ls.bernoulli.sensitivity(p, b, c).c)  # a rounded λ moves the clip by ulp(λ)/slope
     assert ls.clip_for(p, b, lam) == pytest.approx(c, rel=1e-11, abs=4 * np.spacing(lam) / slope)
 
 

@@ -157,7 +157,7 @@ def test_the_base_is_there_already_and_a_settled_student_never_is(
     c = factor * p / b
     lam = 1 + share * (ls.collapse_point(p, b, c) - 1)
     assert time_to_collapse(p, b, c, lam, tail=1 - b + more * b * 0.999, flow=flow) == 0
-    tail = 1 - ls.stationary_student(p, b, c, lam)
+    tail = 1 - ls.bernoulli.stationary_student(p, b, c, lam)
     assume(1e-6 < tail < 0.9)
     assert time_to_collapse(p, b, c, lam, tail=0.999 * min(tail, 1 - b), flow=flow) == math.inf
     if 1.001 * tail < 0.999 * (1 - b):
@@ -167,7 +167,7 @@ def test_the_base_is_there_already_and_a_settled_student_never_is(
 @each_flow
 def test_a_base_past_the_edge_collapses_where_the_push_is_too_strong(flow: Flow) -> None:
     p, b, c, lam, tail = 0.5, 0.999, 2.0, 0.5, 1e-6
-    assert ls.regime(p, b, c, lam) is ls.Regime.COLLAPSING
+    assert ls.regime(p, b, c, lam) is ls.bernoulli.Regime.COLLAPSING
     time = brentq(lambda t: trajectory(p, b, c, lam, [t], flow=flow)[-1] + logit(tail), 0.0, 1e8)
     assert time_to_collapse(p, b, c, lam, tail=tail, flow=flow) == pytest.approx(time, rel=1e-7)
 
@@ -237,7 +237,7 @@ def test_late_student_is_the_stationary_one(p: float, b: float, c: float, flow: 
     gap = logit(high) - logit(low)
     start, end = math.log((c - 1 + modal) / modal) / gap, math.log(c / modal) / gap
     for lam in (1 + 0.5 * start, 1 + 0.9 * start, 1 + start + 0.3 * (end - start), 1 + start + 0.6 * (end - start)):
-        q = ls.stationary_student(p, b, c, lam)
+        q = ls.bernoulli.stationary_student(p, b, c, lam)
         slack = min(q, 1 - q)
         time = 60 / slack / (1.0 if flow == "natural" else slack)
         theta = trajectory(p, b, c, lam, [time], flow=flow)[-1]
@@ -297,5 +297,5 @@ def test_cliff_is_as_wide_as_it_is_said_to_be(p: float, b: float, c: float) -> N
         middle = (safe + gone) / 2
         finite = math.isfinite(time_to_collapse(p, b, c, middle, tail=1e-13))
         safe, gone = (safe, middle) if finite else (middle, gone)
-    assert gone - leaves == pytest.approx(ls.cliff_width(p, b, c), abs=1e-11)
+    assert gone - leaves == pytest.approx(ls.bernoulli.cliff_width(p, b, c), abs=1e-11)
     assert leaves == pytest.approx(ls.threshold(p, b, c), abs=1e-11)

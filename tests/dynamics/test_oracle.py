@@ -291,7 +291,7 @@ def test_without_a_clip_the_way_to_a_tail_is_free(flow: Flow) -> None:
 def test_a_base_above_its_teacher_collapses_at_a_negative_coefficient(
     p: float, b: float, c: float, lam: float, tail: float, flow: Flow
 ) -> None:
-    assert ls.regime(p, b, c, lam) is ls.Regime.COLLAPSING
+    assert ls.regime(p, b, c, lam) is ls.bernoulli.Regime.COLLAPSING
     exact = exact_collapse(p, b, c, lam, tail, flow)
     assert trajectory(p, b, c, lam, [float(exact)], flow=flow)[-1] == pytest.approx(-logit(tail), abs=1e-8)
     assert close(time_to_collapse(p, b, c, lam, tail=tail, flow=flow), exact, 1e-12)

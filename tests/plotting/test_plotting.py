@@ -518,7 +518,7 @@ def test_regime_curves_are_where_training_ends_with_and_without_the_clip(p: floa
     assert where(only(ax, "clip edge (1−p)/c"), "y") == edge
     assert np.interp(star, x, np.log(y)) == pytest.approx(math.log(edge), rel=1e-3)
     at, tail = data(only(ax, f"clip c = {c:g}"))
-    np.testing.assert_array_equal(tail, 1 - ls.stationary_student(p, b, c, at))
+    np.testing.assert_array_equal(tail, 1 - ls.bernoulli.stationary_student(p, b, c, at))
     assert end - 1e-5 * (end - star) < at[-1] < end
     kept, past = (at >= 1) & (at < star), at > star
     assert tail[kept] == pytest.approx(1 - ls.fixed_point(p, b, at[kept]), rel=1e-9)

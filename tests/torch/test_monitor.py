@@ -80,7 +80,7 @@ def row_by_row(of: Iterable[Tensor], lam: float, clip: float) -> dict[str, float
         for log_t, log_b in zip(rows[0], rows[1], strict=True):
             ahead_t, ahead_b = rows[0][modal] - log_t, rows[1][modal] - log_b
             flips.append(ahead_b / (ahead_b - ahead_t) if ahead_b > ahead_t else math.inf)
-        star = ls.threshold_from_logits(math.log(p / tails[0]), math.log(modal_b / tails[1]), clip)
+        star = ls.bernoulli.threshold_from_logits(math.log(p / tails[0]), math.log(modal_b / tails[1]), clip)
         found.append((p, modal_b, star, tails[0] / tails[2], min(flips)))
         assert p + tails[0] == pytest.approx(1)
         assert q + tails[2] == pytest.approx(1)
@@ -173,7 +173,7 @@ def test_a_tail_below_the_resolution_of_probabilities_is_told() -> None:
     teacher, base, student = (torch.tensor([[x, 0.0]]) for x in (30.0, 10.0, 31.0))
     metrics = short(safety_metrics(teacher, base, student, lam=1.01, clip=2.0))
     assert metrics["p"] == 1
-    assert metrics["threshold_least"] == pytest.approx(ls.threshold_from_logits(30.0, 10.0, 2.0), rel=1e-6)
+    assert metrics["threshold_least"] == pytest.approx(ls.bernoulli.threshold_from_logits(30.0, 10.0, 2.0), rel=1e-6)
     assert metrics["tail_ratio_max"] == pytest.approx(math.e, rel=1e-5)
 
 
