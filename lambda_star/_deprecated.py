@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["install", "renamed", "renamed_field"]
+__all__ = ["install", "renamed", "renamed_field", "serve"]
 
 MODULES: dict[str, tuple[str, ...]] = {
     "inverse": ("bernoulli",),
@@ -46,12 +46,7 @@ NAMES: dict[str, dict[str, str]] = {
     "categorical": {"with_rest": "with_unlisted"},
     "dynamics": {"budget_for": "steps_to_edge"},
     "calibration.readings": {"Resolution": "Reading", "resolve": "readings"},
-    "calibration": {
-        "Position": "calibration.report.Place",
-        "Report": "calibration.report.Report",
-        "ClassReport": "calibration.report.ClassReport",
-        "Estimate": "calibration.statistics.Estimate",
-    },
+    "calibration": {"Position": "calibration.report.Place"},
     "lint": {name: f"lint.bounds.{name}" for name in ("BOUNDS", "NEEDS", "Bound")},
     "plotting": {"plot_resolutions": "plot_readings"},
 }
@@ -80,6 +75,11 @@ def renamed(module: str) -> Callable[[str], Any]:
         return getattr(import_module(home), new)
 
     return lookup
+
+
+def serve(module: str) -> None:
+    """Have a module look up its old names; a type checker goes on to report them."""
+    vars(sys.modules[module])["__getattr__"] = renamed(module)
 
 
 def renamed_field(old: str, new: str) -> Any:

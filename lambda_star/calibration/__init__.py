@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_star import _deprecated
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
@@ -29,6 +30,8 @@ from lambda_star.dynamics.formulas import natural_threshold
 from lambda_star.sequence import lower_quantile
 
 __all__ = ["calibrate"]
+
+_deprecated.serve(__name__)
 
 OPTIONS = (
     C.named("clip")._replace(ends="()"),

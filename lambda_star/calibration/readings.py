@@ -20,13 +20,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_star import categorical
+from lambda_star import _deprecated, categorical
 from lambda_star._core.namespaces import Floats
 from lambda_star.calibration.table import Top
 from lambda_star.contract import Labeller
 from lambda_star.sequence import lower_quantile
 
 __all__ = ["Bracket", "Reading", "readings"]
+
+_deprecated.serve(__name__)
 
 MOST_OF_THE_TAIL = 0.5
 """The share of the teacher's tail in the modal token's own class above which the class reading is the one to use."""

@@ -10,6 +10,7 @@ every other token vanishes at once for λ > 1; so is one that only the base can 
 flows through these functions.
 """
 
+from lambda_star import _deprecated
 from lambda_star.categorical._distances import hilbert_distance, renyi, with_unlisted
 from lambda_star.categorical._students import fixed_point, flip_point, ratio, stationary_student
 from lambda_star.categorical._threshold import Mode, Threshold, threshold
@@ -26,3 +27,5 @@ __all__ = [
     "threshold",
     "with_unlisted",
 ]
+
+_deprecated.serve(__name__)

@@ -18,6 +18,7 @@ samples. Where the base lies below p/c, the cap first holds the modal token back
 Everything here is an extension of the paper, for one position with two outcomes.
 """
 
+from lambda_star import _deprecated
 from lambda_star.dynamics._arguments import Flow
 from lambda_star.dynamics._budget import budget_threshold, steps_to_edge, time_to_collapse, time_to_edge
 from lambda_star.dynamics._flow import simulate, trajectory
@@ -31,3 +32,5 @@ __all__ = [
     "time_to_edge",
     "trajectory",
 ]
+
+_deprecated.serve(__name__)

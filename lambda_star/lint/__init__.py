@@ -15,11 +15,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from lambda_star import _deprecated
 from lambda_star.bernoulli import operating_point, teacher_for, threshold
 from lambda_star.lint import bounds as known
 from lambda_star.lint.readers import Setting, read_settings
 
 __all__ = ["Finding", "lint_config"]
+
+_deprecated.serve(__name__)
 
 Severity = Literal["error", "warning", "note"]
 

@@ -4,6 +4,7 @@ Each function draws on the axes or figure that it is given, or on new ones, and 
 the settings of matplotlib that fit these pictures.
 """
 
+from lambda_star import _deprecated
 from lambda_star.plotting._axes import STYLE
 from lambda_star.plotting.bernoulli import plot_regimes
 from lambda_star.plotting.calibration import plot_readings, plot_report, plot_tail_ratio, plot_thresholds
@@ -22,3 +23,5 @@ __all__ = [
     "plot_thresholds",
     "plot_trajectory",
 ]
+
+_deprecated.serve(__name__)

@@ -38,9 +38,9 @@ FULL: dict[str, Any] = {
 }
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: getattr(ls, name)
-    for name in ls.__all__
-    if inspect.isfunction(getattr(ls, name)) and name not in {"calibrate", "read_table", "sensitivity"}
+    name: getattr(ls.bernoulli, name)
+    for name in ls.bernoulli.__all__
+    if inspect.isfunction(getattr(ls.bernoulli, name)) and name != "sensitivity"
 }
 DISCRETE = {"is_clip_safe", "regime"}
 
