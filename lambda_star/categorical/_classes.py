@@ -150,7 +150,7 @@ class ClassSearch(Search):
         ratio = xp.where(self.may, self.log_ratio(self.at), -math.inf)
         self.largest = xp.argmax(ratio, axis=-1)
         residual = take(xp, ratio, self.largest)[:, 0] - self.log_c[:, 0]
-        return Look(residual, self.newton(self.at), self.epsilon**0.5 / 8)
+        return residual, self.newton(self.at), self.epsilon**0.5 / 8
 
     def certify(self, x: Values) -> Values:
         """Tell where no class crosses c and falls back between ``low`` and x; elsewhere the next step is shorter."""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from lambda_star._core.namespaces import Values
 
 __all__ = ["Look", "Search"]
 
+Look: TypeAlias = tuple[Values, Values, float]
+"""What one evaluation shows: the residual log R − log c, a step towards its root, and the relative size of a
+negligible step.
+"""
+
 STEPS = 100
-"""Most evaluations before a row counts as not converged; ordinary rows take three to eight."""
-
-
-class Look(NamedTuple):
-    """What one evaluation shows: the residual log R − log c, a step towards its root, and a negligible step's size."""
-
-    residual: Values
-    step: Values
-    negligible: float
+"""Most evaluations before a row counts as not converged; a test holds the mean of ordinary rows to eight."""
 
 
 class Search(ABC):

@@ -19,26 +19,6 @@ COARSE = 5e-6
 """The relative error of λ*−1 above which a block of float32 rows is computed in float64."""
 
 
-class Binding(NamedTuple):
-    """The binding token of every row, its log-ratio, whether there is one, and whether any token might have been it."""
-
-    token: Values
-    low: Values
-    exists: Values
-    unrestricted: bool
-
-    @classmethod
-    def of(cls, xp: Any, rows: Rows, log_total: Values, min_mass: Values, may: Values | bool) -> Binding:
-        """Find the token with the least log-ratio among those that may bind."""
-        if may is True and rows.alive is None and not bool(xp.any(min_mass > 0)):
-            return cls(rows.least, rows.low, xp.ones_like(log_total, dtype=xp.bool), True)
-        allowed = (rows.z >= as_column(xp, xp.log(min_mass) + log_total, rows.z)) & may
-        allowed = allowed if rows.alive is None else allowed & rows.alive
-        among = xp.where(allowed, rows.r, math.inf)
-        token, exists = xp.argmin(among, axis=-1), xp.any(allowed, axis=-1)
-        return cls(token, xp.where(exists[:, None], take(xp, among, token), rows.low), exists, False)
-
-
 class Bound(NamedTuple):
     """The binding token of every row, and what one pass over the tokens proves of its excess λ*−1.
 
@@ -61,14 +41,21 @@ def find_bound(xp: Any, rows: Rows, c: Values, min_mass: Values, may: Values | b
     weight = xp.exp(rows.z)
     total = dot(xp, weight)
     log_total = xp.log(total)
-    binding = Binding.of(xp, rows, log_total, min_mass, may)
-    y = rows.r - binding.low
+    binding, low, exists = rows.least, rows.low, xp.ones_like(total, dtype=xp.bool)
+    everywhere = may is True and rows.alive is None and not bool(xp.any(min_mass > 0))
+    if not everywhere:
+        allowed = (rows.z >= as_column(xp, xp.log(min_mass) + log_total, rows.z)) & may
+        allowed = allowed if rows.alive is None else allowed & rows.alive
+        among = xp.where(allowed, rows.r, math.inf)
+        binding, exists = xp.argmin(among, axis=-1), xp.any(allowed, axis=-1)
+        low = xp.where(exists[:, None], take(xp, among, binding), rows.low)
+    y = rows.r - low
     mean = dot(xp, weight, y) / total
     # Only tokens ahead of the binding one raise its ratio; the others, which may not bind, count as 0.
-    mean_ahead = mean if binding.unrestricted else dot(xp, weight, xp.where(y > 0, y, 0.0)) / total
-    span = as_vector(xp, rows.high - binding.low)
+    mean_ahead = mean if everywhere else dot(xp, weight, xp.where(y > 0, y, 0.0)) / total
+    span = as_vector(xp, rows.high - low)
     unknown = xp.isnan(total + c + min_mass)
-    binds = binding.exists & (span > 0) & (c < math.inf) | unknown
+    binds = exists & (span > 0) & (c < math.inf) | unknown
     span, log_c = xp.where(binds, span, 1.0), xp.where(binds, xp.log(c), 1.0)
     chord = xp.log1p((c - 1) * span / mean_ahead) / span
     lower = xp.where(unknown, math.nan, xp.where(mean_ahead > 0, chord, log_c / span))
@@ -78,7 +65,7 @@ def find_bound(xp: Any, rows: Rows, c: Values, min_mass: Values, may: Values | b
         weight *= y
         start = _parabola_root(xp, -log_c, mean, dot(xp, weight, y) / total - mean * mean)
         start = xp.clip(xp.where(xp.isnan(start), lower, start), lower, upper)
-    return Bound(y, binding.token, binds, log_total, mean, start, lower, upper)
+    return Bound(y, binding, binds, log_total, mean, start, lower, upper)
 
 
 def _upper_bound(
@@ -131,10 +118,10 @@ class TokenSearch(Search):
         residual = xp.log(total) - bound.log_total - self.log_c
         mean = dot(xp, weight, bound.y) / total
         if bool(xp.all((self.high - self.low <= NARROW * self.low) | self.done)):
-            return Look(residual, -residual / mean, self.epsilon ** (1 / 2) / 8)
+            return residual, -residual / mean, self.epsilon ** (1 / 2) / 8
         weight *= bound.y
         variance = dot(xp, weight, bound.y) / total - mean * mean
-        return Look(residual, _parabola_root(xp, residual, mean, variance), self.epsilon ** (1 / 3) / 8)
+        return residual, _parabola_root(xp, residual, mean, variance), self.epsilon ** (1 / 3) / 8
 
 
 def _parabola_root(xp: Any, value: Values, slope: Values, curvature: Values) -> Values:

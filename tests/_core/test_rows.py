@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import array_api_strict
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -19,6 +15,7 @@ from lambda_star._core import rows as engine
 from lambda_star._core.namespaces import numpy
 from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import RowError, by_rows, dot, tokens_along
+from tests.libraries import LIBRARIES
 
 FACTOR = Quantity("factor", 0.0, 10.0, "[]")
 RNG = np.random.default_rng(4)
@@ -246,21 +243,6 @@ def test_what_is_no_real_number_is_a_type_error(bad: Any) -> None:
 
 
 # Array libraries
-
-
-class Library(NamedTuple):
-    """An array library under test."""
-
-    make: Callable[..., Any]
-    dtypes: tuple[str, ...]
-    kind: type[Any]
-
-
-LIBRARIES = {
-    "torch": Library(torch.tensor, ("float32", "float64"), torch.Tensor),
-    "jax": Library(jnp.asarray, ("float32",), jax.Array),
-    "strict": Library(array_api_strict.asarray, ("float32", "float64"), type(array_api_strict.asarray(1.0))),
-}
 
 
 @pytest.mark.parametrize(

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import array_api_strict
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
 from lambda_star import categorical
 from tests.categorical.cases import ALL, BASE, MASKED, MASKED_BASE, TEACHER, parts
+from tests.libraries import LIBRARIES
 from tests.strategies import Pair
-
-
-class Library(NamedTuple):
-    """An array library under test."""
-
-    make: Callable[..., Any]
-    dtypes: tuple[str, ...]
-    kind: type[Any]
-
-
-LIBRARIES = {
-    "torch": Library(torch.tensor, ("float32", "float64"), torch.Tensor),
-    "jax": Library(jnp.asarray, ("float32",), jax.Array),
-    "strict": Library(array_api_strict.asarray, ("float32", "float64"), type(array_api_strict.asarray(1.0))),
-}
 
 CASES = [
     (name, library, dtype)
