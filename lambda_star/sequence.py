@@ -102,7 +102,7 @@ class Positions:
         return modal
 
     def thresholds(self, c: float, *, mode: Mode = "bernoulli") -> Floats:
-        """λ*_t of every position, by default of its modal token against everything else."""
+        """λ*_t of every position, by default of its modal token against the tail."""
         found: Floats = categorical.threshold(self.log_t, self.log_b, c, modal=self.modal, mode=mode).value
         return found
 
@@ -113,13 +113,13 @@ def listwise(
     """Build the positions of a JSON list of at most ``items`` strings, from one (p, b) per class of tokens.
 
     After each item the separator is the modal token, after which the list goes on, and the closing bracket is in the
-    tail; after the last item only the closing bracket is valid. Below λ* extrapolation sharpens the quotes and raises
-    the validity; past the collapse point of the separator no list is ever closed.
+    tail; after the last item only the closing bracket is valid. Extrapolation sharpens the quotes, which raises the
+    validity as long as λ is below the separator's λ*; past the separator's collapse point no list is ever closed.
 
     Args:
         items: the most items that the token budget has room for, in [1, inf).
         separator: (p, b) of the separator where an item ends.
-        quote: (p, b) of the quote that opens or closes a string, two per item; None if it is certain.
+        quote: (p, b) of the quote that opens or closes a string, two per item; None if absent or certain.
         opening: (p, b) of the bracket that opens the list; None if it is certain.
         closes: fraction of the separator's tail that is the closing bracket, in [0, 1]; all else breaks the contract.
 

@@ -13,7 +13,7 @@ from lambda_star._core.rows import dot
 from lambda_star.categorical._rows import Rows, log_sum_exp, take
 from lambda_star.categorical._search import Look, Search
 
-__all__ = ["ClassSearch", "Classes", "columns", "modal_class", "pieces_of"]
+__all__ = ["ClassSearch", "Classes", "Tilted", "columns", "modal_class", "pieces_of"]
 
 
 class Classes(NamedTuple):

@@ -151,11 +151,9 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
 
 
 def _last_survivor(xp: Any, power: Values, push: Values, log_c: Values) -> tuple[Values, Values, Values]:
-    """The push of the surviving token that is pushed up least, the κ at which the clip releases it, and log Σ e^power
-    over all survivors, each as a column.
+    """The least push of a survivor, the κ at which the clip releases that token, and log Σ e^power over all survivors.
 
-    With the tokens in the order of falling push, a token survives if those before it alone do not lift κ to its
-    release.
+    In the order of falling push, a token survives if those before it do not lift κ past its release.
     """
     order = xp.argsort(push, axis=-1, descending=True) if xp is not numpy else np.argsort(-push, axis=-1)
     falling, peak = xp.take_along_axis(push, order, axis=-1), xp.max(power, axis=-1, keepdims=True)

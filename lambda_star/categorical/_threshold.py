@@ -148,7 +148,7 @@ def threshold(
             cannot bind. The modal class is that of the modal token or, if it has none, the class with the most teacher
             mass. By default there are two classes, the modal token and all others.
         modal: index of the modal token; a number, or one per position. By default it is the teacher's most probable
-            token; name it where an entry of the row stands for several tokens, such as the unlisted ones.
+            token; name it where a column stands for several tokens, such as the unlisted ones.
         mode: "token", "class" or "bernoulli".
 
     Returns:

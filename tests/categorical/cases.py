@@ -54,17 +54,17 @@ def teacher_of(pair: Pair) -> Floats:
 
 
 def size(pair: Pair, lam: Any) -> float:
-    """How many roundings log R at λ is made of: those of its sums, and |λ−1| times those of the largest log-ratio."""
+    """The size of the terms of log R at λ, by which it is rounded: 1, and |λ−1| times the largest log-ratio."""
     return 1 + abs(float(lam) - 1) * float(np.max(np.abs(log_ratios(pair))))
 
 
 def depth(pair: Pair) -> float:
-    """The roundings of the log-weights themselves."""
+    """The range of the log-weights, by which they are rounded."""
     return float(np.ptp(pair[0][existing(pair)]))
 
 
 def resolved(pair: Pair) -> bool:
-    """Whether no two log-ratios differ by so little that their rounding decides which is larger."""
+    """Whether log-ratios that differ do so by more than rounding, so that it does not decide which is larger."""
     here = existing(pair)
     exact = sorted(oracle.real(t) - oracle.real(b) for t, b in zip(pair[0][here], pair[1][here], strict=True))
     least = 64 * EPS * size(pair, 2)
@@ -78,7 +78,7 @@ def distinct(values: Floats) -> bool:
 
 
 def shifted(c: float, pair: Pair, lam: float, sign: int, mode: str) -> float:
-    """The clip, moved by as much as the roundings of a ratio at λ can make of it."""
+    """The clip, moved by as much as rounding can move a ratio at λ."""
     roundings = size(pair, lam) + depth(pair)
     if mode == "bernoulli":  # a difference of log-odds, of which each is rounded
         roundings += lam * (1 + depth(pair) + depth(pair[::-1]))
@@ -171,14 +171,14 @@ ALL = OF_ROWS | OF_TOKENS
 
 
 def parts(found: Any) -> dict[str, Any]:
-    """The arrays of a result, by name."""
+    """Return the arrays of a result by name."""
     if isinstance(found, Threshold):
         return values(found)
     return dict(zip(("log_t", "log_b"), found, strict=True)) if isinstance(found, tuple) else {"": found}
 
 
 def same(found: Any, expected: Any, rtol: float = 8 * EPS, skip: tuple[str, ...] = ("steps",)) -> None:
-    """Equal shapes, dtypes and values; the last digits may depend on how sums are split."""
+    """Assert equal shapes, dtypes and values; the last digits may depend on how sums are split."""
     for (name, one), other in zip(parts(found).items(), parts(expected).values(), strict=True):
         assert (np.shape(one), one.dtype) == (np.shape(other), other.dtype), name
         if name not in skip:
@@ -186,7 +186,7 @@ def same(found: Any, expected: Any, rtol: float = 8 * EPS, skip: tuple[str, ...]
 
 
 def pick(found: Any, index: Any) -> Any:
-    """The same result for some of the positions."""
+    """Return the result for some of the positions."""
     if isinstance(found, Threshold):
         return Threshold(**{name: array[index] for name, array in values(found).items()})
     return tuple(array[index] for array in found) if isinstance(found, tuple) else found[index]

@@ -1,4 +1,4 @@
-"""What the functions of K tokens refuse, and how the message says so."""
+"""The errors that functions of K tokens raise, and the places that the messages name."""
 
 from __future__ import annotations
 

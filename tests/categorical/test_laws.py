@@ -381,13 +381,13 @@ def test_the_search_stops_short_of_a_peak_above_the_clip_and_passes_one_below(se
     peaks = [peak_of_the_tail(pair) for pair in zip(teacher, base, strict=True)]
     chosen = [row for row, (_, top) in enumerate(peaks) if top > 0.1]
     assume(bool(chosen))
-    places, tops = np.array(peaks)[chosen].T
+    peak, tops = np.array(peaks)[chosen].T
     teacher, base = teacher[chosen], base[chosen]
     below, above = (
         categorical.threshold(teacher, base, np.exp(tops * (1 + sign * distance)), modal=0, mode="class")
         for sign in (-1, 1)
     )
-    assert np.all(below.value <= 1 + places)
+    assert np.all(below.value <= 1 + peak)
     assert np.all(above.value[above.converged] == math.inf)
     for row in np.flatnonzero(below.converged):
         reached = log_ratio_of_the_tail((teacher[row], base[row]), float(below.value[row]) - 1)
@@ -455,7 +455,7 @@ def test_threshold_solves_the_equation_of_the_renyi_divergence(pair: Pair, c: fl
 
 @st.composite
 def hidden_rows(draw: st.DrawFn) -> tuple[Pair, int]:
-    """Normalised rows, and how many of their last tokens are hidden; what is hidden is no rounding error."""
+    """Normalised rows, and how many of their last tokens are unlisted; their mass is larger than rounding."""
     count = draw(st.integers(3, 10))
     weights = st.lists(st.floats(-9.0, 0.0), min_size=count, max_size=count)
     rows = [np.array(draw(weights)) for _ in range(2)]
@@ -548,7 +548,7 @@ def test_the_binding_token_sinks_from_the_clip_edge_to_nothing(pair: Pair, c: fl
     y, others = log_ratios(pair) - log_ratios(pair)[found.binding], np.arange(len(mass)) != found.binding
 
     def log_others(excess: float) -> float:
-        """The ratio of the binding token without its own mass: above c nothing holds the token."""
+        """The log-ratio of the binding token without its own mass, less log c; where it is positive the token dies."""
         return float(np.log(mass[others] @ np.exp(excess * y[others])) - math.log(c))
 
     start = float(found.value) - 1

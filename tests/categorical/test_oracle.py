@@ -90,7 +90,7 @@ PEAKS = [
     (((np.array([-2.1, -2.7, -8.6, -2.9]), np.array([-0.4, -1.7, -10.6, -3.5])), [0, 1, 1, 2]), 1.5),
     (((np.array([-1.3, -5.9, -1.9, -4.3]), np.array([-0.5, -7.0, -1.1, -7.1])), [0, 1, 1, 2]), 2.0),
 ]
-"""Rows where Newton's step from λ = 1 passes the first crossing, to where no ratio is above the clip any more."""
+"""Rows where Newton's step from λ = 1 passes the first crossing and lands where no ratio exceeds the clip any more."""
 
 
 @given(labelled_rows(), open_clips, min_masses)
@@ -208,7 +208,7 @@ def test_the_first_of_two_equal_tokens_flips_at_once_or_not_at_all(
 
 
 @given(token_rows(), open_clips, lams)
-def test_stationary_student_is_where_the_clipped_dynamics_rest(pair: Pair, c: float, lam: float) -> None:
+def test_stationary_student_is_where_the_clipped_dynamics_end(pair: Pair, c: float, lam: float) -> None:
     assume(resolved(pair))
     found, exact = np.exp(categorical.stationary_student(*pair, c, lam)), oracle.clipped_student(*pair, c, lam)
     allowed = 16 * EPS * (size(pair, lam) + depth(pair))
@@ -217,7 +217,7 @@ def test_stationary_student_is_where_the_clipped_dynamics_rest(pair: Pair, c: fl
 
 
 def clipped_advantages(pair: Pair, student: Floats, c: float, lam: float) -> Floats:
-    """The model itself: min(log(π_T/π), log c) + (λ−1) r, for tokens that exist."""
+    """The advantage of the model, min(log(π_T/π), log c) + (λ−1) r, for tokens that exist."""
     here = existing(pair)
     gain = pair[0][here] - np.log(np.exp(pair[0][here]).sum()) - student[here]
     return np.asarray(np.minimum(gain, math.log(c)) + (lam - 1) * log_ratios(pair)[here])

@@ -125,9 +125,9 @@ def test_rows_too_delicate_for_single_precision_are_computed_in_double(scale: fl
 def test_ordinary_rows_in_single_precision_stay_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def spy(xp: Any, log_t: Any, *rest: Any) -> Any:
+    def spy(xp: Any, log_t: Any, *arguments: Any) -> Any:
         seen.append(log_t.dtype)
-        return prepare(xp, log_t, *rest)
+        return prepare(xp, log_t, *arguments)
 
     monkeypatch.setattr("lambda_star.categorical._threshold.prepare", spy)
     categorical.threshold(TEACHER.astype(np.float32), BASE.astype(np.float32), 5.0)
@@ -171,8 +171,8 @@ def test_a_clip_that_is_nan_gives_nan(mode: Any) -> None:
     same(pick(found, 0), categorical.threshold(TEACHER[0], BASE[0], 2.0, mode=mode))
 
 
-def test_a_row_does_not_depend_on_its_company() -> None:
-    # The modal token of the last row binds although the mean log-ratio is below its own: no ceiling by Jensen.
+def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
+    # In the last row the modal token binds, and the mean log-ratio is below its own: Jensen's bound does not exist.
     teacher = np.vstack([TEACHER, log(0.96, 0.01, 0.01, 0.01, 0.01)])
     base = np.vstack([BASE, teacher[6] - [0.0, 2.0, -60.0, -60.0, -60.0]])
     alone, together = OF_ROWS["min_mass"](TEACHER, BASE), OF_ROWS["min_mass"](teacher, base)
