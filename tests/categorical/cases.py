@@ -154,7 +154,6 @@ OF_ROWS: dict[str, Callable[..., Any]] = {
     "class": lambda t, b, **o: categorical.threshold(t, b, 2.0, mode="class", **o),
     "classes": lambda t, b, **o: categorical.threshold(t, b, 2.0, mode="class", classes=LABELS, **o),
     "bernoulli": lambda t, b, **o: categorical.threshold(t, b, 2.0, mode="bernoulli", **o),
-    "lower": lambda t, b, **o: categorical.threshold(t, b, 2.0, **o).lower,
     "renyi": lambda t, b, **o: categorical.renyi(t, b, 1.5, **o),
     "hilbert_distance": categorical.hilbert_distance,
     "flip_point": categorical.flip_point,

@@ -63,7 +63,6 @@ def test_every_position_may_have_its_own_numbers() -> None:
         "threshold": categorical.threshold(TEACHER, BASE, c, min_mass=min_mass),
         "class": categorical.threshold(TEACHER, BASE, c, min_mass=min_mass, mode="class"),
         "bernoulli": categorical.threshold(TEACHER, BASE, c, min_mass=min_mass, mode="bernoulli"),
-        "lower": categorical.threshold(TEACHER, BASE, c, min_mass=min_mass).lower,
         "fixed_point": categorical.fixed_point(TEACHER, BASE, lam),
         "ratio": categorical.ratio(TEACHER, BASE, lam),
         "renyi": categorical.renyi(TEACHER, BASE, c[:1]),
@@ -75,7 +74,6 @@ def test_every_position_may_have_its_own_numbers() -> None:
         for name, mode in (("threshold", "token"), ("class", "class"), ("bernoulli", "bernoulli")):
             single = categorical.threshold(t, b, c[index], min_mass=f, mode=mode)  # type: ignore[arg-type]
             same(pick(found[name], index), single, skip=("steps", "upper"))
-        same(pick(found["lower"], index), categorical.threshold(t, b, c[index], min_mass=f).lower)
         same(pick(found["fixed_point"], index), categorical.fixed_point(t, b, lam[index]))
         same(pick(found["ratio"], index), categorical.ratio(t, b, lam[index]))
         same(pick(found["renyi"], index), categorical.renyi(t, b, c[0]))
