@@ -1,4 +1,4 @@
-"""λ* over a whole vocabulary: the cost against one logsumexp pass and against SciPy's root finder, row by row."""
+"""The cost of λ* over a whole vocabulary, against one logsumexp pass and against SciPy's root finder row by row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = NDArray[np.float32]
 
 
 def near_deterministic(positions: int = POSITIONS, tokens: int = TOKENS) -> tuple[Rows, Rows]:
-    """Logits of contract positions: one token far ahead, more so under the teacher, among unlike others."""
+    """Logits of contract positions, at which one token is far ahead of all others, under the teacher even more so."""
     rng = np.random.default_rng(0)
     log_t = (2.5 * rng.standard_normal((positions, tokens))).astype(np.float32)
     log_b = log_t + (0.7 * rng.standard_normal((positions, tokens))).astype(np.float32)
@@ -31,14 +31,14 @@ def near_deterministic(positions: int = POSITIONS, tokens: int = TOKENS) -> tupl
 
 
 def flat(positions: int = POSITIONS, tokens: int = TOKENS) -> tuple[Rows, Rows]:
-    """Logits without a token ahead: the hardest case for the root finder, and no contract position."""
+    """Logits without a token far ahead: not a contract position, but the hardest case for the root finder."""
     rng = np.random.default_rng(1)
     log_t = (2.5 * rng.standard_normal((positions, tokens))).astype(np.float32)
     return log_t, log_t + (0.7 * rng.standard_normal((positions, tokens))).astype(np.float32)
 
 
 def root_by_brentq(log_t: Rows, log_b: Rows) -> float:
-    """The textbook equation (λ−1)·[D_λ(π_T‖π_B) + max log(π_B/π_T)] = log c of one row, by SciPy."""
+    """Solve the textbook equation (λ−1)·[D_λ(π_T‖π_B) + max log(π_B/π_T)] = log c of one row with SciPy."""
     from scipy.optimize import brentq
     from scipy.special import log_softmax, logsumexp
 
@@ -52,9 +52,10 @@ def root_by_brentq(log_t: Rows, log_b: Rows) -> float:
 
 
 def against_peers(name: str, log_t: Rows, log_b: Rows) -> list[Result]:
-    """NumPy and torch against one torch.logsumexp pass and against SciPy.
+    """Compare NumPy and torch with one torch.logsumexp pass and with SciPy.
 
-    The bound on SciPy's ratio is one for contract positions, which are near-deterministic; flat rows are only told.
+    The bound on the ratio to SciPy holds for contract positions, which are near-deterministic; for flat rows the ratio
+    is reported without a bound.
     """
     import torch
 
@@ -82,7 +83,7 @@ def against_peers(name: str, log_t: Rows, log_b: Rows) -> list[Result]:
 
 
 def memory(log_t: Rows, log_b: Rows) -> list[Result]:
-    """What NumPy allocates at most during a call, for half of the positions and for all of them."""
+    """Measure the peak of NumPy's allocations during a call, for half of the positions and for all of them."""
     extra = []
     for positions in (POSITIONS // 2, POSITIONS):
         tracemalloc.start()
@@ -104,7 +105,7 @@ def memory(log_t: Rows, log_b: Rows) -> list[Result]:
 
 
 def linear(log_t: Rows, log_b: Rows) -> list[Result]:
-    """Seconds per position and token over three numbers of positions and three of tokens."""
+    """Measure the seconds per position and token, for three numbers of positions and three numbers of tokens."""
     results = []
     for what, cuts in {
         "positions": [(slice(None, POSITIONS // part), slice(None)) for part in (4, 2, 1)],
@@ -121,7 +122,7 @@ def linear(log_t: Rows, log_b: Rows) -> list[Result]:
 
 
 def float32_accuracy(rows: dict[str, tuple[Rows, Rows]]) -> list[Result]:
-    """The relative difference of λ*−1 between float32 rows and the same numbers in float64."""
+    """Measure the relative difference of λ*−1 between float32 rows and the same numbers in float64."""
     worst = 0.0
     for log_t, log_b in rows.values():
         single = categorical.threshold(log_t, log_b, CLIP).value

@@ -1,10 +1,10 @@
-"""Answers of many positions: their thresholds, and how likely an answer is valid at a given λ.
+"""Thresholds of answers with many positions, and the probability that an answer is valid at a given λ.
 
-An answer passes through positions in order. At each one the contract lets it go on after some tokens, lets it end
-validly after others, and is broken by the rest. A position is a row of log-probabilities over K tokens, or over two
-outcomes: the modal token and the tail. The student there is the one that training with the clip ends at
-(:func:`lambda_star.categorical.stationary_student`), and positions are taken as independent: shared parameters, which
-can drag positions along with those past their threshold, are not modelled. Everything here is an extension.
+An answer passes through its positions in order. At each one, some tokens let it go on within the contract, some end it
+validly, and all others break the contract. A position is a row of log-probabilities over K tokens, or over two
+outcomes: the modal token and the tail. The student at a position is the one that training with the clip ends at
+(:func:`lambda_star.categorical.stationary_student`). Positions are taken as independent, although in a real model the
+shared parameters can drag a position along with others that are past their threshold. Everything here is an extension.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ __all__ = ["Positions", "listwise", "lower_quantile", "share_past", "threshold",
 
 Pair = tuple[float, float]
 
-
-SHARE = Quantity("share", 0.0, 1.0, "[]")
+FRACTION = Quantity("fraction", 0.0, 1.0, "[]")
 
 
 @dataclass(frozen=True)
 class Positions:
-    """The positions of one answer or more, in order.
+    """The positions of one or more answers, in order.
 
     Attributes:
         log_t: log-probabilities or logits of the teacher, shape (n, K).
         log_b: the same of the base.
-        goes: share of each token after which the answer goes on within the contract, in [0, 1], shape (n, K).
-        ends: share of each token that ends the answer validly, shape (n, K); ``goes + ends`` is at most 1, and what is
-            left breaks the contract.
-        answer: which answer each position belongs to, shape (n,); by default one answer.
+        goes: fraction of each token after which the answer goes on within the contract, in [0, 1], shape (n, K).
+        ends: fraction of each token that ends the answer validly, in [0, 1], shape (n, K); ``goes + ends`` is at most
+            1, and the remaining fraction breaks the contract.
+        answer: which answer each position belongs to, shape (n,); by default all belong to one answer.
         modal: index of each position's modal token, shape (n,); by default the teacher's most probable one.
 
     >>> import numpy as np
@@ -68,17 +67,16 @@ class Positions:
             raise ValueError(f"modal must hold indices of tokens, got dtype {modal.dtype}")
         for name, values in (("answer", np.asarray(self.answer)), ("modal", modal)):
             object.__setattr__(self, name, _broadcast(name, values, log_t.shape[:1]))
-        for name in ("goes", "ends"):
-            check(np, (SHARE.named(name), getattr(self, name)))
-        check(np, (SHARE.named("goes + ends"), self.goes + self.ends))
+        for name, values in (("goes", self.goes), ("ends", self.ends), ("goes + ends", self.goes + self.ends)):
+            check(np, (FRACTION.named(name), values))
 
     @classmethod
     def from_probabilities(
         cls, p: ArrayLike, b: ArrayLike, *, goes: ArrayLike = (1, 0), ends: ArrayLike = (0, 0), answer: ArrayLike = 0
     ) -> Positions:
-        """Positions of two outcomes, the teacher's modal token (probability p, under the base b) and the tail.
+        """Make positions of two outcomes: the teacher's modal token (probability p, and b under the base) and the tail.
 
-        ``goes`` and ``ends`` give the shares of the two, in this order; p and b lie in (0, 1).
+        ``goes`` and ``ends`` give the fractions of the two, in this order; p and b lie in (0, 1).
 
         >>> Positions.from_probabilities([0.9, 0.99], 0.5).thresholds(2.0)
         array([1.34..., 1.151...])
@@ -86,7 +84,7 @@ class Positions:
         p, b = np.broadcast_arrays(np.atleast_1d(np.asarray(p, dtype=np.float64)), np.asarray(b, dtype=np.float64))
         check(np, (P, p), (B, b))
         log_t, log_b = (np.stack([np.log(modal), np.log1p(-modal)], axis=-1) for modal in (p, b))
-        return cls(log_t, log_b, goes, ends, answer, modal=0)  # also where the tail outweighs it, whole as it is here
+        return cls(log_t, log_b, goes, ends, answer, modal=0)  # p may be less than the mass of the whole tail
 
     @property
     def p(self) -> Floats:
@@ -104,7 +102,7 @@ class Positions:
         return modal
 
     def thresholds(self, c: float, *, mode: Mode = "bernoulli") -> Floats:
-        """λ*_t of every position, by default of its modal token against everything else."""
+        """λ*_t of every position, by default of its modal token against the tail."""
         found: Floats = categorical.threshold(self.log_t, self.log_b, c, modal=self.modal, mode=mode).value
         return found
 
@@ -112,18 +110,18 @@ class Positions:
 def listwise(
     items: int, *, separator: Pair, quote: Pair | None = None, opening: Pair | None = None, closes: float = 1.0
 ) -> Positions:
-    """The positions of a JSON list of at most ``items`` strings, from one (p, b) per class of tokens.
+    """Build the positions of a JSON list of at most ``items`` strings, from one (p, b) per class of tokens.
 
-    After each item the separator is modal and the closer is in the tail: the modal token goes on, the closer ends the
-    answer. After the last item only the closer will do. So below λ* extrapolation sharpens the quotes and lifts the
-    validity, and past the collapse point nothing closes a list any more.
+    After each item the separator is the modal token, after which the list goes on, and the closing bracket is in the
+    tail; after the last item only the closing bracket is valid. Extrapolation sharpens the quotes, which raises the
+    validity as long as λ is below the separator's λ*; past the separator's collapse point no list is ever closed.
 
     Args:
-        items: the most items that the token budget has room for, at least 1.
+        items: the most items that the token budget has room for, in [1, inf).
         separator: (p, b) of the separator where an item ends.
-        quote: (p, b) of the quote that opens or closes a string, two per item; None: no quotes, or certain ones.
-        opening: (p, b) of the bracket that opens the list; None: certain.
-        closes: share of the separator's tail that is the closer, in [0, 1]; the rest breaks the contract.
+        quote: (p, b) of the quote that opens or closes a string, two per item; None if absent or certain.
+        opening: (p, b) of the bracket that opens the list; None if it is certain.
+        closes: fraction of the separator's tail that is the closing bracket, in [0, 1]; all else breaks the contract.
 
     Returns:
         A :class:`Positions` of one answer.
@@ -138,8 +136,8 @@ def listwise(
     array([0.43, 0.83, 0.88, 0.97, 0.  ])
     """
     require((Quantity("items", 1, math.inf, "[)"), items))
-    check(np, (SHARE.named("closes"), np.asarray(closes, dtype=np.float64)))
-    needed = ((1.0, 0.0), (0.0, 0.0))
+    check(np, (FRACTION.named("closes"), np.asarray(closes, dtype=np.float64)))
+    needed = ((1.0, 0.0), (0.0, 0.0))  # only the modal token goes on, and nothing ends the answer
     steps = [(opening, *needed)] if opening else []
     for item in range(1, items + 1):
         steps += [(quote, *needed)] * 2 if quote else []
@@ -149,16 +147,16 @@ def listwise(
 
 
 def threshold(positions: Positions, c: float, *, quantile: float = 0.0, mode: Mode = "bernoulli") -> float:
-    """The λ*_t that a share ``quantile`` of the positions does not exceed; by default the strict one, the least.
+    """A quantile of the thresholds λ*_t of the positions; by default the least, so that no position is past its own.
 
     Args:
         positions: the positions, at least one.
         c: cap on the ratio of teacher to student probability, in [1, inf].
-        quantile: share of positions that may lie past their own λ*_t, in [0, 1].
+        quantile: fraction of the positions that may lie past their own λ*_t, in [0, 1].
         mode: as for :func:`lambda_star.categorical.threshold`.
 
     Returns:
-        One of the λ*_t, never a value between two, since some may be +inf; NaN where a position is NaN.
+        One of the λ*_t, never a value between two of them, since some may be +inf; NaN if a position is NaN.
 
     Raises:
         ValueError: a value lies outside its range, or there is no position.
@@ -172,15 +170,15 @@ def threshold(positions: Positions, c: float, *, quantile: float = 0.0, mode: Mo
 
 
 def lower_quantile(values: Floats, level: float, weights: NDArray[Any] | None = None) -> float:
-    """The least value that at least a share ``level`` of the values does not exceed.
+    """The least value that at least a fraction ``level`` of the values does not exceed.
 
     Args:
-        values: at least one value, in any order; +inf is welcome.
-        level: the share, in [0, 1].
-        weights: how much each value counts.
+        values: at least one value, in any order; +inf is allowed.
+        level: the fraction, in [0, 1].
+        weights: how much each value counts; by default all count the same.
 
     Returns:
-        One of the values; NaN where a value is NaN.
+        One of the values; NaN if a value is NaN.
 
     Raises:
         ValueError: the level lies outside its range, or there is no value.
@@ -190,23 +188,22 @@ def lower_quantile(values: Floats, level: float, weights: NDArray[Any] | None = 
     >>> lower_quantile(np.array([1.3, np.inf, 1.1, 1.2]), 0.5)
     1.2
     """
-    require((SHARE.named("quantile"), level))
-    if not len(values):
-        raise ValueError("positions must hold at least one position, got none")
+    require((FRACTION.named("quantile"), level))
+    _require_some(values)
     return float(np.quantile(values, level, weights=weights, method="inverted_cdf"))
 
 
 def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "bernoulli") -> float | Floats:
-    """The share of positions whose own λ*_t lies below λ.
+    """The fraction of the positions whose own λ*_t lies below λ.
 
     Args:
         positions: the positions, at least one.
         c: cap on the ratio of teacher to student probability, in [1, inf].
-        lam: extrapolation coefficient λ, finite; a number or an array.
+        lam: extrapolation coefficient λ, in (-inf, inf); a number or an array.
         mode: as for :func:`lambda_star.categorical.threshold`.
 
     Returns:
-        A float, or an array of the shape of ``lam``, in [0, 1]; NaN where λ is NaN.
+        A float, or an array of the shape of ``lam``, in [0, 1]; NaN where λ or a position is NaN.
 
     Raises:
         ValueError: a value lies outside its range, or there is no position.
@@ -219,23 +216,22 @@ def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "
     lam = np.asarray(lam, dtype=np.float64)
     check(np, (LAM, lam))
     each = positions.thresholds(c, mode=mode)
-    if not len(each):
-        raise ValueError("positions must hold at least one position, got none")
+    _require_some(each)
     unknown = np.isnan(lam) | np.isnan(each).any()
-    share = np.where(unknown, np.nan, np.mean(each < lam[..., None], axis=-1))
-    return share if lam.ndim else float(share)
+    past = np.where(unknown, np.nan, np.mean(each < lam[..., None], axis=-1))
+    return past if lam.ndim else float(past)
 
 
 def validity(positions: Positions, c: float, lam: ArrayLike) -> float | Floats:
-    """V(λ), the predicted probability that an answer is valid, below the cliff and above it.
+    """V(λ), the predicted probability that an answer is valid, on both sides of the cliff.
 
-    V = Σ_t e_t Π_{s<t} g_s + Π_t g_t, with g_t and e_t the student's probabilities of going on and of ending validly at
-    position t; averaged over the answers where there are several.
+    V = Σ_t e_t Π_{s<t} g_s + Π_t g_t, where g_t and e_t are the student's probabilities of going on and of ending
+    validly at position t. Where there are several answers, V is their mean.
 
     Args:
         positions: the positions, at least one.
         c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
-        lam: extrapolation coefficient λ, finite; a number or an array.
+        lam: extrapolation coefficient λ, in (-inf, inf); a number or an array.
 
     Returns:
         A float, or an array of the shape of ``lam``, in [0, 1]; NaN where λ or a position is NaN.
@@ -250,8 +246,7 @@ def validity(positions: Positions, c: float, lam: ArrayLike) -> float | Floats:
     """
     lam = np.asarray(lam, dtype=np.float64)
     check(np, (LAM, lam), (C, np.asarray(c, dtype=np.float64)))
-    if not len(positions.log_t):
-        raise ValueError("positions must hold at least one position, got none")
+    _require_some(positions.log_t)
     order = _by_answer(positions.answer)
     curve = np.array([_validity(positions, order, value, c) for value in lam.ravel()]).reshape(lam.shape)
     return curve if lam.ndim else float(curve)
@@ -259,23 +254,26 @@ def validity(positions: Positions, c: float, lam: ArrayLike) -> float | Floats:
 
 def _validity(positions: Positions, order: NDArray[np.intp], lam: float, c: float) -> float:
     student = np.exp(categorical.stationary_student(positions.log_t, positions.log_b, c, lam))
-    going, ending = (
-        np.append((share * student).sum(axis=-1), blank)
-        for share, blank in ((positions.goes, 1.0), (positions.ends, 0.0))
-    )
+    going = np.append((positions.goes * student).sum(axis=-1), 1.0)
+    ending = np.append((positions.ends * student).sum(axis=-1), 0.0)
     reached = np.cumprod(going[order], axis=1)
     before = np.concatenate([np.ones((len(order), 1)), reached[:, :-1]], axis=1)
     valid = (ending[order] * before).sum(axis=1) + reached[:, -1]
-    return float(np.minimum(np.mean(valid), 1.0))  # masses that sum to 1 but for rounding
+    return float(np.minimum(np.mean(valid), 1.0))  # rounding may lift a sum of masses above 1
 
 
 def _by_answer(answer: NDArray[np.int64]) -> NDArray[np.intp]:
-    """The positions of every answer in a row of their own, filled up with the index past the last position."""
+    """The indices of every answer's positions in a row, filled up with the index past the last position."""
     _, which = np.unique(answer, return_inverse=True)
     lengths = np.bincount(which)
     order = np.full((len(lengths), lengths.max()), len(answer), dtype=np.intp)
     order[np.arange(lengths.max()) < lengths[:, None]] = np.argsort(which, kind="stable")
     return order
+
+
+def _require_some(values: Sequence[Any] | NDArray[Any]) -> None:
+    if not len(values):
+        raise ValueError("positions must hold at least one position, got none")
 
 
 def _broadcast(name: str, values: NDArray[np.generic], shape: Sequence[int]) -> NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""Answers of many positions: validity is what walking through them gives; thresholds and shares are what they say."""
+"""Answers of many positions: validity against a walk through the positions, thresholds and fractions against counts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def of_pairs(made: list[tuple[float, float]], **options: Any) -> Positions:
 
 
 class Step(NamedTuple):
-    """One position: modal token against tail; what each of the two lets happen."""
+    """One position of two outcomes, and what may follow each of them."""
 
     answer: int
     p: float
@@ -60,7 +60,7 @@ class Step(NamedTuple):
 
 @st.composite
 def shares(draw: st.DrawFn) -> tuple[float, float]:
-    """What a token lets go on, and what it ends validly: at most 1 together."""
+    """The fraction of a token that goes on and the fraction that ends validly, together at most 1."""
     go = draw(st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1))
     return go, (1 - go) * draw(st.sampled_from([0.0, 1.0]) | st.floats(0, 1))
 
@@ -82,7 +82,7 @@ def positions_of(made: list[Step]) -> Positions:
 
 
 def walked(made: list[Step], lam: float, c: float) -> float:
-    """Position after position, answer after answer."""
+    """Validity as the mean over answers, each walked position by position."""
     found = []
     for answer in {step.answer for step in made}:
         here, valid = 1.0, 0.0
@@ -105,7 +105,7 @@ rows = st.lists(st.lists(st.floats(-4, 4), min_size=4, max_size=4), min_size=1, 
 
 
 def told_apart(log_t: list[float], log_b: list[float]) -> bool:
-    """Whether no two log-ratios differ by so little that rounding decides which token dies first."""
+    """Whether all log-ratios differ by more than rounding, so that it does not decide which token dies first."""
     exact = sorted(oracle.real(teacher) - oracle.real(base) for teacher, base in zip(log_t, log_b, strict=True))
     return all(high == low or high - low > 1e-12 for low, high in itertools.pairwise(exact))
 
@@ -373,7 +373,7 @@ def test_modal_probabilities_are_those_of_the_teacher_s_most_probable_token() ->
 
 
 def test_the_modal_token_may_be_named() -> None:
-    """The last column is all of a vocabulary that is not listed, and no token."""
+    """The last column holds the unlisted tokens together and is not a token."""
     log_t, log_b = np.log([[0.3, 0.1, 0.6], [0.1, 0.7, 0.2]]), np.log([[0.2, 0.2, 0.6], [0.3, 0.4, 0.3]])
     found = Positions(log_t, log_b, goes=1.0, modal=[0, 1])
     assert found.p.tolist() == pytest.approx([0.3, 0.7], rel=1e-14)
@@ -522,7 +522,7 @@ def test_weights_of_a_quantile_are_copies_of_the_values(values: list[float], lev
     assert found == lower_quantile(copies, level) == sorted(copies)[math.ceil(level * len(copies)) - 1]
 
 
-def test_a_quantile_with_a_value_that_is_no_number_is_none() -> None:
+def test_a_quantile_of_values_with_nan_is_nan() -> None:
     values = np.array([1.0, math.nan, 2.0])
     for level in (0.0, 0.3, 1.0):
         assert math.isnan(lower_quantile(values, level))
@@ -557,7 +557,7 @@ def test_results_have_the_shape_of_lambda(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("lam", [math.nan, [1.0, math.nan, 3.0]])
-def test_lambda_that_is_no_number_gives_none(lam: float | list[float]) -> None:
+def test_a_nan_lambda_gives_nan(lam: float | list[float]) -> None:
     answer = Positions.from_probabilities([0.9, 0.8], 0.5)
     unknown = np.isnan(lam)
     assert np.isnan(share_past(answer, 2.0, lam)).tolist() == unknown.tolist()
@@ -565,7 +565,7 @@ def test_lambda_that_is_no_number_gives_none(lam: float | list[float]) -> None:
 
 
 @pytest.mark.parametrize(("p", "b"), [([0.9, math.nan], 0.5), ([0.9, 0.8], [math.nan, 0.5])])
-def test_a_position_that_is_no_number_gives_none(p: list[float], b: Any) -> None:
+def test_a_nan_position_gives_nan(p: list[float], b: Any) -> None:
     answer = Positions.from_probabilities(p, b)
     assert math.isnan(threshold(answer, 2.0))
     assert math.isnan(threshold(answer, 2.0, quantile=0.5))
@@ -573,14 +573,14 @@ def test_a_position_that_is_no_number_gives_none(p: list[float], b: Any) -> None
     assert math.isnan(share_past(answer, 2.0, 1.1))
 
 
-def test_a_clip_that_is_no_number_gives_none() -> None:
+def test_a_nan_clip_gives_nan() -> None:
     answer = Positions.from_probabilities([0.9, 0.8], 0.5)
     assert math.isnan(threshold(answer, math.nan))
     assert math.isnan(validity(answer, math.nan, 1.1))
     assert math.isnan(share_past(answer, math.nan, 1.1))
 
 
-def test_shares_that_are_no_numbers_spoil_their_answer() -> None:
+def test_nan_fractions_give_a_nan_validity() -> None:
     assert math.isnan(validity(listwise(2, separator=(0.7, 0.2), closes=math.nan), 5.0, 1.0))
 
 

@@ -1,13 +1,14 @@
-"""One output position over K tokens: the thresholds of tokens, of two outcomes and of classes.
+"""λ* and the students of one output position over K tokens.
 
-``log_t`` and ``log_b`` are log-probabilities or unnormalised logits of teacher and base, arrays of any array API
-library with the tokens along ``axis`` and any leading shape; they broadcast against each other. r = log(π_T/π_B) is a
-token's log-ratio, R_a(λ) = π_T(a)/π_λ(a) how many times smaller token a is under the fixed point than under the
-teacher. The token with the least r has the largest R for every λ > 1: it *binds*. Everything here is an extension.
+``log_t`` and ``log_b`` are log-probabilities or unnormalised logits of teacher and base: arrays of any array API
+library, with the tokens along ``axis`` and any leading shape; they broadcast against each other. A token's log-ratio is
+r = log(π_T/π_B). Its ratio R_a(λ) = π_T(a)/π_λ(a) says how many times smaller token a is under the fixed point than
+under the teacher. The token with the least r has the largest R for every λ > 1; it is the binding token. The paper
+treats two outcomes; K tokens are an extension.
 
-A token that is -inf for both models does not exist. A token that only the teacher can produce is refused, since then
-every other token vanishes at once for λ > 1; so is one that only the base can produce, where it might bind. No gradient
-flows through these functions.
+A token that is -inf for both models does not exist. A token that only the teacher can produce is an error, since every
+other token then vanishes at once for λ > 1; a token that only the base can produce is an error where it might bind. No
+gradient flows through these functions.
 """
 
 from lambda_star import _deprecated

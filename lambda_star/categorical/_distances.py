@@ -8,17 +8,15 @@ from typing import Any
 from lambda_star._core.namespaces import Values, wide
 from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import by_rows, dot
-from lambda_star.categorical._rows import log_sum_exp, log_teacher, prepare_wide, refuse
+from lambda_star.categorical._rows import log_sum_exp, log_teacher, prepare_wide, raise_at
 
 __all__ = ["hilbert_distance", "renyi", "with_unlisted"]
 
 ORDER = Quantity("order", 0.0, math.inf)
 LOW, HIGH = (Quantity(end, -math.inf, math.inf) for end in ("low", "high"))
 
-
 EXPONENT = 600.0
-"""Log-ratios further out than this count as this: no probability ratio of floats is larger."""
-
+"""Log-ratios beyond ±600 count as ±600, so that their exponentials stay finite."""
 
 ROUNDING = 1e-6
 """How far the logarithm of a sum of rounded probabilities may exceed 0."""
@@ -54,20 +52,20 @@ def renyi(log_t: Values, log_b: Values, order: Values, *, axis: int = -1) -> Val
         log_base = xp.astype(log_b, wide(xp))
         r = xp.where(log_t == -math.inf, 0.0, log_t - (log_base - log_sum_exp(xp, log_base)[:, None]))
         divisor = xp.where(excess == 0, 1.0, excess)
-        # Near α = 1 the sum is close to 1, and its logarithm would lose the digits that the division brings up.
+        # Near α = 1 the sum is close to 1, and the division would magnify the digits that its logarithm has lost.
         near = xp.where(excess == 0, r, xp.expm1(excess * r) / divisor)
         mean = dot(xp, xp.exp(log_t), near)
         close = xp.where(order == 1, mean, xp.log1p(xp.where(order == 1, 0.0, (order - 1) * mean)) / divisor[:, 0])
         far = log_sum_exp(xp, log_t + excess * r) / divisor[:, 0]
         small = xp.abs(order - 1) * xp.max(xp.abs(r), axis=-1) < 0.5
         found = xp.where(small | (order == 1), close, far)
-        return (xp.where(found < 0, 0.0, found),)  # rounding may put 0 below itself
+        return (xp.where(found < 0, 0.0, found),)  # a divergence of 0 may be rounded to a negative number
 
     return by_rows(kernel, log_t, log_b, axis, (ORDER, order))[0]
 
 
 def hilbert_distance(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
-    """Hilbert's projective distance of teacher and base, max r − min r: λ*_token ≥ 1 + log(c) over it.
+    """Hilbert's projective distance of teacher and base, max r − min r; λ*_token ≥ 1 + log(c) over this distance.
 
     Args:
         log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
@@ -97,27 +95,27 @@ def hilbert_distance(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
 def with_unlisted(
     log_t: Values, log_b: Values, low: Values | None = None, high: Values | None = None, *, axis: int = -1
 ) -> tuple[Values, Values]:
-    """Complete rows of which only some tokens are known, so that a threshold of theirs bounds the true one.
+    """Complete rows of which only some tokens are known, so that their threshold bounds the true one.
 
-    What is missing from 1 is appended. As one token it makes log Σ π_T^λ π_B^(1−λ) least, and so the λ* of a known
-    token greatest; as two tokens at the ends of the range of its log-ratios it makes that sum greatest, and λ* least.
-    For a class that holds the rest it is the other way round.
+    The mass that is missing from 1 is appended. Appended as one token it makes log Σ π_T^λ π_B^(1−λ) least, and so the
+    λ* of a known token greatest; appended as two tokens, at the ends of the range of the unlisted log-ratios, it makes
+    that sum greatest, and λ* least. For a class that holds the unlisted tokens it is the other way round.
 
     Args:
-        log_t: log-probabilities (no logits) of the known tokens under the teacher, tokens along ``axis``.
+        log_t: log-probabilities (not logits) of the known tokens under the teacher, tokens along ``axis``.
         log_b: the same of the base; broadcasts against ``log_t``.
-        low: least log-ratio log(π_T/π_B) of the missing tokens; a number, or one per position.
-        high: greatest log-ratio of the missing tokens, at least ``low``. Without a range one token is appended, with it
-            two, the one of the least log-ratio first.
+        low: least log-ratio log(π_T/π_B) of the unlisted tokens, in (-inf, inf); a number, or one per position.
+        high: greatest log-ratio of the unlisted tokens, at least ``low``. Without a range one token is appended; with a
+            range two are, first the one with the least log-ratio.
         axis: the axis of the tokens.
 
     Returns:
-        ``log_t`` and ``log_b`` with the tokens appended; -inf where nothing is missing. Give them a negative class to
-        keep them from binding.
+        ``log_t`` and ``log_b`` with the tokens appended; -inf where nothing is missing. Give the new tokens a negative
+        class to keep them from binding.
 
     Raises:
-        ValueError: as for :func:`threshold`; or the probabilities of a row sum to more than 1; or a range of which one
-            end is missing, or that is empty.
+        ValueError: as for :func:`threshold`; or the probabilities of a row sum to more than 1; or only one end of the
+            range is given, or ``low`` exceeds ``high``.
 
     Source: extension; ``derivations/categorical.md``.
 
@@ -131,29 +129,32 @@ def with_unlisted(
 
     def kernel(xp: Any, log_t: Values, log_b: Values, *ends: Values) -> tuple[Values, ...]:
         log_t, log_b = (xp.astype(rows, wide(xp), copy=False) for rows in (log_t, log_b))
-        missing = []
-        for name, rows in (("log_t", log_t), ("log_b", log_b)):
-            refuse(xp, rows == math.inf, f"{name} must lie in [-inf, inf), got inf")
-            total = log_sum_exp(xp, rows)
-            refuse(xp, (total > ROUNDING)[:, None], f"{name} must be log-probabilities that sum to at most 1")
-            missing.append(xp.maximum(-xp.expm1(total), xp.zeros_like(total)))
-        teacher, base = missing
-        if not ends:
-            teacher = xp.where(base > 0, teacher, 0.0)
-            added = [(teacher, base)]
-        else:
-            refuse(xp, (ends[0] > ends[1])[:, None], "low must be at most high")
-            least, most = (xp.exp(xp.clip(end, -EXPONENT, EXPONENT)) for end in ends)
-            teacher = xp.clip(teacher, least * base, most * base)
-            share = (teacher - least * base) / xp.where(most > least, most - least, 1.0)
-            high_base = xp.clip(share, xp.zeros_like(base), base)
-            low_base = base - high_base
-            added = [(low_base * least, low_base), (high_base * most, high_base)]
+        teacher, base = (_missing(xp, name, rows) for name, rows in (("log_t", log_t), ("log_b", log_b)))
+        new = _split(xp, teacher, base, *ends) if ends else [(xp.where(base > 0, teacher, 0.0), base)]
         return tuple(
-            xp.concat([rows, xp.log(xp.stack(new, axis=-1))], axis=-1)
-            for rows, new in zip((log_t, log_b), zip(*added, strict=True), strict=True)
+            xp.concat([rows, xp.log(xp.stack(masses, axis=-1))], axis=-1)
+            for rows, masses in zip((log_t, log_b), zip(*new, strict=True), strict=True)
         )
 
     ranges = [] if low is None else [(LOW, low), (HIGH, high)]
     teacher, base = by_rows(kernel, log_t, log_b, axis, *ranges)
     return teacher, base
+
+
+def _missing(xp: Any, name: str, rows: Values) -> Values:
+    """The mass that each row lacks."""
+    raise_at(xp, rows == math.inf, f"{name} must lie in [-inf, inf), got inf")
+    total = log_sum_exp(xp, rows)
+    raise_at(xp, (total > ROUNDING)[:, None], f"{name} must be log-probabilities that sum to at most 1")
+    return xp.maximum(-xp.expm1(total), xp.zeros_like(total))
+
+
+def _split(xp: Any, teacher: Values, base: Values, low: Values, high: Values) -> list[tuple[Values, Values]]:
+    """The missing masses of teacher and base as two tokens, with the least and with the greatest log-ratio."""
+    raise_at(xp, (low > high)[:, None], "low must be at most high")
+    least, most = (xp.exp(xp.clip(end, -EXPONENT, EXPONENT)) for end in (low, high))
+    teacher = xp.clip(teacher, least * base, most * base)
+    high_base = (teacher - least * base) / xp.where(most > least, most - least, 1.0)
+    high_base = xp.clip(high_base, xp.zeros_like(base), base)
+    low_base = base - high_base
+    return [(low_base * least, low_base), (high_base * most, high_base)]

@@ -12,14 +12,14 @@ __all__ = [
     "Rows",
     "as_column",
     "as_vector",
-    "entry",
     "first_flip",
     "log_fixed_point",
     "log_sum_exp",
     "log_teacher",
     "prepare",
     "prepare_wide",
-    "refuse",
+    "raise_at",
+    "take",
 ]
 
 TINY = 1e-30
@@ -27,8 +27,8 @@ TINY = 1e-30
 
 
 class Rows(NamedTuple):
-    """A block of rows: the teacher's modal token, the log-weights z (at most 0), the log-ratios r up to a constant per
-    row, the token with the least r, the range of r, and which tokens the teacher can produce (None: all).
+    """A block of rows: the modal token, the log-weights z (at most 0), the log-ratios r up to a constant per row, the
+    token with the least r, the range of r, and which tokens the teacher can produce (None: all).
     """
 
     modal: Values
@@ -43,58 +43,78 @@ class Rows(NamedTuple):
 def prepare(
     xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False, modal: Values | None = None
 ) -> Rows:
-    """Prepare a block, and refuse what has no meaning; ``may_vanish`` tells which tokens the base may have alone.
+    """Prepare a block, or raise an error at the first token that has no meaning.
 
-    ``modal`` names the modal tokens; by default they are the teacher's most probable ones.
+    ``may_vanish`` tells which tokens only the base may be able to produce. ``modal`` names the modal tokens; by default
+    they are the teacher's most probable ones.
     """
     most = xp.argmax(log_t, axis=-1)
-    z, r = log_t - entry(xp, log_t, most), log_t - log_b
+    z, r = log_t - take(xp, log_t, most), log_t - log_b
     if modal is not None:
-        refuse(xp, (modal != xp.floor(modal))[:, None], "modal must be the index of a token, got a fraction")
+        raise_at(xp, (modal != xp.floor(modal))[:, None], "modal must be the index of a token, got a fraction")
         most = xp.astype(modal, most.dtype)
     least = xp.argmin(r, axis=-1)
-    low, high = entry(xp, r, least), xp.max(r, axis=-1, keepdims=True)
+    low, high = take(xp, r, least), xp.max(r, axis=-1, keepdims=True)
     if bool(xp.all(xp.isfinite(low) & xp.isfinite(high))):
         return Rows(most, z, r, least, low, high, None)
-    alive, in_base = log_t > -math.inf, log_b > -math.inf
+    alive = log_t > -math.inf
     unknown = xp.any(xp.isnan(log_t) | xp.isnan(log_b), axis=-1, keepdims=True)
-    refuse(xp, log_t == math.inf, "log_t must lie in [-inf, inf), got inf")
-    refuse(xp, log_b == math.inf, "log_b must lie in [-inf, inf), got inf")
-    refuse(xp, xp.all(~alive, axis=-1, keepdims=True) & ~unknown, "log_t must have a token above -inf, got none")
-    refuse(
+    _check_infinite(xp, log_t, log_b, unknown, may_vanish)
+    z, r = (xp.where(unknown, math.nan, values) for values in (z, xp.where(alive, r, 0.0)))
+    among = xp.where(alive | unknown, r, math.inf)
+    least = xp.argmin(among, axis=-1)
+    high = xp.max(xp.where(alive | unknown, r, -math.inf), axis=-1, keepdims=True)
+    return Rows(most, z, r, least, take(xp, among, least), high, alive)
+
+
+def _check_infinite(xp: Any, log_t: Values, log_b: Values, unknown: Values, may_vanish: Values | bool) -> None:
+    """Raise an error where an infinite log-probability has no meaning; unknown rows hold NaN and are left alone."""
+    alive, in_base = log_t > -math.inf, log_b > -math.inf
+    raise_at(xp, log_t == math.inf, "log_t must lie in [-inf, inf), got inf")
+    raise_at(xp, log_b == math.inf, "log_b must lie in [-inf, inf), got inf")
+    raise_at(xp, xp.all(~alive, axis=-1, keepdims=True) & ~unknown, "log_t must have a token above -inf, got none")
+    raise_at(
         xp,
         alive & ~in_base & ~unknown,
         "log_b must be above -inf where log_t is, got -inf: the base cannot produce a token that the teacher can, and"
         " for lambda > 1 all others vanish; score it without top-k, or mask it in both",
     )
     alone = ~alive & in_base & ~unknown
-    refuse(
+    raise_at(
         xp,
         alone & ~may_vanish if not isinstance(may_vanish, bool) else alone & (alone != may_vanish),
         "log_t must be above -inf where log_b is, got -inf: the teacher cannot produce a token that the base can, and"
         " it vanishes for lambda > 1; keep it from binding (min_mass > 0 or a negative class), or mask it in both",
     )
-    z, r = (xp.where(unknown, math.nan, values) for values in (z, xp.where(alive, r, 0.0)))
-    among = xp.where(alive | unknown, r, math.inf)
-    least = xp.argmin(among, axis=-1)
-    high = xp.max(xp.where(alive | unknown, r, -math.inf), axis=-1, keepdims=True)
-    return Rows(most, z, r, least, entry(xp, among, least), high, alive)
 
 
-def refuse(xp: Any, culprits: Values, text: str) -> None:
-    """Raise an error that says where the first culprit is, if there is one."""
+def prepare_wide(
+    xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False, modal: Values | None = None
+) -> Rows:
+    """Prepare a block in the widest dtype."""
+    log_t, log_b = (xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b))
+    return prepare(xp, log_t, log_b, may_vanish, modal)
+
+
+def raise_at(xp: Any, culprits: Values, text: str) -> None:
+    """Raise an error that names the place of the first culprit, if there is one."""
     if bool(xp.any(culprits)):
         raise RowError(xp, culprits, text)
 
 
-def entry(xp: Any, rows: Values, index: Values) -> Values:
-    """One entry of every row, as a column."""
+def take(xp: Any, rows: Values, index: Values) -> Values:
+    """Take one entry of every row, as a column."""
     return xp.take_along_axis(rows, index[:, None], axis=-1)
 
 
 def as_vector(xp: Any, column: Values) -> Values:
-    """A column as a vector in the widest dtype, in which all arithmetic on rows goes on."""
+    """Return a column as a vector in the widest dtype, in which all arithmetic on rows goes on."""
     return xp.astype(column[:, 0], wide(xp))
+
+
+def as_column(xp: Any, vector: Values, like: Values) -> Values:
+    """Return a vector as a column in the dtype of the rows."""
+    return xp.astype(vector, like.dtype)[:, None]
 
 
 def log_sum_exp(xp: Any, rows: Values) -> Values:
@@ -102,37 +122,6 @@ def log_sum_exp(xp: Any, rows: Values) -> Values:
     top = xp.max(rows, axis=-1, keepdims=True)
     top = xp.where(top == -math.inf, 0.0, top)
     return as_vector(xp, top) + xp.log(dot(xp, xp.exp(rows - top)))
-
-
-def as_column(xp: Any, vector: Values, like: Values) -> Values:
-    """A vector as a column in the dtype of the rows."""
-    return xp.astype(vector, like.dtype)[:, None]
-
-
-def first_flip(xp: Any, rows: Rows) -> tuple[Values, Values]:
-    """The least λ ≥ 1 at which a token is ahead of the modal one, λ−1 = −z/(r − r_modal), and which token that is."""
-    own, start = entry(xp, rows.r, rows.modal), entry(xp, rows.z, rows.modal)
-    named = bool(xp.any(start < 0))  # a modal token that is named may be behind from the start
-    if not named and bool(xp.all(rows.high <= own)):  # no token gains on the modal one
-        return xp.full_like(as_vector(xp, own), math.inf), xp.full_like(rows.modal, -1)
-    behind = rows.z - start if named else rows.z
-    speed = rows.r - own
-    speed /= behind - TINY
-    if named:
-        speed = xp.where(behind > 0, -math.inf, speed)
-    first = xp.argmin(speed, axis=-1)
-    fastest = as_vector(xp, entry(xp, speed, first))
-    flips = fastest < 0
-    value = xp.where(flips, 1 - 1 / xp.where(flips, fastest, -1.0), math.inf)
-    return xp.where(xp.isnan(fastest), math.nan, value), xp.where(flips, first, -1)
-
-
-def prepare_wide(
-    xp: Any, log_t: Values, log_b: Values, may_vanish: Values | bool = False, modal: Values | None = None
-) -> Rows:
-    """A block of rows in the widest dtype, prepared."""
-    log_t, log_b = (xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b))
-    return prepare(xp, log_t, log_b, may_vanish, modal)
 
 
 def log_teacher(xp: Any, rows: Rows) -> Values:
@@ -144,3 +133,21 @@ def log_fixed_point(xp: Any, rows: Rows, lam: Values) -> Values:
     """Log π_λ."""
     power = rows.z + (lam - 1)[:, None] * rows.r
     return power - log_sum_exp(xp, power)[:, None]
+
+
+def first_flip(xp: Any, rows: Rows) -> tuple[Values, Values]:
+    """The least λ ≥ 1 at which a token is ahead of the modal one, λ−1 = −z/(r − r_modal), and which token that is."""
+    own, start = take(xp, rows.r, rows.modal), take(xp, rows.z, rows.modal)
+    named = bool(xp.any(start < 0))  # a modal token that is named may be behind from the start
+    if not named and bool(xp.all(rows.high <= own)):  # no token gains on the modal one
+        return xp.full_like(as_vector(xp, own), math.inf), xp.full_like(rows.modal, -1)
+    behind = rows.z - start if named else rows.z
+    speed = rows.r - own
+    speed /= behind - TINY
+    if named:
+        speed = xp.where(behind > 0, -math.inf, speed)
+    first = xp.argmin(speed, axis=-1)
+    fastest = as_vector(xp, take(xp, speed, first))
+    flips = fastest < 0
+    value = xp.where(flips, 1 - 1 / xp.where(flips, fastest, -1.0), math.inf)
+    return xp.where(xp.isnan(fastest), math.nan, value), xp.where(flips, first, -1)

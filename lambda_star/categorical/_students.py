@@ -10,7 +10,7 @@ import numpy as np
 from lambda_star._core.namespaces import Values, numpy
 from lambda_star._core.quantities import LAM, C
 from lambda_star._core.rows import by_rows, dot
-from lambda_star.categorical._rows import entry, first_flip, log_fixed_point, log_sum_exp, log_teacher, prepare_wide
+from lambda_star.categorical._rows import first_flip, log_fixed_point, log_sum_exp, log_teacher, prepare_wide, take
 
 __all__ = ["fixed_point", "flip_point", "ratio", "stationary_student"]
 
@@ -21,7 +21,7 @@ def fixed_point(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) ->
     Args:
         log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
         log_b: the same of the base; broadcasts against ``log_t``.
-        lam: extrapolation coefficient λ, finite; a number, or one per position.
+        lam: extrapolation coefficient λ, in (-inf, inf); a number, or one per position.
         axis: the axis of the tokens.
 
     Returns:
@@ -49,7 +49,7 @@ def ratio(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Value
     Args:
         log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
         log_b: the same of the base; broadcasts against ``log_t``.
-        lam: extrapolation coefficient λ, finite; a number, or one per position. R(1) = 1.
+        lam: extrapolation coefficient λ, in (-inf, inf); a number, or one per position. R(1) = 1.
         axis: the axis of the tokens.
 
     Returns:
@@ -76,8 +76,8 @@ def ratio(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Value
 def flip_point(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
     """The λ past which some token is more probable under π_λ than the teacher's modal token.
 
-    Token k overtakes the modal token m at λ = δ_B/(δ_B − δ_T), δ_T = log(π_T(m)/π_T(k)), δ_B = log(π_B(m)/π_B(k)), if
-    δ_B > δ_T; the least over k.
+    Token k overtakes the modal token m at λ = δ_B/(δ_B − δ_T), with δ_T = log(π_T(m)/π_T(k)) and
+    δ_B = log(π_B(m)/π_B(k)), if δ_B > δ_T; the flip point is the least of these λ.
 
     Args:
         log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
@@ -106,15 +106,15 @@ def flip_point(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
 def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, axis: int = -1) -> Values:
     """Log-probabilities of the student that training with the clip inside the update ends at.
 
-    Its advantage is min(log(π_T/π), log c) + (λ−1) r, which settles at one value κ on every token that survives.
-    Tokens that the clip leaves alone have π = π_T·exp((λ−1)r − κ); past its threshold the binding token's mass slides
-    to 0, then the next one's. Tokens of equal r slide together, also those whose r rounding cannot tell apart.
+    Its advantage is min(log(π_T/π), log c) + (λ−1) r, which settles at one value κ on every token that survives. A
+    token that the clip does not reach has π = π_T·exp((λ−1)r − κ). Past its threshold the binding token's mass slides
+    to 0, then the next one's; tokens of equal r slide together, and so do tokens whose r differ only by rounding.
 
     Args:
         log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
         log_b: the same of the base; broadcasts against ``log_t``.
         c: cap on the ratio of teacher to student probability, in [1, inf]; a number, or one per position.
-        lam: extrapolation coefficient λ, finite; a number, or one per position.
+        lam: extrapolation coefficient λ, in (-inf, inf); a number, or one per position.
         axis: the axis of the tokens.
 
     Returns:
@@ -135,23 +135,32 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
         log_t = log_teacher(xp, rows)
         push = xp.where(rows.z == -math.inf, -math.inf, (lam - 1)[:, None] * rows.r)
         power = xp.where(rows.z == -math.inf, -math.inf, log_t + push)
-        order = xp.argsort(push, axis=-1, descending=True) if xp is not numpy else np.argsort(-push, axis=-1)
-        falling, peak = xp.take_along_axis(push, order, axis=-1), xp.max(power, axis=-1, keepdims=True)
-        mass = xp.cumulative_sum(xp.exp(xp.take_along_axis(power, order, axis=-1) - peak), axis=-1)
-        before = xp.concat([xp.zeros_like(mass[:, :1]), mass[:, :-1]], axis=-1)
-        edge = falling + xp.log(c)[:, None]  # κ at which the clip lets a token go
-        alive = (xp.log(before) + peak <= edge) & (falling > -math.inf)
-        last = xp.sum(xp.astype(alive, rows.modal.dtype), axis=-1) - 1
-        last = xp.where(last < 0, 0, last)
-        level = xp.minimum(entry(xp, xp.log(mass) + peak, last), entry(xp, edge, last))
-        sliding = push == entry(xp, falling, last)
-        student = xp.where(push > entry(xp, falling, last), power - level, -math.inf)
+        last_push, release, total = _last_survivor(xp, power, push, xp.log(c)[:, None])
+        level = xp.minimum(total, release)
+        student = xp.where(push > last_push, power - level, -math.inf)
         left = xp.log1p(-xp.minimum(dot(xp, xp.exp(student)), xp.ones_like(c)))[:, None]
-        share = xp.where(sliding, log_t, -math.inf)
-        slid = xp.where(sliding, left + share - log_sum_exp(xp, share)[:, None], student)
-        # A row without a sliding token keeps all of its own: 1 − rest would lose the last one's digits.
-        student = xp.where(sliding & (level < entry(xp, edge, last)), power - level, slid)
+        sliding = push == last_push
+        among = xp.where(sliding, log_t, -math.inf)
+        slid = xp.where(sliding, left + among - log_sum_exp(xp, among)[:, None], student)
+        # Where no token slides, the last survivor keeps its own mass: 1 minus the others' would lose its digits.
+        student = xp.where(sliding & (level < release), power - level, slid)
         unknown = xp.isnan(rows.z) | xp.isnan(c + lam)[:, None]
         return (xp.where(unknown, math.nan, student),)
 
     return by_rows(kernel, log_t, log_b, axis, (C, c), (LAM, lam))[0]
+
+
+def _last_survivor(xp: Any, power: Values, push: Values, log_c: Values) -> tuple[Values, Values, Values]:
+    """The least push of a survivor, the κ at which the clip releases that token, and log Σ e^power over all survivors.
+
+    In the order of falling push, a token survives if those before it do not lift κ past its release.
+    """
+    order = xp.argsort(push, axis=-1, descending=True) if xp is not numpy else np.argsort(-push, axis=-1)
+    falling, peak = xp.take_along_axis(push, order, axis=-1), xp.max(power, axis=-1, keepdims=True)
+    mass = xp.cumulative_sum(xp.exp(xp.take_along_axis(power, order, axis=-1) - peak), axis=-1)
+    before = xp.concat([xp.zeros_like(mass[:, :1]), mass[:, :-1]], axis=-1)
+    release = falling + log_c
+    alive = (xp.log(before) + peak <= release) & (falling > -math.inf)
+    last = xp.sum(xp.astype(alive, order.dtype), axis=-1) - 1
+    last = xp.where(last < 0, 0, last)
+    return take(xp, falling, last), take(xp, release, last), take(xp, xp.log(mass) + peak, last)

@@ -1,11 +1,10 @@
-"""The threshold over K tokens: any single token, two outcomes, or a class."""
+"""The threshold over K tokens, in three modes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,13 +13,15 @@ from lambda_star._core.namespaces import Values, on_device_of, wide
 from lambda_star._core.quantities import C, Quantity
 from lambda_star._core.rows import by_rows, tokens_along
 from lambda_star.bernoulli import threshold_from_logits
-from lambda_star.categorical._classes import Classes, Search, modal_class, pieces_of, places
-from lambda_star.categorical._rows import as_vector, entry, first_flip, log_sum_exp, prepare, prepare_wide
-from lambda_star.categorical._token import MIN_MASS, find_bound, root, too_coarse
+from lambda_star.categorical._classes import Classes, ClassSearch, columns, modal_class, pieces_of
+from lambda_star.categorical._rows import as_vector, first_flip, log_sum_exp, prepare, prepare_wide, take
+from lambda_star.categorical._token import TokenSearch, find_bound, too_coarse
 
-__all__ = ["Threshold", "threshold"]
+__all__ = ["Mode", "Threshold", "threshold"]
 
 Mode = Literal["token", "class", "bernoulli"]
+
+MIN_MASS = Quantity("min_mass", 0.0, 1.0, "[)")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Threshold:
         lower: closed-form lower bound of ``value``.
         upper: closed-form upper bound, +inf where none is known.
         binding: index of the token that binds (mode "token"), or label of the class (mode "class" with ``classes``);
-            −1 where all but the modal token or class bind together, and where nothing does.
+            −1 where everything but the modal token or class binds as one, and where nothing binds.
         steps: evaluations of the ratio that the root took; 0 where the answer is a closed form.
         converged: whether the root was found to rounding.
         modal: index of the modal token.
@@ -56,13 +57,7 @@ class Threshold:
 
 
 def _token_threshold(
-    classes: Classes | None,
-    xp: Any,
-    log_t: Values,
-    log_b: Values,
-    c: Values,
-    min_mass: Values,
-    modal: Values | None = None,
+    xp: Any, log_t: Values, log_b: Values, c: Values, min_mass: Values, modal: Values | None, classes: Classes | None
 ) -> tuple[Values, ...]:
     has_class = True if classes is None else classes.has_token(xp, log_t)
     may_vanish = (min_mass > 0)[:, None] if classes is None else (min_mass > 0)[:, None] | ~has_class
@@ -70,42 +65,30 @@ def _token_threshold(
     bound = find_bound(xp, rows, c, min_mass, has_class)
     if too_coarse(xp, rows, bound, c):
         log_t, log_b = xp.astype(log_t, wide(xp)), xp.astype(log_b, wide(xp))
-        return _token_threshold(classes, xp, log_t, log_b, c, min_mass, modal)
-    excess, steps, converged = root(xp, rows.z, bound, xp.log(c))
-    flip, flips_to = first_flip(xp, rows)
+        return _token_threshold(xp, log_t, log_b, c, min_mass, modal, classes)
+    excess, steps, converged = TokenSearch(xp, rows.z, bound, xp.log(c)).run()
     value, lower, upper = (xp.where(bound.binds, 1 + found, math.inf) for found in (excess, bound.lower, bound.upper))
     unknown = xp.isnan(bound.mean)
     binding = xp.where(bound.binds & ~unknown, bound.binding, -1)
-    return value, lower, upper, binding, steps, converged & ~unknown, rows.modal, flip, flips_to
+    return value, lower, upper, binding, steps, converged & ~unknown, rows.modal, *first_flip(xp, rows)
 
 
 def _class_threshold(
-    classes: Classes | None,
-    xp: Any,
-    log_t: Values,
-    log_b: Values,
-    c: Values,
-    min_mass: Values,
-    modal: Values | None = None,
+    xp: Any, log_t: Values, log_b: Values, c: Values, min_mass: Values, modal: Values | None, classes: Classes | None
 ) -> tuple[Values, ...]:
     rows = prepare_wide(xp, log_t, log_b, True, modal)
-    search = Search(xp, rows, classes, c, min_mass)
-    excess, binding, steps, converged = search.first()
+    search = ClassSearch(xp, rows, classes, c, min_mass)
+    excess, steps, done = search.run()
     lower, upper = search.bounds()
-    lower, upper = xp.minimum(lower, excess), xp.maximum(upper, excess)  # but for rounding they are so ordered
+    lower, upper = xp.minimum(lower, excess), xp.maximum(upper, excess)  # rounding may put them in the wrong order
     labels = on_device_of(xp, rows.modal, np.array([*(classes.labels if classes else (-1, -1)), -1]))
-    label = xp.where(excess < math.inf, xp.take(labels, binding), -1)
+    label = xp.where(excess < math.inf, xp.take(labels, search.binding), -1)
+    converged = done & ~search.unknown
     return 1 + excess, 1 + lower, 1 + upper, label, steps, converged, rows.modal, *first_flip(xp, rows)
 
 
 def _bernoulli_threshold(
-    classes: Classes | None,
-    xp: Any,
-    log_t: Values,
-    log_b: Values,
-    c: Values,
-    min_mass: Values,
-    modal: Values | None = None,
+    xp: Any, log_t: Values, log_b: Values, c: Values, min_mass: Values, modal: Values | None, classes: Classes | None
 ) -> tuple[Values, ...]:
     rows = prepare_wide(xp, log_t, log_b, True, modal)
     teacher, base = (
@@ -113,10 +96,10 @@ def _bernoulli_threshold(
         for weights in (xp.astype(log_t, wide(xp)), xp.astype(log_b, wide(xp)))
     )
     own = modal_class(xp, classes, rows.modal, teacher)
-    others = places(xp, teacher) != own[:, None]
+    others = columns(xp, teacher) != own[:, None]
     tail_t, tail_b = (log_sum_exp(xp, xp.where(others, logs, -math.inf)) for logs in (teacher, base))
-    x, y = (as_vector(xp, entry(xp, logs, own)) - tail for logs, tail in ((teacher, tail_t), (base, tail_b)))
-    # Without a tail in the base nothing can bind; with one that the teacher rules out it vanishes at once.
+    x, y = (as_vector(xp, take(xp, logs, own)) - tail for logs, tail in ((teacher, tail_t), (base, tail_b)))
+    # Nothing can bind if the base has no tail. A tail that only the base has vanishes at once.
     none, at_once = tail_b == -math.inf, tail_t == -math.inf
     known = ~none & ~at_once & (x > -math.inf) & (y > -math.inf)
     value = threshold_from_logits(xp.where(known, x, 1.0), xp.where(known, y, 0.0), c)
@@ -128,7 +111,7 @@ def _bernoulli_threshold(
     return value, value, value, steps - 1, steps, ~xp.isnan(value), rows.modal, *first_flip(xp, rows)
 
 
-KERNELS: dict[str, Callable[..., tuple[Values, ...]]] = {
+MODES: dict[str, Callable[..., tuple[Values, ...]]] = {
     "token": _token_threshold,
     "class": _class_threshold,
     "bernoulli": _bernoulli_threshold,
@@ -146,14 +129,14 @@ def threshold(
     modal: Values | None = None,
     mode: Mode = "token",
 ) -> Threshold:
-    """λ* over K tokens: the first λ > 1 at which something becomes c times less probable than under the teacher.
+    """λ* over K tokens, the first λ > 1 at which an outcome becomes c times less probable than under the teacher.
 
-    What that something is, is the mode. ``"token"``: any single token, the root of
-    (λ−1)·[D_λ(π_T‖π_B) − min r] = log c, strictest. ``"bernoulli"``: all but the modal token (or class) merged before
-    the model extrapolates, Eq. 4 of the paper. ``"class"``: a class of tokens other than the modal one, as a whole,
-    under the K-token fixed point. Where the modal class is one token with p > b and the binding token is another one,
-    token ≤ bernoulli ≤ class for the two classes {modal, rest}. The modal class itself never binds in the last two
-    modes; ``flip`` tells where a modal token gives way.
+    The mode says which outcomes count. ``"token"``: any single token; λ* is the root of
+    (λ−1)·[D_λ(π_T‖π_B) − min r] = log c. ``"bernoulli"``: everything but the modal token (or class), merged into one
+    tail before the model extrapolates, as in Eq. 4 of the paper. ``"class"``: any class of tokens but the modal one, as
+    a whole, under the K-token fixed point. For the two classes {modal token, tail} with p > b,
+    token ≤ bernoulli ≤ class as long as the binding token is not the modal one. In the last two modes the modal class
+    never binds; ``flip`` tells where the modal token is overtaken.
 
     Args:
         log_t: log-probabilities or logits of the teacher, tokens along ``axis``, below +inf; -inf masks a token.
@@ -161,11 +144,11 @@ def threshold(
         c: cap on the ratio of teacher to student probability, in [1, inf]; a number, or one per position.
         axis: the axis of the tokens.
         min_mass: least teacher mass of a token or class that may bind, in [0, 1); a number, or one per position.
-        classes: one integer label per token. The modal class is that of the modal token or, where it has none, the one
-            with the most teacher mass. Negative: in no class; such a token counts in every sum, but binds nothing. By
-            default the modal token and all others.
-        modal: index of the modal token; a number, or one per position. By default the teacher's most probable token;
-            name it where an entry of the row is no single token, such as the rest of a vocabulary.
+        classes: one integer label per token; a token with a negative label is in no class: it counts in every sum, but
+            cannot bind. The modal class is that of the modal token or, if it has none, the class with the most teacher
+            mass. By default there are two classes, the modal token and all others.
+        modal: index of the modal token; a number, or one per position. By default it is the teacher's most probable
+            token; name it where a column stands for several tokens, such as the unlisted ones.
         mode: "token", "class" or "bernoulli".
 
     Returns:
@@ -173,7 +156,7 @@ def threshold(
 
     Raises:
         ValueError: a value lies outside its range, or one model cannot produce a token that the other can (the message
-            names argument, value and index); ``classes`` is no label per token; an unknown mode.
+            names argument, value and index); ``classes`` is not one label per token; the mode is unknown.
 
     Source: extension; ``derivations/categorical.md``.
 
@@ -182,12 +165,16 @@ def threshold(
     >>> [float(threshold(teacher, base, 2.0, mode=mode).value) for mode in ("token", "bernoulli", "class")]
     [1.29..., 1.340..., 1.344...]
     """
-    if mode not in KERNELS:
+    if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
     labels = None if classes is None else Classes.of(classes, tokens_along(log_t, log_b, axis))
-    named = []
+    arguments = [(C, c), (MIN_MASS, min_mass)]
     if modal is not None:
-        last = tokens_along(log_t, log_b, axis) - 1
-        named = [(Quantity("modal", 0, last, "[]"), modal)]
-    found = by_rows(partial(KERNELS[mode], labels), log_t, log_b, axis, (C, c), (MIN_MASS, min_mass), *named)
-    return Threshold(*found)
+        arguments.append((Quantity("modal", 0, tokens_along(log_t, log_b, axis) - 1, "[]"), modal))
+
+    def kernel(
+        xp: Any, log_t: Values, log_b: Values, c: Values, min_mass: Values, modal: Values | None = None
+    ) -> tuple[Values, ...]:
+        return MODES[mode](xp, log_t, log_b, c, min_mass, modal, labels)
+
+    return Threshold(*by_rows(kernel, log_t, log_b, axis, *arguments))

@@ -1,4 +1,4 @@
-"""The token that binds, and the root of its equation."""
+"""The token that binds, what bounds its threshold, and the root of its equation."""
 
 from __future__ import annotations
 
@@ -6,29 +6,25 @@ import math
 from typing import Any, NamedTuple
 
 from lambda_star._core.namespaces import Values, wide
-from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import dot
-from lambda_star.categorical._rows import Rows, as_column, as_vector, entry
+from lambda_star.categorical._rows import Rows, as_column, as_vector, take
+from lambda_star.categorical._search import Look, Search
 
-__all__ = ["Bound", "find_bound", "root", "too_coarse"]
-
-MIN_MASS = Quantity("min_mass", 0.0, 1.0, "[)")
-
-
-STEPS = 100
-"""Most evaluations of the ratio before a row is given up as not converged."""
-
+__all__ = ["Bound", "TokenSearch", "find_bound", "too_coarse"]
 
 NARROW = 1e-4
-"""Relative width of a bracket inside which second derivatives no longer matter."""
-
+"""Relative width of a bracket inside which Newton's step is as good as one with the second derivative."""
 
 COARSE = 5e-6
 """The relative error of λ*−1 above which a block of float32 rows is computed in float64."""
 
 
 class Bound(NamedTuple):
-    """The binding token of every row, and what bounds its threshold. y = r − r_binding; log R = log Σ t e^((λ−1)y)."""
+    """The binding token of every row, and what one pass over the tokens proves of its excess λ*−1.
+
+    ``y`` is r − r_binding, so that log R of the binding token is log Σ t·e^((λ−1)y); ``mean`` is the teacher's mean of
+    y, and ``start`` where the search for the root begins.
+    """
 
     y: Values
     binding: Values
@@ -41,51 +37,52 @@ class Bound(NamedTuple):
 
 
 def find_bound(xp: Any, rows: Rows, c: Values, min_mass: Values, may: Values | bool) -> Bound:
-    """Find the binding token, and the excess λ*−1 that one pass over the tokens proves to be safe, or not to be."""
-    z, r = rows.z, rows.r
-    weight = xp.exp(z)
+    """Find the binding token among those that may bind, and bound its excess from both sides."""
+    weight = xp.exp(rows.z)
     total = dot(xp, weight)
-    log_total, log_c = xp.log(total), xp.log(c)
+    log_total = xp.log(total)
+    binding, low, exists = rows.least, rows.low, xp.ones_like(total, dtype=xp.bool)
     everywhere = may is True and rows.alive is None and not bool(xp.any(min_mass > 0))
-    if everywhere:
-        binding, low, binds = rows.least, rows.low, xp.ones_like(total, dtype=xp.bool)
-    else:
-        allowed = (z >= as_column(xp, xp.log(min_mass) + log_total, z)) & may
+    if not everywhere:
+        allowed = (rows.z >= as_column(xp, xp.log(min_mass) + log_total, rows.z)) & may
         allowed = allowed if rows.alive is None else allowed & rows.alive
-        among = xp.where(allowed, r, math.inf)
-        binding = xp.argmin(among, axis=-1)
-        low, binds = entry(xp, among, binding), xp.any(allowed, axis=-1)
-        low = xp.where(binds[:, None], low, rows.low)
-    y = r - low
+        among = xp.where(allowed, rows.r, math.inf)
+        binding, exists = xp.argmin(among, axis=-1), xp.any(allowed, axis=-1)
+        low = xp.where(exists[:, None], take(xp, among, binding), rows.low)
+    y = rows.r - low
     mean = dot(xp, weight, y) / total
-    # Only tokens ahead of the binding one raise its ratio: the others, below it where they may not bind, count as 0.
+    # Only tokens ahead of the binding one raise its ratio; the others, which may not bind, count as 0.
     mean_ahead = mean if everywhere else dot(xp, weight, xp.where(y > 0, y, 0.0)) / total
     span = as_vector(xp, rows.high - low)
     unknown = xp.isnan(total + c + min_mass)
-    binds = binds & (span > 0) & (c < math.inf) | unknown
-    span, log_c = xp.where(binds, span, 1.0), xp.where(binds, log_c, 1.0)
+    binds = exists & (span > 0) & (c < math.inf) | unknown
+    span, log_c = xp.where(binds, span, 1.0), xp.where(binds, xp.log(c), 1.0)
     chord = xp.log1p((c - 1) * span / mean_ahead) / span
-    lower = xp.where(mean_ahead > 0, chord, log_c / span)
-    # Ceilings: Jensen's, and the λ at which a single token ahead would by itself bring the ratio to c.
-    ahead = as_vector(xp, entry(xp, y, rows.modal))
-    upper = xp.where(ahead > 0, (log_c + log_total - as_vector(xp, entry(xp, z, rows.modal))) / ahead, math.inf)
-    upper = xp.where(mean > 0, xp.minimum(log_c / mean, upper), upper)
-    if not bool(xp.all(upper < math.inf)):
-        farthest = as_vector(xp, xp.max(xp.where(r == rows.high, z, -math.inf), axis=-1, keepdims=True))
-        upper = xp.where(upper < math.inf, upper, (log_c + log_total - farthest) / span)
-    lower = xp.where(unknown, math.nan, lower)
-    upper = xp.maximum(lower, upper)
+    lower = xp.where(unknown, math.nan, xp.where(mean_ahead > 0, chord, log_c / span))
+    upper = xp.maximum(lower, _upper_bound(xp, rows, y, log_c, log_total, mean, span))
     start = lower
     if not bool(xp.all((upper - lower <= NARROW * lower) | ~binds)):
         weight *= y
-        variance = dot(xp, weight, y) / total - mean * mean
-        start = _parabola_root(xp, -log_c, mean, variance)
+        start = _parabola_root(xp, -log_c, mean, dot(xp, weight, y) / total - mean * mean)
         start = xp.clip(xp.where(xp.isnan(start), lower, start), lower, upper)
     return Bound(y, binding, binds, log_total, mean, start, lower, upper)
 
 
+def _upper_bound(
+    xp: Any, rows: Rows, y: Values, log_c: Values, log_total: Values, mean: Values, span: Values
+) -> Values:
+    """The least of Jensen's bound and the excess at which one token ahead would by itself bring the ratio to c."""
+    ahead = as_vector(xp, take(xp, y, rows.modal))
+    upper = xp.where(ahead > 0, (log_c + log_total - as_vector(xp, take(xp, rows.z, rows.modal))) / ahead, math.inf)
+    upper = xp.where(mean > 0, xp.minimum(log_c / mean, upper), upper)
+    if bool(xp.all(upper < math.inf)):
+        return upper
+    farthest = as_vector(xp, xp.max(xp.where(rows.r == rows.high, rows.z, -math.inf), axis=-1, keepdims=True))
+    return xp.where(upper < math.inf, upper, (log_c + log_total - farthest) / span)
+
+
 def too_coarse(xp: Any, rows: Rows, bound: Bound, c: Values) -> bool:
-    """Whether the dtype of the rows is too coarse for some of them: log-ratios that nearly agree, or c close to 1."""
+    """Tell whether the rows' dtype is too coarse for some of them: log-ratios nearly agree, or c is close to 1."""
     if rows.z.dtype == wide(xp):
         return False
     largest = as_vector(xp, xp.maximum(xp.abs(rows.low), xp.abs(rows.high)))
@@ -93,41 +90,38 @@ def too_coarse(xp: Any, rows: Rows, bound: Bound, c: Values) -> bool:
     return bool(xp.any(bound.binds & (xp.abs(error) > COARSE)))
 
 
-def root(xp: Any, z: Values, bound: Bound, log_c: Values) -> tuple[Values, Values, Values]:
-    """The excess at which log R reaches log c, the evaluations that took, and whether it was found.
+class TokenSearch(Search):
+    """The search for the excess at which log R of the binding token reaches log c.
 
-    log R is convex in λ, so a step to the root of its parabola converges with order three; the closed forms bracket it.
+    log R is convex in λ, so a step to the root of its parabola converges with order three, within the closed bounds.
     """
-    low, high = bound.lower, bound.upper
-    excess = xp.where(bound.binds, bound.start, 0.0)
-    steps = xp.zeros_like(bound.binding)
-    done = ~bound.binds | xp.isnan(bound.mean)
-    epsilon = float(xp.finfo(z.dtype).eps)
-    for _ in range(STEPS):
-        if bool(xp.all(done)):
-            break
-        at = as_column(xp, excess, z)
-        excess = xp.where(done, excess, as_vector(xp, at))  # the λ that the rows see, rounded to their dtype
-        power = at * bound.y
-        power += z
+
+    def __init__(self, xp: Any, z: Values, bound: Bound, log_c: Values) -> None:
+        start = xp.where(bound.binds, bound.start, 0.0)
+        done = ~bound.binds | xp.isnan(bound.mean)
+        super().__init__(xp, bound.lower, bound.upper, start, done, float(xp.finfo(z.dtype).eps))
+        self.z, self.bound, self.log_c = z, bound, log_c
+
+    def advance(self) -> Values:
+        """Follow the last step within the bracket, and round the excess to the dtype in which the rows see it."""
+        guess = self.bracketed(self.guess)
+        guess = self.xp.where(self.xp.isnan(guess), (self.low + self.high) / 2, guess)
+        return as_vector(self.xp, as_column(self.xp, guess, self.z))
+
+    def look(self, x: Values) -> Look:
+        """Sum over the tokens; the second derivative is left out where Newton's step is as good."""
+        xp, bound = self.xp, self.bound
+        power = as_column(xp, x, self.z) * bound.y
+        power += self.z
         weight = xp.exp(power)
         total = dot(xp, weight)
-        gap = xp.log(total) - bound.log_total - log_c
+        residual = xp.log(total) - bound.log_total - self.log_c
         mean = dot(xp, weight, bound.y) / total
-        if bool(xp.all((high - low <= NARROW * low) | done)):  # Newton's step is cheaper, and as good here
-            order, step = 2, -gap / mean
-        else:
-            weight *= bound.y
-            order, step = 3, _parabola_root(xp, gap, mean, dot(xp, weight, bound.y) / total - mean * mean)
-        low, high = xp.where(gap < 0, excess, low), xp.where(gap > 0, excess, high)
-        following = excess + step
-        middle = (low + high) / 2
-        following = xp.where(xp.isnan(following), middle, xp.clip(following, low, high))
-        near = (xp.abs(step) <= epsilon ** (1 / order) / 8 * excess) | (xp.abs(gap) <= 4 * epsilon)
-        excess = xp.where(done, excess, following)
-        steps = xp.where(done, steps, steps + 1)
-        done = done | near
-    return excess, steps, done
+        if bool(xp.all((self.high - self.low <= NARROW * self.low) | self.done)):
+            return residual, -residual / mean, self.epsilon ** (1 / 2) / 8
+        weight *= bound.y
+        variance = dot(xp, weight, bound.y) / total - mean * mean
+        return residual, _parabola_root(xp, residual, mean, variance), self.epsilon ** (1 / 3) / 8
 
 
 def _parabola_root(xp: Any, value: Values, slope: Values, curvature: Values) -> Values:
