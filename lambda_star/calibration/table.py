@@ -115,18 +115,19 @@ def _build(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Ta
     good: dict[tuple[str, int], tuple[int, tuple[Any, ...]]] = {}
     problems: list[Problem] = []
     for line, row in rows:
-        try:
-            values = _parse(row)
-            sequence, position = place = values[:2]
-            if place in good:
-                first = good[place][0]
-                raise ValueError(f"sequence {sequence}, position {position} is also on line {first}; keep one of them")
-            good[place] = line, values
-        except ValueError as error:
-            if not keep_going:
-                remedy = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
-                raise TableError(source, f"{error}; {remedy}", line) from error
-            problems.append(Problem(line, str(error)))
+        values = _values(row)
+        if isinstance(values, str):
+            wrong = values
+        elif values[:2] in good:
+            first = good[values[:2]][0]
+            wrong = f"sequence {values[0]}, position {values[1]} is also on line {first}; keep one of them"
+        else:
+            good[values[:2]] = line, values
+            continue
+        if not keep_going:
+            remedy = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
+            raise TableError(source, f"{wrong}; {remedy}", line)
+        problems.append(Problem(line, wrong))
     if not good:
         found = "there are no rows"
         if problems:
@@ -148,10 +149,15 @@ def _build(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Ta
     )
 
 
-def _parse(row: Row) -> tuple[Any, ...]:
-    """The values of one row in the order of the columns; a ``ValueError`` says what is wrong with the row."""
-    if isinstance(row, str):
-        raise ValueError(row)
+def _values(row: Row) -> tuple[Any, ...] | str:
+    """The values of one row in the order of the columns, or a sentence about what is wrong with it."""
+    try:
+        return row if isinstance(row, str) else _parse(row)
+    except ValueError as error:
+        return str(error)
+
+
+def _parse(row: Mapping[str, Any]) -> tuple[Any, ...]:
     missing = [name for name in COLUMNS if row.get(name) is None]
     if missing:
         raise ValueError(f"no value for {', '.join(missing)}")
