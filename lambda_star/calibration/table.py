@@ -65,10 +65,8 @@ class Table:
         source: where the rows came from.
         sequence: identifier of the answer, as text.
         position: index of the position in its answer, counted from 0.
-        token: text of the sampled token.
-        modal: text of the teacher's modal token.
-        log_p: log-probability of the modal token under the teacher, at most 0.
-        log_b: log-probability of the same token under the base, at most 0.
+        token, modal: texts of the sampled token and of the teacher's modal token.
+        log_p, log_b: natural log-probabilities of the modal token under teacher and base, at most 0.
         contract: the ``contract`` column (empty text outside the contract), or None if no row has one.
         top: the ``top`` and ``rest`` columns, None in rows without them; None if no row has them.
         problems: the rows that were left out, and why.

@@ -70,7 +70,7 @@ def lint_config(
         ValueError: the file is missing, of another type or broken (the message gives path, line and remedy), or one of
             p, b and clip lies outside its range, or only one of p and b is given.
 
-    Source: paper, Eq. 4, for λ*; extension for the rest.
+    Source: paper, Eq. 4, for λ*; extension for everything else.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

@@ -256,11 +256,11 @@ def test_the_longer_the_budget_the_nearer_the_safe_threshold() -> None:
 
 
 def test_a_budget_changes_nothing_but_its_own_threshold() -> None:
-    without, beside = (report_of(with_limits(), lam=1.3, budget=budget).to_dict() for budget in (None, 3.0))
-    assert (without.pop("budget"), beside.pop("budget")) == (None, 3.0)
+    without, planned = (report_of(with_limits(), lam=1.3, budget=budget).to_dict() for budget in (None, 3.0))
+    assert (without.pop("budget"), planned.pop("budget")) == (None, 3.0)
     assert [found.pop("budget_threshold") for found in without["classes"]] == [None] * 3
-    assert all(found.pop("budget_threshold") > found["value"] for found in beside["classes"])
-    assert without == beside
+    assert all(found.pop("budget_threshold") > found["value"] for found in planned["classes"])
+    assert without == planned
 
 
 def test_a_class_without_threshold_has_none_for_a_budget_either() -> None:
