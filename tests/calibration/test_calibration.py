@@ -16,6 +16,7 @@ import lambda_star as ls
 from lambda_star.calibration import calibrate
 from lambda_star.calibration.report import QUANTILES
 from lambda_star.calibration.table import Table
+from lambda_star.contract import by_patterns
 from lambda_star.dynamics import budget_threshold
 from tests import tables
 from tests.calibration.recomputed import (
@@ -157,6 +158,12 @@ def test_a_labeller_wins_over_the_contract_column() -> None:
     report = report_of(rows, contract=lambda text: "mine" if text == "B7" else None)
     assert [(found.name, found.positions) for found in report.classes] == [("mine", 12)]
     assert report_of(rows).binding.positions == len(rows)
+
+
+def test_patterns_make_a_labeller_for_a_contract() -> None:
+    rules = [("close", '"?]'), ("letter", "[A-Z][0-9]")]
+    report = report_of(tables.rows(), contract=by_patterns(rules))
+    assert {found.name: found.positions for found in report.classes} == {"close": 12, "letter": 36}
 
 
 @pytest.mark.parametrize("column", [None, ""])
