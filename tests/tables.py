@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import random
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import strategies as st
 
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.table import COLUMNS, Table, TableError, Top
@@ -136,6 +138,10 @@ HEADER = ",".join(COLUMNS)
 GOOD = "0,0,a,a,-1.5,-2.5"
 HINT = r".*; correct it, or pass `keep_going=True` to leave bad rows out and list them$"
 """The remedy that the message about a bad row ends with, as a pattern."""
+
+
+CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0" if sys.version_info < (3, 11) else "")
+"""What text of a table may hold; before Python 3.11 the csv module neither writes nor reads the null character."""
 
 
 def write(path: Path, *lines: str) -> Path:

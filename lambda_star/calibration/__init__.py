@@ -4,7 +4,7 @@ Each position of a sampled answer gives one pair (p, b), the probabilities of th
 teacher and under the base. Positions of the contract are grouped into contract classes. A class has one λ*, from its
 mean tail masses, with a bootstrap interval over whole answers. Every position also has its own λ*, and the advice is a
 low quantile of these, which bounds the share of positions whose tail the student makes more than c times thinner than
-the teacher's. Eq. 4 of the paper gives the λ* of one pair; the rest of this module is an extension.
+the teacher's. Eq. 4 of the paper gives the λ* of one pair; everything else here is an extension.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def calibrate(
     Raises:
         ValueError: an option lies outside its range, or no row of the table is a usable contract position.
 
-    Source: paper, Eq. 4, for the λ* of one (p, b); extension for the rest.
+    Source: paper, Eq. 4, for the λ* of one (p, b); extension for everything else.
 
     >>> from lambda_star import calibrate, read_table
     >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0, lam=1.25)

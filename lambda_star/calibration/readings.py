@@ -1,8 +1,7 @@
-"""Three readings of λ* at a measured position: for any single token, for everything but the modal token, for the class.
+"""Three readings of λ* at a measured position: for any single token (``token``), for everything but the modal token
+(``bernoulli``, Eq. 4 of the paper), and for everything outside the modal token's contract class (``class``).
 
-A reading says which part of the tail the student must not make more than c times thinner than the teacher: ``token``
-any single token, ``bernoulli`` everything but the modal token (Eq. 4 of the paper), ``class`` everything outside the
-modal token's contract class, under the K-token fixed point.
+A reading says which tokens the student must not make more than c times rarer than the teacher does.
 
 A table lists only the most probable tokens of a position. Its unlisted tokens enter the token and class readings as
 one token, or as two at the ends of the range of their log-ratios, which bounds the true λ* from both sides

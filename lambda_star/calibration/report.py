@@ -34,14 +34,10 @@ class ClassReport:
         name: name of the class, by default the modal token without white space around it.
         positions: number of positions used.
         tail: the teacher's mean tail mass 1−p.
-        p: the teacher's mean probability of its modal token.
-        b: the base's mean probability of the same tokens.
-        value: λ* of (p, b).
-        low, high: ends of the interval of λ*, NaN if only one answer has positions of the class.
-        collapse_point: λ_c of (p, b).
-        flip_point: the λ past which the modal token loses its majority, for (p, b).
-        least: the least λ* of any position of the class.
-        median: the median λ* of its positions.
+        p, b: the mean probabilities of the modal tokens under teacher and base.
+        value, low, high: λ* of (p, b) and the ends of its interval, which are NaN if only one answer has the class.
+        collapse_point, flip_point: λ_c of (p, b), and the λ past which the modal token loses its majority.
+        least, median: the least and the median λ* of the positions of the class.
         share_past: share of its positions whose own λ* lies below the λ asked about; None if none was asked about.
         budget_threshold: the λ at which a run of the planned budget just reaches the clip edge, at least λ*; None if no
             budget was given.
@@ -71,8 +67,7 @@ class Report:
         source: where the rows came from.
         clip, lam, margin, quantile, confidence, budget: the arguments of :func:`lambda_star.calibrate`.
         classes: the contract classes, the least λ* first; classes seen in only one answer, without interval, come last.
-        strict: the least λ* of all positions.
-        strict_at: the position that has it.
+        strict, strict_at: the least λ* of all positions, and the position that has it.
         quantiles: quantiles of the per-position λ*, by level.
         advised: the per-position λ* at ``quantile``, with its interval.
         operating_point: 1 + (1−margin)(λ*−1) of ``advised``, with its interval.
@@ -83,8 +78,7 @@ class Report:
         rounded: number of used rows whose teacher log-probability was exactly 0; their λ* is an upper bound.
         problems: bad rows that were left out, with line and reason.
         readings: the three readings of λ*, for every class with rows that list their most probable tokens.
-        thresholds: the per-position λ*, in the order of the used rows.
-        flips: the per-position flip points, in the same order.
+        thresholds, flips: the per-position λ* and flip points, in the order of the used rows.
 
     >>> from lambda_star import calibrate, read_table
     >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)

@@ -65,10 +65,8 @@ class Table:
         source: where the rows came from.
         sequence: identifier of the answer, as text.
         position: index of the position in its answer, counted from 0.
-        token: text of the sampled token.
-        modal: text of the teacher's modal token.
-        log_p: log-probability of the modal token under the teacher, at most 0.
-        log_b: log-probability of the same token under the base, at most 0.
+        token, modal: texts of the sampled token and of the teacher's modal token.
+        log_p, log_b: natural log-probabilities of the modal token under teacher and base, at most 0.
         contract: the ``contract`` column (empty text outside the contract), or None if no row has one.
         top: the ``top`` and ``rest`` columns, None in rows without them; None if no row has them.
         problems: the rows that were left out, and why.
@@ -115,18 +113,19 @@ def _build(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Ta
     good: dict[tuple[str, int], tuple[int, tuple[Any, ...]]] = {}
     problems: list[Problem] = []
     for line, row in rows:
-        try:
-            values = _parse(row)
-            sequence, position = place = values[:2]
-            if place in good:
-                first = good[place][0]
-                raise ValueError(f"sequence {sequence}, position {position} is also on line {first}; keep one of them")
-            good[place] = line, values
-        except ValueError as error:
-            if not keep_going:
-                remedy = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
-                raise TableError(source, f"{error}; {remedy}", line) from error
-            problems.append(Problem(line, str(error)))
+        values = _values(row)
+        if isinstance(values, str):
+            wrong = values
+        elif values[:2] in good:
+            first = good[values[:2]][0]
+            wrong = f"sequence {values[0]}, position {values[1]} is also on line {first}; keep one of them"
+        else:
+            good[values[:2]] = line, values
+            continue
+        if not keep_going:
+            remedy = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
+            raise TableError(source, f"{wrong}; {remedy}", line)
+        problems.append(Problem(line, wrong))
     if not good:
         found = "there are no rows"
         if problems:
@@ -148,10 +147,15 @@ def _build(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Ta
     )
 
 
-def _parse(row: Row) -> tuple[Any, ...]:
-    """The values of one row in the order of the columns; a ``ValueError`` says what is wrong with the row."""
-    if isinstance(row, str):
-        raise ValueError(row)
+def _values(row: Row) -> tuple[Any, ...] | str:
+    """The values of one row in the order of the columns, or a sentence about what is wrong with it."""
+    try:
+        return row if isinstance(row, str) else _parse(row)
+    except ValueError as error:
+        return str(error)
+
+
+def _parse(row: Mapping[str, Any]) -> tuple[Any, ...]:
     missing = [name for name in COLUMNS if row.get(name) is None]
     if missing:
         raise ValueError(f"no value for {', '.join(missing)}")

@@ -56,8 +56,8 @@ OUTPUT = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
-    help="Planned training time, the learning rate times the steps of natural gradient; prints the lambda at which such"
-    " a run just reaches the clip edge.",
+    help="Planned training time: the learning rate times the number of natural-gradient steps. Adds the lambda at which"
+    " such a run just reaches the clip edge.",
 )
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
 @click.option("--json", "json_path", type=OUTPUT, help="Write the report as JSON.")

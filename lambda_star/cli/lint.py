@@ -22,8 +22,8 @@ def lint_config(file: Path, p: float | None, b: float | None, clip: float | None
     """Print what is wrong with the extrapolation of a training configuration.
 
     FILE is a verl or G-OPD YAML file, a shell script that starts such a run, or a TRL configuration (YAML, JSON,
-    script). With --p and --b of a contract token, as `lambda-star calibrate` reports them, its lambda is compared with
-    lambda*. The exit status is 1 if there is an error among the findings.
+    script). Given --p and --b of a contract token, as `lambda-star calibrate` measures them, the command compares the
+    configuration's lambda with lambda*. The exit status is 1 if there is an error among the findings.
 
     \b
     Example:

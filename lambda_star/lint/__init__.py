@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from lambda_star import _deprecated
+from lambda_star._core.quantities import B, C, P, require
 from lambda_star.bernoulli import operating_point, teacher_for, threshold
 from lambda_star.lint import bounds as known
 from lambda_star.lint.readers import Setting, read_settings
@@ -73,7 +74,7 @@ def lint_config(
         ValueError: the file is missing, of another type or broken (the message gives path, line and remedy), or one of
             p, b and clip lies outside its range, or only one of p and b is given.
 
-    Source: paper, Eq. 4, for λ*; extension for the rest.
+    Source: paper, Eq. 4, for λ*; extension for everything else.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -85,7 +86,9 @@ def lint_config(
     >>> [finding.severity for finding in others]
     ['warning']
     """
-    _check_arguments(p, b, clip)
+    require((P, p), (B, b), (C.named("clip"), clip))
+    if (p is None) != (b is None):
+        raise ValueError("p and b belong together; give both `p` and `b`, or neither")
     settings = read_settings(Path(path))
     findings = [
         *_extrapolation(settings, p, b, clip, bounds),
@@ -101,15 +104,6 @@ def lint_config(
 
 def _rank(finding: Finding) -> tuple[int, float]:
     return get_args(Severity).index(finding.severity), math.inf if finding.line is None else finding.line
-
-
-def _check_arguments(p: float | None, b: float | None, clip: float | None) -> None:
-    """Raise ``threshold``'s error for an argument outside its range, even if the file has no λ."""
-    if (p is None) != (b is None):
-        raise ValueError("p and b belong together; give both `p` and `b`, or neither")
-    filled = (0.5 if p is None else p), (0.5 if b is None else b), (1.0 if clip is None else clip)
-    if math.isnan(threshold(*filled)):
-        raise ValueError(f"p, b and clip must be numbers, got p = {p}, b = {b}, clip = {clip}")
 
 
 def _extrapolation(

@@ -15,7 +15,7 @@ from tests.oracle import CONTEXT, real
 from tests.tables import Row, one
 
 FEW = 50
-"""Resamples where the interval is not the subject."""
+"""The number of resamples in tests that are not about intervals."""
 
 
 def report_of(rows: list[Row], **options: Any) -> Report:

@@ -16,6 +16,7 @@ import lambda_star as ls
 from lambda_star.calibration import calibrate
 from lambda_star.calibration.report import QUANTILES
 from lambda_star.calibration.table import Table
+from lambda_star.contract import by_patterns
 from lambda_star.dynamics import budget_threshold
 from tests import tables
 from tests.calibration.recomputed import (
@@ -159,6 +160,12 @@ def test_a_labeller_wins_over_the_contract_column() -> None:
     assert report_of(rows).binding.positions == len(rows)
 
 
+def test_patterns_make_a_labeller_for_a_contract() -> None:
+    rules = [("close", '"?]'), ("letter", "[A-Z][0-9]")]
+    report = report_of(tables.rows(), contract=by_patterns(rules))
+    assert {found.name: found.positions for found in report.classes} == {"close": 12, "letter": 36}
+
+
 @pytest.mark.parametrize("column", [None, ""])
 def test_no_contract_position_asks_for_a_labeller(column: str | None) -> None:
     rows = [row for row in tables.rows() if row["modal"] in tables.CONTENT]
@@ -256,11 +263,11 @@ def test_the_longer_the_budget_the_nearer_the_safe_threshold() -> None:
 
 
 def test_a_budget_changes_nothing_but_its_own_threshold() -> None:
-    without, beside = (report_of(with_limits(), lam=1.3, budget=budget).to_dict() for budget in (None, 3.0))
-    assert (without.pop("budget"), beside.pop("budget")) == (None, 3.0)
+    without, planned = (report_of(with_limits(), lam=1.3, budget=budget).to_dict() for budget in (None, 3.0))
+    assert (without.pop("budget"), planned.pop("budget")) == (None, 3.0)
     assert [found.pop("budget_threshold") for found in without["classes"]] == [None] * 3
-    assert all(found.pop("budget_threshold") > found["value"] for found in beside["classes"])
-    assert without == beside
+    assert all(found.pop("budget_threshold") > found["value"] for found in planned["classes"])
+    assert without == planned
 
 
 def test_a_class_without_threshold_has_none_for_a_budget_either() -> None:

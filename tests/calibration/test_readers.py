@@ -20,7 +20,7 @@ from pyarrow import parquet
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.table import COLUMNS, Table, TableError
 from tests import tables
-from tests.tables import GOOD, HEADER, HINT, Row, columns, message, one, write
+from tests.tables import CHARACTERS, GOOD, HEADER, HINT, Row, columns, message, one, write
 
 # Good files
 
@@ -59,7 +59,7 @@ def test_column_order_and_further_columns_do_not_matter(suffix: str, tmp_path: P
 
 
 rows_of_any_text = st.lists(
-    st.tuples(st.text(), st.text(), st.text(), *[st.floats(max_value=0, allow_infinity=False)] * 2), min_size=1
+    st.tuples(*[st.text(CHARACTERS)] * 3, *[st.floats(max_value=0, allow_infinity=False)] * 2), min_size=1
 )
 
 
@@ -361,7 +361,9 @@ def test_only_the_first_bad_row_is_read_without_keep_going() -> None:
 
 # Accounting
 
-good_fields = st.tuples(st.text(max_size=4), st.sampled_from([*tables.ANSWER, ",", "a\nb", '"\r\n"', '","\n']))
+good_fields = st.tuples(
+    st.text(CHARACTERS, max_size=4), st.sampled_from([*tables.ANSWER, ",", "a\nb", '"\r\n"', '","\n'])
+)
 bad_lines = st.sampled_from(
     ["x,y", "1,2,3,4,5,6,7", "s,p,t,m,-1,-1", "s,0,t,m,nan,-1", 's,0,"open,m,-1,-1', '"open', 's,0,"a\r\nb",m,1,-1']
 )

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.table import Table, TableError, Top
 from tests import tables
-from tests.tables import GOOD, HEADER, HINT, Row, columns, message, one, write
+from tests.tables import CHARACTERS, GOOD, HEADER, HINT, Row, columns, message, one, write
 
 MODAL = ["[", -0.1, -0.7]
 OTHER = ["(", -3.0, -1.5]
@@ -98,7 +98,7 @@ def test_rows_may_lack_the_columns_that_others_have() -> None:
     assert tops(Table.from_rows([bare])) == (TOP._replace(low=None, high=None),)
 
 
-texts = st.text(max_size=4)
+texts = st.text(CHARACTERS, max_size=4)
 
 
 @settings(max_examples=50)

@@ -212,6 +212,8 @@ def test_calibrate_judges_the_lambda_asked_about(csv_file: Path) -> None:
     below, above = round(point - 0.01, 6), round(point + 0.01, 6)
     assert row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", below), f"λ = {below:g}").startswith("within ")
     assert row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", above), f"λ = {above:g}").startswith("ABOVE ")
+    at = printed("calibrate", csv_file, "--clip", 5, "--lam", repr(point))
+    assert row_of(at, f"λ = {point:g}").startswith("within ")
     judged = row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", 100), "λ = 100")
     assert "past λ* of 3 of 3 classes" in judged
     assert "ABOVE" not in printed("calibrate", csv_file, "--clip", 5)
