@@ -17,7 +17,7 @@ from torch import Tensor
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.sequence import lower_quantile
 from lambda_star.torch._extras import transformers_for
-from lambda_star.torch.metrics import PREFIX, Measured, _is_json, _over_vocabulary, _summary
+from lambda_star.torch.metrics import PREFIX, _is_json, _over_vocabulary, _pooled, _summary
 
 with transformers_for("SafetyMonitor"):
     from transformers import TrainerCallback
@@ -290,13 +290,3 @@ def _evaluating(model: Any) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _pooled(measured: Measured, valid: list[bool]) -> tuple[Measured, list[bool]]:
-    """Join what all processes measured."""
-    records: list[Any] = [(measured, valid)]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        records = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(records, (measured, valid))
-    pooled = {name: np.concatenate([record[name] for record, _ in records]) for name in measured}
-    return pooled, [flag for _, flags in records for flag in flags]

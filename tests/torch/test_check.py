@@ -449,7 +449,7 @@ def test_a_folder_without_a_model_is_refused(folders: tuple[Path, Path], text: P
 
 def test_without_transformers_model_folders_name_the_extra(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    message = "model folders need transformers; install it with: pip install 'lambda-star[trl]'"
+    message = "a folder with a model needs transformers; install it with: pip install 'lambda-star[trl]'"
     with pytest.raises(ImportError, match=f"^{re.escape(message)}$"):
         load_problem(text.parent, text.parent, text)
 

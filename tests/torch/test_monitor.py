@@ -18,7 +18,7 @@ from torch import Tensor
 
 import lambda_star as ls
 from lambda_star import categorical
-from lambda_star.torch.metrics import json_share, safety_metrics, safety_metrics_from_sampled
+from lambda_star.torch.metrics import PREFIX, safety_metrics, safety_metrics_from_sampled
 from lambda_star.torch.monitor import SafetyMonitor
 
 # Also keeps the experimental trainers' warning, which greets every first import, from ending the collection.
@@ -38,7 +38,6 @@ gkd: Any = import_module("trl.experimental.gkd")
 pytestmark = pytest.mark.filterwarnings(r"ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning")
 
 VOCABULARY = 32
-PREFIX = "lambda_star/"
 LAM, CLIP = 1.5, 2.0
 RUN_LAM = 1.1
 STUDENT_NAMES = {"tail_ratio_median", "tail_ratio_max", "clipped"}
@@ -243,6 +242,11 @@ def test_json_is_strict(text: str, valid: bool) -> None:
 
 def test_the_share_of_no_text_is_nan() -> None:
     assert math.isnan(json_share([]))
+
+
+def json_share(texts: list[str]) -> float:
+    rows = logits(1)
+    return safety_metrics(*rows[:2], lam=LAM, clip=CLIP, completions=texts)[f"{PREFIX}json"]
 
 
 # Errors of the metrics
@@ -674,7 +678,7 @@ def test_processes_pool_their_positions(tmp_path: Path) -> None:
     code = """
 import json, sys
 import numpy as np, torch.distributed
-from lambda_star.torch.monitor import _pooled
+from lambda_star.torch.metrics import _pooled
 rank = int(sys.argv[1])
 torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
 measured, valid = _pooled({"threshold": np.arange(float(rank + 1))}, [rank == 0])
