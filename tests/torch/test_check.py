@@ -6,7 +6,7 @@ import copy
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -37,14 +37,6 @@ OF_LOGITS = [AT_REST, TABLE, RATIO, ONSET, NATURAL, POLICY]
 OF_A_MODEL = [MODEL_AT_REST, MODEL_STEP, MODEL_GAIN]
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def names(report: StepReport) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,6 @@ LAM, CLIP = 1.5, 2.0
 RUN_LAM = 1.1
 STUDENT_NAMES = {"tail_ratio_median", "tail_ratio_max", "clipped"}
 NAMES = {"lam", "positions", "p", "b", "threshold_median", "threshold_least", "past", "flipped"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 # Metrics

@@ -6,7 +6,7 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,6 @@ Rows = tuple[Tensor, Tensor, Tensor]
 EXACT: Any = {"rtol": 0, "atol": 1e-13}
 POINTS = [(0.9, 0.5, 2.0), (0.7, 0.2, 1.5), (0.99, 0.9, 5.0), (0.6, 0.5, 10.0)]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def draw(*shape: int, seed: int = 0, dtype: Any = torch.float64) -> Rows:
