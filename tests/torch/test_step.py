@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -391,7 +389,7 @@ def test_options_and_shapes_that_do_not_fit_are_refused(changed: dict[str, Any],
         opd_loss(lam=1.25, **given)
 
 
-# What is public
+# Published code
 
 
 def test_a_denominator_clamped_from_both_sides_is_a_constant_and_the_threshold_is_not() -> None:
@@ -411,34 +409,6 @@ def test_a_denominator_clamped_from_both_sides_is_a_constant_and_the_threshold_i
     ]
     assert (over / under).tolist() == pytest.approx(right, rel=1e-12)
     assert ls.threshold(p, b, c).tolist() == pytest.approx(right, rel=1e-12)
-
-
-WITHOUT_TORCH = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Blocked())
-"""
-
-
-def in_a_new_process(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
-    return done.stdout
-
-
-def test_without_torch_the_bridge_names_the_extra_to_install() -> None:
-    code = f"{WITHOUT_TORCH}\ntry:\n    import lambda_star.torch\nexcept ImportError as error:\n    print(error)"
-    assert in_a_new_process(code) == (
-        "lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'\n"
-    )
-
-
-def test_torch_is_imported_for_the_bridge_alone() -> None:
-    loaded = "print('torch' in sys.modules)"
-    code = f"import sys, lambda_star; {loaded}; import lambda_star.torch; {loaded}"
-    assert in_a_new_process(code) == "False\nTrue\n"
 
 
 # On a GPU
