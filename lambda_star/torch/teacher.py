@@ -98,9 +98,8 @@ class ExtrapolatedTeacher(nn.Module):
         _check_alike(*parts)
         self.mixture = _Mixture(*parts, lam, clip, margin)
         # A configuration of its own, because TRL would apply a scale or soft cap of the teacher's to the mixture.
-        self.config = PretrainedConfig(
-            vocab_size=parts[0].head.weight.shape[0], hidden_size=sum(part.width for part in parts)
-        )
+        sizes = {"vocab_size": len(parts[0].head.weight), "hidden_size": sum(part.width for part in parts)}
+        self.config = PretrainedConfig.from_dict(sizes)
         self.eval()
 
     @property
