@@ -1,5 +1,5 @@
 # Two commands set everything up: `make demo` for the main job, `make test` for the same and the whole suite.
-# `make help` lists the rest. PYTHON names the interpreter (3.11 or newer) that the virtual environment is made with.
+# `make help` lists the rest. PYTHON names the interpreter (3.10 or newer) that the virtual environment is made with.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 DATA := examples/rank_by_price/logprobs.csv
 
-.PHONY: help demo test nightly check cliff bench lowest clean
+.PHONY: help demo test fast nightly gpu check cliff bench figures lowest clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -16,11 +16,17 @@ help:  ## this list
 demo: $(VENV)/.base  ## install, then find the λ that is safe for a real language model on a real JSON task
 	$(BIN)/lambda-star calibrate $(DATA) --clip 5 --lam 1.25 --plot out/rank_by_price.png
 
-test: demo $(VENV)/.test  ## the demo, then the whole test suite
-	$(BIN)/python -m pytest
+test: demo $(VENV)/.test  ## the demo, then the whole test suite, on two workers
+	$(BIN)/python -m pytest -n 2 --durations=25
+
+fast: $(VENV)/.test  ## the tests that take less than a second each, with few random cases: a minute and a half
+	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest -n 2 -q -m "not slow" tests
 
 nightly: $(VENV)/.test  ## every law about tokens and answers on 500 random cases in place of 100
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_categorical.py tests/test_sequence.py
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n 2 tests/categorical tests/test_sequence.py
+
+gpu: $(VENV)/.test  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu tests
 
 check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the README's examples
 	$(BIN)/ruff check
@@ -35,11 +41,14 @@ cliff: $(VENV)/.test  ## a small student falls where it was predicted to, or thi
 bench: $(VENV)/.test  ## speed and accuracy, as ratios and in units of the last place
 	$(BIN)/python -m benchmarks
 
+figures: $(VENV)/.test  ## the figures of the house: lines, lengths, arrows and circles
+	$(BIN)/python -m benchmarks.structure
+
 lowest: VENV := .venv-lowest
-lowest:  ## the test suite on the lowest versions that the project admits
+lowest:  ## the test suite on the lowest versions that the project admits; give PYTHON=python3.10 for the lowest Python
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable '.[test]'
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2
 
 clean:  ## remove the virtual environment and everything that was made
 	rm -rf .venv .venv-lowest out .pytest_cache .mypy_cache .ruff_cache .hypothesis

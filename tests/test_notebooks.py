@@ -18,14 +18,20 @@ def printed(notebook: Any) -> list[str]:
     return ["".join(output.text for output in outputs if output.output_type == "stream") for outputs in cells]
 
 
-def test_there_are_notebooks() -> None:
-    assert NOTEBOOKS
+def sources(path: Path) -> list[str]:
+    """The source of every code cell."""
+    return [cell.source for cell in v4.reads(path.read_text(encoding="utf-8")).cells if cell.cell_type == "code"]
+
+
+def test_notebooks_share_one_style() -> None:
+    cells = {source for path in NOTEBOOKS for source in sources(path) if "rcParams" in source}
+    assert len(cells) == 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_asserts_and_prints_what_is_committed(path: Path) -> None:
     committed, fresh = (v4.reads(path.read_text(encoding="utf-8")) for _ in range(2))
-    assert any("assert " in cell.source for cell in committed.cells if cell.cell_type == "code")
+    assert any("assert " in source for source in sources(path))
     NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     assert printed(fresh) == printed(committed)
     assert not [output for output in printed(fresh) if "Traceback" in output]

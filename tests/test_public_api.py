@@ -157,47 +157,6 @@ def test_plotting_loads_no_backend() -> None:
     assert run("import sys, lambda_star.plotting; print('matplotlib' in sys.modules)") == "False"
 
 
-WINGS = [
-    "_core",
-    "bernoulli",
-    "contract",
-    "lint",
-    "dynamics",
-    "categorical",
-    "sequence",
-    "calibration",
-    "torch",
-    "cliff",
-    "plotting",
-    "symbolic",
-    "cli",
-]
-"""Every wing imports from those before it."""
-
-
-def imported(path: Path) -> set[str]:
-    """The modules of the package that a file imports, at its top or inside a function."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lambda_star"):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found - {"lambda_star.__version__"}
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_wings_import_one_way_and_underscores_stay_at_home(path: Path) -> None:
-    wing = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if wing == "__init__":
-        return
-    allowed = set(WINGS[: WINGS.index(wing) + 1]) - (
-        {"symbolic"} if wing != "cli" or path.stem != "symbolic" else set()
-    )
-    for name in imported(path):
-        parts = name.split(".")[1:]
-        assert parts[0] in allowed | {wing}, name
-        assert parts[0] == wing or not any(part.startswith("_") for part in parts[1:]), name
-
-
 def test_only_the_symbolic_core_imports_sympy() -> None:
     for path in PACKAGE.rglob("*.py"):
         if "symbolic" not in path.parts:

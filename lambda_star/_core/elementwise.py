@@ -103,7 +103,7 @@ def elementwise(
 
 
 def _evaluate(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Values]) -> Any:
-    """Evaluate a kernel on anything but valid floats: other scalars, NaN, arrays, columns of tables, and values outside their range."""
+    """Evaluate a kernel on anything but valid floats: NaN, other scalars, arrays, columns, values outside their range."""
     if all(type(value) in (float, int) for value in args):
         check(np, *zip(quantities, map(np.float64, args), strict=True))
         return kernel(scalar, *map(float, args))

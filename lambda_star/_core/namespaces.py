@@ -1,4 +1,4 @@
-"""What is known of array namespaces: the part that kernels use for Python floats, and helpers that serve all of them."""
+"""The one file that knows what array libraries and versions of NumPy differ in, and what kernels need of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 numpy: Any = np
 """NumPy as an array API namespace; before version 2.1 that takes a wrapper."""
 if not hasattr(np, "astype"):
-    import array_api_compat.numpy as numpy
+    from array_api_compat import numpy
 
 Floats = NDArray[np.float64]
 

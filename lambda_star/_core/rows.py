@@ -42,7 +42,7 @@ def by_rows(
     """Evaluate a kernel on the rows of two arrays along an axis, block by block; extra memory is a few blocks.
 
     The kernel gets the namespace, two matrices of one row per position in the caller's floating dtype (float32 at
-    least) and the other arguments as vectors in the widest dtype; what it returns has one entry or one row per position.
+    least) and the other arguments as vectors in the widest dtype; it returns one entry or one row per position.
     Floating results come back in the dtype of the matrices.
     """
     xp, rows_t, rows_b = _row_arrays(log_t, log_b)

@@ -13,7 +13,7 @@ from lambda_star.cli._output import Failure, write
 __all__ = ["derive"]
 
 
-@click.command(short_help="Where the formulas come from, step by step.")
+@click.command(short_help="Print, write or check the derivations of the formulas.")
 @click.argument("name", required=False)
 @click.option(
     "--write", "write_to", type=click.Path(path_type=Path, file_okay=False), help="Write every page into this folder."
@@ -22,12 +22,12 @@ __all__ = ["derive"]
     "--check",
     "compare_with",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Check every step, and fail naming the step that does not hold or the page that differs.",
+    help="Check every step and compare the pages in this folder; fail with the step or the line that is wrong.",
 )
 def derive(name: str | None, write_to: Path | None, compare_with: Path | None) -> None:
-    """Where the formulas come from: derived with SymPy, step by step, and checked.
+    """Print, write or check the derivations of the formulas.
 
-    Without an option, NAME prints one derivation as Markdown; without NAME, the names are listed.
+    With NAME, the command prints one derivation as Markdown; without NAME and options, it lists the names.
 
     \b
     Examples:
@@ -39,10 +39,10 @@ def derive(name: str | None, write_to: Path | None, compare_with: Path | None) -
     from lambda_star.symbolic.pages import derivations, pages
 
     if sum(choice is not None for choice in (name, write_to, compare_with)) > 1:
-        raise Failure("give one of NAME, --write and --check")
+        raise Failure("give only one of NAME, --write and --check")
     if name is not None:
         if name not in derivations():
-            raise Failure(f"no derivation {name!r}; choose from {', '.join(derivations())}")
+            raise Failure(f"there is no derivation {name!r}; choose from {', '.join(derivations())}")
         click.echo(derivations()[name].markdown(), nl=False)
     elif write_to is not None:
         for page, text in pages().items():
@@ -69,4 +69,4 @@ def _compare(path: Path, text: str) -> None:
         raise Failure(f"{path}: {error}; {remedy}") from error
     for number, (old, new) in enumerate(zip_longest(found, text.splitlines()), start=1):
         if old != new:
-            raise Failure(f"{path}, line {number}: not what the derivations say; {remedy}")
+            raise Failure(f"{path}, line {number} differs from what the derivations say; {remedy}")

@@ -1,7 +1,7 @@
-"""Where a derivation holds, and what can be decided there: whether an expression is zero, its sign, its value.
+"""Where a derivation holds, and what can be decided there: whether an expression is zero, its sign and its value.
 
-SymPy sees the sign of a sum or a product only where every part has one. A domain therefore writes its symbols in free
-positive parameters; the same parameters, drawn at random, give the points for 50-digit arithmetic.
+SymPy recognises the sign of a sum or a product only if every part has one. Assumptions therefore express their symbols in
+free positive parameters. Random values of the same parameters give the points for 50-digit arithmetic.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from functools import cached_property
 import mpmath
 import sympy as sp
 
-__all__ = ["DIGITS", "GUARD", "Domain", "agree", "evaluate", "is_zero", "sign", "tidy"]
+__all__ = ["DIGITS", "GUARD", "Assumptions", "agree", "evaluate", "is_zero", "sign", "tidy"]
 
 DIGITS = 50
 GUARD = 40
-"""Digits beyond those asked for, lost to cancellation."""
+"""Digits carried beyond those that are compared, because cancellation loses some."""
 POINTS = 4
 
 
 @dataclass(frozen=True)
-class Domain:
-    """A part of the space of the symbols, written in free positive parameters.
+class Assumptions:
+    """The region in which a derivation or a step holds, written in free positive parameters.
 
     Attributes:
         text: the assumptions, in LaTeX.
         values: each symbol as an expression in positive symbols that may take any positive value.
 
     >>> p, u = sp.Symbol("p"), sp.Symbol("u", positive=True)
-    >>> Domain("0<p<1", {p: u / (1 + u)}).insert(p / (1 - p)).simplify()
+    >>> Assumptions("0<p<1", {p: u / (1 + u)}).insert(p / (1 - p)).simplify()
     u
     """
 
@@ -44,18 +44,18 @@ class Domain:
         return tuple(sorted({s for value in self.values.values() for s in value.free_symbols}, key=str))
 
     def insert(self, expr: sp.Expr) -> sp.Expr:
-        """An expression in the free parameters."""
+        """Return an expression in the free parameters."""
         return expr.xreplace(dict(self.values))
 
     def points(self, seed: str) -> Iterator[tuple[mpmath.mpf, ...]]:
-        """Random values of the free parameters, each spread over two powers of ten."""
+        """Yield random values of the free parameters, each between 0.1 and 10."""
         rng = random.Random(seed)
         for _ in range(POINTS):
             yield tuple(mpmath.mpf(10) ** mpmath.mpf(rng.uniform(-1, 1)) for _ in self.parameters)
 
 
 def tidy(expr: sp.Expr) -> sp.Expr:
-    """Logarithms of positive parameters, taken apart into logarithms of their factors.
+    """Split each logarithm of positive parameters into the logarithms of its factors.
 
     >>> u, v = sp.symbols("u v", positive=True)
     >>> tidy(sp.log(u / v))
@@ -67,7 +67,7 @@ def tidy(expr: sp.Expr) -> sp.Expr:
 
 
 def is_zero(expr: sp.Expr) -> bool:
-    """Whether an expression in positive parameters is zero; SymPy may fail to see that it is.
+    """Return whether SymPy can show that an expression in positive parameters is zero.
 
     >>> u, v = sp.symbols("u v", positive=True)
     >>> is_zero(sp.log(u / v) - sp.log(u) + sp.log(v))
@@ -84,7 +84,7 @@ def is_zero(expr: sp.Expr) -> bool:
 
 
 def sign(expr: sp.Expr) -> int | None:
-    """The sign of an expression in positive parameters, if factors and logarithms show it.
+    """Return the sign of an expression in positive parameters, or None if its factors and logarithms do not show it.
 
     >>> u = sp.Symbol("u", positive=True)
     >>> sign(sp.log(1 + u)), sign(sp.log(u))
@@ -102,20 +102,20 @@ def sign(expr: sp.Expr) -> int | None:
     return None
 
 
-def evaluate(domain: Domain, expr: sp.Expr, seed: str) -> list[mpmath.mpf]:
-    """An expression at the random points of a domain.
+def evaluate(assumptions: Assumptions, expr: sp.Expr, seed: str) -> list[mpmath.mpf]:
+    """Evaluate an expression at the random points of a region.
 
     >>> p, u = sp.Symbol("p"), sp.Symbol("u", positive=True)
-    >>> all(0 < value < 1 for value in evaluate(Domain("0<p<1", {p: u / (1 + u)}), p, "a seed"))
+    >>> all(0 < value < 1 for value in evaluate(Assumptions("0<p<1", {p: u / (1 + u)}), p, "a seed"))
     True
     """
-    function = sp.lambdify(domain.parameters, domain.insert(expr), "mpmath")
+    function = sp.lambdify(assumptions.parameters, assumptions.insert(expr), "mpmath")
     with mpmath.workdps(DIGITS + GUARD):
-        return [function(*point) for point in domain.points(seed)]
+        return [function(*point) for point in assumptions.points(seed)]
 
 
 def agree(left: mpmath.mpf, right: mpmath.mpf) -> bool:
-    """Whether two values are the same to 50 digits.
+    """Return whether two values agree to 50 digits.
 
     >>> agree(mpmath.mpf(1), mpmath.mpf("1.0000000001"))
     False

@@ -1,4 +1,4 @@
-"""The symbols of every derivation, declared once; each assumption that SymPy sees stands here."""
+"""The symbols that all derivations share, each declared once with the assumptions that SymPy uses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 p, b, q = sp.symbols("p b q", positive=True)
-"""Modal probability of teacher, base and student; below 1 by the domain of a derivation."""
+"""The modal probability of teacher, base and student. That they lie below 1 is an assumption of each derivation."""
 
 c = sp.Symbol("c", positive=True)
 lam = sp.Symbol("lambda", real=True)
@@ -31,11 +31,11 @@ lam_star = sp.Symbol(r"\lambda^*", real=True)
 eps = sp.Symbol("varepsilon", positive=True)
 Delta = sp.Symbol("Delta", real=True)
 x, y = sp.symbols("x y", real=True)
-"""Log-odds of teacher and base."""
+"""The log-odds of teacher and base."""
 
 
 def positive(names: str) -> tuple[sp.Symbol, ...]:
-    """Positive symbols, for the parameters that a domain is written in.
+    """Return positive symbols, such as the free parameters of assumptions.
 
     >>> positive("u v")[0].is_positive
     True
@@ -44,7 +44,7 @@ def positive(names: str) -> tuple[sp.Symbol, ...]:
 
 
 def real(names: str) -> tuple[sp.Symbol, ...]:
-    """Real symbols.
+    """Return real symbols.
 
     >>> real("s t")
     (s, t)
@@ -53,7 +53,7 @@ def real(names: str) -> tuple[sp.Symbol, ...]:
 
 
 def logit(probability: sp.Expr) -> sp.Expr:
-    """Log-odds of a probability.
+    """Return the log-odds of a probability.
 
     >>> logit(p)
     log(p/(1 - p))
@@ -62,7 +62,7 @@ def logit(probability: sp.Expr) -> sp.Expr:
 
 
 def sigmoid(log_odds: sp.Expr) -> sp.Expr:
-    """The probability with the given log-odds.
+    """Return the probability that has the given log-odds.
 
     >>> sigmoid(x)
     1/(1 + exp(-x))

@@ -1,17 +1,11 @@
-"""K tokens: what ``lambda_star.categorical`` evaluates."""
+"""K tokens: the derivations of what ``lambda_star.categorical`` evaluates."""
 
-from lambda_star.symbolic.categorical.bounds import floor_derivation, sandwich_derivation
-from lambda_star.symbolic.categorical.parts import class_march_derivation, rest_derivation
-from lambda_star.symbolic.categorical.ratios import divergence_derivation, ratio_derivation, token_flip_derivation
-from lambda_star.symbolic.categorical.student import token_student_derivation
+from lambda_star.symbolic.categorical.bounds import readings, token_bounds
+from lambda_star.symbolic.categorical.parts import safe_step, unlisted
+from lambda_star.symbolic.categorical.ratios import distances, ratio, token_flip
+from lambda_star.symbolic.categorical.student import token_student
+from lambda_star.symbolic.derivation import renamed
 
-__all__ = [
-    "class_march_derivation",
-    "divergence_derivation",
-    "floor_derivation",
-    "ratio_derivation",
-    "rest_derivation",
-    "sandwich_derivation",
-    "token_flip_derivation",
-    "token_student_derivation",
-]
+__all__ = ["distances", "ratio", "readings", "safe_step", "token_bounds", "token_flip", "token_student", "unlisted"]
+
+__getattr__ = renamed(__name__)

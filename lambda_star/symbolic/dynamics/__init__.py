@@ -1,21 +1,9 @@
-"""A finite training budget: what ``lambda_star.dynamics`` evaluates."""
+"""A finite training budget: the derivations of what ``lambda_star.dynamics`` evaluates."""
 
-from lambda_star.symbolic.dynamics.clipped import (
-    clipped_flow_derivation,
-    collapse_time_derivation,
-    sampled_step_derivation,
-)
-from lambda_star.symbolic.dynamics.flows import (
-    natural_flow_derivation,
-    natural_steps_derivation,
-    policy_gradient_derivation,
-)
+from lambda_star.symbolic.derivation import renamed
+from lambda_star.symbolic.dynamics.clipped import clipped_flow, sampled_step, time_to_collapse
+from lambda_star.symbolic.dynamics.flows import natural_flow, natural_steps, policy_gradient
 
-__all__ = [
-    "clipped_flow_derivation",
-    "collapse_time_derivation",
-    "natural_flow_derivation",
-    "natural_steps_derivation",
-    "policy_gradient_derivation",
-    "sampled_step_derivation",
-]
+__all__ = ["clipped_flow", "natural_flow", "natural_steps", "policy_gradient", "sampled_step", "time_to_collapse"]
+
+__getattr__ = renamed(__name__)

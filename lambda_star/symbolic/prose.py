@@ -1,0 +1,81 @@
+"""The prose of the pages, kept in Markdown beside the checked steps.
+
+``text/<page>.md`` is Markdown with three additions:
+
+- ``## Title {#name}`` starts the section of the derivation *name*.
+- ``{{3}}`` on a line of its own stands for step 3, and ``{{4 5}}`` for steps 4 and 5 in one formula, where step 5 goes on
+  from what step 4 found, as a sign goes on from a derivative.
+- ``{{result}}`` on a line of its own stands for the results, and ``{{symbols}}`` in an opening for the quantities.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+__all__ = ["Page", "Section", "insert", "read", "slots"]
+
+HEADING = re.compile(r"^## (?P<title>.+) \{#(?P<name>\w+)\}$", re.MULTILINE)
+SLOT = re.compile(r"\s*^\{\{([^{}]*)\}\}$\s*", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The words of one derivation: its heading, and its text with slots.
+
+    >>> read("bernoulli").sections["threshold"].title
+    'Clip-safe region and threshold'
+    """
+
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """The words of one page: its heading, its opening, and the sections by the names of their derivations.
+
+    >>> list(read("sequence").sections)
+    ['strict_threshold', 'validity', 'listwise']
+    """
+
+    title: str
+    opening: str
+    sections: Mapping[str, Section]
+
+
+@cache
+def read(page: str) -> Page:
+    """Read the words of a page.
+
+    >>> read("categorical").title
+    'K tokens'
+    """
+    text = resources.files("lambda_star.symbolic").joinpath("text", f"{page}.md").read_text(encoding="utf-8")
+    opening, *parts = HEADING.split(text)
+    heading, _, opening = opening.partition("\n")
+    sections = {
+        name: Section(title, body.strip()) for title, name, body in zip(*(parts[k::3] for k in range(3)), strict=True)
+    }
+    return Page(heading.removeprefix("# "), opening.strip(), sections)
+
+
+def slots(body: str) -> list[str]:
+    r"""Return what stands in each slot of a text, in order.
+
+    >>> slots("The slope is\n{{1 2}}\nand so\n{{result}}")
+    ['1 2', 'result']
+    """
+    return SLOT.findall(body)
+
+
+def insert(body: str, render: Callable[[str], str]) -> str:
+    r"""Put something into every slot of a text.
+
+    >>> insert("The slope is\n{{1}}\n", lambda slot: f"(formula {slot})")
+    'The slope is\n\n(formula 1)'
+    """
+    return SLOT.sub(lambda match: f"\n\n{render(match[1])}\n\n", body).strip()
