@@ -32,7 +32,7 @@ class Preset:
         grid: (λ−1)/(λ*−1) of the students, rising.
         control: name of the control, empty for the preset itself.
 
-    >>> Preset("short", "plain", 12, 0.2, 0.45, clipped=False, control="no clip").label
+    >>> variant(PRESETS["short"], "no clip").label
     'short, no clip'
     """
 

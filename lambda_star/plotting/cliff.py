@@ -111,7 +111,7 @@ def _draw_falls(ax: Axes, pairs: Sequence[tuple[Comparison, Mapping[str, Any]]],
             continue
         at = (np.array(record["prediction"]["grid"]) - 1) / (scale - 1)
         label, colour, marker = (run.control, "C0", "x") if run.control else (run.preset, "k", markers[run.preset])
-        style = {"markersize": 4, "fillstyle": "none", "linestyle": "-", "linewidth": 0.5}
+        style: dict[str, Any] = {"markersize": 4, "fillstyle": "none", "linestyle": "-", "linewidth": 0.5}
         once = None if label in labelled else label  # one entry in the legend for all seeds
         ax.plot(at, record["outcome"]["validity"], marker, color=colour, label=once, **style)
         labelled.add(label)

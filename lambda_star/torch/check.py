@@ -45,8 +45,8 @@ GAIN = 0.1
 HALVINGS = 50
 """Bisection steps, enough for the 53 bits of a float64 between 1 and twice the threshold."""
 
-ENDLESS = 1e3
-"""The λ at which the clip is tried where no clip is predicted to act."""
+FAR = 1e3
+"""The λ at which the clip is tried where λ* is infinite, so that no clip should act."""
 
 Inputs = Mapping[str, Any] | Tensor | None
 
@@ -322,7 +322,7 @@ def _clip_onset(rows: _Rows) -> Line:
         log_s = log_softmax(one.mixture(lam))
         return bool((advantage(log_t, log_s, log_b, lam, rows.clip) < advantage(log_t, log_s, log_b, lam)).any())
 
-    low, high = 1.0, min(2 * predicted, ENDLESS)
+    low, high = 1.0, min(2 * predicted, FAR)
     if not acts(high):
         return Line(what, predicted, math.inf, rows.rounding)
     for _ in range(HALVINGS):

@@ -852,6 +852,7 @@ def test_check_step_takes_a_dtype() -> None:
     assert "32 tokens, bfloat16 on cpu" in printed("check-step", "--dtype", "bfloat16")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_prediction_that_does_not_hold_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     from lambda_star.torch import check
@@ -884,6 +885,7 @@ def test_models_and_text_belong_together(names: str, models: dict[str, Path]) ->
     assert said == "Error: --teacher, --base and --text belong together; give all of them, or none\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_models_text_device_and_dtype_are_handed_on(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from lambda_star.torch import models as problems

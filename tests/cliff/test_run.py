@@ -49,6 +49,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_the_predicted_validity_is_the_chance_to_close_in_time(style: str) -> None:
     """Against a loop over places, students from the formula of K tokens."""
@@ -130,6 +131,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
     return {"prediction": record["prediction"], "outcome": outcome}
 
 
+@pytest.mark.slow
 def test_a_run_repeats_itself_and_seeds_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment._Run, "models", MODELS)
     first, again, other = (run(SMALL, seed, tmp_path / name) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
@@ -165,6 +167,7 @@ def test_a_file_of_another_setting_is_refused(tmp_path: Path) -> None:
         run(replace(SMALL, clip=3.0), 1, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_base_that_goes_on_more_often_than_the_teacher_has_no_threshold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_base_that_goes_on_more_often_than_the_teacher_has_no_threshold(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_clip_is_what_lets_the_tail_go(tmp_path: Path) -> None:
     """At a λ far past the collapse point a clipped student loses more tail than one without a clip."""
     preset = replace(SMALL, steps=40, grid=(0.0, 3.0))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import lambda_star.torch
 
 WITHOUT_TORCH = """
@@ -29,6 +31,7 @@ def test_without_torch_the_bridge_names_the_extra_to_install() -> None:
     )
 
 
+@pytest.mark.slow
 def test_torch_is_imported_for_the_bridge_alone() -> None:
     loaded = "print('torch' in sys.modules)"
     code = f"import sys, lambda_star; {loaded}; import lambda_star.torch; {loaded}"

@@ -200,6 +200,7 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_metrics_need_torch_alone() -> None:
     code = """
 import sys
@@ -220,6 +221,7 @@ except ImportError as error:
     ]
 
 
+@pytest.mark.slow
 def test_processes_pool_their_positions(tmp_path: Path) -> None:
     code = """
 import json, sys

@@ -137,6 +137,7 @@ def finite(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"temperature": 0.7}, {"gradient_accumulation_steps": 2}, {"max_completion_length": 1}], ids=str
 )
@@ -170,6 +171,7 @@ def losses_and_weights(path: Path, watched: bool) -> tuple[list[float], Tensor]:
     return [logs["loss"] for logs in reporter.logs if "loss" in logs], student.lm_head.weight.detach()
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_with_and_without_a_monitor(tmp_path: Path) -> None:
     with_one, without = losses_and_weights(tmp_path / "a", True), losses_and_weights(tmp_path / "b", False)
     assert with_one[0] == without[0]
@@ -225,6 +227,7 @@ def test_batches_with_labels_are_read(tmp_path: Path, own_answers: bool) -> None
         assert reporter.metrics[0]["json"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_sample_is_of_positions_that_count_and_of_all_alike(tmp_path: Path) -> None:
     teacher, base = llama(1.5, seed=1), llama(0.1, seed=2)
     reporter = Reporter(lambda: expected_at_a_step(trainer, teacher, base, RUN_LAM))

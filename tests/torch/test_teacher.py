@@ -387,6 +387,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_distillation_trainer_trains_towards_the_mixture(case: Case, tmp_path: Path) -> None:
     (teacher, base), student = PAIRS["bias in the teacher"](), llama(24)
@@ -421,6 +422,7 @@ def test_distillation_trainer_trains_towards_the_mixture(case: Case, tmp_path: P
     assert any(capped) == (case.clip is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own_answers", [False, True], ids=["given answers", "own answers"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gkd_trainer_trains_towards_the_mixture(case: Case, own_answers: bool, tmp_path: Path) -> None:
