@@ -82,10 +82,9 @@ class StepReport:
         lam: the extrapolation coefficient λ.
         clip: the cap c.
 
-    >>> from lambda_star.torch.models import small_problem
-    >>> report = check_step(*small_problem())
+    >>> report = check_step(torch.tensor([[4.0, 0.0, -1.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
     >>> report.passed, report.positions
-    (True, 24)
+    (True, 1)
     """
 
     lines: tuple[Line, ...]

@@ -1,7 +1,7 @@
 """One step of on-policy distillation: the extrapolated advantage of a token, and the loss whose gradient it gives.
 
 The distribution that maximises E_π[A] is π_λ ∝ π_T^λ π_B^(1−λ). A clip, if given, caps the ratio of teacher to student
-probability inside the advantage. That is one update rule among several, and the one for which λ* starts a collapse.
+probability inside the advantage. That is one update rule among several; under this one a collapse begins at λ*.
 """
 
 from __future__ import annotations
