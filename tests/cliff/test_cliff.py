@@ -103,8 +103,8 @@ def test_a_summary_counts_bands_and_takes_the_median_of_the_distances() -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=NAMES)
-def test_the_preset_of_a_record_is_the_one_of_today(record: dict[str, Any]) -> None:
-    """Also in the records on file, which have the control behind a comma in the name."""
+def test_the_preset_of_an_old_record_is_read(record: dict[str, Any]) -> None:
+    """The records on file have the control after a comma in the name."""
     run, settings = compare(record), record["prediction"]["preset"]
     assert "control" not in settings
     assert _recorded(settings) == (variant(PRESETS[run.preset], run.control) if run.control else PRESETS[run.preset])
@@ -129,7 +129,8 @@ def test_the_prediction_of_a_run_follows_from_what_it_measured(record: dict[str,
     assert datetime.fromisoformat(record["locked"]) < datetime.fromisoformat(record["finished"])
     low, middle, high = said["threshold"][1:4]
     assert low < middle < high
-    assert middle == pytest.approx(float(bernoulli.threshold(p, b, preset["clip"])), rel=0.02)  # median of a function
+    # The median of λ* is close to λ* at the medians of p and b, but not equal to it.
+    assert middle == pytest.approx(float(bernoulli.threshold(p, b, preset["clip"])), rel=0.02)
     assert said["budget_threshold"] == pytest.approx(dynamics.budget_threshold(p, b, preset["clip"], said["budget"]))
     assert said["reference"] == pytest.approx(1 + 0.9 * (middle - 1))
     assert said["grid"] == pytest.approx([1 + (middle - 1) * at for at in preset["grid"]])
@@ -167,7 +168,7 @@ def test_without_the_clip_validity_sags_as_the_fixed_point_says_and_does_not_fal
         assert seen["onset"] is None
         apart[control] = (np.array(seen["closed"]) - expected) / np.sqrt(expected * (1 - expected) / seen["judged"])
         assert seen["validity"][-1] > 3 * record_of("short", seed)["outcome"]["validity"][-1]
-    assert np.abs(apart["no clip at double budget"]).max() < 3  # the greatest of ten
+    assert np.abs(apart["no clip at double budget"]).max() < 3  # the largest of ten deviations, in standard errors
     assert np.abs(apart["no clip at double budget"].mean()) < np.abs(apart["no clip"].mean())
 
 
@@ -189,5 +190,5 @@ def test_a_smaller_clip_and_a_shuffled_base_move_the_onset_as_predicted(seed: in
 def test_the_quality_of_valid_answers_is_flat_around_the_fall() -> None:
     for record, run in zip(RECORDS, RUNS, strict=True):
         if not run.control:
-            right = np.array(record["outcome"]["right"][2:], dtype=float)  # from 0.8 of the way to λ* on
+            right = np.array(record["outcome"]["right"][2:], dtype=float)  # from (λ−1)/(λ*−1) = 0.8 on
             assert np.ptp(right) < 0.05, run.label

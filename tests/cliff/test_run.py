@@ -26,7 +26,7 @@ MODELS: Any = vars(experiment._Run)["models"]
 
 @cache
 def tuned_once(preset: Preset, seed: int, steps: int) -> Any:
-    """Teacher and base, which most of these tests may share: nothing changes their weights."""
+    """Tune teacher and base once for most of these tests, which do not change their weights."""
     assert steps == experiment.TUNING_STEPS
     return MODELS.func(experiment._Run(preset, seed))
 
@@ -52,7 +52,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 @pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_the_predicted_validity_is_the_chance_to_close_in_time(style: str) -> None:
-    """Against a loop over places, students from the formula of K tokens."""
+    """It is compared with a loop over positions and the stationary students of K tokens."""
     preset = replace(SMALL, style=style)
     this = experiment._Run(preset, 0)
     said, lists = experiment._predicted(this), this.held_out
@@ -65,7 +65,7 @@ def test_the_predicted_validity_is_the_chance_to_close_in_time(style: str) -> No
             closed += reached * student[lists.ends[place]].sum()
             reached *= student[lists.goes[place]].sum()
         expected.append(closed)
-        assert reached == 0  # nothing goes on after the last item
+        assert reached == 0  # no token continues a list after the last item
     assert said["validity"][30] == pytest.approx(np.mean(expected), abs=1e-9)
 
 
@@ -73,7 +73,7 @@ def test_thresholds_are_those_of_the_separator_where_a_list_may_end() -> None:
     this = experiment._Run(SMALL, 0)
     said, lists, task = experiment._predicted(this), this.held_out, this.task
     places = [place for place in range(len(lists.goes)) if lists.goes[place, task.separator]]
-    assert len(places) == SMALL.items - 1  # after the last item nothing goes on
+    assert len(places) == SMALL.items - 1  # no token continues a list after the last item
     values = sorted(
         float(bernoulli.threshold(math.exp(t[place, task.separator]), math.exp(b[place, task.separator]), SMALL.clip))
         for t, b in zip(lists.log_t, lists.log_b, strict=True)
@@ -122,7 +122,7 @@ def test_a_run_is_predicted_trained_and_judged(tmp_path: Path, control: str) -> 
     assert steps == [1, 2, 3, 4]
     assert len(record["outcome"]["validity"]) == len(preset.grid)
     assert (record["prediction"]["band"] is None) == (control in {"no clip", "shuffled base"})
-    assert run(preset, 1, tmp_path, progress=steps.append) == record  # only read
+    assert run(preset, 1, tmp_path, progress=steps.append) == record  # the finished run is only read
     assert len(steps) == 4
 
 

@@ -37,7 +37,7 @@ def test_what_is_no_list_of_digits_is_not_parsed(text: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
 def test_the_contract_is_what_jsons_rules_leave(task: Task) -> None:
-    """Against all answers up to the length of the longest one."""
+    """It is compared with all texts of at most seven tokens."""
     words = ["", "1", *STYLES[task.style]]
     texts = {"".join(choice) for size in range(1, 8) for choice in itertools.product(words[1:], repeat=size)}
     valid = {text for text in texts if parsed(text) is not None}

@@ -21,7 +21,7 @@ NAMES = {"lam", "positions", "p", "b", "threshold_median", "threshold_least", "p
 
 
 def logits(*shape: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Teacher, base and student over a vocabulary: sharp rows and flat ones, modal tokens shared or not."""
+    """Draw teacher, base and student over a vocabulary; rows are sharp or flat, and share the modal token or not."""
     teacher = 4 * torch.randn(*shape, VOCABULARY)
     base = 0.6 * teacher + torch.randn(*shape, VOCABULARY)
     return teacher, base, 1.2 * teacher + 0.5 * torch.randn(*shape, VOCABULARY)
@@ -32,7 +32,7 @@ def middle(values: list[float]) -> float:
 
 
 def row_by_row(of: Iterable[Tensor], lam: float, clip: float) -> dict[str, float]:
-    """The metrics of rows of logits, one position at a time in float64, by the formulas of one position."""
+    """Compute the metrics of rows of logits, one position at a time in float64."""
     found: list[tuple[float, float, float, float, float]] = []
     for triple in zip(*of, strict=True):
         rows = [row.double().log_softmax(-1).tolist() for row in triple]

@@ -1,4 +1,4 @@
-"""Predictions beside real steps: they hold where the library is right, and the fitting one falls with each fault."""
+"""Predictions against real steps: all hold where the library is right, and each fault fells those that rest on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lambda_star import categorical
 from lambda_star.torch.check import Line, StepReport, check_step
 from lambda_star.torch.models import small_problem
 
-# Untyped: what it imports is patched there.
+# It is untyped, because the tests patch what it imports.
 check: Any = import_module("lambda_star.torch.check")
 
 AT_REST = "gradient at the fixed point / elsewhere"
@@ -50,12 +50,12 @@ def problem(device: str, dtype: str) -> Any:
 
 
 def bare(dtype: str = "float64") -> tuple[Tensor, Tensor]:
-    """The small problem's logits of teacher and base, 24 positions × 32 tokens."""
+    """Return the small problem's logits of teacher and base, 24 positions × 32 tokens."""
     teacher, base, _, inputs = small_problem("cpu", dtype)
     return teacher(inputs).detach(), base(inputs).detach()
 
 
-# Where all is well
+# Predictions that hold
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -103,7 +103,7 @@ def test_every_prediction_holds_on_a_gpu(dtype: str) -> None:
 
 
 def off(function: Callable[..., Any], by: float) -> Callable[..., Any]:
-    """The function with its answer multiplied."""
+    """Return the function with its result multiplied."""
     return lambda *arguments, **options: by * function(*arguments, **options)
 
 
@@ -208,7 +208,7 @@ def test_a_fault_fells_the_predictions_that_rest_on_it_and_no_other(
     assert not report.passed
 
 
-# What is looked at
+# Inputs and positions
 
 
 def test_without_a_student_there_are_no_lines_of_a_model() -> None:
@@ -227,7 +227,7 @@ def test_logits_may_have_any_shape_before_the_tokens() -> None:
 
 
 class Wrapped(nn.Module):
-    """What a causal language model of transformers looks like from outside."""
+    """A model with the interface of a causal language model of transformers."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -350,7 +350,7 @@ def test_a_report_has_passed_if_every_line_holds() -> None:
     assert not replace(report, lines=(good, bad)).passed
 
 
-# Nothing to divide by, and vocabulary that does not exist
+# Zero gradients, infinite thresholds and masked tokens
 
 
 def test_teacher_and_base_may_be_the_same_and_never_clip() -> None:

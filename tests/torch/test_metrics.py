@@ -111,13 +111,13 @@ def test_sampled_tokens_give_the_metrics_of_positions_whose_modal_token_was_draw
     found = short(safety_metrics_from_sampled(*(x.to(dtype) for x in sampled), lam=LAM, clip=CLIP, mask=mask))
     assert found.keys() == (NAMES | STUDENT_NAMES | {"known"}) - {"flipped"}
     assert 0.3 < found["known"] < 1
-    if dtype == torch.bfloat16:  # a log-probability of three digits tells the tail to a few per cent
+    if dtype == torch.bfloat16:  # a log-probability of three digits determines the tail to a few per cent
         assert found["p"] == pytest.approx(expected["p"], rel=0.01)
         assert found["past"] == pytest.approx(expected["past"], abs=0.02)
         return
     assert found.pop("known") == pytest.approx(float(modal.sum() / mask.sum()))
     del expected["flipped"]
-    assert found == close(expected, 1e-3)  # 1−p from a float32 logarithm of p
+    assert found == close(expected, 1e-3)  # the tail comes from a float32 logarithm of p
 
 
 def test_a_sampled_probability_that_rounds_to_one_counts_as_the_resolution() -> None:
@@ -193,7 +193,7 @@ def test_logits_are_no_log_probabilities_of_sampled_tokens() -> None:
         safety_metrics_from_sampled(torch.tensor([-0.1]), torch.tensor([-math.inf]), lam=1.2, clip=5.0)
 
 
-# Surroundings
+# Processes and missing packages
 
 
 def python(code: str, *arguments: str) -> subprocess.Popen[str]:

@@ -17,7 +17,7 @@ WORDS = ["<unknown>", "the", "cat", "sat", "on", "a", "mat", "and", "dog", "ran"
 
 
 def save(folder: Path, words: list[str], seed: int) -> Path:
-    """A tiny Llama model and its tokenizer of words."""
+    """Save a tiny Llama model and a tokenizer of words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lambda_star import categorical
 
-# Also keeps the experimental trainers' warning, which greets every first import, from ending the collection.
+# importorskip also keeps the warning that the experimental trainers give on import from ending the collection.
 pytest.importorskip("trl.experimental.gkd", reason="the monitor is made for TRL: pip install 'lambda-star[trl]'")
 
 from datasets import Dataset
@@ -27,18 +27,18 @@ from lambda_star.torch.monitor import SafetyMonitor
 from lambda_star.torch.teacher import ExtrapolatedTeacher
 from tests.torch.by_hand import CLIP, VOCABULARY, close, json_share, row_by_row, short
 
-# Untyped, as their annotations admit no teacher but a PreTrainedModel.
+# They are untyped, because their annotations only accept a PreTrainedModel as teacher.
 trl: Any = import_module("trl")
 gkd: Any = import_module("trl.experimental.gkd")
 
-# TRL's settings use a name that the newest transformers deprecates, whatever is set here.
+# TRL's settings always use a name that the newest transformers deprecates.
 pytestmark = pytest.mark.filterwarnings(r"ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning")
 
 RUN_LAM = 1.1
 
 
 def llama(scale: float = 0.3, seed: int = 0, width: int = 16) -> Any:
-    """A model whose head is drawn with a spread; the larger, the surer of its next token."""
+    """Make a model; the larger the scale of its head, the surer it is of its next token."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         hidden_size=width,
@@ -57,7 +57,7 @@ def llama(scale: float = 0.3, seed: int = 0, width: int = 16) -> Any:
 
 
 def tokenizer() -> Any:
-    """Half of the words are numbers, and so JSON by themselves."""
+    """Make a tokenizer of words; half of them are numbers, which are JSON by themselves."""
     words = {"<pad>": 0, "</s>": 1} | {(f"w{i}" if i < VOCABULARY // 2 else f"{i}"): i for i in range(2, VOCABULARY)}
     fast = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
     fast.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -80,7 +80,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 class Reporter(TrainerCallback):
-    """What a reporter of ``report_to`` gets to see, and what else is true at that time."""
+    """A callback that keeps the logs that a reporter of ``report_to`` sees, and calls a function at each of them."""
 
     def __init__(self, look: Callable[[], Any] = lambda: None) -> None:
         self.logs: list[dict[str, float]] = []
@@ -94,7 +94,7 @@ class Reporter(TrainerCallback):
 
     @property
     def metrics(self) -> list[dict[str, float]]:
-        """What the monitor logged at each step."""
+        """The metrics that the monitor logged at each step."""
         ours = [{name: value for name, value in logs.items() if name.startswith(PREFIX)} for logs in self.logs]
         return [short(metrics) for metrics in ours if metrics]
 
@@ -112,7 +112,7 @@ def distil(path: Path, teacher: Any, reporter: Reporter, student: Any = None, **
 
 
 def completions_of(trainer: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ids, attention, and the positions from which completion tokens are predicted with their mask."""
+    """Return ids, attention, and the positions that predict completion tokens, with their mask."""
     batch = trainer._buffered_inputs[(trainer._step - 1) % trainer.args.gradient_accumulation_steps]
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     start, mask = batch["prompt_ids"].shape[1], batch["completion_mask"]
@@ -121,7 +121,7 @@ def completions_of(trainer: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def expected_at_a_step(trainer: Any, teacher: Any, base: Any, lam: float) -> dict[str, float]:
-    """The metrics of all completion positions of the last batch, by whole forward passes."""
+    """Compute the metrics of all completion positions of the last batch from whole forward passes."""
     ids, attention, columns, mask = completions_of(trainer)
     rows = []
     for model in (teacher, base, trainer.model):
@@ -286,7 +286,7 @@ def test_adapt_lowers_lam_to_the_operating_point(tmp_path: Path, quantile: float
         assert after == pytest.approx(lam, rel=1e-5)
         assert 1 < after < 3
         lam = after
-    # The teacher that is trained on is the one of the lowered λ.
+    # Training goes on with the teacher of the lowered λ.
     ids = torch.tensor([[3, 4, 5]])
     blend = lam * inner(ids).logits + (1 - lam) * base(ids).logits
     assert torch.allclose(teacher(ids).logits, blend, atol=1e-4)
@@ -294,7 +294,7 @@ def test_adapt_lowers_lam_to_the_operating_point(tmp_path: Path, quantile: float
 
 @torch.no_grad()
 def stars(trainer: Any, teacher: Any, base: Any) -> Any:
-    """λ* of every completion position."""
+    """Return λ* of every completion position."""
     ids, attention, columns, mask = completions_of(trainer)
     rows = [m(input_ids=ids, attention_mask=attention).logits[:, columns][mask] for m in (teacher, base)]
     return categorical.threshold(rows[0], rows[1], CLIP, mode="bernoulli").value.numpy()
@@ -310,7 +310,7 @@ def test_adapt_never_raises_lam(tmp_path: Path) -> None:
     assert all(metrics["threshold_least"] > 1.5 for metrics in reporter.metrics)
 
 
-# Options, and what cannot be watched
+# Options, and trainers and batches that are refused
 
 
 @pytest.mark.parametrize(
