@@ -1,4 +1,4 @@
-"""How exact λ* is: the worst distance from 50-digit arithmetic, in units of the last place, per function and region."""
+"""How exact λ* is: the largest difference from 50-digit arithmetic, in units of the last place."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ FUNCTIONS = ("threshold", "excess", "collapse_point", "cliff_width")
 
 
 def worst(name: str, *values: Array) -> float:
-    """The largest error of a function over the points, in units of the last place of the dtype."""
+    """Return the largest error of a function over the points, in units of the last place of the dtype."""
     found = getattr(lambda_star, name)(*values)
     exact = getattr(oracle, name)
     return max(oracle.ulps(f, exact(*point)) for f, *point in zip(found, *values, strict=True))
 
 
 def rows() -> list[tuple[str, str, str, float]]:
-    """Dtype, function, region and worst error, for everything that is measured."""
+    """Return dtype, function, region and worst error of everything that is measured."""
     cases: list[tuple[str, str, str, list[Array]]] = []
     for dtype in (np.float64, np.float32):
         rng = np.random.default_rng(0)

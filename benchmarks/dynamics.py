@@ -1,4 +1,4 @@
-"""How long the λ* of a policy-gradient budget takes, against SciPy's root finder on the textbook closed form."""
+"""How long the threshold of a policy-gradient budget takes to compute, against SciPy's root finder."""
 
 from __future__ import annotations
 
@@ -19,40 +19,41 @@ Floats = NDArray[np.float64]
 
 
 def positions(count: int = TRIPLES) -> tuple[Floats, Floats, Floats, Floats]:
-    """Teachers, bases, clips and budgets so moderate that the exponentials of the textbook form do not overflow."""
+    """Draw teachers, bases, clips and budgets for which the exponentials of the printed closed form do not overflow."""
     rng = np.random.default_rng(0)
     p, b = rng.uniform(0.8, 0.99, count), rng.uniform(0.3, 0.7, count)
     return p, b, np.full(count, CLIP), slowest(p, b, CLIP) * rng.uniform(0.05, 3.0, count)
 
 
 def slowest(p: Floats, b: Floats, c: float) -> Floats:
-    """M, the larger inverse rate of base and edge."""
+    """Return M, the larger inverse rate of base and clip edge."""
     return np.asarray(np.maximum(1 / (b * (1 - b)), c * c / ((1 - p) * (c - 1 + p))))
 
 
 def root_by_brentq(p: float, b: float, c: float, budget: float) -> float:
-    """The λ between λ* and 100 at which the closed form of the time is the budget, by SciPy.
+    """Return the λ between λ* and 100 at which the time to the edge is the budget, by SciPy's ``brentq``.
 
-    2 log(u₀/u_c) + e^θ_λ [E₁(u_c) − E₁(u₀)] + e^−θ_λ [Ei(u₀) − Ei(u_c)], in plain floats.
+    The time is written in its closed form as printed, without care for overflow:
+    2 log(u₀/u_c) + e^θ_λ [E₁(u_c) − E₁(u₀)] + e^−θ_λ [Ei(u₀) − Ei(u_c)].
     """
     from scipy.optimize import brentq
     from scipy.special import exp1, expi
 
     start = math.log(b / (1 - b))
     gap = math.log(p / (1 - p)) - start
-    edge = 1 + math.log((c - 1 + p) / p) / gap
+    star = 1 + math.log((c - 1 + p) / p) / gap
 
     def over_budget(lam: float) -> float:
-        whole, rest = lam * gap, (lam - edge) * gap
+        whole, remaining = lam * gap, (lam - star) * gap
         up = math.exp(start + whole)
-        down = (expi(whole) - expi(rest)) / up
-        return float(2 * math.log(whole / rest) + up * (exp1(rest) - exp1(whole)) + down - budget)
+        down = (expi(whole) - expi(remaining)) / up
+        return float(2 * math.log(whole / remaining) + up * (exp1(remaining) - exp1(whole)) + down - budget)
 
-    return float(brentq(over_budget, edge * (1 + 1e-9), 100.0))
+    return float(brentq(over_budget, star * (1 + 1e-9), 100.0))
 
 
 def thresholds() -> list[Result]:
-    """10⁵ budgets in one call, and the same budgets one by one."""
+    """Compare 10⁵ budgets in one call with a few of them one by one."""
     points = positions()
     few = [
         tuple(float(value) for value in point) for point in zip(*(part[:PEER_TRIPLES] for part in points), strict=True)

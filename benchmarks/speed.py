@@ -1,4 +1,4 @@
-"""How long λ* takes, as ratios against a peer measured in turn with it in the same run."""
+"""How long λ* takes to compute, as ratios to a peer that is timed in turn with it in the same run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 class Result(NamedTuple):
-    """A ratio and the bound that it is meant to keep."""
+    """A ratio, the bound that it is meant to keep, and whether it did."""
 
     what: str
     ratio: float
@@ -35,7 +35,7 @@ class Result(NamedTuple):
 
 
 def medians(*jobs: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
-    """The median seconds of each job, the jobs taking turns so that a slow spell of the machine hits all of them."""
+    """Return the median seconds of each job; the jobs take turns, so that a slow spell of the machine hits all."""
     times: list[list[float]] = [[] for _ in jobs]
     for _ in range(rounds + 1):
         for job, seconds in zip(jobs, times, strict=True):
@@ -47,14 +47,14 @@ def medians(*jobs: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
 
 
 def textbook(p: Floats, b: Floats, c: float) -> Floats:
-    """Eq. 4 of the paper as printed."""
+    """Return λ* by Eq. 4 of the paper as printed."""
     log = np.log
     result: Floats = (log((1 - p) / (c - 1 + p)) - log((1 - b) / b)) / (log((1 - p) / p) - log((1 - b) / b))
     return result
 
 
 def arrays() -> list[Result]:
-    """10⁷ NumPy elements against the textbook form and against two in-place log1p passes."""
+    """Compare 10⁷ NumPy elements with the printed Eq. 4 and with two in-place passes of log1p."""
     rng = np.random.default_rng(0)
     p, b = rng.uniform(0.8, 0.9999, ELEMENTS), rng.uniform(0.3, 0.7, ELEMENTS)
     scratch = p.copy()
@@ -78,7 +78,7 @@ def arrays() -> list[Result]:
 
 
 def scalars() -> list[Result]:
-    """One float against the bare expression of the math module."""
+    """Compare one float with the bare expression in functions of the math module."""
     scope = {"math": math, "threshold": threshold, "p": 0.99, "b": 0.5, "c": 5.0}
     bare = "1.0 + math.log1p((c - 1.0) / p) / math.log1p((p - b) / (b * (1.0 - p)))"
     timers = [timeit.Timer(statement, globals=scope) for statement in ("threshold(p, b, c)", bare)]
@@ -91,7 +91,7 @@ def scalars() -> list[Result]:
 
 
 def imports() -> list[Result]:
-    """A fresh interpreter that imports threshold against one that imports NumPy."""
+    """Compare a fresh interpreter that imports threshold with one that imports NumPy."""
 
     def start(code: str) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, "-c", code], check=True)

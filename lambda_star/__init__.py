@@ -1,66 +1,94 @@
-"""How far on-policy distillation may extrapolate past its teacher: the threshold λ*."""
+"""How far on-policy distillation may extrapolate past its teacher: the threshold λ*, and what surrounds it.
+
+The functions of every day stand here; the rest is in the submodules, which load on first use::
+
+    import lambda_star as ls
+
+    ls.threshold(0.999, 0.5, 5.0)                      # one position: the modal token against its tail
+    ls.categorical.threshold(log_t, log_b, 5.0)        # one position over the whole vocabulary
+    ls.calibrate(ls.read_table("answers.csv"), clip=5) # measured answers
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lambda_star import _deprecated
 from lambda_star.bernoulli import (
-    Regime,
-    Sensitivity,
     base_for,
-    cliff_width,
     clip_for,
     collapse_point,
-    excess,
     fixed_point,
     flip_point,
-    flip_point_from_logits,
     is_clip_safe,
     operating_point,
     regime,
-    sensitivity,
-    stationary_student,
     tail_ratio,
     teacher_for,
     threshold,
-    threshold_from_logits,
-    two_sided_threshold,
 )
 
 if TYPE_CHECKING:
+    from lambda_star import (
+        bernoulli,
+        calibration,
+        categorical,
+        cliff,
+        contract,
+        dynamics,
+        lint,
+        plotting,
+        sequence,
+        symbolic,
+        torch,
+    )
     from lambda_star.calibration import calibrate
     from lambda_star.calibration.readers import read_table
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Regime",
-    "Sensitivity",
     "base_for",
     "calibrate",
-    "cliff_width",
     "clip_for",
     "collapse_point",
-    "excess",
     "fixed_point",
     "flip_point",
-    "flip_point_from_logits",
     "is_clip_safe",
     "operating_point",
     "read_table",
     "regime",
-    "sensitivity",
-    "stationary_student",
     "tail_ratio",
     "teacher_for",
     "threshold",
-    "threshold_from_logits",
-    "two_sided_threshold",
 ]
 
-_ON_FIRST_USE = {"calibrate": "lambda_star.calibration", "read_table": "lambda_star.calibration.readers"}
+_SUBMODULES = (
+    "bernoulli",
+    "calibration",
+    "categorical",
+    "cliff",
+    "contract",
+    "dynamics",
+    "lint",
+    "plotting",
+    "sequence",
+    "symbolic",
+    "torch",
+)
+_ON_FIRST_USE = {"calibrate": "calibration", "read_table": "calibration.readers"}
+
+_deprecated.install()
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ON_FIRST_USE:
-        return getattr(import_module(_ON_FIRST_USE[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker is to report an unknown name
+
+    def __getattr__(name: str) -> Any:
+        if name in _SUBMODULES or name in _deprecated.MODULES:
+            return import_module(f"lambda_star.{name}")
+        if name in _ON_FIRST_USE:
+            return getattr(import_module(f"lambda_star.{_ON_FIRST_USE[name]}"), name)
+        return _deprecated.renamed(__name__)(name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, *_SUBMODULES, "__version__"))

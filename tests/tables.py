@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import pytest
 
-from lambda_star.calibration.table import COLUMNS, Table, Top
+from lambda_star.calibration.readers import read_table
+from lambda_star.calibration.table import COLUMNS, Table, TableError, Top
 
 Row = dict[str, Any]
 
@@ -22,7 +24,7 @@ ANSWER = ('["', "B7", '","', "A3", '","', "K1", '"]')
 CONTENT = {"B7", "A3", "K1"}
 POSITIONS = len(ANSWER)
 CENTERS = {'["': (6.0, 4.0), '","': (5.0, 3.0), '"]': (4.0, 0.5)}
-"""Teacher log-odds of a structural token, and how far below them the base is."""
+"""Teacher log-odds of a structural token, and how far the base lies below them."""
 
 
 def log_probability(log_odds: float) -> float:
@@ -30,7 +32,7 @@ def log_probability(log_odds: float) -> float:
 
 
 def rows(answers: int = 12, seed: int = 0) -> list[Row]:
-    """Answers that list three items in JSON; what makes one answer sure makes all its positions sure."""
+    """Answers that list three items in JSON; the positions of one answer share how sure the teacher is."""
     rng = random.Random(seed)
     made = []
     for answer in range(answers):
@@ -46,21 +48,21 @@ def rows(answers: int = 12, seed: int = 0) -> list[Row]:
 
 
 TAIL = ((" {}", 0.6, 0.1), ("(", 0.25, 0.2), ("<", 0.1, 0.4), (">", 0.05, 0.3))
-"""Tokens beside the modal one, the first of its class, and their shares in the tails of teacher and base."""
+"""Tokens of the tail, the first in the modal token's class, and their shares of the teacher's and base's tails."""
 
 
-def with_top(made: Iterable[Row], known: int = 2) -> list[Row]:
-    """The rows, those of punctuation with their most probable tokens and the range of the others' log-ratios."""
-    return [row | (top_of(row, known) if row["modal"] in CENTERS else {"top": None, "rest": None}) for row in made]
+def with_top(made: Iterable[Row], listed: int = 2) -> list[Row]:
+    """The rows, where punctuation lists its most probable tokens and the range of the other log-ratios."""
+    return [row | (top_of(row, listed) if row["modal"] in CENTERS else {"top": None, "rest": None}) for row in made]
 
 
-def top_of(row: Row, known: int = 2) -> Row:
-    """The first tokens of a row whose tail is split up as above."""
+def top_of(row: Row, listed: int = 2) -> Row:
+    """The first tokens of a row whose tail has the shares of ``TAIL``, and the range of the other log-ratios."""
     tail_p, tail_b = (math.log(-math.expm1(row[name])) for name in ("log_p", "log_b"))
     tokens = [(name.format(row["modal"]), tail_p + math.log(p), tail_b + math.log(b)) for name, p, b in TAIL]
-    ratios = [log_p - log_b for _, log_p, log_b in tokens[known:]]
+    ratios = [log_p - log_b for _, log_p, log_b in tokens[listed:]]
     return {
-        "top": [[row["modal"], row["log_p"], row["log_b"]], *map(list, tokens[:known])],
+        "top": [[row["modal"], row["log_p"], row["log_b"]], *map(list, tokens[:listed])],
         "rest": [min(ratios), max(ratios)],
     }
 
@@ -122,7 +124,29 @@ WRITERS: dict[str, Callable[[Path, Iterable[Row]], Path]] = {
 
 
 def columns(table: Table) -> dict[str, Any]:
-    """Everything in a table but its source, as plain lists."""
+    """All columns of a table as lists, and its problems."""
     values = {name: getattr(table, name) for name in (*COLUMNS, "contract", "top")}
     plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
     return plain | {"problems": table.problems}
+
+
+# Files of lines, and what is said about a bad one
+
+HEADER = ",".join(COLUMNS)
+GOOD = "0,0,a,a,-1.5,-2.5"
+HINT = r".*; correct it, or pass `keep_going=True` to leave bad rows out and list them$"
+"""The remedy that the message about a bad row ends with, as a pattern."""
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="")
+    return path
+
+
+def message(path: Path, **options: Any) -> str:
+    """What the error about a file says, without the path that it must begin with."""
+    with pytest.raises(TableError) as caught:
+        read_table(path, **options)
+    said = str(caught.value)
+    assert said.startswith(str(path))
+    return said.removeprefix(str(path))

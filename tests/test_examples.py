@@ -1,4 +1,4 @@
-"""The real data: the task is what it says, and table, answers and adapters fit together."""
+"""The real data fit together: the task, the sampled answers, and the table of log-probabilities."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_sizes_take_turns_and_splits_differ() -> None:
         "[" * 10**5,
     ],
 )
-def test_what_is_no_list_of_strings_is_not_valid(answer: str) -> None:
+def test_an_answer_that_is_not_a_list_of_strings_is_not_valid(answer: str) -> None:
     assert not task.is_valid(answer)
 
 
@@ -116,14 +116,14 @@ def test_every_position_of_every_base_answer_is_scored() -> None:
     for record in BASE:
         rows = TABLE.sequence == str(record["sequence"])
         assert TABLE.position[rows].tolist() == list(range(len(record["tokens"])))
-        if record["text"].isascii():  # a character may be spread over tokens that are no text on their own
+        if record["text"].isascii():  # the tokens of a split character are not text on their own
             text = "".join(TABLE.token[rows].tolist()).removesuffix("<|im_end|>")
             assert text == record["text"]
     assert len(TABLE.log_p) == sum(len(record["tokens"]) for record in BASE)
 
 
 @pytest.mark.parametrize("answer", ['["A1","B2"]', ' [ "a b" , "\\u00e9\\n" ] ', "[]"])
-def test_every_start_of_a_valid_answer_is_a_start_and_a_broken_one_is_none(answer: str) -> None:
+def test_every_start_of_a_valid_answer_is_a_start_and_a_broken_one_is_not(answer: str) -> None:
     assert all(task.is_start(answer[:length]) for length in range(len(answer) + 1))
     broken = ["'", "[1", '["a" "', '["a",]', '["a"]x', "{", '[["', '["a\n', '["\\x', '["\\ug', '["a",,']
     assert not any(task.is_start(start) for start in broken)
@@ -171,14 +171,14 @@ def test_listed_tokens_are_in_the_teacher_s_order_and_begin_with_the_modal_one()
 
 
 def test_the_five_most_probable_tokens_of_either_model_are_listed() -> None:
-    """The five of the teacher are written first, so all that follow are among the five of the base."""
+    """The teacher's five are written first, so every token after them is among the base's five."""
     for _, top in listed():
         base = sorted(top.log_b, reverse=True)[:5]
         assert all(log_b in base for log_b in top.log_b[5:])
 
 
 def test_what_is_not_listed_lies_in_its_range() -> None:
-    """The missing masses stand to each other as some mean of the log-ratios outside the list."""
+    """The log-ratio of the missing masses lies between the least and the greatest log-ratio of the unlisted tokens."""
     checked = 0
     for _, top in listed():
         missing, base_missing = (1 - math.fsum(map(math.exp, logs)) for logs in (top.log_p, top.log_b))
@@ -193,7 +193,7 @@ def test_what_is_not_listed_lies_in_its_range() -> None:
 
 
 def test_no_unlisted_token_is_more_probable_than_a_listed_one() -> None:
-    """So much mass is missing that the vocabulary has room for it below the fifth token of each model."""
+    """The missing mass fits into the unlisted tokens at no more than the probability of the fifth token."""
     for _, top in listed():
         for logs in (top.log_p, top.log_b):
             missing = 1 - math.fsum(map(math.exp, logs))
@@ -214,4 +214,4 @@ def test_the_calibrated_threshold_is_that_of_the_rows_worked_out_by_hand() -> No
     b = math.fsum(math.exp(TABLE.log_b[i]) for i in rows) / len(rows)
     expected = 1 + math.log1p(4 / (1 - tail)) / (math.log((1 - tail) / tail) - math.log(b / (1 - b)))
     assert binding.positions == len(rows)
-    assert binding.threshold.value == pytest.approx(expected, rel=1e-9)
+    assert binding.value == pytest.approx(expected, rel=1e-9)

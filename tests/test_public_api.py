@@ -7,14 +7,10 @@ import doctest
 import importlib
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-import lambda_star
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lambda_star"
@@ -52,19 +48,6 @@ PAGES = {
     "dynamics": "dynamics.md",
     "sequence": "sequence.md",
 }
-HEAVY = (
-    "yaml",
-    "scipy",
-    "sympy",
-    "mpmath",
-    "matplotlib",
-    "torch",
-    "jax",
-    "pyarrow",
-    "click",
-    "rich",
-    "array_api_compat",
-)
 
 
 def public(module: str) -> dict[str, Any]:
@@ -86,13 +69,6 @@ EVERYTHING = {name: thing for module in MODULES for name, thing in public(module
 FUNCTIONS = {name: thing for name, thing in EVERYTHING.items() if inspect.isfunction(thing)}
 
 
-def test_the_door_is_sorted_and_opens_every_numeric_name() -> None:
-    assert sorted(set(lambda_star.__all__), key=str) == lambda_star.__all__
-    numeric = {name.split(".")[1] for name in public("bernoulli")}
-    assert set(lambda_star.__all__) == numeric | {"calibrate", "read_table"}
-    assert all(getattr(lambda_star, name) for name in lambda_star.__all__)
-
-
 @pytest.mark.parametrize("module", [*MODULES, *INTERNAL])
 def test_all_names_what_a_module_defines_in_public(module: str) -> None:
     path = PACKAGE.joinpath(*module.split("."))
@@ -104,19 +80,23 @@ def test_all_names_what_a_module_defines_in_public(module: str) -> None:
     assert defined <= set(importlib.import_module(f"lambda_star.{module}").__all__)
 
 
-def test_unknown_names_are_attribute_errors() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'treshold'"):
-        lambda_star.treshold  # noqa: B018
-
-
 DOCUMENTED = EVERYTHING | {name: thing for module in SYMBOLIC for name, thing in public(module).items()}
 
 
+def has_methods(kind: type) -> bool:
+    """Whether a class does more than hold fields: an example is to teach, and fields teach nothing."""
+    own = {name for name, thing in vars(kind).items() if inspect.isfunction(thing) and name[0] != "_"}
+    return bool(own - {"_replace", "_asdict"}) and not issubclass(kind, tuple)
+
+
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_every_public_name_is_documented_with_an_example(name: str) -> None:
+def test_every_public_name_is_documented_and_what_does_something_has_an_example(name: str) -> None:
     thing = DOCUMENTED[name]
     if inspect.isfunction(thing) or inspect.isclass(thing):
-        assert doctest.DocTestParser().get_examples(inspect.getdoc(thing) or "")
+        doc = inspect.getdoc(thing) or ""
+        assert doc
+        if inspect.isfunction(thing) or has_methods(thing):
+            assert doctest.DocTestParser().get_examples(doc)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -137,38 +117,7 @@ def test_derivation_page_names_every_numeric_function(module: str) -> None:
     assert not [name for name in public(module) if f"{module}.{name}" in FUNCTIONS and f"`{name}`" not in page]
 
 
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-@pytest.mark.parametrize("code", ["from lambda_star import threshold", "from lambda_star import calibrate, read_table"])
-def test_imports_load_numpy_and_nothing_heavy(code: str) -> None:
-    loaded = run(f"import sys; {code}; print(*[name for name in {HEAVY} if name in sys.modules])")
-    assert loaded == ""
-
-
-def test_evaluating_loads_no_array_library_but_the_callers() -> None:
-    code = "import sys, numpy as np, lambda_star as ls; ls.threshold(np.array([.9]), .5, 5.); ls.threshold(.9, .5, 5.)"
-    assert run(f"{code}; print(*[name for name in {HEAVY} if name in sys.modules])") == ""
-
-
-def test_plotting_loads_no_backend() -> None:
-    assert run("import sys, lambda_star.plotting; print('matplotlib' in sys.modules)") == "False"
-
-
 def test_only_the_symbolic_core_imports_sympy() -> None:
     for path in PACKAGE.rglob("*.py"):
         if "symbolic" not in path.parts:
             assert "sympy" not in path.read_text(encoding="utf-8"), path.name
-
-
-def test_package_is_marked_typed() -> None:
-    assert (ROOT / "lambda_star" / "py.typed").exists()
-
-
-def test_version_is_the_same_everywhere() -> None:
-    version = lambda_star.__version__
-    assert f'version = "{version}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -54,7 +54,7 @@ class Step(NamedTuple):
     ends: tuple[float, float]
 
     def student(self, lam: float, c: float) -> tuple[float, float]:
-        q = ls.stationary_student(self.p, self.b, c, lam)
+        q = ls.bernoulli.stationary_student(self.p, self.b, c, lam)
         return q, 1 - q
 
 
@@ -182,7 +182,7 @@ def test_validity_is_the_share_of_valid_answers_that_a_student_writes(lam: float
 def test_a_list_of_certain_strings_is_valid_unless_every_end_is_missed(
     items: int, separator: tuple[float, float], lam: float, c: float
 ) -> None:
-    q = ls.stationary_student(*separator, c, lam)
+    q = ls.bernoulli.stationary_student(*separator, c, lam)
     found = validity(listwise(items, separator=separator), c, lam)
     assert found == pytest.approx(1 - q**items, rel=1e-12, abs=1e-13)
 
@@ -193,7 +193,7 @@ def test_a_list_is_valid_with_the_closed_form(
     items: int, made: tuple[tuple[float, float], ...], closes: float, lam: float, c: float
 ) -> None:
     separator, quote, opening = made
-    q_s, q_q, q_o = (ls.stationary_student(*pair, c, lam) for pair in made)
+    q_s, q_q, q_o = (ls.bernoulli.stationary_student(*pair, c, lam) for pair in made)
     closed = sum(q_q ** (2 * k) * q_s ** (k - 1) * closes * (1 - q_s) for k in range(1, items + 1))
     answer = listwise(items, separator=separator, quote=quote, opening=opening, closes=closes)
     assert validity(answer, c, lam) == pytest.approx(q_o * closed, rel=1e-12, abs=1e-13)
@@ -340,7 +340,7 @@ def test_tail_tokens_of_one_log_ratio_are_one_outcome(
 def test_tail_tokens_of_one_log_ratio_keep_their_proportions_where_the_clip_does_not_act(
     made: list[tuple[float, float]], weights: list[float], share: float, c: float
 ) -> None:
-    lam = 1 + share * (min(5.0, *(float(ls.two_sided_threshold(*pair, c)) for pair in made)) - 1)
+    lam = 1 + share * (min(5.0, *(float(ls.bernoulli.two_sided_threshold(*pair, c)) for pair in made)) - 1)
     log_t, log_b, w = spread(made, weights)
     closes = np.linspace(0, 1, len(w))
     found = validity(Positions(log_t, log_b, goes=[1, *(0 * w)], ends=[0, *closes]), c, lam)
@@ -684,7 +684,7 @@ def test_no_position_has_no_threshold_share_or_validity() -> None:
 
 def test_a_measured_separator_has_its_threshold_and_its_collapse_point() -> None:
     """A small experiment measured p = .794 and b = .550, and found λ* = 1.709 and λ_c = 1.80 at c = 2."""
-    slopes = ls.sensitivity(0.794, 0.550, 2.0)
+    slopes = ls.bernoulli.sensitivity(0.794, 0.550, 2.0)
     rounding = 0.0005 * (1 + abs(slopes.p) + abs(slopes.b))
     assert threshold(listwise(9, separator=(0.794, 0.550)), 2.0) == pytest.approx(1.709, abs=rounding)
     assert rounding < 0.004

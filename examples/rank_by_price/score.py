@@ -1,10 +1,10 @@
 """Score every position of sampled answers under the teacher and the base and write ``logprobs.csv``.
 
-Each row names one position of one answer: the token that was sampled there, the teacher's most probable (modal)
-token given the same words before it, the log-probability of that modal token under the teacher (``log_p``) and under
-the base (``log_b``), and the class of contract tokens that the position belongs to, if any. Contract positions also
+Each row describes one position of one answer: the token that was sampled there, the modal token (the teacher's most
+probable token given the same tokens before it), the log-probability of the modal token under the teacher (``log_p``)
+and under the base (``log_b``), and the contract class of the position, if it has one. Positions of the contract also
 get ``top``, the most probable tokens of teacher and base with both log-probabilities, and ``rest``, the least and the
-greatest log-ratio of teacher to base among all other tokens.
+greatest log-ratio of teacher to base among the unlisted tokens.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from lambda_star.contract import json_structure
 
 HERE = Path(__file__).resolve().parent
 TOP = 5
-"""How many of the most probable tokens of each model are written."""
+"""The number of most probable tokens of each model that a row lists."""
 
 
 class Row(NamedTuple):
-    """One position of one answer; the names are the table's columns."""
+    """One position of one answer; the fields are the columns of the table."""
 
     sequence: int
     position: int
@@ -51,10 +51,10 @@ def answer_logits(model: Any, prompt: list[int], answer: list[int]) -> torch.Ten
 
 
 def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Return the log-probability of one token in each row, exact also where it is close to 0.
+    """Return the log-probability of one token in each row, accurate even if it is close to 0.
 
-    With L = log(sum over the other tokens of exp(z_k - z_token)) it is -log(1 + exp(L)), taken through log1p, so a
-    tiny tail is never lost beside 1. For a token that is modal this is -log1p(sum of exp(z_k - z_token)).
+    With L = log(sum over the other tokens of exp(z_k - z_token)) the log-probability is -log(1 + exp(L)). Computing it
+    by log1p keeps the digits of a tail that is tiny beside 1.
     """
     chosen = logits.gather(1, tokens[:, None])
     others = (logits - chosen).scatter(1, tokens[:, None], -math.inf)
@@ -65,9 +65,9 @@ def log_probability(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 def top_tokens(
     tokenizer: Any, p_row: torch.Tensor, b_row: torch.Tensor
 ) -> tuple[list[tuple[str, float, float]], list[float]]:
-    """Return the most probable tokens of either model at one position, the teacher's order, and the others' range.
+    """Return the most probable tokens of either model in the teacher's order, and the range of log(p/b) of all others.
 
-    The range is that of log(p/b): with it, what is not written is bounded.
+    The range bounds what the unlisted tokens can contribute to a reading of λ*.
     """
     found = {token for row in (p_row, b_row) for token in row.topk(TOP).indices.tolist()}
     ids = torch.tensor(sorted(found, key=lambda token: -float(p_row[token])))
@@ -79,7 +79,7 @@ def top_tokens(
 
 
 def contract_class(tokenizer: Any, before: list[int], modal: str) -> str:
-    """Return the class of contract tokens of a position, or empty text outside the contract.
+    """Return the contract class of a position, or empty text outside the contract.
 
     A position belongs to the contract if the answer so far can still become valid and the teacher's modal token there
     is JSON punctuation, or if the answer is valid as it stands and the modal token ends it.
@@ -116,7 +116,7 @@ def score(args: argparse.Namespace) -> list[Row]:
 
 
 def check(rows: list[Row]) -> None:
-    """Say whether any log-probability is above 0, exactly 0 or not finite, and how often the base is ahead."""
+    """Print how many log-probabilities are above 0, exactly 0 or not finite, and how often the base leads."""
     values = [value for row in rows for value in (row.log_p, row.log_b)]
     above, zero = sum(value > 0 for value in values), sum(value == 0 for value in values)
     infinite = sum(not math.isfinite(value) for value in values)
@@ -125,12 +125,12 @@ def check(rows: list[Row]) -> None:
 
 
 def short(values: Iterable[float]) -> list[float]:
-    """Return numbers to ten significant digits."""
+    """Return the numbers rounded to ten significant digits."""
     return [float(f"{value:.10g}") for value in values]
 
 
 def as_json(values: list[Any]) -> str:
-    """Return a list as compact JSON, and nothing for an empty one."""
+    """Return a list as compact JSON, and an empty list as empty text."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else ""
 
 

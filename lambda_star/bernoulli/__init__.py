@@ -1,9 +1,12 @@
-"""λ* at one output position: the modal token against everything else.
+"""λ* at one output position: the modal token against everything else, its tail.
 
-``p`` is the teacher's modal probability, ``b`` the base's (warm-start) probability of the same token, ``c`` the cap on
-how many times smaller the student's tail mass may become than the teacher's, (1−p)/(1−q) ≤ c, and ``lam`` the
-extrapolation coefficient λ. Every function takes Python floats, or arrays that broadcast, of any array API library.
-"Paper" is arXiv:2605.08737; "extension" marks what is not in it as far as we know.
+λ* is the λ at which the student's tail becomes more than c times thinner than the teacher's. Whether training collapses
+there depends on the update rule; see :func:`regime`.
+
+``p`` is the teacher's modal probability, ``b`` the base's (warm start's) probability of the same token, ``c`` the cap
+on the tail ratio (1−p)/(1−q) of teacher to student, and ``lam`` the extrapolation coefficient λ. Every function takes
+Python floats, or arrays of any array API library that broadcast. In the sources, "paper" is arXiv:2605.08737v1, and an
+"extension" is not in it as far as we know.
 """
 
 from lambda_star.bernoulli._inverses import base_for, clip_for, teacher_for

@@ -1,7 +1,4 @@
-"""The clip, base or teacher that a given λ needs: λ*(p, b, c) solved for one of its arguments.
-
-Symbols as in :mod:`lambda_star.bernoulli`. All three are extensions, derived in ``derivations/bernoulli.md``.
-"""
+"""The clip, base or teacher that a given λ needs: the equation λ*(p, b, c) = λ solved for c, b or p."""
 
 from __future__ import annotations
 
@@ -15,18 +12,15 @@ from lambda_star.bernoulli import formulas
 __all__ = ["base_for", "clip_for", "teacher_for"]
 
 EXTRAPOLATING = LAM._replace(low=1.0)
-
-
 FINITE_C = C._replace(ends="[)")
 
-
 NEWTON_STEPS = 8
-"""Five reach the last digit for every λ, b and c tried; the rest is margin."""
+"""Five steps reach the last digit for every λ, b and c tried; three more are margin."""
 
 
 @elementwise()
 def clip_for(xp: Any, p: Real, b: Real, lam: Real) -> Real:
-    """The least clip c for which λ is safe: c = R(λ) = (1−p) + p·exp((λ−1)Δ), and never below 1.
+    """Return the least clip c for which λ ≤ λ*: c = R(λ) = (1−p) + p·exp((λ−1)Δ), and never below 1.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -50,16 +44,16 @@ def clip_for(xp: Any, p: Real, b: Real, lam: Real) -> Real:
 
 @elementwise(FINITE_C, EXTRAPOLATING)
 def base_for(xp: Any, p: Real, c: Real, lam: Real) -> Real:
-    """The least base probability b for which λ is safe: logit b = logit p − log(1 + (c−1)/p)/(λ−1).
+    """Return the least base probability b for which λ ≤ λ*: logit b = logit p − log(1 + (c−1)/p)/(λ−1).
 
     Args:
         p: teacher's modal probability, in (0, 1).
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf).
-        lam: extrapolation coefficient λ, in (1, inf); at λ ≤ 1 every base is safe.
+        lam: extrapolation coefficient λ, in (1, inf); any base will do at λ ≤ 1.
 
     Returns:
-        A float, or an array of the broadcast shape, in [0, p]; 0 where the answer is below the least float; NaN where
-        an argument is NaN.
+        A float, or an array of the broadcast shape, in [0, p]; 0 where the answer underflows, NaN where an argument is
+        NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -69,12 +63,12 @@ def base_for(xp: Any, p: Real, c: Real, lam: Real) -> Real:
     >>> base_for(0.999, 5.0, 1.25)
     0.614...
     """
-    modal = p * xp.exp(-formulas.edge(xp, p, c) / (lam - 1))
+    modal = p * xp.exp(-formulas.push_to_edge(xp, p, c) / (lam - 1))
     return modal / (modal + (1 - p))
 
 
 def _softplus(xp: Any, u: Values) -> tuple[Values, Values]:
-    """log(1 + e^u) and its slope, without overflow."""
+    """Return log(1 + e^u) and its slope without overflow."""
     positive = u >= 0
     small = xp.exp(where(xp, positive, -u, u))
     return where(xp, positive, u, 0.0) + xp.log1p(small), where(xp, positive, 1.0, small) / (1 + small)
@@ -82,19 +76,19 @@ def _softplus(xp: Any, u: Values) -> tuple[Values, Values]:
 
 @elementwise(FINITE_C, EXTRAPOLATING)
 def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
-    """The largest teacher probability p for which λ is safe: the root of λ*(p, b, c) = λ in (b, 1), which is unique.
+    """Return the largest teacher probability p for which λ ≤ λ*: the only root of λ*(p, b, c) = λ in (b, 1).
 
-    There is no closed form. In Δ the equation reads (λ−1)Δ = log(c + (c−1)·((1−b)/b)·e^−Δ): with its smooth lower
-    bound log(c)/(λ−1) taken off, Newton's method on the logarithm of both sides converges in at most five steps.
+    There is no closed form. In Δ the equation reads (λ−1)Δ = log(c + (c−1)·((1−b)/b)·e^−Δ). The lower
+    bound log(c)/(λ−1) of Δ is split off, and Newton's method on the logarithms of both sides finds the remainder.
 
     Args:
         b: base's modal probability, in (0, 1).
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf).
-        lam: extrapolation coefficient λ, in (1, inf); at λ ≤ 1 every teacher is safe.
+        lam: extrapolation coefficient λ, in (1, inf); any teacher will do at λ ≤ 1.
 
     Returns:
-        A float, or an array of the broadcast shape, in [b, 1]; 1 where the answer is above the greatest float below 1;
-        NaN where an argument is NaN.
+        A float, or an array of the broadcast shape, in [b, 1]; 1 where the answer rounds to 1, NaN where an argument is
+        NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -107,16 +101,16 @@ def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
     k = lam - 1
     log_c = xp.log1p(c - 1)
     clipped = where(xp, c > 1, c, 2.0)
-    # With δ = Δ − log(c)/k the equation is kδ = softplus(s − δ). Below s = −60 δ no longer shows beside log(c)/k.
+    # With δ = Δ − log(c)/k the equation is kδ = softplus(s − δ). Below s = −60, δ is too small to change Δ.
     s = xp.log((clipped - 1) / clipped) + xp.log((1 - b) / b) - log_c / k
     s = where(xp, s < -60, -60.0, s)
     value, slope = _softplus(xp, s)
     delta = value / (k + slope)
     for _ in range(NEWTON_STEPS):
         u = s - delta
-        tiny = u < -36  # there softplus(u) is e^u to the last digit
+        tiny = u < -36  # where softplus(u) is e^u to the last digit, and its logarithm is u
         value, slope = _softplus(xp, where(xp, tiny, 0.0, u))
         log_value, log_slope = where(xp, tiny, u, xp.log(value)), where(xp, tiny, 1.0, slope / value)
         delta = delta - delta * (xp.log(k) + xp.log(delta) - log_value) / (1 + delta * log_slope)
-    gap = log_c / k + where(xp, c > 1, delta, 0.0)
-    return b / (b + (1 - b) * xp.exp(-gap))
+    log_odds_gap = log_c / k + where(xp, c > 1, delta, 0.0)
+    return b / (b + (1 - b) * xp.exp(-log_odds_gap))

@@ -1,4 +1,8 @@
-"""What the clip does to the student of one position, and where a modal token gives way."""
+"""What the clip does to the student of one position, and where the modal token loses its majority.
+
+The three regimes belong to one update rule: the clip caps the log-ratio log(π_T/π_S) at log c inside the advantage.
+With truncated importance weights, PPO, or the losses of TRL and G-OPD nothing collapses in the mean.
+"""
 
 from __future__ import annotations
 
@@ -21,27 +25,27 @@ __all__ = [
 
 
 class Regime(IntEnum):
-    """What the clip does to the student at a given λ; arrays hold these codes.
+    """What the clip inside the advantage does to the student at a given λ; arrays hold these codes.
 
-    >>> Regime(2).name, int(Regime.PRESERVING)
-    ('COLLAPSING', 0)
+    >>> [Regime(code).name for code in regime(0.9, 0.5, 2.0, [1.3, 1.35, 1.4])]
+    ['PRESERVING', 'SATURATED', 'COLLAPSING']
     """
 
     UNDEFINED = -1
     """An argument is NaN."""
     PRESERVING = 0
-    """The clip never acts: the student settles at the fixed point."""
+    """The clip does not act where the student settles, at the fixed point."""
     SATURATED = 1
-    """The clip acts: the student settles past the fixed point's clip edge, its losing side sliding to zero."""
+    """The clip acts: the student settles past the clip edge, and its losing side slides to zero as λ grows to λ_c."""
     COLLAPSING = 2
-    """The restoring force is capped below the push: the losing side runs to zero."""
+    """The capped restoring force is weaker than the push: the losing side dies in the course of training."""
 
 
 @elementwise()
 def collapse_point(xp: Any, p: Real, b: Real, c: Real) -> Real:
-    """λ_c, the least λ at which a clipped student has no stationary point: its tail mass runs to 0.
+    """Return λ_c = 1 + log(c/p)/Δ, the least λ at which training has no stationary point and the tail dies.
 
-    λ_c = 1 + log(c/p) / Δ.
+    It holds for the clip on the log-ratio inside the advantage; under other update rules the tail need not die.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -54,19 +58,20 @@ def collapse_point(xp: Any, p: Real, b: Real, c: Real) -> Real:
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
 
-    Source: extension, for the model with the clip inside the update; ``derivations/bernoulli.md``.
+    Source: extension; ``derivations/bernoulli.md``.
 
     >>> collapse_point(0.9, 0.5, 2.0)
     1.36341...
     """
-    return 1 + formulas.per_gap(xp, formulas.end(xp, p, c), p, b)
+    return 1 + formulas.excess_for(xp, formulas.push_to_collapse(xp, p, c), p, b)
 
 
 @elementwise()
 def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
-    """λ_c − λ*, the width of the saturated regime, about (1−p)/(cΔ): the more deterministic, the sharper.
+    """Return λ_c − λ* = log(c/(c−1+p))/Δ, the width of the saturated regime.
 
-    λ_c − λ* = −log(1 − (1−p)/c) / Δ = log(c/(c−1+p)) / Δ.
+    It is about (1−p)/(cΔ), so the cliff is sharpest where the teacher is nearly deterministic. It holds for the clip on
+    the log-ratio inside the advantage.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -74,8 +79,7 @@ def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where p ≤ b, the limit as b rises to p (there is no cliff);
-        NaN where an argument is NaN.
+        A float, or an array of the broadcast shape; +inf where p ≤ b (there is no cliff), NaN where an argument is NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -85,15 +89,15 @@ def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
     >>> cliff_width(0.999, 0.5, 5.0)
     2.89...e-05
     """
-    return formulas.per_gap(xp, log1p_quotient(xp, 1 - p, c - 1 + p), p, b)
+    return formulas.excess_for(xp, log1p_quotient(xp, 1 - p, c - 1 + p), p, b)
 
 
 @elementwise()
 def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
-    """Which of the three regimes a clipped student is in: preserving, saturated or collapsing.
+    """Return the regime that the clip puts the student in: preserving, saturated or collapsing.
 
-    For λ ≥ 1 and p > b the borders are λ* and λ_c. Where the push is against the modal token (p < b, or λ < 1) the
-    clip acts on that token instead, with the roles of modal token and tail exchanged.
+    It holds for the clip on the log-ratio inside the advantage. For p > b and λ ≥ 1 the borders are λ* and λ_c. Where
+    the push is against the modal token (p < b and λ > 1, or p > b and λ < 1), modal token and tail exchange roles.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -107,14 +111,15 @@ def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
 
-    Source: extension, for the model with the clip inside the update; ``derivations/bernoulli.md``.
+    Source: extension; ``derivations/bernoulli.md``.
 
     >>> regime(0.9, 0.5, 2.0, 1.35)
     <Regime.SATURATED: 1>
     """
     push = formulas.push(xp, p, b, lam)
-    favoured, size = formulas.sides(xp, p, push)
-    clipped, collapsing = size > formulas.edge(xp, favoured, c), size >= formulas.end(xp, favoured, c)
+    favoured, size = formulas.favoured_side(xp, p, push)
+    clipped = size > formulas.push_to_edge(xp, favoured, c)
+    collapsing = size >= formulas.push_to_collapse(xp, favoured, c)
     undefined = xp.isnan(push) | xp.isnan(c)
     if xp is scalar:
         return Regime.UNDEFINED if undefined else Regime(clipped + collapsing)
@@ -124,10 +129,11 @@ def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
 
 @elementwise()
 def stationary_student(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Real:
-    """The student's modal probability that training with the clip inside the update ends at.
+    """Return the student's modal probability at which training with the clip ends.
 
-    Preserving, it is q_λ; saturated, (p/c)·exp((λ−1)Δ); collapsing, there is no stationary point and the limit is
-    returned: 1 where the tail vanishes, 0 where the modal token does (see :func:`regime` for that side).
+    It holds for the clip on the log-ratio inside the advantage. For p > b it is q_λ up to λ* and (p/c)·exp((λ−1)Δ)
+    between λ* and λ_c. From λ_c on there is no stationary point and the limit is returned: 1 if the tail dies, 0 if the
+    modal token does (see :func:`regime` for the exchange of roles).
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -141,25 +147,25 @@ def stationary_student(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Real:
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
 
-    Source: extension, for the model with the clip inside the update; ``derivations/bernoulli.md``.
+    Source: extension; ``derivations/bernoulli.md``.
 
     >>> stationary_student(0.9, 0.5, 2.0, 1.35)
     0.97095...
     """
     push = formulas.push(xp, p, b, lam)
-    favoured, size = formulas.sides(xp, p, push)
-    edge, end = formulas.edge(xp, favoured, c), formulas.end(xp, favoured, c)
-    clipped = size > edge
-    # log of the favoured side's mass (favoured/c)·e^|t|; 0 once nothing holds it back.
-    log_mass = where(xp, clipped & (size < end), size - end, 0.0)
+    favoured, size = formulas.favoured_side(xp, p, push)
+    collapse = formulas.push_to_collapse(xp, favoured, c)
+    clipped = size > formulas.push_to_edge(xp, favoured, c)
+    # The log of the favoured side's mass (favoured/c)·e^|t|, which is 0 (mass 1) once nothing holds it back.
+    log_mass = where(xp, clipped & (size < collapse), size - collapse, 0.0)
     saturated = where(xp, push >= 0, xp.exp(log_mass), -xp.expm1(log_mass))
     preserved = formulas.fixed_point(xp, p, where(xp, clipped, 0.0, push))
-    return where(xp, clipped, saturated, where(xp, c >= 1, preserved, c))  # c only where it is NaN
+    return where(xp, clipped, saturated, where(xp, c >= 1, preserved, c))  # a NaN in c is returned
 
 
 @elementwise()
 def flip_point(xp: Any, p: Real, b: Real) -> Real:
-    """The λ ≥ 1 past which the modal token loses its majority: everything else overtakes it, clip or no clip.
+    """Return the flip point, the λ ≥ 1 past which the fixed point's modal token has less than half of the mass.
 
     For 1/2 ≤ p < b it is logit b / (logit b − logit p) = 1 + logit p / |Δ|.
 
@@ -168,8 +174,8 @@ def flip_point(xp: Any, p: Real, b: Real) -> Real:
         b: base's probability of the same token, in (0, 1).
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where p ≥ b and p ≥ 1/2 (it never does), 1 where p < 1/2
-        (the tail leads from the start), NaN where an argument is NaN.
+        A float, or an array of the broadcast shape; +inf where p ≥ b and p ≥ 1/2 (it keeps its majority), 1 where
+        p < 1/2 (it has none to lose), NaN where an argument is NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -179,24 +185,22 @@ def flip_point(xp: Any, p: Real, b: Real) -> Real:
     >>> flip_point(0.8, 0.9)
     2.70951...
     """
-    odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)
-    gap = where(xp, p >= b, 1.0, -formulas.gap(xp, p, b))
-    return formulas.flip(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
+    odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)  # logit p, exact near p = 1/2
+    gap = where(xp, p >= b, 1.0, -formulas.log_odds_gap(xp, p, b))
+    return formulas.flip_point(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
 
 
 @elementwise()
 def flip_point_from_logits(xp: Any, x: Real, y: Real) -> Real:
-    """The flip point from log-odds, for positions so deterministic that 1−p is no longer a float.
-
-    For 0 ≤ x < y it is 1 + x/(y−x).
+    """Return the flip point from log-odds, for positions so deterministic that p rounds to 1: 1 + x/(y−x) at 0 ≤ x < y.
 
     Args:
         x: teacher's log-odds of the modal token, logit p, finite.
         y: base's log-odds of the same token, logit b, finite.
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where x ≥ y and x ≥ 0 (it never does), 1 where x < 0 (the tail
-        leads from the start), NaN where an argument is NaN.
+        A float, or an array of the broadcast shape; +inf where x ≥ y and x ≥ 0, 1 where x < 0, NaN where an argument is
+        NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -207,4 +211,4 @@ def flip_point_from_logits(xp: Any, x: Real, y: Real) -> Real:
     20.0
     """
     excess = where(xp, x >= 0, x, 0.0) / where(xp, x >= y, 1.0, y - x)
-    return formulas.flip(xp, (x >= y) & (x >= 0), (x < 0) & (y == y), excess)  # noqa: PLR0124 (NaN is not itself)
+    return formulas.flip_point(xp, (x >= y) & (x >= 0), (x < 0) & (y == y), excess)  # noqa: PLR0124 (NaN is not itself)

@@ -1,4 +1,4 @@
-"""λ* and the fixed point of one position, and the slopes of λ*."""
+"""The threshold λ* and the fixed point of one position, and the slopes of λ*."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = [
 
 
 class Sensitivity(NamedTuple):
-    """The partial derivatives of λ* in each of its arguments.
+    """The partial derivatives of λ* in p, b and c: for a small change of one argument, slope times change.
 
-    >>> sensitivity(0.9, 0.5, 2.0).c
-    0.23...
+    >>> round(0.01 * sensitivity(0.9, 0.5, 2.0).c, 4), round(threshold(0.9, 0.5, 2.01) - threshold(0.9, 0.5, 2.0), 4)
+    (0.0024, 0.0024)
     """
 
     p: Values
@@ -37,9 +37,7 @@ class Sensitivity(NamedTuple):
 
 @elementwise()
 def excess(xp: Any, p: Real, b: Real, c: Real) -> Real:
-    """λ* − 1, with all its digits where λ* is close to 1.
-
-    λ*−1 = log(1 + (c−1)/p) / Δ with Δ = logit p − logit b.
+    """Return λ*−1 = log(1 + (c−1)/p) / Δ, with all its digits where λ* is close to 1; Δ = logit p − logit b.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -62,9 +60,9 @@ def excess(xp: Any, p: Real, b: Real, c: Real) -> Real:
 
 @elementwise()
 def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
-    """λ*, the largest λ at which the fixed point's tail mass is still at least (1−p)/c.
+    """Return λ*, the largest λ at which the fixed point's tail mass is still at least (1−p)/c.
 
-    λ* = 1 + log(1 + (c−1)/p) / Δ with Δ = logit p − logit b.
+    λ* = 1 + log(1 + (c−1)/p) / Δ with Δ = logit p − logit b. Where p ≤ b, no λ > 1 shrinks the tail.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -72,8 +70,7 @@ def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where p ≤ b (the tail never shrinks) or c is inf, 1 where
-        c = 1 < p/b, NaN where an argument is NaN.
+        A float, or an array of the broadcast shape; +inf where p ≤ b or c is inf, NaN where an argument is NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -85,12 +82,12 @@ def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
     >>> threshold(0.4, 0.5, 5.0)
     inf
     """
-    return 1 + formulas.per_gap(xp, formulas.edge(xp, p, c), p, b)
+    return 1 + formulas.excess_for(xp, formulas.push_to_edge(xp, p, c), p, b)
 
 
 @elementwise()
 def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
-    """λ* from log-odds, for positions so deterministic that 1−p is no longer a float.
+    """Return λ* from log-odds, for positions so deterministic that p rounds to 1.
 
     λ* = 1 + log(1 + (c−1)(1 + e^−x)) / (x − y).
 
@@ -110,9 +107,9 @@ def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
     >>> threshold_from_logits(700.0, 0.0, 5.0)
     1.00229...
     """
-    # Far below 0 the 1s in 1 + (c−1)(1 + e^−x) no longer count, and e^−x may overflow: take the logarithm by hand.
+    # Below x = −80, e^−x may overflow, and log(1 + (c−1)(1 + e^−x)) is log(c−1) − x to the last digit.
     far = (x < -80) & (c > 1)
-    near_edge = formulas.edge(xp, 1 / (1 + xp.exp(-where(xp, x < -80, 0.0, x))), c)
+    near_edge = formulas.push_to_edge(xp, 1 / (1 + xp.exp(-where(xp, x < -80, 0.0, x))), c)
     far_edge = xp.log(where(xp, far, c - 1, 1.0)) - x
     push = where(xp, far, far_edge, where(xp, x < -80, c - 1, near_edge))
     never = (x <= y) & (push >= 0)
@@ -121,7 +118,7 @@ def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
 
 @elementwise()
 def fixed_point(xp: Any, p: Real, b: Real, lam: Real) -> Real:
-    """q_λ, the student's modal probability that training without a clip ends at.
+    """Return q_λ, the student's modal probability at which training without a clip ends.
 
     logit q_λ = λ logit p + (1−λ) logit b = logit p + (λ−1)Δ.
 
@@ -146,7 +143,7 @@ def fixed_point(xp: Any, p: Real, b: Real, lam: Real) -> Real:
 
 @elementwise()
 def tail_ratio(xp: Any, p: Real, b: Real, lam: Real) -> Real:
-    """R(λ) = (1−p)/(1−q_λ), how many times smaller the fixed point's tail is than the teacher's.
+    """Return R(λ) = (1−p)/(1−q_λ), how many times thinner the fixed point's tail is than the teacher's.
 
     R(λ) = (1−p) + p·exp((λ−1)Δ).
 
@@ -156,7 +153,7 @@ def tail_ratio(xp: Any, p: Real, b: Real, lam: Real) -> Real:
         lam: extrapolation coefficient λ, finite; R(1) = 1.
 
     Returns:
-        A float, or an array of the broadcast shape, > 0; +inf past the largest float; NaN where an argument is NaN.
+        A float, or an array of the broadcast shape, in (0, inf]; NaN where an argument is NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -171,7 +168,7 @@ def tail_ratio(xp: Any, p: Real, b: Real, lam: Real) -> Real:
 
 @elementwise()
 def is_clip_safe(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> bool:
-    """Whether R(λ) ≤ c, that is, whether the fixed point keeps a tail mass of at least (1−p)/c.
+    """Tell whether R(λ) ≤ c, that is, whether the fixed point keeps a tail mass of at least (1−p)/c.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -190,15 +187,14 @@ def is_clip_safe(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> bool:
     >>> is_clip_safe(0.999, 0.5, 5.0, 1.2), is_clip_safe(0.999, 0.5, 5.0, 1.25)
     (True, False)
     """
-    return formulas.push(xp, p, b, lam) <= formulas.edge(xp, p, c)
+    return formulas.push(xp, p, b, lam) <= formulas.push_to_edge(xp, p, c)
 
 
 @elementwise()
 def two_sided_threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
-    """The largest λ at which neither side of the fixed point is more than c times smaller than the teacher's.
+    """Return the largest λ at which neither side of the fixed point is more than c times smaller than the teacher's.
 
-    For p > b this is λ*. For p < b the modal token shrinks instead, and the limit is where
-    p + (1−p)·exp((λ−1)|Δ|) = c.
+    For p > b this is λ*. For p < b the modal token shrinks instead, until p + (1−p)·exp((λ−1)|Δ|) = c.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -218,18 +214,18 @@ def two_sided_threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
     """
     above = p >= b
     high, low = where(xp, above, p, b), where(xp, above, b, p)
-    return 1 + formulas.per_gap(xp, formulas.edge(xp, where(xp, above, p, 1 - p), c), high, low)
+    return 1 + formulas.excess_for(xp, formulas.push_to_edge(xp, where(xp, above, p, 1 - p), c), high, low)
 
 
 @elementwise()
 def operating_point(xp: Any, p: Real, b: Real, c: Real, margin: Real = 0.1) -> Real:
-    """A λ that keeps a margin below the threshold: 1 + (1−margin)(λ*−1). The margin is on the excess over 1, not on λ.
+    """Return the λ that keeps a margin below λ*: 1 + (1−margin)(λ*−1); the margin is a share of the excess over 1.
 
     Args:
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, 1).
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
-        margin: share of the excess that is given up, in [0, 1); 0 gives λ* itself.
+        margin: share of the excess λ*−1 that is given up, in [0, 1); 0 gives λ* itself.
 
     Returns:
         A float, or an array of the broadcast shape; +inf where λ* is, NaN where an argument is NaN.
@@ -242,11 +238,11 @@ def operating_point(xp: Any, p: Real, b: Real, c: Real, margin: Real = 0.1) -> R
     >>> operating_point(0.99933697778, 0.5, 5.0, margin=0.25)
     1.165...
     """
-    return 1 + formulas.per_gap(xp, (1 - margin) * formulas.edge(xp, p, c), p, b)
+    return 1 + formulas.excess_for(xp, (1 - margin) * formulas.push_to_edge(xp, p, c), p, b)
 
 
 def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
-    """The three partial derivatives of λ*.
+    """Return the three partial derivatives of λ*.
 
     ∂λ*/∂p = −[(c−1)/(p(c−1+p)) + (λ*−1)/(p(1−p))]/Δ < 0,
     ∂λ*/∂b = (λ*−1)/(b(1−b)Δ) > 0,
@@ -258,8 +254,8 @@ def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
         c: cap on the tail ratio (1−p)/(1−q), in [1, inf]; inf means no clip.
 
     Returns:
-        A :class:`Sensitivity` with fields ``p``, ``b``, ``c``, each a float or an array of the broadcast shape; 0 where
-        λ* is +inf and stays so, NaN where an argument is NaN.
+        A :class:`Sensitivity`, each field a float or an array of the broadcast shape; 0 where λ* is +inf and stays so,
+        NaN where an argument is NaN.
 
     Raises:
         ValueError: a value lies outside its range; the message names argument, range, value and index.
@@ -273,7 +269,7 @@ def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
 
 
 def _finite(xp: Any, p: Values, b: Values, c: Values) -> tuple[Values, Values, Values, Values]:
-    """Where λ* is +inf and flat, and the arguments with harmless values there."""
+    """Return where λ* is +inf on all sides, and the arguments with harmless values there: gradients stay finite."""
     flat = (c >= 1) & ((p <= b) | ((p > b) & (c == math.inf)))
     return flat, where(xp, flat, 0.75, p), where(xp, flat, 0.25, b), where(xp, flat, 2.0, c)
 
@@ -281,17 +277,17 @@ def _finite(xp: Any, p: Values, b: Values, c: Values) -> tuple[Values, Values, V
 @elementwise()
 def _slope_in_p(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
-    slope = -((c - 1) / (c - 1 + p) / p + formulas.excess(xp, p, b, c) / p / (1 - p)) / formulas.gap(xp, p, b)
+    slope = -((c - 1) / (c - 1 + p) / p + formulas.excess(xp, p, b, c) / p / (1 - p)) / formulas.log_odds_gap(xp, p, b)
     return where(xp, flat, 0.0, slope)
 
 
 @elementwise()
 def _slope_in_b(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
-    return where(xp, flat, 0.0, formulas.excess(xp, p, b, c) / (b * (1 - b)) / formulas.gap(xp, p, b))
+    return where(xp, flat, 0.0, formulas.excess(xp, p, b, c) / (b * (1 - b)) / formulas.log_odds_gap(xp, p, b))
 
 
 @elementwise()
 def _slope_in_c(xp: Any, p: Real, b: Real, c: Real) -> Real:
     flat, p, b, c = _finite(xp, p, b, c)
-    return where(xp, flat, 0.0, 1 / (c - 1 + p) / formulas.gap(xp, p, b))
+    return where(xp, flat, 0.0, 1 / (c - 1 + p) / formulas.log_odds_gap(xp, p, b))

@@ -1,4 +1,9 @@
-"""The formulas of one position. Δ is the log-odds gap between teacher and base, t = (λ−1)Δ the push that extrapolation adds to it."""
+"""The formulas of one position, as parts of kernels.
+
+Δ is the log-odds gap between teacher and base, and t = (λ−1)Δ the push that extrapolation adds to the log-odds. Where a
+``where`` discards a branch, that branch still gets harmless arguments: autograd multiplies its gradient by 0, and a NaN
+or an infinity there would make the whole gradient NaN.
+"""
 
 from __future__ import annotations
 
@@ -7,72 +12,73 @@ from typing import Any
 
 from lambda_star._core.namespaces import Values, log1p_quotient, nowhere, where
 
-__all__ = ["edge", "end", "excess", "fixed_point", "flip", "gap", "gap_above", "per_gap", "push", "sides", "tail_ratio"]
+__all__ = ["excess", "excess_for", "favoured_side", "fixed_point", "flip_point"]
+__all__ += ["log_odds_gap", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
 
-# The kernels. Δ is the log-odds gap between teacher and base, t = (λ−1)Δ the push that extrapolation adds to it.
 
-
-def gap_above(xp: Any, p: Values, b: Values) -> Values:
-    """Δ for p ≥ b as log(1 + (p−b)/(b(1−p))): no digit is lost when p ≈ b."""
+def _gap_above(xp: Any, p: Values, b: Values) -> Values:
+    """Return Δ for p ≥ b as log(1 + (p−b)/(b(1−p))); the difference of two logits would lose all digits at p ≈ b."""
     return log1p_quotient(xp, (p - b) / (1 - p), b)
 
 
-def gap(xp: Any, p: Values, b: Values) -> Values:
-    """Δ = logit p − logit b, of either sign."""
+def log_odds_gap(xp: Any, p: Values, b: Values) -> Values:
+    """Return Δ = logit p − logit b, of either sign; the form of ``_gap_above`` serves both signs."""
     above = p >= b
     high, low = where(xp, above, p, b), where(xp, above, b, p)
-    gap = gap_above(xp, high, low)
+    gap = _gap_above(xp, high, low)
     return where(xp, above, gap, -gap)
 
 
-def edge(xp: Any, p: Values, c: Values) -> Values:
-    """The push at which the tail ratio (1−p) + p·exp(t) reaches c: log((c−1+p)/p)."""
+def push_to_edge(xp: Any, p: Values, c: Values) -> Values:
+    """Return the push at which the tail ratio (1−p) + p·e^t reaches c: log((c−1+p)/p)."""
     return log1p_quotient(xp, c - 1, p)
 
 
-def end(xp: Any, p: Values, c: Values) -> Values:
-    """The push that a clipped restoring force can no longer hold: log(c/p)."""
+def push_to_collapse(xp: Any, p: Values, c: Values) -> Values:
+    """Return the push that balances the largest restoring force a clip of c allows: log(c/p)."""
     return log1p_quotient(xp, c - p, p)
 
 
-def per_gap(xp: Any, push: Values, p: Values, b: Values) -> Values:
-    """push/Δ, the excess λ−1 that makes a push; +inf at p ≤ b, where λ > 1 never pushes the tail down."""
+def excess_for(xp: Any, push: Values, p: Values, b: Values) -> Values:
+    """Return the excess λ−1 = push/Δ that makes a push; +inf at p ≤ b, where no λ > 1 pushes the tail down."""
     behind = p <= b
     if nowhere(xp, behind):
-        return push / gap_above(xp, p, b)
-    # `push >= 0` leaves a NaN in the clip alone; harmless p and b where they do not count keep gradients free of 0/0.
-    never = behind & (push >= 0)
-    gap = gap_above(xp, where(xp, never, 0.75, p), where(xp, never, 0.25, b))
+        return push / _gap_above(xp, p, b)
+    never = behind & (push >= 0)  # the comparison is false for a NaN in the clip, which so stays NaN
+    gap = _gap_above(xp, where(xp, never, 0.75, p), where(xp, never, 0.25, b))
     return where(xp, never, math.inf, push / gap)
 
 
 def excess(xp: Any, p: Values, b: Values, c: Values) -> Values:
-    return per_gap(xp, edge(xp, p, c), p, b)
+    """Return λ*−1."""
+    return excess_for(xp, push_to_edge(xp, p, c), p, b)
 
 
 def push(xp: Any, p: Values, b: Values, lam: Values) -> Values:
-    return (lam - 1) * gap(xp, p, b)
+    """Return t = (λ−1)Δ."""
+    return (lam - 1) * log_odds_gap(xp, p, b)
 
 
-def sides(xp: Any, p: Values, push: Values) -> tuple[Values, Values]:
-    """The teacher mass of the side that the push favours, modal or tail, and the size of the push."""
+def favoured_side(xp: Any, p: Values, push: Values) -> tuple[Values, Values]:
+    """Return the teacher mass of the side that the push favours, modal token or tail, and the size of the push."""
     up = push >= 0
     return where(xp, up, p, 1 - p), where(xp, up, push, -push)
 
 
 def tail_ratio(xp: Any, p: Values, push: Values) -> Values:
-    # e^t in two halves: it may overflow where p·e^t does not.
-    half = xp.exp(push / 2)
+    """Return R = (1−p) + p·e^t."""
+    half = xp.exp(push / 2)  # e^t in two factors, because e^t may overflow where p·e^t does not
     return (1 - p) + p * half * half
 
 
-def flip(xp: Any, never: Values, at_once: Values, excess: Values) -> Values:
+def flip_point(xp: Any, never: Values, at_once: Values, excess: Values) -> Values:
+    """Return 1 + excess, but +inf where the modal token never loses its majority, and 1 where it has none."""
     return where(xp, never, math.inf, where(xp, at_once, 1.0, 1 + excess))
 
 
 def fixed_point(xp: Any, p: Values, push: Values) -> Values:
-    # q = p·e^t / (p·e^t + 1−p), both weights divided by the larger exponential so that neither overflows.
+    """Return q = p·e^t / (p·e^t + 1−p)."""
     up = push >= 0
-    small = xp.exp(where(xp, up, -push, push))
+    small = xp.exp(where(xp, up, -push, push))  # both weights divided by the larger exponential: neither overflows
     modal, tail = p * where(xp, up, 1.0, small), (1 - p) * where(xp, up, small, 1.0)
     return modal / (modal + tail)

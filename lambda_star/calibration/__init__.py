@@ -1,20 +1,18 @@
-"""From measured log-probabilities to a λ that is safe, and how sure that is.
+"""Turn measured log-probabilities into a λ that is safe, and say how sure that is.
 
-One position of one sampled answer gives one (p, b): the probability of the teacher's modal token there under teacher
-and base. Positions of the output contract are grouped into classes of tokens. A class has one λ*, from its mean tail
-masses, with a bootstrap interval over whole answers, since positions of one answer are not independent. Every position
-also has its own λ*; the low quantiles of those carry the advice, because positions share the student's parameters
-and the first to collapse can drag the others along. All of this is an extension.
+Each position of a sampled answer gives one pair (p, b), the probabilities of the teacher's modal token under the
+teacher and under the base. Positions of the contract are grouped into contract classes. A class has one λ*, from its
+mean tail masses, with a bootstrap interval over whole answers. Every position also has its own λ*, and the advice is a
+low quantile of these, which bounds the share of positions whose tail the student makes more than c times thinner than
+the teacher's. Eq. 4 of the paper gives the λ* of one pair; the rest of this module is an extension.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,27 +20,30 @@ from numpy.typing import NDArray
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
-from lambda_star.calibration.readings import Resolution, resolve
-from lambda_star.calibration.report import QUANTILES, ClassReport, Position, Report
+from lambda_star.calibration import readings
+from lambda_star.calibration.report import QUANTILES, ClassReport, Place, Report
 from lambda_star.calibration.statistics import Estimate, _Bootstrap
 from lambda_star.calibration.table import Table
-from lambda_star.contract import json_structure
+from lambda_star.contract import Labeller, json_structure
 from lambda_star.dynamics.formulas import natural_threshold
 from lambda_star.sequence import lower_quantile
 
 __all__ = ["calibrate"]
 
-Rule = Callable[[str], str | None]
-
-
-CLIP = C.named("clip")._replace(ends="()")
-QUANTILE, CONFIDENCE = Quantity("quantile", 0.0, 1.0, "[]"), Quantity("confidence", 0.0, 1.0)
-RESAMPLES, SEED = Quantity("resamples", 2, math.inf, "[)"), Quantity("seed", 0, math.inf, "[)")
-BUDGET = Quantity("budget", 0.0, math.inf, "(]")
+OPTIONS = (
+    C.named("clip")._replace(ends="()"),
+    LAM,
+    MARGIN,
+    Quantity("quantile", 0.0, 1.0, "[]"),
+    Quantity("confidence", 0.0, 1.0),
+    Quantity("resamples", 2, math.inf, "[)"),
+    Quantity("seed", 0, math.inf, "[)"),
+    Quantity("budget", 0.0, math.inf, "(]"),
+)
+"""The numbers that :func:`calibrate` takes, in its order."""
 
 SMALLEST, LARGEST = 5e-324, 1 - 2.0**-53
 """The probabilities nearest to 0 and to 1 that a float64 can hold."""
-
 
 ROUNDED_TAIL = 2.0**-24
 """The tail mass that a log-probability of exactly 0 stands for: half the spacing of float32 just below 1."""
@@ -53,7 +54,7 @@ def calibrate(
     *,
     clip: float,
     lam: float | None = None,
-    contract: Rule | None = None,
+    contract: Labeller | None = None,
     margin: float = 0.1,
     quantile: float = 0.01,
     confidence: float = 0.95,
@@ -61,62 +62,46 @@ def calibrate(
     seed: int = 0,
     budget: float | None = None,
 ) -> Report:
-    """Which λ is safe for the answers in a table, per contract class and per position.
+    """Return the λ* of every contract class and position of a table, and the λ that is advised.
 
     Args:
-        table: rows from :func:`lambda_star.calibration.readers.read_table` or :meth:`lambda_star.calibration.table.Table.from_rows`.
-        clip: the cap c on (1−p)/(1−q), how many times smaller than the teacher's the student's tail may become;
-            in (1, inf).
+        table: rows from :func:`lambda_star.read_table` or :meth:`lambda_star.calibration.table.Table.from_rows`.
+        clip: the clip c, how many times thinner than the teacher's the student's tail may become; in (1, inf).
         lam: a λ to judge, for instance the one in a training configuration.
-        contract: rule from the text of the modal token to its class, or None for tokens outside the contract. The
-            default is the table's ``contract`` column if it has one, else :func:`lambda_star.contract.json_structure`.
+        contract: the labeller that tells the contract class of a position from the text of its modal token, and which
+            listed tokens share a class. The default is the table's ``contract`` column for the class of a position,
+            if it has one, and otherwise :func:`lambda_star.contract.json_structure`.
         margin: share of the excess λ*−1 that the operating point gives up, in [0, 1).
-        quantile: the quantile of the per-position λ* that the operating point rests on, in [0, 1]; 0 is the strict
-            threshold of all positions.
+        quantile: the quantile of the per-position λ* on which the operating point rests, in [0, 1]; 0 is the least λ*
+            of all positions.
         confidence: level of the bootstrap intervals, in (0, 1).
         resamples: number of bootstrap resamples, at least 2.
         seed: seed of the bootstrap, at least 0.
-        budget: a planned training time, learning rate times steps of natural gradient, in (0, inf]: each class then
-            also gets the λ at which such a run first meets the cliff. λ* itself stays the safe one.
+        budget: a planned training time, the learning rate times the number of steps of natural gradient, in (0, inf].
+            Each class then also gets the λ at which such a run just reaches the clip edge.
 
     Returns:
-        A :class:`Report`.
+        A :class:`lambda_star.calibration.report.Report`.
 
     Raises:
-        ValueError: an option is out of range, or no row of the table is a usable contract position.
+        ValueError: an option lies outside its range, or no row of the table is a usable contract position.
 
-    Source: extension; the λ* of each (p, b) is Eq. 4 of the paper.
+    Source: paper, Eq. 4, for the λ* of one (p, b); extension for the rest.
 
     >>> from lambda_star import calibrate, read_table
     >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0, lam=1.25)
-    >>> 1 < report.operating_point.value <= report.advised.value < report.binding.threshold.high
+    >>> 1 < report.operating_point.value <= report.advised.value < report.binding.high
     True
     """
-    require(
-        (CLIP, clip),
-        (LAM, lam),
-        (MARGIN, margin),
-        (QUANTILE, quantile),
-        (CONFIDENCE, confidence),
-        (RESAMPLES, resamples),
-        (SEED, seed),
-        (BUDGET, budget),
-    )
+    numbers = (clip, lam, margin, quantile, confidence, resamples, seed, budget)
+    require(*zip(OPTIONS, numbers, strict=True))
     labels = _labels(table, contract)
-    rounded_p, rounded_b = table.log_p == 0, table.log_b == 0
-    inside = np.array([label is not None for label in labels])
-    used = inside & ~(rounded_p & rounded_b)
-    skipped = Counter({"not a contract position": int(np.sum(~inside))})
-    skipped["teacher and base both rounded to probability 1"] = int(np.sum(inside & ~used))
-    skipped["bad row"] = len(table.problems)
-    if not used.any():
-        why = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
-        raise ValueError(f"{table.source}: no contract position to use ({why}); name its tokens with `contract`")
-    sample = _Sample.of(table, labels, used, clip)
+    rows, skipped = _used_rows(table, labels)
+    sample = _sample(table, labels, rows, clip)
     bootstrap = _Bootstrap(sample.answer, confidence, resamples, seed)
     classes = [_class_report(sample, name, clip, lam, bootstrap, budget) for name in sorted(set(sample.label.tolist()))]
+    tops = [None if table.top is None else table.top[row] for row in rows]
     first = int(np.argmin(sample.threshold))
-    row = np.flatnonzero(used)[first]
     advised = bootstrap.quantile(sample.threshold, quantile)
     return Report(
         source=table.source,
@@ -126,64 +111,75 @@ def calibrate(
         quantile=quantile,
         confidence=confidence,
         budget=budget,
-        classes=tuple(sorted(classes, key=lambda one: (math.isnan(one.threshold.low), one.threshold.value, one.name))),
+        classes=tuple(sorted(classes, key=lambda one: (math.isnan(one.low), one.value, one.name))),
         strict=float(sample.threshold[first]),
-        strict_at=Position(str(table.sequence[row]), int(table.position[row]), str(table.modal[row])),
+        strict_at=Place(table.sequence[rows[first]], int(table.position[rows[first]]), table.modal[rows[first]]),
         quantiles={level: lower_quantile(sample.threshold, level) for level in QUANTILES},
         advised=advised,
         operating_point=Estimate(*(1 + (1 - margin) * (value - 1) for value in advised)),
         flip_point=float(sample.flip.min()),
-        sequences=len(np.unique(sample.answer)),
-        used=int(used.sum()),
-        skipped={reason: count for reason, count in skipped.items() if count},
-        rounded=int(np.sum(used & rounded_p)),
+        answers=len(np.unique(sample.answer)),
+        used=len(rows),
+        skipped=skipped,
+        rounded=int(np.sum(table.log_p[rows] == 0)),
         problems=table.problems,
-        resolutions=_resolutions(table, sample, used, clip, contract or json_structure),
+        readings=readings.readings(tops, sample.label.tolist(), sample.threshold, clip, contract or json_structure),
         thresholds=sample.threshold,
         flips=sample.flip,
     )
 
 
-def _labels(table: Table, rule: Rule | None) -> list[str | None]:
+def _labels(table: Table, labeller: Labeller | None) -> list[str | None]:
     """The contract class of every row, None outside the contract."""
-    if rule is None and table.contract is not None:
+    if labeller is None and table.contract is not None:
         return [label or None for label in table.contract.tolist()]
-    rule = rule or json_structure
-    classes = {text: rule(text) for text in set(table.modal.tolist())}
+    labeller = labeller or json_structure
+    classes = {text: labeller(text) for text in set(table.modal.tolist())}
     return [classes[text] for text in table.modal.tolist()]
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """The used positions, one array entry each: answer, class, masses of modal token and tail, λ*, flip point."""
+def _used_rows(table: Table, labels: Sequence[str | None]) -> tuple[NDArray[np.intp], dict[str, int]]:
+    """The numbers of the usable rows, and how many rows are skipped for each reason."""
+    inside = np.array([label is not None for label in labels])
+    used = inside & ~((table.log_p == 0) & (table.log_b == 0))
+    counts = {
+        "not a contract position": int(np.sum(~inside)),
+        "teacher and base both rounded to probability 1": int(np.sum(inside & ~used)),
+        "bad row": len(table.problems),
+    }
+    skipped = {reason: count for reason, count in counts.items() if count}
+    if not used.any():
+        why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
+        raise ValueError(
+            f"{table.source}: no row is a usable contract position ({why}); name its tokens with `contract`"
+        )
+    return np.flatnonzero(used), skipped
+
+
+class _Sample(NamedTuple):
+    """The used positions, one array entry each; ``masses`` are p and 1−p, then b and 1−b."""
 
     answer: NDArray[np.intp]
-    label: NDArray[Any]
-    p: Floats
-    tail: Floats
-    b: Floats
-    base_tail: Floats
+    label: NDArray[np.object_]
+    masses: tuple[Floats, Floats, Floats, Floats]
     threshold: Floats
     flip: Floats
 
-    @classmethod
-    def of(cls, table: Table, labels: Sequence[str | None], used: NDArray[np.bool_], clip: float) -> _Sample:
-        p, tail, log_odds_p = _masses(table.log_p[used])
-        b, base_tail, log_odds_b = _masses(table.log_b[used])
-        return cls(
-            answer=np.unique(table.sequence[used], return_inverse=True)[1],
-            label=np.array(labels, dtype=object)[used],
-            p=p,
-            tail=tail,
-            b=b,
-            base_tail=base_tail,
-            threshold=threshold_from_logits(log_odds_p, log_odds_b, clip),
-            flip=flip_point_from_logits(log_odds_p, log_odds_b),
-        )
+
+def _sample(table: Table, labels: Sequence[str | None], rows: NDArray[np.intp], clip: float) -> _Sample:
+    p, tail, log_odds_p = _masses(table.log_p[rows])
+    b, base_tail, log_odds_b = _masses(table.log_b[rows])
+    return _Sample(
+        np.unique(table.sequence[rows], return_inverse=True)[1],
+        np.array(labels, dtype=object)[rows],
+        (p, tail, b, base_tail),
+        threshold_from_logits(log_odds_p, log_odds_b, clip),
+        flip_point_from_logits(log_odds_p, log_odds_b),
+    )
 
 
 def _masses(log_probability: Floats) -> tuple[Floats, Floats, Floats]:
-    """Modal mass, tail mass and log-odds from log-probabilities, each with the digits that the logarithm carries."""
+    """Modal mass, tail mass and log-odds from log-probabilities, to the precision that the logarithms carry."""
     log_probability = np.where(log_probability == 0, np.log1p(-ROUNDED_TAIL), log_probability)
     tail = -np.expm1(log_probability)
     modal = np.clip(np.exp(log_probability), SMALLEST, LARGEST)
@@ -191,47 +187,37 @@ def _masses(log_probability: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _class_threshold(clip: float, p: Floats, tail: Floats, b: Floats, base_tail: Floats) -> Floats:
-    """λ* from mean (or summed) masses; log-odds keep the digits of a tail that 1−p would lose."""
+    """λ* from mean or summed masses; log-odds keep the digits of a small tail, which 1−p would lose."""
     return np.asarray(threshold_from_logits(np.log(p) - np.log(tail), np.log(b) - np.log(base_tail), clip))
 
 
 def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> float:
-    """λ_c from λ*: (λ_c−λ*)/(λ*−1) is free of the log-odds gap and so of the digits that p and b near 1 have lost."""
+    """λ_c from λ*, since (λ_c−λ*)/(λ*−1) does not depend on the gap Δ, which is inexact for p and b near 1."""
     if threshold == math.inf:
         return math.inf
     return threshold - (threshold - 1) * math.log1p(-tail / clip) / math.log1p((clip - 1) / p)
-
-
-def _resolutions(
-    table: Table, sample: _Sample, used: NDArray[np.bool_], clip: float, rule: Rule
-) -> tuple[Resolution, ...]:
-    """The three thresholds of the classes, from the used rows that list their most probable tokens."""
-    tops = [None] * int(used.sum()) if table.top is None else [table.top[row] for row in np.flatnonzero(used)]
-    known = [place for place, top in enumerate(tops) if top is not None]
-    if not known:
-        return ()
-    listed = [top for top in tops if top is not None]
-    return resolve(listed, sample.label[known].tolist(), sample.threshold[known], clip, rule)
 
 
 def _class_report(
     sample: _Sample, name: str, clip: float, lam: float | None, bootstrap: _Bootstrap, budget: float | None
 ) -> ClassReport:
     members = sample.label == name
-    masses = [mass[members] for mass in (sample.p, sample.tail, sample.b, sample.base_tail)]
+    masses = [mass[members] for mass in sample.masses]
     p, tail, b, base_tail = (float(mass.mean()) for mass in masses)
-    threshold = bootstrap.sums(masses, members, partial(_class_threshold, clip))
+    value, low, high = bootstrap.sums(masses, members, partial(_class_threshold, clip))
     return ClassReport(
         name=name,
         positions=int(members.sum()),
         tail=tail,
         p=p,
         b=b,
-        threshold=threshold,
-        collapse_point=_collapse_point(threshold.value, p, tail, clip),
+        value=value,
+        low=low,
+        high=high,
+        collapse_point=_collapse_point(value, p, tail, clip),
         flip_point=flip_point_from_logits(math.log(p) - math.log(tail), math.log(b) - math.log(base_tail)),
         least=float(sample.threshold[members].min()),
         median=lower_quantile(sample.threshold[members], 0.5),
         share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),
-        budget_threshold=None if budget is None else float(natural_threshold(threshold.value, budget)),
+        budget_threshold=None if budget is None else float(natural_threshold(value, budget)),
     )

@@ -1,10 +1,7 @@
-"""Read measured log-probabilities: one row per output position of sampled answers, from CSV, JSON lines or Parquet.
+"""Read a table of measured log-probabilities from a CSV, JSON-lines or Parquet file.
 
-Columns: ``sequence`` (which answer), ``position`` (0-based), ``token`` (sampled text), ``modal`` (text of the teacher's
-most probable token there), ``log_p`` and ``log_b`` (natural log-probability of that modal token under the teacher and
-under the base). Optional: ``contract`` (the class of tokens that the output contract asks for there), ``top`` (the most
-probable tokens of teacher and base, a list of [token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of all
-other tokens); in CSV and Parquet the last two may be JSON text.
+The columns are the attributes of :class:`lambda_star.calibration.table.Table`. The optional columns ``top`` (a list of
+[token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of the tokens outside ``top``) may be JSON text.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
 
@@ -22,18 +19,18 @@ __all__ = ["read_table"]
 
 
 def read_table(path: str | PathLike[str], *, keep_going: bool = False) -> Table:
-    """Read a table of log-probabilities; the file name says the format: .csv, .jsonl (.ndjson) or .parquet.
+    """Read a table of log-probabilities from a file whose suffix (.csv, .jsonl, .ndjson, .parquet) gives its format.
 
     Args:
         path: the file.
-        keep_going: leave bad rows out and list them in ``problems``, in place of raising for the first.
+        keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
 
     Returns:
-        A :class:`Table` with every good row, in the order of the file.
+        A :class:`lambda_star.calibration.table.Table` with every good row, in the order of the file.
 
     Raises:
-        TableError: the file is missing, empty, of another type, lacks a column, or (unless ``keep_going``) has a bad
-            row; the message gives path, line and remedy.
+        TableError: the file is missing, empty or of another type, lacks a column, or (unless ``keep_going``) has a bad
+            row; the message gives the path, the line and the remedy.
 
     >>> table = read_table("examples/rank_by_price/logprobs.csv")
     >>> len(table.log_p) > 1000, bool((table.log_p <= 0).all())
@@ -42,13 +39,14 @@ def read_table(path: str | PathLike[str], *, keep_going: bool = False) -> Table:
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise TableError(str(path), f"cannot read a {path.suffix or 'nameless'} file; give one of {', '.join(READERS)}")
+        kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
+        raise TableError(str(path), f"cannot read {kind}; give one of {', '.join(READERS)}")
     try:
         return _build(str(path), reader(path), keep_going)
     except OSError as error:
         raise TableError(str(path), f"{error.strerror or error}; check the path") from error
     except UnicodeDecodeError as error:
-        raise TableError(str(path), "not UTF-8 text; check the file type, or convert the file to UTF-8") from error
+        raise TableError(str(path), "the file is not UTF-8 text; check its type, or convert it to UTF-8") from error
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -63,10 +61,10 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _csv_records(lines: list[str], width: int | None = None) -> Iterator[tuple[int, list[str] | str]]:
-    """The first line and the fields of every record, or what is wrong with it.
+    """The first line and the fields of every record, or a sentence about what is wrong with it.
 
-    An open quote swallows what follows, so reading goes on at the line after the one that a broken record, or one of
-    the wrong width, starts on: no good row is lost.
+    A quote that is never closed swallows the lines after it. Reading therefore resumes on the line after the start of a
+    broken record or of one with the wrong number of fields, so that no good row is lost.
     """
     done = 0
     while done < len(lines):
@@ -98,9 +96,9 @@ def _jsonl_row(text: str) -> Row:
         row = json.loads(text)
     except json.JSONDecodeError as error:
         return f"broken JSON ({error.msg} at column {error.colno}); write one object per line"
-    except (ValueError, RecursionError) as error:  # a number too long or a nesting too deep for Python
+    except (ValueError, RecursionError) as error:  # Python refuses long numbers and deep nesting
         return f"broken JSON ({error}); write one object per line"
-    return row if isinstance(row, dict) else "not a JSON object; write one object per line"
+    return row if isinstance(row, dict) else "the line is not a JSON object; write one object per line"
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -114,15 +112,11 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
             with ParquetFile(raw) as file:
                 _check_columns(path, file.schema_arrow.names)
                 columns = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in file.schema_arrow.names]
-                row = 0
-                for batch in file.iter_batches(columns=columns):
-                    for values in batch.to_pylist():
-                        row += 1
-                        yield row, values
+                batches = (batch.to_pylist() for batch in file.iter_batches(columns=columns))
+                yield from enumerate(chain.from_iterable(batches), start=1)
         except (ArrowException, OSError) as error:
-            raise TableError(
-                str(path), f"not a Parquet file, or a damaged one ({error}); check the file type"
-            ) from error
+            said = f"the file is damaged or not a Parquet file ({error}); check the file type"
+            raise TableError(str(path), said) from error
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
@@ -138,6 +132,7 @@ def _check_columns(path: Path, header: Iterable[str], line: int | None = None) -
     missing = [name for name in COLUMNS if name not in header]
     twice = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if header.count(name) > 1]
     if twice:
-        raise TableError(str(path), f"two columns {', '.join(twice)}; keep one of each", line)
+        raise TableError(str(path), f"there are two columns {', '.join(twice)}; keep one of each", line)
     if header and missing:
-        raise TableError(str(path), f"no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}", line)
+        said = f"there is no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}"
+        raise TableError(str(path), said, line)

@@ -1,15 +1,19 @@
-"""Token by token, modal token against the rest, or class by class: the three thresholds of measured positions.
+"""Three readings of λ* at a measured position: for any single token, for everything but the modal token, for the class.
 
-Only the most probable tokens of a position are known. The unknown remainder enters as one token or as two at the ends
-of the range of its log-ratios, which bounds the true threshold from either side
-(:func:`lambda_star.categorical.with_unlisted`). An extension.
+A reading says which part of the tail the student must not make more than c times thinner than the teacher: ``token``
+any single token, ``bernoulli`` everything but the modal token (Eq. 4 of the paper), ``class`` everything outside the
+modal token's contract class, under the K-token fixed point.
+
+A table lists only the most probable tokens of a position. Its unlisted tokens enter the token and class readings as
+one token, or as two at the ends of the range of their log-ratios, which bounds the true λ* from both sides
+(:func:`lambda_star.categorical.with_unlisted`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,164 +23,142 @@ from numpy.typing import NDArray
 from lambda_star import categorical
 from lambda_star._core.namespaces import Floats
 from lambda_star.calibration.table import Top
+from lambda_star.contract import Labeller
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["Bracket", "Resolution", "resolve"]
+__all__ = ["Bracket", "Reading", "readings"]
 
-Rule = Callable[[str], str | None]
-
-
-MATES = 0.5
-"""Share of the teacher's tail in the modal token's own class above which that tail is no violation of the contract."""
+MOST_OF_THE_TAIL = 0.5
+"""The share of the teacher's tail in the modal token's own class above which the class reading is the one to use."""
 
 
 class Bracket(NamedTuple):
-    """What is known of a threshold: it lies between the two values.
-
-    >>> Bracket(1.2, 1.3).low
-    1.2
-    """
+    """A lower and an upper bound of λ*."""
 
     low: float
     high: float
 
 
 @dataclass(frozen=True)
-class Resolution:
-    """The three thresholds of the positions of one contract class: medians over its positions.
+class Reading:
+    """The three readings of λ* for one contract class, as medians over its positions.
 
     Attributes:
-        name: label of the contract class.
-        positions: number of positions whose most probable tokens are known.
-        token: λ* of the known tokens one by one: the least log-ratio binds.
-        bernoulli: λ* of the modal token against everything else, Eq. 4 of the paper.
-        classes: λ* of everything outside the modal token's class, taken as one class under the K-token fixed point.
-        binding: the token that binds most often in ``token``.
-        binding_mass: median teacher probability of the binding tokens.
-        mates: share of the teacher's tail mass that belongs to other tokens of the modal token's class.
-        use: the one to go by: "classes" where most of the tail is tokens of the modal token's own class, whose loss
-            breaks nothing; else "bernoulli", which needs p and b alone and lets no single token of no consequence bind.
+        name: name of the contract class.
+        positions: number of positions that list their most probable tokens.
+        token: bounds of the token reading, in which only listed tokens may bind.
+        bernoulli: the bernoulli reading.
+        by_class: bounds of the class reading.
+        binding: the token that binds the token reading at most positions, or empty text if none binds.
+        binding_mass: median teacher probability of the binding tokens, NaN if none binds.
+        same_class: share of the teacher's tail that other tokens of the modal token's class hold.
+        use: "class" if ``same_class`` is above one half, because losing those tokens breaks no contract; otherwise
+            "bernoulli", which needs p and b alone and which no single token of negligible mass decides.
 
     >>> top = Top(("[", "{", "("), (-0.1, -2.5, -4.6), (-0.7, -1.2, -1.6), low=-3.0, high=3.0)
-    >>> found = resolve([top], ["["], [1.4], 2.0, str.strip)[0]
-    >>> found.token.low <= found.token.high, found.binding
-    (True, '(')
+    >>> (found,) = readings([top], ["["], [1.4], 2.0, str.strip)
+    >>> found.binding, found.use
+    ('(', 'bernoulli')
     """
 
     name: str
     positions: int
     token: Bracket
     bernoulli: float
-    classes: Bracket
+    by_class: Bracket
     binding: str
     binding_mass: float
-    mates: float
-    use: Literal["bernoulli", "classes"]
-
-    @property
-    def why(self) -> str:
-        """The reason for ``use``, in words."""
-        share = f"{self.mates:.0%} of the teacher's tail is tokens of the modal token's own class"
-        if self.use == "classes":
-            return f"{share}: their loss breaks nothing"
-        return f"{share}; what binds token by token is {self.binding!r}, teacher mass {self.binding_mass:.1e}"
+    same_class: float
+    use: Literal["bernoulli", "class"]
 
 
-def resolve(
-    tops: Sequence[Top], labels: Sequence[str], thresholds: Sequence[float] | Floats, clip: float, rule: Rule
-) -> tuple[Resolution, ...]:
-    """The three thresholds of every contract class, from the known tokens of its positions.
+def readings(
+    tops: Sequence[Top | None],
+    labels: Sequence[str],
+    thresholds: Sequence[float] | Floats,
+    clip: float,
+    labeller: Labeller,
+) -> tuple[Reading, ...]:
+    """Return the three readings of λ* for every contract class with positions that list their most probable tokens.
 
     Args:
-        tops: the known tokens of each position, at least one.
+        tops: the listed tokens of each position, None for a position that lists none and is left out.
         labels: the contract class of each position.
-        thresholds: Eq. 4's λ* of each position.
-        clip: the cap c on the ratio of teacher to student probability, in (1, inf).
-        rule: from the text of a token to its class; None where it is in no class but that of its text.
+        thresholds: the λ* of Eq. 4 of each position.
+        clip: the clip c, in (1, inf].
+        labeller: the labeller that tells which tokens share a class; tokens that it puts in no class share one if
+            their texts are equal up to white space.
 
     Returns:
-        One :class:`Resolution` per class, in the order of the names.
+        One :class:`Reading` per class, in the order of the names.
 
     Raises:
         ValueError: the clip lies outside its range.
 
-    Source: extension; ``derivations/categorical.md``.
+    Source: paper, Eq. 4, for the bernoulli reading; ``derivations/categorical.md`` for the others.
 
     >>> top = Top(("[", " [", "("), (-0.1, -2.5, -4.6), (-0.7, -1.2, -1.6))
-    >>> resolve([top], ["["], [1.4], 2.0, str.strip)[0].use
-    'classes'
+    >>> readings([top], ["["], [1.4], 2.0, str.strip)[0].use
+    'class'
     """
-    arranged = _Arranged.of(tops, rule)
-    token, classes, binding = arranged.thresholds(clip)
-    eq4, names = np.asarray(thresholds, dtype=np.float64), np.asarray(labels, dtype=object)
-    return tuple(
-        _resolution(
-            name, arranged, token[:, names == name], eq4[names == name], classes[:, names == name], binding, rows
+    listing = [index for index, top in enumerate(tops) if top is not None]
+    if not listing:
+        return ()
+    rows = _TopRows.of([top for top in tops if top is not None], labeller)
+    token, by_class, binding = rows.thresholds(clip)
+    bernoulli, names = np.asarray(thresholds, dtype=np.float64)[listing], np.array(labels, dtype=object)[listing]
+    found = []
+    for name in sorted(set(names.tolist())):
+        members = np.flatnonzero(names == name)
+        bound = members[binding[members] >= 0]
+        texts = Counter(rows.tokens[bound, binding[bound]].tolist())
+        tail = rows.tail[members].sum()
+        share = float(rows.same_class[members].sum() / tail) if tail > 0 else 0.0
+        found.append(
+            Reading(
+                name=name,
+                positions=len(members),
+                token=Bracket(*(lower_quantile(side[members], 0.5) for side in token)),
+                bernoulli=lower_quantile(bernoulli[members], 0.5),
+                by_class=Bracket(*(lower_quantile(side[members], 0.5) for side in by_class)),
+                binding=texts.most_common(1)[0][0] if texts else "",
+                binding_mass=float(np.median(np.exp(rows.log_t[bound, binding[bound]]))) if texts else math.nan,
+                same_class=share,
+                use="class" if share > MOST_OF_THE_TAIL else "bernoulli",
+            )
         )
-        for name in sorted(set(labels))
-        for rows in [np.flatnonzero(names == name)]
-    )
-
-
-def _resolution(
-    name: str,
-    arranged: _Arranged,
-    token: Floats,
-    bernoulli: Floats,
-    classes: Floats,
-    binding: NDArray[np.intp],
-    rows: NDArray[np.intp],
-) -> Resolution:
-    bound = rows[binding[rows] >= 0]
-    texts = Counter(arranged.tokens[row, binding[row]] for row in bound)
-    masses = np.exp(arranged.log_t[bound, binding[bound]])
-    tail, mates = arranged.tail[rows].sum(), arranged.mates[rows].sum()
-    share = float(mates / tail) if tail > 0 else 0.0
-    return Resolution(
-        name=name,
-        positions=len(rows),
-        token=Bracket(*(lower_quantile(side, 0.5) for side in token)),
-        bernoulli=lower_quantile(bernoulli, 0.5),
-        classes=Bracket(*(lower_quantile(side, 0.5) for side in classes)),
-        binding=texts.most_common(1)[0][0] if texts else "",
-        binding_mass=float(np.median(masses)) if len(masses) else math.nan,
-        mates=share,
-        use="classes" if share > MATES else "bernoulli",
-    )
+    return tuple(found)
 
 
 @dataclass(frozen=True)
-class _Arranged:
-    """The known tokens as rows: first those of the modal token's class, then as many columns for all others."""
+class _TopRows:
+    """The listed tokens as rows: the columns of the modal token's class, then as many columns for all other tokens."""
 
     tokens: NDArray[np.object_]
     log_t: Floats
     log_b: Floats
     tail: Floats
-    mates: Floats
+    same_class: Floats
     low: Floats
     high: Floats
 
     @classmethod
-    def of(cls, tops: Sequence[Top], rule: Rule) -> _Arranged:
+    def of(cls, tops: Sequence[Top], labeller: Labeller) -> _TopRows:
         width = max(len(top.tokens) for top in tops)
         tokens = np.full((len(tops), 2 * width), "", dtype=object)
-        log_t, log_b = (np.full(tokens.shape, -math.inf) for _ in range(2))
+        log_t, log_b = np.full(tokens.shape, -math.inf), np.full(tokens.shape, -math.inf)
         for row, top in enumerate(tops):
-            own = _class(top.tokens[int(np.argmax(top.log_p))], rule)
+            own = _class(top.tokens[int(np.argmax(top.log_p))], labeller)
             for place, text in enumerate(top.tokens):
-                column = place if _class(text, rule) == own else width + place
+                column = place if _class(text, labeller) == own else width + place
                 tokens[row, column], log_t[row, column], log_b[row, column] = text, top.log_p[place], top.log_b[place]
         modal = log_t.max(axis=1)
-        mates = np.exp(log_t[:, :width]).sum(axis=1) - np.exp(modal)
-        low, high = (
-            np.array([math.nan if end is None else end for end in ends])
-            for ends in ([top.low for top in tops], [top.high for top in tops])
-        )
-        return cls(tokens, log_t, log_b, -np.expm1(modal), np.maximum(mates, 0.0), low, high)
+        same_class = np.exp(log_t[:, :width]).sum(axis=1) - np.exp(modal)
+        low, high = np.array([(top.low, top.high) for top in tops], dtype=np.float64).T  # None becomes NaN
+        return cls(tokens, log_t, log_b, -np.expm1(modal), np.maximum(same_class, 0.0), low, high)
 
     def thresholds(self, clip: float) -> tuple[Floats, Floats, NDArray[np.intp]]:
-        """Lower and upper values of λ* token by token and class by class, and the column that binds in the first."""
+        """Lower and upper bounds of the token and the class reading, and the column that binds the first."""
         width = self.tokens.shape[1] // 2
         unknown = np.isnan(self.low)
         merged = categorical.with_unlisted(self.log_t, self.log_b)
@@ -184,19 +166,19 @@ class _Arranged:
             self.log_t, self.log_b, np.where(unknown, 0.0, self.low), np.where(unknown, 0.0, self.high)
         )
         alone, apart = [0] * (2 * width), [0] * width + [1] * width
-        modal = self.log_t.argmax(axis=1)  # the rest may outweigh it, but is no token
+        modal = self.log_t.argmax(axis=1)  # unlisted tokens may together outweigh the modal token, but none is modal
         highest = categorical.threshold(*merged, clip, classes=[*alone, -1], modal=modal)
         lowest = categorical.threshold(*split, clip, classes=[*alone, -1, -1], modal=modal)
         least = categorical.threshold(*merged, clip, classes=[*apart, 1], modal=modal, mode="class")
         most = categorical.threshold(*split, clip, classes=[*apart, 1, 1], modal=modal, mode="class")
-        # Without a range the remainder may weigh anything: nothing is proven in its direction.
+        # Without a range the log-ratios of the unlisted tokens are not bounded, and so one side of λ* is not either.
         token = np.stack([np.where(unknown, 1.0, lowest.value), highest.value])
-        classes = np.stack([least.value, np.where(unknown, math.inf, most.value)])
-        # Sorted, since rounded numbers may put the ends of a bracket of no width the other way round.
-        return np.sort(token, axis=0), np.sort(classes, axis=0), highest.binding
+        by_class = np.stack([least.value, np.where(unknown, math.inf, most.value)])
+        # Rounding may swap two bounds that are equal in exact arithmetic; sorting puts them in order.
+        return np.sort(token, axis=0), np.sort(by_class, axis=0), highest.binding
 
 
-def _class(text: str, rule: Rule) -> tuple[str | None, str]:
-    """The class of a token; outside the contract its text without white space, which is the name of no class."""
-    label = rule(text)
+def _class(text: str, labeller: Labeller) -> tuple[str | None, str]:
+    """The class of a token; a token in no class gets its text without white space, which cannot equal a class."""
+    label = labeller(text)
     return label, "" if label is not None else text.strip()

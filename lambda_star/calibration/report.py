@@ -1,4 +1,4 @@
-"""The report of a calibration, and its forms."""
+"""What a calibration reports: the contract classes, the advice, the readings of λ*, and their form as JSON."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star._core.namespaces import Floats
-from lambda_star.calibration.readings import Resolution
+from lambda_star.calibration.readings import Reading
 from lambda_star.calibration.statistics import Estimate
 from lambda_star.calibration.table import Problem
 
-__all__ = ["ClassReport", "Position", "Report"]
+__all__ = ["ClassReport", "Place", "Report"]
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 
 
-class Position(NamedTuple):
-    """One output position: the answer, the place in it, and the teacher's modal token there.
-
-    >>> Position("answer 3", 7, '","').modal
-    '","'
-    """
+class Place(NamedTuple):
+    """Where an output position is: its answer, its index in that answer, and the teacher's modal token there."""
 
     sequence: str
     position: int
@@ -32,27 +28,23 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassReport:
-    """One contract class of tokens.
+    """What a calibration found for one contract class.
 
     Attributes:
-        name: label of the class, by default the modal token without white space.
+        name: name of the class, by default the modal token without white space around it.
         positions: number of positions used.
         tail: the teacher's mean tail mass 1−p.
-        p: the teacher's mean modal probability.
+        p: the teacher's mean probability of its modal token.
         b: the base's mean probability of the same tokens.
-        threshold: λ* of (p, b), with its interval.
+        value: λ* of (p, b).
+        low, high: ends of the interval of λ*, NaN if only one answer has positions of the class.
         collapse_point: λ_c of (p, b).
-        flip_point: λ past which the modal token loses its majority, for (p, b).
+        flip_point: the λ past which the modal token loses its majority, for (p, b).
         least: the least λ* of any position of the class.
-        median: the median of the λ* of its positions.
-        share_past: share of the class's positions whose λ* lies below the λ asked about; None if none was.
-        budget_threshold: the λ at which the planned budget just reaches the clip edge; None if none was given. Above
-            λ*, which is the safe one.
-
-    >>> from lambda_star import calibrate, read_table
-    >>> binding = calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0).binding
-    >>> binding.name, binding.p > binding.b, binding.least <= binding.median
-    ('["', True, True)
+        median: the median λ* of its positions.
+        share_past: share of its positions whose own λ* lies below the λ asked about; None if none was asked about.
+        budget_threshold: the λ at which a run of the planned budget just reaches the clip edge, at least λ*; None if no
+            budget was given.
     """
 
     name: str
@@ -60,7 +52,9 @@ class ClassReport:
     tail: float
     p: float
     b: float
-    threshold: Estimate
+    value: float
+    low: float
+    high: float
     collapse_point: float
     flip_point: float
     least: float
@@ -75,32 +69,27 @@ class Report:
 
     Attributes:
         source: where the rows came from.
-        clip: the cap c on the tail ratio that everything here holds for.
-        lam: the λ asked about, or None.
-        margin: share of the excess λ*−1 that the operating point gives up.
-        quantile: the quantile of the per-position λ* that the operating point rests on.
-        confidence: level of the intervals.
-        budget: the planned training time, or None.
-        classes: contract classes, the least λ* first; those seen in one answer only, which have no interval, come last.
+        clip, lam, margin, quantile, confidence, budget: the arguments of :func:`lambda_star.calibrate`.
+        classes: the contract classes, the least λ* first; classes seen in only one answer, without interval, come last.
         strict: the least λ* of all positions.
         strict_at: the position that has it.
         quantiles: quantiles of the per-position λ*, by level.
         advised: the per-position λ* at ``quantile``, with its interval.
         operating_point: 1 + (1−margin)(λ*−1) of ``advised``, with its interval.
         flip_point: the least flip point of all positions.
-        sequences: number of answers that the used positions come from.
+        answers: number of answers that the used positions come from.
         used: number of rows used.
-        skipped: rows not used, by reason.
-        rounded: used rows whose teacher log-probability was exactly 0: their λ* is an upper bound.
+        skipped: number of rows not used, by reason.
+        rounded: number of used rows whose teacher log-probability was exactly 0; their λ* is an upper bound.
         problems: bad rows that were left out, with line and reason.
-        resolutions: token by token, Eq. 4 and class by class, for every class whose rows list the most probable tokens.
+        readings: the three readings of λ*, for every class with rows that list their most probable tokens.
         thresholds: the per-position λ*, in the order of the used rows.
         flips: the per-position flip points, in the same order.
 
     >>> from lambda_star import calibrate, read_table
     >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)
-    >>> report.used == len(report.thresholds), bool(report.strict == report.thresholds.min())
-    (True, True)
+    >>> report.binding.name, round(report.binding.value, 3), round(report.share_past(1.25), 3)
+    ('["', 1.293, 0.452)
     """
 
     source: str
@@ -112,23 +101,23 @@ class Report:
     budget: float | None
     classes: tuple[ClassReport, ...]
     strict: float
-    strict_at: Position
+    strict_at: Place
     quantiles: dict[float, float]
     advised: Estimate
     operating_point: Estimate
     flip_point: float
-    sequences: int
+    answers: int
     used: int
     skipped: dict[str, int]
     rounded: int
     problems: tuple[Problem, ...]
-    resolutions: tuple[Resolution, ...]
+    readings: tuple[Reading, ...]
     thresholds: Floats = field(repr=False)
     flips: Floats = field(repr=False)
 
     @property
     def binding(self) -> ClassReport:
-        """The class that binds: the least λ* among those seen in more than one answer, if there are any."""
+        """The binding class: the least λ* among the classes seen in several answers, or among all if there are none."""
         return self.classes[0]
 
     def share_past(self, lam: float) -> float:
@@ -140,22 +129,25 @@ class Report:
         return float(np.mean(self.flips < lam))
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON values, without the per-position arrays; +inf becomes the text "inf"."""
-        arrays = ("thresholds", "flips")
-        values = {name: value for name, value in vars(self).items() if name not in arrays}
-        return {"binding": self.binding.name, **_plain(values)}
+        """Return the report as JSON values, with ``binding``, the name of the binding class, in front.
+
+        The keys are the attributes of this class and of its records, without the per-position arrays ``thresholds`` and
+        ``flips``. The text "inf" stands for +inf, and null for NaN.
+        """
+        values = {name: value for name, value in vars(self).items() if name not in {"thresholds", "flips"}}
+        return {"binding": self.binding.name, **_to_json(values)}
 
 
-def _plain(value: Any) -> Any:
-    """A value in the types of JSON."""
+def _to_json(value: Any) -> Any:
+    """The value in the types of JSON."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _plain(value._asdict())
+        return _to_json(value._asdict())
     if hasattr(value, "__dataclass_fields__"):
-        return _plain(vars(value))
+        return _to_json(vars(value))
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else "inf"
     return value

@@ -1,4 +1,4 @@
-"""Intervals over whole answers."""
+"""Bootstrap intervals that resample whole answers, because the positions of one answer are not independent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ __all__ = ["Estimate"]
 
 
 class Estimate(NamedTuple):
-    """A value and the ends of its confidence interval; NaN ends where one answer is all there is.
-
-    >>> Estimate(1.2, 1.15, 1.25).low
-    1.15
-    """
+    """A value and the ends of its confidence interval, which are NaN if only one answer supports the value."""
 
     value: float
     low: float
@@ -30,7 +26,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class _Bootstrap:
-    """Percentile intervals from resampled answers: positions of one answer stay together, as they were sampled."""
+    """Percentile intervals; ``answer`` is the index of the answer of each position."""
 
     answer: NDArray[np.intp]
     confidence: float
@@ -59,7 +55,7 @@ class _Bootstrap:
             return Estimate(value, math.nan, math.nan)
         from scipy.stats import bootstrap
 
-        # 1/λ* is finite where λ* is +inf, so that percentiles can be taken; it turns the order round.
+        # SciPy takes percentiles of 1/λ*, which stays finite where λ* is +inf and reverses the order of the ends.
         with np.errstate(divide="ignore"):
             ends = bootstrap(
                 data,

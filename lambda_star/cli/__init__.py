@@ -1,4 +1,4 @@
-"""The command ``lambda-star``: parses, calls the API, prints; computes nothing."""
+"""The command ``lambda-star``: it parses, calls the library and prints, and computes nothing itself."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ __all__ = ["main"]
 def main() -> None:
     """How far may on-policy distillation extrapolate past its teacher?
 
-    The coefficient lambda > 1 lifts the student past the teacher, until a threshold lambda*: there the output contract
-    (valid JSON, say) collapses at once. `threshold` gives lambda* for one position, `calibrate` for measured answers.
+    A coefficient lambda > 1 takes the student past the teacher. At lambda* the student's tail, everything but the
+    teacher's most likely token, becomes more than c times thinner than the teacher's. Whether training collapses there
+    depends on the update rule: with a cap on the log-ratio inside the advantage the tail slides to zero from lambda* to
+    a slightly larger lambda_c; with the losses of TRL and G-OPD nothing collapses in the mean.
+
+    `threshold` gives lambda* for one position, `calibrate` for measured answers.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,32 +1,55 @@
-"""What the commands share: options, failures, tables, files that are written."""
+"""What the commands share: options of quantities, failures, tables, and the writing of files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["Failure", "number", "print_table", "write"]
+from lambda_star._core.quantities import MARGIN, C, P, Quantity
 
-CLIP_HELP = "The cap c on (1-p)/(1-q): how many times smaller than the teacher's the student's tail mass may become."
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-
-PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
-
-
-SHARE = click.FloatRange(0, 1, max_open=True)
-
-
-FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-
+__all__ = ["Failure", "as_failure", "number", "print_table", "quantity_option", "range_type", "write", "write_figure"]
 
 CLIP_NOTE = """\
-What CLIP means: the theory's c bounds how many times smaller the student's tail mass may become than the teacher's.
-The clips of verl (2), TRL GRPO (3) and G-OPD (5) bound another ratio, training engine to rollout engine, and PPO's
-epsilon is no cap on a ratio at all: copy such a number only if you know that it bounds the tail ratio in your code.
+What CLIP means: c caps how many times thinner than the teacher's tail the student's tail may become. A reader of the
+paper reports that its runs use c = 5 and weight the advantage by min(c, pi_T/pi_S). The clips of verl (2), TRL GRPO (3)
+and G-OPD (5) bound another ratio, that of the training engine to the rollout engine, and PPO's epsilon limits how far
+an update moves the student. Use such a number as c only if your code caps the tail ratio with it.
 """
+
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+NEW_FILE = click.Path(path_type=Path, dir_okay=False)
+
+OPEN_CLIP = C._replace(ends="(]")
+"""A clip above 1: at c = 1 every λ above 1 is past λ*, and there is nothing to draw or to calibrate."""
+
+
+def range_type(quantity: Quantity) -> click.ParamType[float]:
+    """Return the type of an option that must lie in the range of a quantity; an infinite end is left to the library."""
+    low, high = (None if math.isinf(end) else int(end) if end == int(end) else end for end in quantity[1:3])
+    if low is None and high is None:
+        return click.FLOAT
+    return click.FloatRange(low, high, min_open=quantity.ends[0] == "(", max_open=quantity.ends[1] == ")")
+
+
+def quantity_option(quantity: Quantity, *flags: str, **settings: Any) -> Callable[..., Any]:
+    """Return the option of a quantity; its flag is the name and its help the meaning, unless others are given.
+
+    ``settings`` go to :func:`click.option`, which adds the range to the help.
+    """
+    settings.setdefault("help", quantity.meaning[:1].upper() + quantity.meaning[1:] + ".")
+    return click.option(*(flags or (f"--{quantity.name}",)), type=range_type(quantity), **settings)
+
+
+CLIP_HELP = C.meaning[:1].upper() + C.meaning[1:] + "."
+PROBABILITY, SHARE = range_type(P), range_type(MARGIN)
 
 
 class Failure(click.ClickException):
@@ -35,7 +58,17 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
+@contextmanager
+def as_failure(*errors: type[Exception]) -> Iterator[None]:
+    """Turn errors of the library into a failure of the command."""
+    try:
+        yield
+    except errors as error:
+        raise Failure(str(error)) from error
+
+
 def write(path: Path, write: Callable[[], object]) -> None:
+    """Write a file in a folder that is made if necessary, and say so."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write()
@@ -44,7 +77,13 @@ def write(path: Path, write: Callable[[], object]) -> None:
     click.echo(f"wrote {path}")
 
 
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a picture in the format that the path ends in, PNG without an ending."""
+    write(path, lambda: figure.savefig(path, dpi=150, format=path.suffix[1:] or "png"))
+
+
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table below an empty line; without any heads, all columns are text and aligned left."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -60,6 +99,7 @@ def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]])
 
 
 def number(value: float | str) -> str:
+    """Return a number with six significant digits, and text as it is."""
     if isinstance(value, str):
         return value
     return "+inf" if value == math.inf else f"{value:.6g}"

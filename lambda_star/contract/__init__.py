@@ -1,24 +1,26 @@
-"""Which tokens of a vocabulary do what for an output contract, by rules that are data.
+"""Labellers tell which class of an output contract a token belongs to, by a function or by patterns that are data.
 
-A rule is a name and a regular expression; a token belongs to the first rule whose expression matches all of it, once
-white space around it (also as tokenizers write it) is gone. Tokens merged from several marks, such as ``",`` and
-``"]``, belong where the rules say, so that one class stands for one effect on the answer. Only the text of a token
-counts, not its place: a comma inside a string is still a separator here. An extension.
+A contract says what a valid answer is, and its classes gather tokens with the same effect on the answer: tokens that
+open a list, close it, separate its items. Tokens merged from several marks, such as ``",`` and ``"]``, get the class
+that the labeller gives their whole text. A labeller sees the text of a token and not its position, so a comma inside
+a string counts as a separator.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["JSON_RULES", "TokenClasses", "classify", "json_structure"]
+__all__ = ["JSON_RULES", "Labeller", "TokenClasses", "by_patterns", "classify", "json_structure"]
+
+Labeller = Callable[[str], str | None]
+"""A function from the text of a token to the name of its class, or to None if the token is in no class."""
 
 MARKS = r'[\[\]{}:,"]'
-
 
 JSON_RULES: tuple[tuple[str, str], ...] = (
     ("end", r"</s>|<\|?(?:\w+[_-])?(?:end|eos|eot)(?:oftext|[_-]\w[\w-]*)?\|?>"),
@@ -28,65 +30,78 @@ JSON_RULES: tuple[tuple[str, str], ...] = (
     ("quote", r'"+'),
     ("content", r"(?s:.*)"),
 )
-"""The default contract: what ends an answer, closes, opens or separates a list or object, quotes, or is content."""
-
+"""Patterns for JSON answers: tokens that end the answer, close, open or separate, quote, and all other tokens."""
 
 SPACE = str.maketrans("ĠĊĉ▁", " \n\t ")
-"""How tokenizers write white space: byte-level ones with a shifted letter, SentencePiece with a block."""
+"""How tokenizers write white space: byte-level tokenizers shift the letter, SentencePiece writes a block."""
 
 
 class TokenClasses(NamedTuple):
-    """The class of every token of a vocabulary.
+    """The class of every token of a vocabulary: an index into ``names``, or −1 for a token in no class.
 
-    ``labels`` is what :func:`lambda_star.categorical.threshold` takes as ``classes``: an index into ``names``, or −1
-    for a token that no rule matches.
-
-    >>> found = classify(['["', 'A7', '","'])
-    >>> [found.names[label] for label in found.labels]
-    ['open', 'content', 'separate']
+    :func:`lambda_star.categorical.threshold` takes ``labels`` as its argument ``classes``.
     """
 
     labels: NDArray[np.int64]
     names: tuple[str, ...]
 
 
-def classify(tokens: Iterable[str], rules: Sequence[tuple[str, str]] = JSON_RULES) -> TokenClasses:
-    """The class of every token, by the first rule that matches all of its text.
+def by_patterns(rules: Sequence[tuple[str, str]]) -> Labeller:
+    """Return the labeller that gives a token the name of the first pattern that matches all of its text.
+
+    Args:
+        rules: pairs of a class name and a regular expression; a name may stand in several pairs. White space around a
+            token is removed before matching.
+
+    Returns:
+        A :data:`Labeller`.
+
+    Raises:
+        ValueError: a pattern is not a valid regular expression, or there is no pair.
+
+    >>> label = by_patterns([("close", '"?]'), ("comma", '"?,"?')])
+    >>> label(' "]'), label('","'), label("price")
+    ('close', 'comma', None)
+    """
+    if not rules:
+        raise ValueError("rules must hold at least one pair of a name and a regular expression, got none")
+    compiled = [(name, _compile(name, pattern)) for name, pattern in rules]
+    return lambda text: next((name for name, pattern in compiled if pattern.fullmatch(text.strip())), None)
+
+
+def classify(tokens: Iterable[str], rules: Labeller | Sequence[tuple[str, str]] = JSON_RULES) -> TokenClasses:
+    """Return the class of every token of a vocabulary.
 
     Args:
         tokens: the vocabulary in the order of its ids, decoded or as the tokenizer has it (``Ġ``, ``▁``, ``<0x22>``).
-        rules: pairs of a name and a regular expression; a name may stand more than once.
+        rules: a labeller, or the pairs that :func:`by_patterns` takes. Pairs name all their classes in their order, a
+            labeller names the classes that occur in the order in which they do.
 
     Returns:
         A :class:`TokenClasses`.
 
     Raises:
-        ValueError: a rule is no valid regular expression, or there is no rule.
+        ValueError: a pattern is not a valid regular expression, or there is no pair.
 
-    Source: extension.
-
-    >>> found = classify(['",', '"]', 'Ġ]', '"', 'price'], rules=[("close", '"?]'), ("comma", '"?,"?')])
-    >>> found.labels.tolist(), found.names
-    ([1, 0, 0, -1, -1], ('close', 'comma'))
+    >>> found = classify(['["', 'A7', 'Ġ","'])
+    >>> [found.names[label] for label in found.labels]
+    ['open', 'content', 'separate']
     """
-    if not rules:
-        raise ValueError("rules must hold at least one pair of a name and a regular expression, got none")
-    names = tuple(dict.fromkeys(name for name, _ in rules))
-    compiled = [(names.index(name), _compile(name, pattern)) for name, pattern in rules]
-    labels = [_label(_text(token), compiled) for token in tokens]
-    return TokenClasses(np.array(labels, dtype=np.int64), names)
+    label, known = (rules, []) if callable(rules) else (by_patterns(rules), [name for name, _ in rules])
+    found = [label(_text(token)) for token in tokens]
+    names = tuple(name for name in dict.fromkeys([*known, *found]) if name is not None)
+    index: dict[str | None, int] = {None: -1} | {name: place for place, name in enumerate(names)}
+    return TokenClasses(np.array([index[name] for name in found], dtype=np.int64), names)
 
 
 def json_structure(token: str) -> str | None:
-    """The default rule of :func:`lambda_star.calibrate`: tokens of JSON punctuation only, each text its own class.
+    """Return the class of JSON punctuation, which is its own text; :func:`lambda_star.calibrate` uses it by default.
 
     Args:
         token: text of the teacher's modal token.
 
     Returns:
-        The token without surrounding white space, or None if it is not structural.
-
-    Source: extension.
+        The text without white space around it, or None if it holds anything but punctuation of JSON.
 
     >>> json_structure(' ["'), json_structure('B7')
     ('["', None)
@@ -99,14 +114,10 @@ def _compile(name: str, pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"rules: {name} has {pattern!r}, which is no regular expression ({error})") from error
-
-
-def _label(text: str, rules: Sequence[tuple[int, re.Pattern[str]]]) -> int:
-    return next((label for label, pattern in rules if pattern.fullmatch(text)), -1)
+        raise ValueError(f"rules: {name} has {pattern!r}, which is not a regular expression ({error})") from error
 
 
 def _text(token: str) -> str:
-    """The text that a token stands for, without white space around it."""
+    """The text that a token stands for."""
     byte = re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token)
-    return (chr(int(byte[1], 16)) if byte else token.translate(SPACE)).strip()
+    return chr(int(byte[1], 16)) if byte else token.translate(SPACE)

@@ -1,4 +1,4 @@
-"""What the functions over time take: checked arrays, the name of a flow."""
+"""The arguments that the functions over time share, and how they are checked and returned."""
 
 from __future__ import annotations
 
@@ -11,38 +11,36 @@ from numpy.typing import ArrayLike
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import Quantity, check
 
-__all__ = ["arguments", "checked_flow", "plain", "wide_floats"]
+__all__ = ["RATE", "STEPS", "Flow", "as_float64", "as_longdouble", "checked_arrays", "require_flow"]
 
 Flow = Literal["natural", "policy-gradient"]
 
-
 STEPS = Quantity("steps", 0.0, math.inf, "[)")
-
-
 RATE = Quantity("rate", 0.0, 1.0, "(]")
 
 
-def wide_floats(values: ArrayLike) -> Any:
+def as_longdouble(values: ArrayLike) -> Any:
+    """Return the values in the widest floats of the platform, which keep digits of small differences."""
     return np.asarray(values, dtype=np.longdouble)
 
 
-def arguments(*values: tuple[Quantity, ArrayLike]) -> list[Floats]:
-    """The values as arrays that broadcast, checked."""
+def as_float64(values: Floats, *arguments: Floats) -> Any:
+    """Return the values as float64: NaN where an argument is NaN, and a scalar in place of an array without axes."""
+    with np.errstate(over="ignore"):
+        result = np.asarray(values, dtype=np.float64)
+    for argument in arguments:
+        result = np.where(np.isnan(argument), np.nan, result)
+    return result[()]
+
+
+def checked_arrays(*values: tuple[Quantity, ArrayLike]) -> list[Floats]:
+    """Check the values against their ranges and return them as arrays of one shape."""
     arrays = [np.asarray(value, dtype=np.float64) for _, value in values]
     check(np, *((quantity, array) for (quantity, _), array in zip(values, arrays, strict=True)))
     return list(np.broadcast_arrays(*arrays))
 
 
-def checked_flow(flow: str) -> str:
+def require_flow(flow: str) -> None:
+    """Raise ``ValueError`` unless the flow has one of the known names."""
     if flow not in get_args(Flow):
         raise ValueError(f"flow must be one of {', '.join(get_args(Flow))}, got {flow!r}")
-    return flow
-
-
-def plain(values: Floats, *arguments: Floats) -> Any:
-    """As float64, NaN where an argument is NaN, and a NumPy scalar for no dimensions."""
-    with np.errstate(over="ignore"):
-        plain = np.asarray(values, dtype=np.float64)
-    for argument in arguments:
-        plain = np.where(np.isnan(argument), np.nan, plain)
-    return plain[()]

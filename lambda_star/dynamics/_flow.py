@@ -10,22 +10,21 @@ from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, B, C, P, Quantity, require
-from lambda_star.dynamics._arguments import RATE, STEPS, Flow, arguments, checked_flow
+from lambda_star.dynamics._arguments import RATE, STEPS, Flow, checked_arrays, require_flow
 
 __all__ = ["simulate", "trajectory"]
 
 ROLLOUTS = Quantity("rollouts", 1, math.inf, "[)")
 
 NEGLIGIBLE = 1e-30
-"""A time within which no log-odds move by as much as a float can show."""
-
+"""Within such a time the log-odds move by less than the spacing of floats."""
 
 TOLERANCE = 1e-12
-"""What one step of integrating a trajectory may err by, between the kinks where the clip starts or stops."""
+"""Largest error of one integration step, between the kinks where the clip starts or stops to act."""
 
 
-class _Clipped(NamedTuple):
-    """The advantage of the modal token over the tail, A_c(a) = min(log(π_T/π), log c) + (λ−1) log(π_T/π_B) of each."""
+class _Update(NamedTuple):
+    """The update rule at one position: the advantage A(a) = min(log(π_T/π_S), log c) + (λ−1) log(π_T/π_B)."""
 
     p: float
     b: float
@@ -33,7 +32,7 @@ class _Clipped(NamedTuple):
     lam: Any
 
     def advantages(self, theta: Any) -> tuple[Any, Any]:
-        """Of modal token and tail, at the student's log-odds."""
+        """Return the advantages of the modal token and of the tail at the student's log-odds."""
         from scipy.special import log_expit
 
         log_c, tail_p, tail_b = math.log(self.c), math.log1p(-self.p), math.log1p(-self.b)
@@ -43,30 +42,28 @@ class _Clipped(NamedTuple):
         return modal + push * (math.log(self.p) - math.log(self.b)), tail + push * (tail_p - tail_b)
 
     def kinks(self) -> list[float]:
-        """The log-odds at which the clip lets go of the modal token, and at which it takes hold of the tail."""
+        """Return the log-odds at which the clip stops to act on the modal token, and starts to act on the tail."""
         if self.c == math.inf:
             return []
         modal, tail = self.p / self.c, (1 - self.p) / self.c
         return [math.log(modal) - math.log1p(-modal), math.log1p(-tail) - math.log(tail)]
 
 
-def trajectory(
-    p: float, b: float, c: float, lam: float, times: ArrayLike, *, flow: Flow = "natural", clipped: bool = True
-) -> Floats:
-    """The student's log-odds over time, from the base on.
+def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, flow: Flow = "natural") -> Floats:
+    """Return the student's log-odds at given times, with the base as the student at time 0.
 
-    The clip acts on modal token and tail alike. Where it starts or stops to act the velocity has a kink; each stretch
-    between kinks is integrated on its own, to errors of 1e-12 a step, which add up to less than 1e-8 as long as the
-    student moves: where its velocity has fallen below 1e-7, rounding decides how it goes on.
+    The clip acts on the modal token and on the tail. Where it starts or stops to act the velocity has a kink, so each
+    stretch between kinks is integrated by itself. The error is at most 1e-12 per step and adds up to less than 1e-8 as
+    long as the student moves; once its velocity is below 1e-7, rounding errors dominate.
 
     Args:
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, 1).
-        c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
+        c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip, and then the student
+            goes to the fixed point at every λ.
         lam: extrapolation coefficient λ, finite.
-        times: times at which to look, in [0, inf), rising, shape (n,).
+        times: times to return, in [0, inf), in rising order, shape (n,).
         flow: "natural" or "policy-gradient".
-        clipped: whether the clip acts; without it the student goes to the fixed point at every λ.
 
     Returns:
         An array of shape (n,); NaN throughout where an argument is NaN.
@@ -74,39 +71,43 @@ def trajectory(
     Raises:
         ValueError: a value lies outside its range, or the times do not rise.
 
-    Source: extension, for the two flows with the clip inside the update; ``derivations/dynamics.md``.
+    Source: extension, for the two flows with the clip inside the advantage; ``derivations/dynamics.md``.
+
+    λ = 1.5 is past the collapse point, 1.36, and the student runs away to the modal token:
 
     >>> trajectory(0.9, 0.5, 2.0, 1.5, [0.0, 1.0, 10.0]).round(3)
     array([0.   , 2.083, 5.419])
     """
-    arrays = arguments((P, p), (B, b), (C, c), (LAM, lam))
+    arrays = checked_arrays((P, p), (B, b), (C, c), (LAM, lam))
     if any(value.ndim for value in arrays):
         raise ValueError("p, b, c and lam must be numbers, got an array; call once for each")
-    moments = arguments((STEPS.named("times"), times))[0]
+    (moments,) = checked_arrays((STEPS.named("times"), times))
     if moments.ndim != 1 or np.any(np.diff(moments) < 0):
         raise ValueError(f"times must be a list of rising times, got {times!r}")
-    if np.isnan([float(value) for value in arrays]).any() or np.isnan(moments).any():
+    require_flow(flow)
+    update = _Update(*(float(value) for value in arrays))
+    if np.isnan(update).any() or np.isnan(moments).any():
         return np.full(moments.shape, np.nan)
-    position = _Clipped(*(float(value) for value in arrays)) if clipped else _Clipped(float(p), float(b), math.inf, lam)
-    moments, places = np.unique(moments, return_inverse=True)
-    return _integrated(position, checked_flow(flow), moments)[places]
+    distinct, order = np.unique(moments, return_inverse=True)
+    return _integrated(update, flow, distinct)[order]
 
 
-def _integrated(position: _Clipped, flow: str, times: Floats) -> Floats:
+def _integrated(update: _Update, flow: Flow, times: Floats) -> Floats:
+    """Integrate the flow from the base and return the log-odds at distinct, rising times."""
     from scipy.integrate import solve_ivp
 
     def velocity(_: float, theta: Any) -> Any:
-        modal, tail = position.advantages(theta)
-        return (modal - tail) * _fisher(flow, theta)
+        modal, tail = update.advantages(theta)
+        return (modal - tail) * _rate_factor(flow, theta)
 
-    theta, now = math.log(position.b) - math.log1p(-position.b), 0.0
+    theta, now = math.log(update.b) - math.log1p(-update.b), 0.0
     out = np.full(times.shape, theta)
     while len(times) and now < times[-1] > NEGLIGIBLE:
-        kinks = [kink for kink in position.kinks() if kink != theta]
+        kinks = [kink for kink in update.kinks() if kink != theta]
         events = [_crossing(kink) for kink in kinks] or None
-        left = times[times > now]
+        ahead = times[times > now]
         found = solve_ivp(
-            velocity, (now, left[-1]), [theta], "LSODA", left, events=events, rtol=TOLERANCE, atol=TOLERANCE
+            velocity, (now, ahead[-1]), [theta], "LSODA", ahead, events=events, rtol=TOLERANCE, atol=TOLERANCE
         )
         out[np.flatnonzero(times > now)[: len(found.t)]] = found.y[0] if len(found.t) else []
         hits = [(moment[0], kink) for moment, kink in zip(found.t_events or [], kinks, strict=False) if len(moment)]
@@ -117,6 +118,8 @@ def _integrated(position: _Clipped, flow: str, times: Floats) -> Floats:
 
 
 def _crossing(kink: float) -> Any:
+    """Return the event that ends an integration where the student crosses a kink."""
+
     def event(_: float, theta: Any) -> float:
         return float(theta[0] - kink)
 
@@ -124,8 +127,8 @@ def _crossing(kink: float) -> Any:
     return event
 
 
-def _fisher(flow: str, theta: Any) -> Any:
-    """The factor q(1−q) of plain policy gradient; natural gradient divides it out."""
+def _rate_factor(flow: Flow, theta: Any) -> Any:
+    """Return the factor q(1−q) of plain policy gradient, which natural gradient divides out."""
     from scipy.special import expit
 
     return 1.0 if flow == "natural" else expit(theta) * expit(-theta)
@@ -144,50 +147,64 @@ def simulate(
     flow: Flow = "natural",
     baseline: bool = True,
 ) -> Floats:
-    """The sampled version of the flow: tokens drawn from the student, one batch per step, for every λ at once.
+    """Simulate the flow with sampled batches, for every λ at once, and return the student's log-odds after each step.
 
-    Each step adds rate times the mean over the batch of advantage times ∇ log π, the clip inside the advantage; its
-    expectation is the flow. What noise does shows in the spread between seeds.
+    Each step draws a batch of tokens from the student and adds rate times the batch mean of advantage times ∇ log π,
+    with the clip inside the advantage. The expectation of a step is a step of the flow; the spread between seeds shows
+    the noise.
 
     Args:
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, 1).
         c: cap on the ratio of teacher to student probability, in [1, inf]; inf means no clip.
-        lam: extrapolation coefficients λ, finite; a number or an array, simulated side by side.
-        rollouts: tokens per step, at least 1.
-        steps: number of steps, at least 0.
+        lam: extrapolation coefficients λ, finite; a number or an array, whose entries are independent runs.
+        rollouts: tokens per step, in [1, inf).
+        steps: number of steps, in [0, inf).
         seed: seed of the random numbers.
         rate: size of a step, in (0, 1].
         flow: "natural" or "policy-gradient".
-        baseline: take the mean advantage off, as policy-gradient codes do to lower the noise; the expectation stays.
+        baseline: whether to subtract the mean advantage, which lowers the noise and leaves the expectation as it is.
 
     Returns:
-        The student's log-odds, shape (steps + 1, …) with the shape of ``lam``; the first row is the base.
+        The student's log-odds in steps + 1 rows, each of the shape of ``lam``; the first row is the base.
 
     Raises:
         ValueError: a value lies outside its range.
 
-    Source: extension, for the two flows with the clip inside the update; ``derivations/dynamics.md``.
+    Source: extension, for the two flows with the clip inside the advantage; ``derivations/dynamics.md``.
+
+    The collapse point is 1.36; only the student above it has lost its tail after 200 steps:
 
     >>> last = simulate(0.9, 0.5, 2.0, [1.2, 1.5], rollouts=1000, steps=200, seed=0)[-1]
-    >>> [bool(theta > 8) for theta in last]                                                # λ_c is 1.36
+    >>> [bool(theta > 8) for theta in last]
     [False, True]
     """
-    from scipy.special import expit
-
-    *_, lams = arguments((P, p), (B, b), (C, c), (RATE, rate), (LAM, lam))
+    *_, lams = checked_arrays((P, p), (B, b), (C, c), (RATE, rate), (LAM, lam))
     require((ROLLOUTS, rollouts), (STEPS, steps), (STEPS.named("seed"), seed))
-    checked_flow(flow)
-    rng, position = np.random.default_rng(seed), _Clipped(p, b, c, lams)
+    require_flow(flow)
+    rng, update = np.random.default_rng(seed), _Update(p, b, c, lams)
     theta = np.full((steps + 1, *lams.shape), math.log(b) - math.log1p(-b))
     for step in range(steps):
-        modal, tail = position.advantages(theta[step])
-        q, rest = expit(theta[step]), expit(-theta[step])
-        share = rng.binomial(rollouts, np.where(np.isnan(q), 0.5, q)) / rollouts
-        mean = q * modal + rest * tail if baseline else 0.0
-        # ∇ log π is 1−q for the modal token and −q for the tail; natural gradient divides by q(1−q), and what was not
-        # drawn adds nothing, also where its probability is no longer a float.
-        if flow == "natural":
-            rest, q = 1 / np.where(share > 0, q, 1.0), 1 / np.where(share < 1, rest, 1.0)
-        theta[step + 1] = theta[step] + rate * (share * (modal - mean) * rest - (1 - share) * (tail - mean) * q)
+        theta[step + 1] = theta[step] + rate * _sampled_gradient(update, theta[step], flow, baseline, rollouts, rng)
     return theta
+
+
+def _sampled_gradient(
+    update: _Update, theta: Floats, flow: Flow, baseline: bool, rollouts: int, rng: np.random.Generator
+) -> Floats:
+    """Draw a batch from the student and return its mean of advantage times ∇ log π."""
+    from scipy.special import expit
+
+    modal, tail = update.advantages(theta)
+    q, tail_mass = expit(theta), expit(-theta)
+    modal_share = rng.binomial(rollouts, np.where(np.isnan(q), 0.5, q)) / rollouts
+    mean = q * modal + tail_mass * tail if baseline else 0.0
+    if flow == "policy-gradient":
+        modal_slope, tail_slope = tail_mass, q  # ∇ log π is 1−q for the modal token and −q for the tail
+    else:
+        # Natural gradient divides both by q(1−q). A side that was not drawn adds nothing, so it gets slope 1: its
+        # probability may have become too small for a float.
+        modal_slope = 1 / np.where(modal_share > 0, q, 1.0)
+        tail_slope = 1 / np.where(modal_share < 1, tail_mass, 1.0)
+    gradient: Floats = modal_share * (modal - mean) * modal_slope - (1 - modal_share) * (tail - mean) * tail_slope
+    return gradient

@@ -1,7 +1,8 @@
-"""Times of the two flows between two log-odds: closed forms without overflow, and quadrature where there is none.
+"""Times of the two flows between two log-odds: closed forms that do not overflow, and quadrature elsewhere.
 
-θ moves from ``start`` over a ``distance`` towards a target that lies ``beyond`` the end. The closed forms cancel where
-the distance is short; the integrals are smooth there, and a few Gauss nodes give all their digits.
+The log-odds θ move from ``start`` over a ``distance``, towards a target that lies ``beyond`` the end of that distance.
+The closed forms cancel where the distance is short; there the integrals are smooth, and a few Gauss nodes give all
+their digits.
 """
 
 from __future__ import annotations
@@ -17,47 +18,47 @@ from lambda_star.dynamics.formulas import inverse_rate
 
 __all__ = ["clipped_time", "free_time", "policy_time", "scaled_e1", "scaled_ei"]
 
-Rule = tuple[Floats, Floats]
+Nodes = tuple[Floats, Floats]
 """Nodes and weights of an integral over [−1, 1]."""
 
+FINE: Nodes = np.polynomial.legendre.leggauss(16)
+"""Enough for all digits over the distances and pieces below."""
 
-FINE: Rule = np.polynomial.legendre.leggauss(16)
-"""Has all digits over the distances and pieces below."""
+COARSE: Nodes = np.polynomial.legendre.leggauss(4)
+"""Enough for the first steps of a root finder."""
 
+SHORT = 8.0
+"""Up to this distance the integrals are summed at nodes, which is faster than SciPy's exponential integrals."""
 
-COARSE: Rule = np.polynomial.legendre.leggauss(4)
-"""Good for the first steps of a root finder."""
-
-
-SHORT, NEAR = 8.0, 3.0
-"""Distances that are summed at nodes, which is faster than SciPy's exponential integrals; a target near enough to have
-its pole taken off."""
-
+NEAR = 3.0
+"""A target closer than this to the end has its pole integrated in closed form, because nodes would not resolve it."""
 
 FAR, TERMS = 40.0, 36
-"""From here the asymptotic series of the exponential integrals has all digits within so many terms."""
-
+"""Beyond ``FAR`` the asymptotic series of the exponential integrals has all digits within ``TERMS`` terms."""
 
 PIECE = 2.0
 """Length of a piece of an integral over a logarithm: its integrand is analytic within π/2 of the real line."""
 
 
 def scaled_e1(x: Floats) -> Floats:
-    """e^x E1(x) for x > 0."""
+    """Return e^x E1(x) for x > 0."""
     from scipy.special import exp1
 
     return _by_size(x, lambda near: np.exp(near) * exp1(near), -1)
 
 
 def scaled_ei(x: Floats) -> Floats:
-    """e^−x Ei(x) for x > 0."""
+    """Return e^−x Ei(x) for x > 0."""
     from scipy.special import expi
 
     return _by_size(x, lambda near: np.exp(-near) * expi(near), 1)
 
 
 def _by_size(x: Floats, near: Callable[[Floats], Floats], sign: int) -> Floats:
-    """A scaled exponential integral; far out (1 + sign·1!/x + 2!/x² + sign·3!/x³ + …)/x, summed from its last term."""
+    """Return a scaled exponential integral: ``near`` up to ``FAR``, and beyond it the asymptotic series.
+
+    The series is (1 + sign·1!/x + 2!/x² + sign·3!/x³ + …)/x, summed from its last term on.
+    """
     far = x > FAR
     value = near(np.where(far, 1.0, x))
     if np.any(far):
@@ -70,7 +71,7 @@ def _by_size(x: Floats, near: Callable[[Floats], Floats], sign: int) -> Floats:
 
 
 def free_time(flow: str, start: Floats, distance: Floats, beyond: Floats) -> Floats:
-    """The time over a distance ≥ 0 while the clip does not act; +inf where the target is not beyond the end."""
+    """Return the time over a distance ≥ 0 while the clip does not act; +inf where the target is not beyond the end."""
     reached = (beyond > 0) & (distance >= 0)
     distance, beyond = np.where(reached, distance, 1.0), np.where(reached, beyond, 1.0)
     natural = flow == "natural"
@@ -78,46 +79,50 @@ def free_time(flow: str, start: Floats, distance: Floats, beyond: Floats) -> Flo
     return np.where(reached, time, math.inf)
 
 
-def policy_time(start: Floats, distance: Floats, beyond: Floats, rule: Rule = FINE) -> tuple[Floats, Floats]:
-    """The time under policy gradient for ``beyond`` > 0, and its slope in the logarithm of ``beyond``.
+def policy_time(start: Floats, distance: Floats, beyond: Floats, nodes: Nodes = FINE) -> tuple[Floats, Floats]:
+    """Return the time under policy gradient for ``beyond`` > 0, and its slope in the logarithm of ``beyond``.
 
-    With A and B, the integrals of e^θ and e^−θ over the distance to the target, it is 2 log(u_0/u_c) + A + B.
+    The time is 2 log(u_0/u_c) + A + B. Here u is the distance to the target, u_0 at the start and u_c at the end; A
+    and B are the integrals of e^θ/u and e^−θ/u between them.
     """
     start, distance, beyond = (np.asarray(values, dtype=np.float64) for values in (start, distance, beyond))
     up, down = np.empty(distance.shape), np.empty(distance.shape)
     long, near = distance > SHORT, beyond < NEAR
     for chosen, integrals in ((long, _closed), (~long & near, _summed_near), (~long & ~near, _summed_far)):
         if np.any(chosen):
-            up[chosen], down[chosen] = integrals(start[chosen], distance[chosen], beyond[chosen], rule)
+            up[chosen], down[chosen] = integrals(start[chosen], distance[chosen], beyond[chosen], nodes)
     share = beyond / (beyond + distance)
     time = 2 * np.log1p(distance / beyond) + (up + down)
     slope = share * inverse_rate(start) - inverse_rate(start + distance) + beyond * (up - down)
-    # Further out the terms of the slope cancel, but it lies between those of a pole at either end of the way.
+    # Far from the target the terms of the slope cancel; the slope lies between −time and −share·time in every case.
     return time, np.clip(slope, -time, -share * time)
 
 
-def _closed(start: Floats, distance: Floats, beyond: Floats, _: Rule) -> tuple[Floats, Floats]:
-    """A = e^θ_λ [E1(u_c) − E1(u_0)] and B = e^−θ_λ [Ei(u_0) − Ei(u_c)], each exponential with its integral."""
-    whole, end = distance + beyond, start + distance
-    up = np.exp(end) * scaled_e1(beyond) - np.exp(start) * scaled_e1(whole)
-    return up, scaled_ei(whole) / np.exp(start) - scaled_ei(beyond) / np.exp(end)
+def _closed(start: Floats, distance: Floats, beyond: Floats, _: Nodes) -> tuple[Floats, Floats]:
+    """Return A = e^θ_λ [E1(u_c) − E1(u_0)] and B = e^−θ_λ [Ei(u_0) − Ei(u_c)] over a long distance.
+
+    The factors e^±θ_λ may overflow by themselves, so each is split between the two scaled integrals.
+    """
+    from_start, end = distance + beyond, start + distance
+    up = np.exp(end) * scaled_e1(beyond) - np.exp(start) * scaled_e1(from_start)
+    return up, scaled_ei(from_start) / np.exp(start) - scaled_ei(beyond) / np.exp(end)
 
 
-def _summed_near(start: Floats, distance: Floats, beyond: Floats, rule: Rule) -> tuple[Floats, Floats]:
-    """A and B over a short distance to a target that is near: the pole by itself, (e^∓u − 1)/u at the nodes."""
+def _summed_near(start: Floats, distance: Floats, beyond: Floats, nodes: Nodes) -> tuple[Floats, Floats]:
+    """Sum A and B over a short distance to a near target: the pole 1/u in closed form, (e^∓u − 1)/u at the nodes."""
     target = np.exp(start + distance + beyond)
     up = down = np.log1p(distance / beyond)
-    for node, weight in zip(*rule, strict=True):
+    for node, weight in zip(*nodes, strict=True):
         u = beyond + distance * ((1 + node) / 2)
         part = (weight / 2) * distance * np.expm1(-u) / u
         up, down = up + part, down - part / np.exp(-u)
     return target * up, down / target
 
 
-def _summed_far(start: Floats, distance: Floats, beyond: Floats, rule: Rule) -> tuple[Floats, Floats]:
-    """A and B over a short distance to a target that is far: e^±θ/u at the nodes."""
+def _summed_far(start: Floats, distance: Floats, beyond: Floats, nodes: Nodes) -> tuple[Floats, Floats]:
+    """Sum A and B over a short distance to a far target: e^±θ/u at the nodes."""
     up, down = np.zeros_like(start), np.zeros_like(start)
-    for node, weight in zip(*rule, strict=True):
+    for node, weight in zip(*nodes, strict=True):
         grown = np.exp(start + distance * ((1 - node) / 2))
         part = (weight / 2) * distance / (beyond + distance * ((1 + node) / 2))
         up, down = up + part * grown, down + part / grown
@@ -125,10 +130,10 @@ def _summed_far(start: Floats, distance: Floats, beyond: Floats, rule: Rule) -> 
 
 
 def clipped_time(flow: str, surplus: Any, start: Any, end: Any) -> Floats:
-    """The time from w = ``start`` down to w = ``end``, w = −log q, once the clip acts: θ' = surplus + w.
+    """Return the time from w = ``start`` down to w = ``end``, with w = −log q, while the clip acts: θ' = surplus + w.
 
-    ``surplus`` is (λ−λ_c)Δ; where it is negative the student settles at w = −surplus and +inf is the time to any end
-    below. The integral over log w, or over log(surplus + w), is summed in pieces.
+    ``surplus`` is (λ−λ_c)Δ. Where it is negative the student settles at w = −surplus, and the time to any lower end is
+    +inf. The integral over log w, or over log(surplus + w), is summed in pieces.
     """
     reached = surplus + end > 0
     shift = np.minimum(surplus, 0.0)

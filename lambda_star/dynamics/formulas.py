@@ -1,4 +1,4 @@
-"""The formulas of the two flows that stand for themselves."""
+"""Two formulas of the flows that other modules use as well."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["inverse_rate", "natural_threshold"]
 
 
 def natural_threshold(threshold: Any, time: Any) -> Any:
-    """λ*/(1 − e^−time), at which the natural flow has gone the way to the clip edge by then; +inf for no time."""
+    """Return λ*/(1 − e^−time), the λ at which the natural flow reaches the clip edge by that time; +inf at time 0."""
     with np.errstate(divide="ignore", over="ignore"):
         return np.divide(threshold, -np.expm1(-time))
 
 
 def inverse_rate(theta: Floats) -> Floats:
-    """1/(q(1−q)) = 2 + e^θ + e^−θ."""
+    """Return 1/(q(1−q)) = 2 + e^θ + e^−θ."""
     return 2 + np.exp(theta) + np.exp(-theta)

@@ -1,4 +1,4 @@
-"""Read the settings of a YAML, JSON or shell file, each with its line."""
+"""Read the settings of a YAML, JSON or shell file as text, each with its key and line."""
 
 from __future__ import annotations
 
@@ -17,29 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["Setting", "read_settings"]
 
 HEREDOC = re.compile(r"((?<!<)<<-?[ \t]*(['\"]?)([A-Za-z_]\w*)\2.*\n)(?:.*\n)*?[ \t]*\3(?=\n|\Z)")
-
-
 CONTINUATION = re.compile(r"^(?![ \t]*#)(.*)\\\n", re.MULTILINE)
-
-
 OVERRIDE = re.compile(r"\+{0,2}([A-Za-z_][\w.@/]*)=(.*)", re.DOTALL)
-
-
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-
-
 VALUED_FLAG = re.compile(r"--([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
-
-
 FLAG = re.compile(r"--([A-Za-z][\w.-]*)")
-
-
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?[-=]([^{}]*))?\})")
-
-
 SEPARATORS = ";&|()"
-
-
 STARTS = ("export", "local", "declare", "readonly", "env", "then", "do", "else", "{")
 
 
@@ -51,24 +35,22 @@ class Setting(NamedTuple):
     line: int
 
 
-# What is read
-
-
 def read_settings(path: Path) -> list[Setting]:
+    """Return the settings of a file in the order in which they are set."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise _broken(path, f"{error.strerror or error}; check the path") from error
     except UnicodeDecodeError as error:
-        raise _broken(path, "not UTF-8 text; check the file type, or convert the file to UTF-8") from error
+        raise _broken(path, "the file is not UTF-8 text; check its type, or convert it to UTF-8") from error
     reader = _shell if re.match(r"#!.*sh\b", text) else READERS.get(path.suffix.lower())
     if reader is None:
-        kinds = ", ".join(READERS)
-        raise _broken(path, f"cannot read a {path.suffix or 'nameless'} file; give one of {kinds}, or a shell script")
+        kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
+        raise _broken(path, f"cannot read {kind}; give one of {', '.join(READERS)}, or a shell script")
     try:
         return list(reader(path, text))
     except RecursionError as error:
-        raise _broken(path, "nested too deep, or an alias that holds itself; write it out") from error
+        raise _broken(path, "the nesting is too deep, or an alias holds itself; write it out") from error
 
 
 def _broken(path: Path, problem: str, line: int | None = None) -> ValueError:
@@ -80,7 +62,7 @@ def _json(path: Path, text: str) -> Iterator[Setting]:
         json.loads(text, parse_int=str)  # an integer may have more digits than Python reads
     except json.JSONDecodeError as error:
         raise _broken(path, f"broken JSON ({error.msg} at column {error.colno}); correct it", error.lineno) from error
-    # JSON is YAML, whose reader knows lines; only tabs, in JSON never inside a string, are no white space there.
+    # The YAML reader also reads JSON and keeps lines, but it refuses tabs, which JSON has only outside of strings.
     return _yaml(path, text.replace("\t", " "))
 
 
@@ -91,18 +73,20 @@ def _yaml(path: Path, text: str) -> Iterator[Setting]:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is not None and not isinstance(root, yaml.MappingNode):
-            raise _broken(path, "no mapping of keys to values; give a configuration file", root.start_mark.line + 1)
+            raise _broken(
+                path, "the file is not a mapping of keys to values; give a configuration file", root.start_mark.line + 1
+            )
         settings = {} if root is None else {setting.key: setting for setting in _leaves(loader, root, "", 1)}
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise _broken(path, f"broken YAML ({error.problem}); correct it", line) from error
-    except yaml.YAMLError as error:  # a character that YAML does not admit
+        place = error.problem_mark.line + 1 if error.problem_mark else None
+        raise _broken(path, f"broken YAML ({error.problem}); correct it", place) from error
+    except yaml.YAMLError as error:  # for instance a character that YAML does not admit
         raise _broken(path, f"broken YAML ({error}); correct it") from error
     yield from settings.values()
 
 
 def _leaves(loader: yaml.SafeLoader, node: yaml.Node, key: str, line: int) -> Iterator[Setting]:
-    """Every scalar under its dotted key, as text; the merged mappings of ``<<`` come before what overrides them."""
+    """Every scalar under its dotted key, as text; a mapping merged by ``<<`` comes before what overrides it."""
     import yaml
 
     if isinstance(node, yaml.MappingNode):
@@ -118,7 +102,7 @@ def _leaves(loader: yaml.SafeLoader, node: yaml.Node, key: str, line: int) -> It
 
 
 def _shell(path: Path, text: str) -> Iterator[Setting]:
-    """Overrides and flags of every command, with the variables that the script assigns before, or gives a default."""
+    """Overrides and flags of every command, with the variables that are assigned before it or have a default."""
     variables: dict[str, str] = {}
     flag: re.Match[str] | None = None
     command, opening = -1, True
@@ -129,7 +113,7 @@ def _shell(path: Path, text: str) -> Iterator[Setting]:
             opening, flag = True, None
             continue
         value = _expand(word, variables)
-        # Unlike a word with quotes around it, a variable alone may hold several options.
+        # A variable that stands alone may hold several options; a word in quotes may not.
         for part in value.split() if VARIABLE.fullmatch(word) else [value]:
             assignment = ASSIGNMENT.fullmatch(part) if opening else None
             if assignment:
@@ -143,9 +127,9 @@ def _shell(path: Path, text: str) -> Iterator[Setting]:
 
 
 def _words(path: Path, text: str) -> Iterator[tuple[str, int, int]]:
-    """Every word with its line, and with a number that counts the line ends that close a command."""
+    """Every word with its line and the number of line ends before it that close a command."""
     text = HEREDOC.sub(lambda match: match[1] + "\n" * (match[0].count("\n") - 1), text)
-    # Two blanks for a continuation keep every place, so that lines can be counted in the text as it was.
+    # Two blanks replace a continuation, so that every character keeps its index and lines can still be counted.
     joined = CONTINUATION.sub(r"\1  ", text)
     lines, commands = ([place for place, mark in enumerate(t) if mark == "\n"] for t in (text, joined))
     stream = io.StringIO(joined)
@@ -157,11 +141,11 @@ def _words(path: Path, text: str) -> Iterator[tuple[str, int, int]]:
             yield word, bisect_left(lines, end) + 1 - word.count("\n"), bisect_left(commands, end)
     except ValueError as error:
         line = len(lines) + 1 - lexer.token.count("\n")
-        raise _broken(path, f"{error} in what opens here; close it, or write no quotes inside $(…)", line) from error
+        raise _broken(path, f"{error} in what opens here; close it, and write no quotes inside $(…)", line) from error
 
 
 def _expand(word: str, variables: dict[str, str]) -> str:
-    """The word with known variables and defaults put in, the innermost first; what is not known stays as written."""
+    """The word with known variables and defaults put in, the innermost first; unknown variables stay as written."""
 
     def value(match: re.Match[str]) -> str:
         return variables.get(match[1] or match[2], match[0] if match[3] is None else match[3])

@@ -1,16 +1,22 @@
-"""Pictures of reports and of the dynamics of one position; each takes ``ax=None`` and returns what it drew on."""
+"""Pictures of one position, of reports, and of the cliff experiment.
 
+Each function draws on the axes or figure that it is given, or on new ones, and returns what it drew on. ``STYLE`` holds
+the settings of matplotlib that fit these pictures.
+"""
+
+from lambda_star.plotting._axes import STYLE
 from lambda_star.plotting.bernoulli import plot_regimes
-from lambda_star.plotting.calibration import plot_report, plot_resolutions, plot_tail_ratio, plot_thresholds
+from lambda_star.plotting.calibration import plot_readings, plot_report, plot_tail_ratio, plot_thresholds
 from lambda_star.plotting.cliff import plot_cliff, plot_run
 from lambda_star.plotting.dynamics import plot_budget, plot_trajectory
 
 __all__ = [
+    "STYLE",
     "plot_budget",
     "plot_cliff",
+    "plot_readings",
     "plot_regimes",
     "plot_report",
-    "plot_resolutions",
     "plot_run",
     "plot_tail_ratio",
     "plot_thresholds",

@@ -1,29 +1,33 @@
-"""Pictures of a report."""
+"""Draw the report of a calibration: tail ratios, the λ* of the positions, and the three readings of λ*."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lambda_star.bernoulli import tail_ratio
+from lambda_star.calibration.readings import Bracket
 from lambda_star.calibration.report import Report
 from lambda_star.plotting._axes import LINE_STYLES, code, new_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_report", "plot_resolutions", "plot_tail_ratio", "plot_thresholds"]
+__all__ = ["plot_readings", "plot_report", "plot_tail_ratio", "plot_thresholds"]
 
 CLASSES_SHOWN = 4
 
 
 def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
-    """Draw R(λ) of the contract classes with the least λ*, the clip line, and λ* and λ_c of the binding class.
+    """Draw R(λ) of the contract classes with the least λ*, the clip, and λ* and λ_c of the binding class.
 
     Args:
-        report: what :func:`lambda_star.calibration.calibrate` returned.
+        report: what :func:`lambda_star.calibrate` returned.
         ax: axes to draw on; new ones by default.
 
     Returns:
@@ -40,41 +44,36 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     grid = np.linspace(left, right, 400)
     for one, style in zip(report.classes[:CLASSES_SHOWN], LINE_STYLES, strict=False):
         curve = tail_ratio(min(one.p, 1 - 2.0**-53), one.b, grid)
-        ax.plot(grid, curve, style, label=f"λ* = {one.threshold.value:.4g}  {code(one.name)}")
+        ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(one.name)}")
     ax.axhline(report.clip, color="0.3", linewidth=1)
     ax.annotate(f"clip c = {report.clip:g}", (left, report.clip), xytext=(4, 3), textcoords="offset points")
-    binding = report.binding
-    if np.isfinite(binding.threshold.value):
-        ax.axvline(binding.threshold.value, color="C3", linewidth=1, label=f"λ* of {code(binding.name)}")
-        ax.axvspan(
-            binding.collapse_point, right, color="C3", alpha=0.08, label=f"λ ≥ λ_c = {binding.collapse_point:.5g}"
-        )
+    star, collapse = report.binding.value, report.binding.collapse_point
+    if np.isfinite(star):
+        ax.axvline(star, color="C3", linewidth=1, label=f"λ* of {code(report.binding.name)}")
+        ax.axvspan(collapse, right, color="C3", alpha=0.08, label=f"λ ≥ λ_c = {collapse:.5g}")
     _mark_asked(ax, report)
-    ax.set(
-        xlim=(left, right), ylim=(0.8, min(report.clip, 1e75) ** 2), yscale="log", ylabel="tail ratio R(λ)", xlabel="λ"
-    )
+    top = min(report.clip, 1e75) ** 2  # the square of a greater clip may overflow
+    ax.set(xlim=(left, right), ylim=(0.8, top), yscale="log", ylabel="tail ratio R(λ)", xlabel="λ")
     ax.legend(fontsize="small", loc="upper left")
     return ax
 
 
 def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
-    """Draw the share of contract positions past their own λ*, the strict threshold and the operating point.
+    """Draw the share of contract positions past their own λ*, the least λ* and the operating point.
 
     Args:
-        report: what :func:`lambda_star.calibration.calibrate` returned.
+        report: what :func:`lambda_star.calibrate` returned.
         ax: axes to draw on; new ones by default.
 
     Returns:
         The axes.
-
-    Source: extension.
 
     >>> from lambda_star import calibrate, read_table
     >>> plot_thresholds(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_xlabel()
     'λ'
     """
     ax = ax or new_axes()
-    ax.ecdf(report.thresholds, color="C0", label=f"{report.used} positions, {report.sequences} answers")
+    ax.ecdf(report.thresholds, color="C0", label=f"{report.used} positions, {report.answers} answers")
     ax.axvline(report.strict, color="C3", linestyle=":", label=f"strict λ* = {report.strict:.4g}")
     level, advised, point = report.quantile, report.advised, report.operating_point
     ax.axvline(advised.value, color="C2", linestyle="--", label=f"{100 * level:.3g} % quantile = {advised.value:.4g}")
@@ -85,14 +84,14 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
-    """Draw the three thresholds of every contract class: token by token, modal token | rest, its class | rest.
+def plot_readings(report: Report, ax: Axes | None = None) -> Axes:
+    """Draw the token, bernoulli and class readings of λ* for every contract class, as medians over its positions.
 
-    Medians over the positions. Where the known tokens leave a bracket it is a bar; a hollow mark at the right edge
-    means that nothing binds, or that no upper value is known.
+    A bar spans the two bounds of a reading. A hollow mark at the right edge means that nothing binds, or that no upper
+    bound is known.
 
     Args:
-        report: what :func:`lambda_star.calibration.calibrate` returned, from a table with a ``top`` column.
+        report: what :func:`lambda_star.calibrate` returned for a table with a ``top`` column.
         ax: axes to draw on; new ones by default.
 
     Returns:
@@ -101,34 +100,25 @@ def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
     Raises:
         ValueError: no row of the report's table lists its most probable tokens.
 
-    Source: extension; ``derivations/categorical.md``.
-
     >>> from lambda_star import calibrate, read_table
-    >>> plot_resolutions(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_xlabel()
+    >>> plot_readings(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_xlabel()
     'λ*, median over the positions'
     """
-    if not report.resolutions:
+    if not report.readings:
         raise ValueError("report must come from a table with a top column, got none; write [token, log_p, log_b] lists")
     ax = ax or new_axes()
-    order = {one.name: place for place, one in enumerate(report.classes)}
-    shown = sorted(report.resolutions, key=lambda one: order[one.name])
-    kinds: dict[str, tuple[list[tuple[float, float]], str, str]] = {
-        "token by token": ([one.token for one in shown], "C3", "v"),
-        "modal token | rest (Eq. 4)": ([(one.bernoulli, one.bernoulli) for one in shown], "C0", "o"),
-        "its class | rest": ([one.classes for one in shown], "C2", "^"),
+    order = [one.name for one in report.classes]
+    shown = sorted(report.readings, key=lambda one: order.index(one.name))
+    heads = {
+        "token": ([one.token for one in shown], "C3v"),
+        "bernoulli (Eq. 4)": ([Bracket(one.bernoulli, one.bernoulli) for one in shown], "C0o"),
+        "class": ([one.by_class for one in shown], "C2^"),
     }
-    finite = [end for brackets, _, _ in kinds.values() for pair in brackets for end in pair if np.isfinite(end)]
-    right = 1 + max(1.15 * (float(np.quantile(finite or [2.0], 0.8)) - 1), 1e-6)
-    for shift, (label, (brackets, colour, marker)) in zip((-0.22, 0.0, 0.22), kinds.items(), strict=True):
-        places = np.arange(len(shown)) + shift
-        low, high = np.array(brackets).T
-        ax.hlines(places, np.minimum(low, right), np.minimum(high, right), color=colour, linewidth=2)
-        inside = low <= right
-        ax.plot(low[inside], places[inside], marker, color=colour, label=label)
-        beyond = high > right
-        if np.any(beyond):
-            edge = np.full(np.sum(beyond), right)
-            ax.plot(edge, places[beyond], marker, color=colour, markerfacecolor="white", linestyle="", clip_on=False)
+    ends = np.array([bounds for bounds, _ in heads.values()])
+    finite = ends[np.isfinite(ends)]
+    right = 1 + max(1.15 * (float(np.quantile(finite if finite.size else 2.0, 0.8)) - 1), 1e-6)
+    for shift, (label, (bounds, style)) in zip((-0.22, 0.0, 0.22), heads.items(), strict=True):
+        _draw_bounds(ax, bounds, np.arange(len(shown)) + shift, right, style, label)
     ax.set_yticks(range(len(shown)), [f"{code(one.name)}  ({one.positions})" for one in shown], family="monospace")
     ax.invert_yaxis()
     ax.set(xlim=(1, right), xlabel="λ*, median over the positions", ylabel="contract class (positions)")
@@ -138,16 +128,14 @@ def plot_resolutions(report: Report, ax: Axes | None = None) -> Axes:
 
 
 def plot_report(report: Report, figure: Figure | None = None) -> Figure:
-    """Draw both pictures of a report above each other, over the same λ.
+    """Draw the tail ratios of a report above the λ* of its positions, over the same λ.
 
     Args:
-        report: what :func:`lambda_star.calibration.calibrate` returned.
+        report: what :func:`lambda_star.calibrate` returned.
         figure: figure to draw on; a new one by default.
 
     Returns:
         The figure; ``figure.savefig(path)`` writes it.
-
-    Source: the sources of :func:`plot_tail_ratio` and :func:`plot_thresholds`.
 
     >>> from lambda_star import calibrate, read_table
     >>> len(plot_report(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).axes)
@@ -164,8 +152,20 @@ def plot_report(report: Report, figure: Figure | None = None) -> Figure:
     return figure
 
 
+def _draw_bounds(
+    ax: Axes, bounds: Sequence[Bracket], heights: NDArray[Any], right: float, style: str, label: str
+) -> None:
+    """Draw a bar for each pair of bounds, a mark at its lower end, and a hollow mark where it leaves the axes."""
+    low, high = np.array(bounds).T
+    ax.hlines(heights, np.minimum(low, right), np.minimum(high, right), color=style[:2], linewidth=2)
+    ax.plot(low[low <= right], heights[low <= right], style, label=label)
+    beyond = heights[high > right]
+    if beyond.size:
+        ax.plot(np.full(beyond.shape, right), beyond, style, markerfacecolor="white", clip_on=False)
+
+
 def _span(report: Report) -> tuple[float, float]:
-    """The λ worth showing: from 1 to past the binding class and the bulk of the positions."""
+    """The λ worth showing: from 1 to past the binding class and the median position."""
     marks = [report.binding.collapse_point, report.quantiles[0.5], report.lam or 1.0]
     excess = max([mark - 1 for mark in marks if np.isfinite(mark)] + [1e-6])
     return 1 - 0.05 * excess, 1 + 1.5 * excess

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lambda_star.cliff import Comparison, compare
+from lambda_star.plotting._axes import shade_regimes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,20 +128,10 @@ def _draw_tail(ax: Axes, record: Mapping[str, Any], run: Comparison) -> None:
     alive = tail > 0  # the axis is logarithmic
     ax.plot(lam[alive], tail[alive], color="0.5", label="predicted, at median p and b")
     ax.errorbar(said["grid"], middle, (middle - low, high - middle), **SEEN, label="seen: median, 10–90 %")
-    _shade_regimes(ax, run.threshold, run.collapse, lam[-1])
+    shade_regimes(ax, run.threshold, run.collapse, 1.0, lam[-1], ("preserving", "sat.", "collapsing"))
     ax.set(xlabel=f"λ ({run.label}, seed {run.seed})", ylabel="tail mass 1 − q where a list may end", yscale="log")
     ax.set(xlim=(0.98, lam[-1]), ylim=(low.min() / 2, 1))
     ax.legend(fontsize="small", loc="lower left")
-
-
-def _shade_regimes(ax: Axes, threshold: float, collapse: float, right: float) -> None:
-    """Shade the saturated and the collapsing regime, and name all three above the axes."""
-    ax.axvspan(threshold, collapse, color="0.85", zorder=0)
-    ax.axvspan(collapse, right, facecolor="0.95", hatch="//", edgecolor="0.8", linewidth=0, zorder=0)
-    place: dict[str, Any] = {"ha": "center", "va": "bottom", "transform": ax.get_xaxis_transform(), "fontsize": "small"}
-    ends = (1.0, threshold, collapse, right)
-    for start, end, name in zip(ends, ends[1:], ("preserving", "sat.", "collapsing"), strict=False):
-        ax.text((start + end) / 2, 1.02, name, **place)
 
 
 def _draw_onsets(ax: Axes, runs: Sequence[Comparison]) -> None:

@@ -81,7 +81,7 @@ def test_arrays_hold_what_floats_give(name: str) -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_floats_in_floats_out_and_integers_too(name: str) -> None:
     values = [float(array[0]) for array in arguments(name)]
-    kind = {"is_clip_safe": bool, "regime": ls.Regime}.get(name, float)
+    kind = {"is_clip_safe": bool, "regime": ls.bernoulli.Regime}.get(name, float)
     assert type(FUNCTIONS[name](*values)) is kind
     whole = [int(value) if value.is_integer() else value for value in values]
     assert FUNCTIONS[name](*whole) == FUNCTIONS[name](*values)
@@ -309,7 +309,7 @@ def test_gradients_of_the_threshold_are_its_sensitivity() -> None:
     leaves = [torch.tensor(array[FINITE], requires_grad=True) for array in arguments("threshold")]
     result = ls.threshold(*leaves)
     result.backward(torch.ones_like(result))  # type: ignore[no-untyped-call]
-    for leaf, slope in zip(leaves, ls.sensitivity(*(leaf.detach() for leaf in leaves)), strict=True):
+    for leaf, slope in zip(leaves, ls.bernoulli.sensitivity(*(leaf.detach() for leaf in leaves)), strict=True):
         torch.testing.assert_close(leaf.grad, slope, rtol=1e-12, atol=0)
 
 

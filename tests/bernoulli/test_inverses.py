@@ -1,4 +1,4 @@
-"""The inverses undo the threshold, and meet their limits."""
+"""The inverses undo the threshold and have its limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_clip_undoes_the_threshold(pair: tuple[float, float], c: float) -> None:
     p, b = pair
     lam = ls.threshold(p, b, c)
     assume(lam < 1e6)
-    slope = abs(ls.sensitivity(p, b, c).c)  # a rounded λ moves the clip by ulp(λ)/slope
+    slope = abs(ls.bernoulli.sensitivity(p, b, c).c)  # a rounded λ moves the clip by ulp(λ)/slope
     assert ls.clip_for(p, b, lam) == pytest.approx(c, rel=1e-11, abs=4 * np.spacing(lam) / slope)
 
 
@@ -50,7 +50,7 @@ def test_base_needed_in_log_odds(p: float, c: float, lam: float) -> None:
 
 
 def exact_teacher(b: float, c: float, lam: float) -> tuple[mpmath.mpf, mpmath.mpf]:
-    """Teacher and its Δ by bisection at 50 digits: the slow obvious root."""
+    """The teacher and its Δ, found by bisection at 50 digits."""
     base, clip, k = oracle.real(b), oracle.real(c), oracle.real(lam) - 1
     context = oracle.CONTEXT
     low, high = context.mpf(0), context.log1p((clip - 1) / base) / k

@@ -1,15 +1,12 @@
-"""The report is what a slow recomputation finds; its options, intervals and limits are what they say."""
+"""The report is what a slow recomputation finds, and its options, limits and invariances are what they say."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import random
-from pathlib import Path
 from typing import Any
 
-import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,83 +14,27 @@ from hypothesis import strategies as st
 
 import lambda_star as ls
 from lambda_star.calibration import calibrate
-from lambda_star.calibration.readers import read_table
-from lambda_star.calibration.readings import resolve
-from lambda_star.calibration.report import QUANTILES, Report
+from lambda_star.calibration.report import QUANTILES
 from lambda_star.calibration.table import Table
-from lambda_star.contract import json_structure
 from lambda_star.dynamics import budget_threshold
 from tests import tables
+from tests.calibration.recomputed import (
+    FEW,
+    collapse_point,
+    flip_point,
+    four,
+    interval_of,
+    mean,
+    near,
+    quantile_of,
+    report_of,
+    threshold,
+    used_of,
+    values_only,
+    with_limits,
+)
 from tests.oracle import CONTEXT, real
-from tests.tables import Row, one
-
-FEW = 50
-"""Resamples where the interval is not the subject."""
-
-
-def report_of(rows: list[Row], **options: Any) -> Report:
-    return calibrate(Table.from_rows(rows), **{"clip": 5.0, "resamples": FEW} | options)
-
-
-# The slow recomputation
-
-
-def masses(log_probability: float) -> tuple[mpmath.mpf, mpmath.mpf]:
-    """Modal and tail mass; an exact 0 stands for half a spacing of float32 below 1."""
-    if log_probability == 0:
-        return 1 - CONTEXT.mpf(2) ** -24, CONTEXT.mpf(2) ** -24
-    return CONTEXT.exp(real(log_probability)), -CONTEXT.expm1(real(log_probability))
-
-
-def gap(p: mpmath.mpf, tail: mpmath.mpf, b: mpmath.mpf, base_tail: mpmath.mpf) -> mpmath.mpf:
-    return CONTEXT.log(p / tail) - CONTEXT.log(b / base_tail)
-
-
-def threshold(clip: float, p: mpmath.mpf, tail: mpmath.mpf, b: mpmath.mpf, base_tail: mpmath.mpf) -> mpmath.mpf:
-    """Eq. 4 of the paper as printed."""
-    if gap(p, tail, b, base_tail) <= 0:
-        return CONTEXT.inf
-    base_odds = CONTEXT.log(base_tail / b)
-    return (CONTEXT.log(tail / (clip - 1 + p)) - base_odds) / (CONTEXT.log(tail / p) - base_odds)
-
-
-def collapse_point(clip: float, p: mpmath.mpf, tail: mpmath.mpf, b: mpmath.mpf, base_tail: mpmath.mpf) -> mpmath.mpf:
-    between = gap(p, tail, b, base_tail)
-    return 1 + CONTEXT.log(clip / p) / between if between > 0 else CONTEXT.inf
-
-
-def flip_point(p: mpmath.mpf, tail: mpmath.mpf, b: mpmath.mpf, base_tail: mpmath.mpf) -> mpmath.mpf:
-    if p < tail:
-        return CONTEXT.mpf(1)
-    base_odds = CONTEXT.log(b / base_tail)
-    return base_odds / (base_odds - CONTEXT.log(p / tail)) if p < b else CONTEXT.inf
-
-
-def four(row: Row) -> tuple[Any, ...]:
-    return (*masses(row["log_p"]), *masses(row["log_b"]))
-
-
-def mean(values: list[Any]) -> Any:
-    return sum(values[1:], values[0]) / len(values)
-
-
-def used_of(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if row["modal"] in tables.CENTERS and not row["log_p"] == row["log_b"] == 0]
-
-
-def quantile_of(values: list[float], level: float) -> float:
-    """The least value that at least this share of the values does not exceed."""
-    return min(one for one in values if sum(other <= one for other in values) / len(values) >= level)
-
-
-def near(value: mpmath.mpf) -> Any:
-    return pytest.approx(float(value), rel=1e-10)
-
-
-def with_limits() -> list[Row]:
-    """Synthetic rows, and the limits: one side rounded, both rounded, equal, no majority, next to nothing."""
-    limits = [(0.0, -1e-3), (-1e-3, 0.0), (0.0, 0.0), (-0.3, -0.3), (-2.0, -1.5), (-1.5, -2.0), (-700.0, -800.0)]
-    return tables.rows() + [one("limits", at, *pair, modal='","') for at, pair in enumerate(limits)]
+from tests.tables import one
 
 
 @pytest.mark.parametrize("clip", [1.01, 2.0, 5.0, 1e6])
@@ -106,7 +47,7 @@ def test_report_is_the_slow_recomputation(clip: float) -> None:
     assert report.thresholds.tolist() == pytest.approx(thresholds, rel=1e-10)
     assert report.flips.tolist() == pytest.approx(flips, rel=1e-9)
     assert report.used == len(used) == len(rows) - 12 * 3 - 1
-    assert report.sequences == 13
+    assert report.answers == 13
     assert report.rounded == 1
     assert report.skipped == {"not a contract position": 36, "teacher and base both rounded to probability 1": 1}
 
@@ -116,13 +57,13 @@ def test_report_is_the_slow_recomputation(clip: float) -> None:
         own = [value for row, value in zip(used, thresholds, strict=True) if row["modal"] == found.name]
         assert found.positions == len(members)
         assert [found.p, found.tail, found.b] == [near(value) for value in mass[:3]]
-        assert found.threshold.value == near(threshold(clip, *mass))
+        assert found.value == near(threshold(clip, *mass))
         assert found.collapse_point == near(collapse_point(clip, *mass))
         assert found.flip_point == near(flip_point(*mass))
         assert found.least == near(min(own))
         assert found.median == near(sorted(own)[math.ceil(len(own) / 2) - 1])
         assert found.share_past == sum(value < 1.3 for value in own) / len(own)
-    values = [found.threshold.value for found in report.classes]
+    values = [found.value for found in report.classes]
     assert values == sorted(values)
     assert {found.name for found in report.classes} == set(tables.CENTERS)
     assert report.binding is report.classes[0]
@@ -174,7 +115,7 @@ def test_small_tail_masses_keep_their_digits(power: float) -> None:
     report = report_of(rows)
     found, mass = report.binding, [mean(list(column)) for column in zip(*map(four, rows), strict=True)]
     assert found.tail == pytest.approx(float(mass[1]), rel=1e-15)
-    assert found.threshold.value == pytest.approx(float(threshold(5.0, *mass)), rel=1e-15)
+    assert found.value == pytest.approx(float(threshold(5.0, *mass)), rel=1e-15)
     assert found.collapse_point == pytest.approx(float(collapse_point(5.0, *mass)), rel=1e-15)
     excess = [float(threshold(5.0, *four(row)) - 1) for row in rows]
     assert (report.thresholds - 1).tolist() == pytest.approx(excess, rel=1e-13)
@@ -211,7 +152,7 @@ def test_contract_column_wins_over_the_default() -> None:
     assert report.skipped == {"not a contract position": 48}
 
 
-def test_a_rule_wins_over_the_contract_column() -> None:
+def test_a_labeller_wins_over_the_contract_column() -> None:
     rows = [row | {"contract": "all"} for row in tables.rows()]
     report = report_of(rows, contract=lambda text: "mine" if text == "B7" else None)
     assert [(found.name, found.positions) for found in report.classes] == [("mine", 12)]
@@ -219,15 +160,14 @@ def test_a_rule_wins_over_the_contract_column() -> None:
 
 
 @pytest.mark.parametrize("column", [None, ""])
-def test_no_contract_position_asks_for_a_rule(column: str | None) -> None:
+def test_no_contract_position_asks_for_a_labeller(column: str | None) -> None:
     rows = [row for row in tables.rows() if row["modal"] in tables.CONTENT]
     if column is not None:
         rows = [row | {"contract": column} for row in tables.rows()]
     bad = [one(0, 0, 1.0, 1.0)]
     table = Table.from_rows(rows + bad, keep_going=True, source="mine.csv")
-    said = (
-        rf"^mine\.csv: no contract position to use \({len(rows)} not a contract position, 1 bad row\); .* `contract`$"
-    )
+    why = rf"\({len(rows)} not a contract position, 1 bad row\)"
+    said = rf"^mine\.csv: no row is a usable contract position {why}; .* `contract`$"
     with pytest.raises(ValueError, match=said):
         calibrate(table, clip=5.0)
 
@@ -279,8 +219,8 @@ def test_a_higher_clip_raises_every_finite_threshold() -> None:
     finite = np.isfinite(low.thresholds)
     assert finite.sum() > 30
     assert (low.thresholds[finite] < high.thresholds[finite]).all()
-    by_name = {found.name: found.threshold.value for found in high.classes}
-    assert all(found.threshold.value < by_name[found.name] for found in low.classes)
+    by_name = {found.name: found.value for found in high.classes}
+    assert all(found.value < by_name[found.name] for found in low.classes)
 
 
 # A planned budget
@@ -293,7 +233,7 @@ def test_a_budget_meets_the_cliff_where_the_dynamics_say_above_the_safe_threshol
     for found in report.classes:
         assert found.budget_threshold is not None
         assert found.budget_threshold == pytest.approx(budget_threshold(found.p, found.b, clip, budget), rel=1e-9)
-        assert 1 < found.threshold.value < found.budget_threshold
+        assert 1 < found.value < found.budget_threshold
     assert len(report.classes) == 3
 
 
@@ -312,14 +252,14 @@ def test_the_longer_the_budget_the_nearer_the_safe_threshold() -> None:
         met = [found.budget_threshold for found in same if found.budget_threshold is not None]
         assert met == sorted(set(met), reverse=True)
         assert len(met) == 5
-        assert met[-1] == same[0].threshold.value
+        assert met[-1] == same[0].value
 
 
 def test_a_budget_changes_nothing_but_its_own_threshold() -> None:
     without, beside = (report_of(with_limits(), lam=1.3, budget=budget).to_dict() for budget in (None, 3.0))
     assert (without.pop("budget"), beside.pop("budget")) == (None, 3.0)
     assert [found.pop("budget_threshold") for found in without["classes"]] == [None] * 3
-    assert all(found.pop("budget_threshold") > found["threshold"]["value"] for found in beside["classes"])
+    assert all(found.pop("budget_threshold") > found["value"] for found in beside["classes"])
     assert without == beside
 
 
@@ -367,7 +307,7 @@ def test_positions_below_the_base_have_no_threshold_and_spoil_nothing() -> None:
     assert np.isinf(report.thresholds[4:]).all()
     assert np.isfinite(report.thresholds[:4]).all()
     assert [report.quantiles[level] < math.inf for level in QUANTILES] == [level <= 0.5 for level in QUANTILES]
-    assert report.classes[1].threshold == (math.inf, math.inf, math.inf)
+    assert interval_of(report.classes[1]) == (math.inf, math.inf, math.inf)
     assert report.classes[1].collapse_point == report.classes[1].least == math.inf
     assert not any(map(math.isnan, [*report.advised, *report.operating_point, *report.quantiles.values()]))
 
@@ -375,34 +315,22 @@ def test_positions_below_the_base_have_no_threshold_and_spoil_nothing() -> None:
 def test_a_class_without_threshold_has_no_collapse_point_either() -> None:
     for pair, clip in [((-5e-324, -5e-324), 5.0), ((-1.0, -0.5), 1e308)]:
         found = report_of([one(answer, 0, *pair) for answer in range(3)], clip=clip).binding
-        assert (found.threshold.value, found.collapse_point) == (math.inf, math.inf)
+        assert (found.value, found.collapse_point) == (math.inf, math.inf)
 
 
 def test_intervals_of_thresholds_next_to_1_are_numbers() -> None:
     report = report_of([one(answer, 0, -0.01 * (answer + 1), -3.0) for answer in range(9)], clip=1 + 2.0**-52)
-    assert [*report.binding.threshold, *report.advised] == pytest.approx([1.0] * 6)
+    assert [*interval_of(report.binding), *report.advised] == pytest.approx([1.0] * 6)
 
 
 def test_the_report_is_frozen(table: Table) -> None:
     report = calibrate(table, clip=5.0, resamples=FEW)
-    for thing, name in ((report, "clip"), (report.binding, "threshold"), (table, "log_p")):
+    for thing, name in ((report, "clip"), (report.binding, "value"), (table, "log_p")):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(thing, name, 1.0)
 
 
 # Invariance
-
-
-def values_only(report: Report) -> dict[str, Any]:
-    """The report without interval ends and positions."""
-    values = report.to_dict()
-    for estimate in [
-        *(found["threshold"] for found in values["classes"]),
-        values["advised"],
-        values["operating_point"],
-    ]:
-        del estimate["low"], estimate["high"]
-    return values
 
 
 def approximately(values: Any) -> Any:
@@ -431,252 +359,3 @@ def test_names_of_the_answers_do_not_matter() -> None:
     expected = values_only(before)
     expected["strict_at"]["sequence"] = names[expected["strict_at"]["sequence"]]
     assert values_only(after) == approximately(expected)
-
-
-# The most probable tokens
-
-TABLE = read_table(Path(__file__).parent.parent.parent / "examples" / "rank_by_price" / "logprobs.csv")
-
-
-def test_without_known_tokens_there_is_one_threshold_per_class() -> None:
-    assert report_of(with_limits()).resolutions == ()
-    assert report_of([row | {"top": None, "rest": None} for row in tables.rows()]).resolutions == ()
-
-
-def test_known_tokens_change_nothing_but_the_resolutions() -> None:
-    for table in (TABLE, Table.from_rows(tables.with_top(tables.rows()))):
-        with_top, without = (
-            calibrate(made, clip=5.0, lam=1.3, resamples=FEW).to_dict()
-            for made in (table, dataclasses.replace(table, top=None))
-        )
-        assert with_top.pop("resolutions")
-        assert without.pop("resolutions") == []
-        assert with_top == without
-
-
-@pytest.mark.parametrize("clip", [1.5, 5.0])
-def test_resolutions_of_the_real_table_are_those_of_its_classes_in_their_order(clip: float) -> None:
-    report = calibrate(TABLE, clip=clip, resamples=FEW)
-    assert report.resolutions == tuple(sorted(report.resolutions, key=lambda each: each.name))
-    assert {each.name: each.positions for each in report.resolutions} == {
-        found.name: found.positions for found in report.classes
-    }
-    assert [each.bernoulli for each in report.resolutions] == [
-        found.median for found in sorted(report.classes, key=lambda found: found.name)
-    ]
-    for each in report.resolutions:
-        assert 1 < each.token.low <= each.token.high
-        assert 1 < each.classes.low <= each.classes.high
-        assert 0 <= each.mates <= 1
-        assert each.binding != each.name
-        assert 0 < each.binding_mass < 0.1
-    by_name = {each.name: each for each in report.resolutions}
-    for name in ('["', '"]', '","'):
-        found = by_name[name]
-        assert found.token.high < found.bernoulli < found.classes.low
-        assert found.use == "bernoulli"
-
-
-def test_resolutions_are_those_of_the_rows_that_list_their_tokens() -> None:
-    made = tables.with_top(tables.rows())
-    few = [row if row["sequence"] < "answer 3" else row | {"top": None, "rest": None} for row in made]
-    counts = {each.name: each.positions for each in report_of(few).resolutions}
-    listed = [row["modal"] for row in few if row["top"] is not None]
-    assert counts == {name: listed.count(name) for name in tables.CENTERS}
-    assert sum(counts.values()) < 48
-    commas = [row if row["modal"] == '","' else row | {"top": None, "rest": None} for row in made]
-    (found,) = report_of(commas).resolutions
-    assert (found.name, found.positions) == ('","', 24)
-    assert {each.name: each.median for each in report_of(commas).classes}['","'] == found.bernoulli
-    assert len(report_of(commas).classes) == 3
-
-
-def test_rows_that_are_not_used_have_no_resolution() -> None:
-    sure = one(0, 0, 0.0, 0.0, top=[['["', 0.0, 0.0]])
-    content = one(1, 0, -0.1, -0.7, modal="B7", top=[["B7", -0.1, -0.7]])
-    report = report_of([*tables.rows(), sure, content])
-    assert report.skipped == {"not a contract position": 37, "teacher and base both rounded to probability 1": 1}
-    assert report.resolutions == ()
-
-
-def test_each_resolution_is_worked_out_from_the_rows_of_its_class() -> None:
-    made = tables.with_top(tables.rows(), known=3)
-    report = report_of(made)
-    for found in report.resolutions:
-        rows = [row for row in made if row["modal"] == found.name]
-        tops = [tables.top_from(row["top"], *row["rest"]) for row in rows]
-        eq4 = [float(threshold(5.0, *four(row))) for row in rows]
-        (expected,) = resolve(tops, [found.name] * len(rows), eq4, 5.0, json_structure)
-        assert found == dataclasses.replace(expected, bernoulli=found.bernoulli)
-        assert found.bernoulli == pytest.approx(expected.bernoulli, rel=1e-10)
-        assert found.mates == pytest.approx(tables.TAIL[0][1], rel=1e-9)
-        assert found.use == "classes"
-        assert found.binding == "<"
-
-
-def test_a_rule_tells_which_tokens_are_mates() -> None:
-    made = tables.with_top(tables.rows())
-    found = report_of(made, contract=lambda text: "mine" if text.strip() in {'["', "("} else None).resolutions
-    assert [(each.name, each.positions) for each in found] == [("mine", 12)]
-    assert found[0].mates == pytest.approx(tables.TAIL[0][1] + tables.TAIL[1][1], rel=1e-9)
-
-
-def test_a_contract_column_names_the_classes_and_leaves_the_mates_to_the_default_rule() -> None:
-    made = [row | {"contract": "mark" if row["top"] else ""} for row in tables.with_top(tables.rows())]
-    (found,) = report_of(made).resolutions
-    assert (found.name, found.positions) == ("mark", 48)
-    assert found.mates == pytest.approx(tables.TAIL[0][1], rel=1e-9)
-
-
-# Intervals
-
-
-def test_seeds_reproduce_and_change_nothing_but_intervals() -> None:
-    first, again, other = (report_of(tables.rows(), lam=1.3, seed=seed) for seed in (1, 1, 2))
-    assert first.to_dict() == again.to_dict()
-    assert first.to_dict() != other.to_dict()
-    assert values_only(first) == values_only(other)
-
-
-def test_a_single_answer_gives_no_interval() -> None:
-    report = report_of([row for row in tables.rows() if row["sequence"] == "answer 3"])
-    for estimate in [*(found.threshold for found in report.classes), report.advised, report.operating_point]:
-        assert math.isfinite(estimate.value)
-        assert math.isnan(estimate.low)
-        assert math.isnan(estimate.high)
-
-
-def test_a_class_in_a_single_answer_has_no_interval() -> None:
-    report = report_of(tables.rows() + [one("answer 3", 50 + at, -1e-9, -9.0, modal="{") for at in range(9)])
-    ends = {found.name: found.threshold.low for found in report.classes}
-    assert [name for name, low in ends.items() if math.isnan(low)] == ["{"]
-
-
-def test_a_class_in_a_single_answer_does_not_bind_unless_there_is_no_other() -> None:
-    report = report_of(tables.rows() + [one("answer 3", 50 + at, -1e-9, -9.0, modal="{") for at in range(9)])
-    *others, last = report.classes
-    assert last.name == "{"
-    assert all(last.threshold.value < other.threshold.value for other in others)
-    assert report.binding is others[0]
-    assert report.strict == last.least
-    assert report_of([one("answer 3", at, -1e-9, -9.0, modal="{") for at in range(9)]).binding.name == "{"
-
-
-def test_copies_of_positions_within_an_answer_add_no_certainty() -> None:
-    rows = tables.rows()
-    copies = [row | {"position": row["position"] + 100 * copy} for row in rows for copy in range(5)]
-    once, often = report_of(rows, quantile=0.1), report_of(copies, quantile=0.1)
-    for left, right in zip(once.classes, often.classes, strict=True):
-        assert right.threshold == pytest.approx(left.threshold, rel=1e-12)
-    assert often.advised == pytest.approx(once.advised, rel=1e-12)
-    apart = [row | {"sequence": f"{row['sequence']} {row['position']}"} for row in copies]
-    width = {name: report_of(made).binding.threshold for name, made in {"together": copies, "apart": apart}.items()}
-    assert width["together"].high - width["together"].low > 1.5 * (width["apart"].high - width["apart"].low)
-
-
-def test_higher_confidence_widens_and_more_answers_narrow_the_intervals() -> None:
-    low, high = (report_of(tables.rows(), confidence=level, resamples=400).binding.threshold for level in (0.5, 0.99))
-    assert high.low < low.low < low.value < low.high < high.high
-    few, many = (report_of(tables.rows(answers=count), resamples=400).binding.threshold for count in (8, 200))
-    assert many.high - many.low < 0.5 * (few.high - few.low)
-
-
-def test_intervals_reach_infinity_where_some_resamples_do() -> None:
-    rows = [one(answer, 0, -0.2 if answer % 2 else -0.01, -0.11) for answer in range(8)]
-    estimate = report_of(rows, resamples=200).binding.threshold
-    assert 1 < estimate.low < estimate.value
-    assert estimate.high == math.inf
-
-
-def resampled_interval(answers: list[list[Any]], statistic: Any) -> tuple[float, float]:
-    """The middle 95% of a statistic of all items, over answers drawn with replacement."""
-    rng = random.Random(0)
-    draws = [[item for answer in rng.choices(answers, k=len(answers)) for item in answer] for _ in range(800)]
-    values = sorted(statistic(draw) for draw in draws)
-    return values[20], values[-21]
-
-
-def threshold_of_means(pairs: list[tuple[float, float]]) -> float:
-    p, b = (sum(map(math.exp, column)) / len(pairs) for column in zip(*pairs, strict=True))
-    return ls.threshold(p, b, 5.0)
-
-
-def test_intervals_are_those_of_a_plain_bootstrap_over_answers() -> None:
-    rows = tables.rows(answers=40)
-    report = report_of(rows, resamples=999, quantile=0.25)
-    names = list(dict.fromkeys(row["sequence"] for row in rows))
-    for found in report.classes:
-        chosen = [row for row in rows if row["modal"] == found.name]
-        pairs = [[(row["log_p"], row["log_b"]) for row in chosen if row["sequence"] == name] for name in names]
-        low, high = resampled_interval(pairs, threshold_of_means)
-        assert found.threshold[1:] == pytest.approx((low, high), abs=0.15 * (high - low))
-    used = zip(used_of(rows), report.thresholds.tolist(), strict=True)
-    by_answer: dict[str, list[float]] = {}
-    for row, value in used:
-        by_answer.setdefault(row["sequence"], []).append(value)
-    low, high = resampled_interval([*by_answer.values()], lambda values: sorted(values)[math.ceil(len(values) / 4) - 1])
-    assert low < report.advised.value < high
-    assert report.advised[1:] == pytest.approx((low, high), abs=0.15 * (high - low))
-
-
-def clustered(seed: int) -> list[Row]:
-    """30 answers of 10 positions; the tails of an answer share a factor, their means are 0.01 and 0.5."""
-    rng = random.Random(seed)
-    made = []
-    for answer in range(30):
-        sure, base_sure = rng.uniform(0.1, 1.9), rng.uniform(0.5, 1.5)
-        for position in range(10):
-            tail = 0.01 * sure * rng.uniform(0.8, 1.2)
-            base_tail = 0.5 * base_sure * rng.uniform(0.9, 1.1)
-            made.append(one(answer, position, math.log1p(-tail), math.log1p(-base_tail)))
-    return made
-
-
-def test_intervals_over_answers_cover_the_truth_where_intervals_over_positions_do_not() -> None:
-    truth, datasets = ls.threshold(0.99, 0.5, 5.0), 200
-    covered = {"answers": 0, "positions": 0}
-    for seed in range(datasets):
-        rows = clustered(seed)
-        apart = [row | {"sequence": number} for number, row in enumerate(rows)]
-        for unit, made in (("answers", rows), ("positions", apart)):
-            _, low, high = report_of(made, resamples=60, seed=seed).binding.threshold
-            covered[unit] += low <= truth <= high
-    assert covered["answers"] >= 0.88 * datasets
-    assert covered["positions"] <= 0.6 * datasets
-
-
-# JSON
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        with_limits(),
-        [one(0, 0, -0.5, -0.4)],
-        [one(0, 0, -0.01, -1.0), one(0, 1, 1.0, -1.0)],
-        [one(answer, at, -0.5 + at, -0.4, modal='"]') for answer in range(3) for at in range(2)],
-        tables.with_top(tables.rows()),
-        [one(answer, 0, -0.1, -0.7, top=[['["', -0.1, -0.7]]) for answer in range(3)],
-    ],
-    ids=["limits", "one answer without threshold", "a bad row", "bad rows and no threshold", "tokens", "one token"],
-)
-def test_reports_are_strict_json_that_names_the_binding_class(rows: list[Row]) -> None:
-    report = calibrate(Table.from_rows(rows, keep_going=True), clip=5.0, lam=1.3, resamples=FEW)
-    values = report.to_dict()
-    assert json.loads(json.dumps(values, allow_nan=False)) == values
-    assert values["binding"] == report.binding.name == values["classes"][0]["name"]
-    fields = {field.name for field in dataclasses.fields(Report)} - {"thresholds", "flips"}
-    assert set(values) == fields | {"binding"}
-    assert values["problems"] == [{"line": problem.line, "message": problem.message} for problem in report.problems]
-    assert values["quantiles"].keys() == {str(level) for level in QUANTILES}
-    for resolution, plain in zip(report.resolutions, values["resolutions"], strict=True):
-        low, high = resolution.token
-        assert plain["token"] == {"low": low, "high": "inf" if math.isinf(high) else high}
-        mass = resolution.binding_mass
-        assert plain["binding_mass"] == (None if math.isnan(mass) else mass)
-        assert [plain[name] for name in ("name", "use", "mates")] == [resolution.name, resolution.use, resolution.mates]
-    for found, plain in zip(report.classes, values["classes"], strict=True):
-        low = found.threshold.low
-        expected = None if math.isnan(low) else "inf" if math.isinf(low) else low
-        assert plain["threshold"]["low"] == expected
-        assert plain["collapse_point"] == ("inf" if math.isinf(found.collapse_point) else found.collapse_point)

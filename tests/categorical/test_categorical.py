@@ -362,7 +362,7 @@ def test_following_the_clipped_flow_of_many_tokens_ends_at_the_stationary_studen
 
 @given(moderate, moderate, open_clips)
 def test_two_tokens_have_the_two_sided_threshold(p: float, b: float, c: float) -> None:
-    found, expected = categorical.threshold(*two(p, b), c), ls.two_sided_threshold(p, b, c)
+    found, expected = categorical.threshold(*two(p, b), c), ls.bernoulli.two_sided_threshold(p, b, c)
     assume(p == b or rel_two(p, b) < 0.1)
     if p == b:
         assert found.value == expected == math.inf
@@ -400,7 +400,7 @@ def test_two_tokens_have_the_fixed_point_and_the_ratios_of_one_position(p: float
 def test_two_tokens_have_the_stationary_student_of_one_position(p: float, b: float, c: float, lam: float) -> None:
     pair = two(p, b)
     student = np.exp(categorical.stationary_student(*pair, c, lam))
-    expected = ls.stationary_student(p, b, c, lam)
+    expected = ls.bernoulli.stationary_student(p, b, c, lam)
     allowed = 32 * EPS * (1 + np.abs(pair).sum() * (1 + abs(lam)))
     assert student == pytest.approx([expected, 1 - expected], abs=allowed)
 

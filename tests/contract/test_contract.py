@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_star import categorical
-from lambda_star.contract import JSON_RULES, classify, json_structure
+from lambda_star.contract import JSON_RULES, by_patterns, classify, json_structure
 
 VOCABULARY = 49_152
 NAMES = ("end", "close", "open", "separate", "quote", "content")
@@ -91,8 +91,8 @@ def test_rules_see_the_text_that_a_token_stands_for() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(", "[", "*a", r"\1", "(?P<x>a)(?P<x>b)"])
-def test_a_rule_that_is_no_regular_expression_is_named(pattern: str) -> None:
-    said = rf"^rules: close has {re.escape(repr(pattern))}, which is no regular expression \(.+\)$"
+def test_a_pattern_that_is_not_a_regular_expression_is_named(pattern: str) -> None:
+    said = rf"^rules: close has {re.escape(repr(pattern))}, which is not a regular expression \(.+\)$"
     with pytest.raises(ValueError, match=said):
         classify(["a"], [("open", "a"), ("close", pattern)])
 
@@ -100,6 +100,27 @@ def test_a_rule_that_is_no_regular_expression_is_named(pattern: str) -> None:
 def test_no_rule_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"^rules must hold at least one pair .*, got none$"):
         classify(["a"], [])
+
+
+# Labellers
+
+
+@given(st.lists(st.text(alphabet='[]{}:,"aĠ▁Ċ ', max_size=6), max_size=10))
+def test_pairs_and_their_labeller_give_the_same_classes(tokens: list[str]) -> None:
+    pairs, labeller = classify(tokens, JSON_RULES), classify(tokens, by_patterns(JSON_RULES))
+    assert [pairs.names[label] for label in pairs.labels] == [labeller.names[label] for label in labeller.labels]
+
+
+def test_a_labeller_names_the_classes_that_occur_and_leaves_other_tokens_out() -> None:
+    found = classify(["Ġ]", "price", "[", "<0x5D>"], json_structure)
+    assert (found.labels.tolist(), found.names) == ([0, -1, 1, 0], ("]", "["))
+    empty = classify(["price"], json_structure)
+    assert (empty.labels.tolist(), empty.names) == ([-1], ())
+
+
+def test_a_labeller_from_patterns_reads_text_without_white_space_around_it() -> None:
+    label = by_patterns([("close", "[]}]"), ("digits", "[0-9]+")])
+    assert [label(text) for text in (" ]\n", "42", "4 2", "", "Ġ]")] == ["close", "digits", None, None, None]
 
 
 # Vocabularies
@@ -134,7 +155,7 @@ def test_labels_are_classes_of_a_threshold() -> None:
     assert np.exp(log_t)[labels == 0].sum() / mixture[labels == 0].sum() == pytest.approx(2.0, rel=1e-12)
 
 
-# The default rule of a calibration
+# The default labeller of a calibration
 
 
 def test_json_structure_is_punctuation_alone() -> None:

@@ -31,11 +31,12 @@ from lambda_star.calibration.table import Table
 from lambda_star.cliff import compare
 from lambda_star.dynamics import Flow
 from lambda_star.plotting import (
+    STYLE,
     plot_budget,
     plot_cliff,
+    plot_readings,
     plot_regimes,
     plot_report,
-    plot_resolutions,
     plot_run,
     plot_tail_ratio,
     plot_thresholds,
@@ -107,12 +108,12 @@ def test_tail_ratio_lines_stand_at_the_numbers_of_the_report() -> None:
     assert where(clip, "y") == report.clip
     assert [text.get_text() for text in ax.texts] == ["clip c = 5"]
     (threshold,) = lines(ax, "λ* of ")
-    assert where(threshold) == report.binding.threshold.value
+    assert where(threshold) == report.binding.value
     (collapsing,) = ax.patches
     edges = collapsing.get_extents().transformed(ax.transData.inverted())
     assert edges.x0 == pytest.approx(report.binding.collapse_point, rel=1e-12)
     assert edges.x1 == pytest.approx(right, rel=1e-12)
-    assert left < 1 < report.binding.threshold.value < report.binding.collapse_point < right
+    assert left < 1 < report.binding.value < report.binding.collapse_point < right
     bottom, top = ax.get_ylim()
     assert bottom < 1 < report.clip < top
     assert ax.get_yscale() == "log"
@@ -128,8 +129,8 @@ def test_tail_ratio_curves_cross_the_clip_at_their_threshold(clip: float) -> Non
     for curve, found in zip(curves, report.classes, strict=True):
         assert str(curve.get_label()).endswith(found.name)
         x, y = np.asarray(curve.get_xdata(), dtype=float), np.asarray(curve.get_ydata(), dtype=float)
-        if found.threshold.value < x[-1]:
-            assert np.interp(found.threshold.value, x, np.log(y)) == pytest.approx(math.log(clip), rel=1e-2)
+        if found.value < x[-1]:
+            assert np.interp(found.value, x, np.log(y)) == pytest.approx(math.log(clip), rel=1e-2)
         assert np.interp(1.0, x, np.log(y)) == pytest.approx(0, abs=1e-2)
 
 
@@ -157,7 +158,7 @@ def test_threshold_lines_stand_at_the_numbers_of_the_report() -> None:
 
 def test_the_curve_of_positions_is_their_share_past() -> None:
     report = report_of()
-    (curve,) = lines(plot_thresholds(report), f"{report.used} positions, {report.sequences} answers")
+    (curve,) = lines(plot_thresholds(report), f"{report.used} positions, {report.answers} answers")
     x, y = np.asarray(curve.get_xdata(), dtype=float), np.asarray(curve.get_ydata(), dtype=float)
     for lam in (1.1, 1.3, 1.5, 2.0):
         assert y[x < lam].max(initial=0.0) == pytest.approx(report.share_past(lam), abs=1e-12)
@@ -247,20 +248,20 @@ def test_without_a_threshold_no_line_claims_one() -> None:
     assert len(lines(ax, "λ* = inf")) == 1
 
 
-# The three thresholds
+# The three readings
 
-KINDS = ("token by token", "modal token | rest (Eq. 4)", "its class | rest")
+KINDS = ("token", "bernoulli (Eq. 4)", "class")
 
 
-def with_top(known: int = 2, **options: Any) -> Report:
-    return report_of(tables.with_top(tables.rows(), known), **options)
+def with_top(listed: int = 2, **options: Any) -> Report:
+    return report_of(tables.with_top(tables.rows(), listed), **options)
 
 
 def brackets(report: Report) -> dict[str, list[tuple[float, float]]]:
-    """The ends of every threshold, class after class in the order of the report."""
-    found = {one.name: one for one in report.resolutions}
+    """The bounds of every reading, class after class in the order of the report."""
+    found = {one.name: one for one in report.readings}
     shown = [found[one.name] for one in report.classes if one.name in found]
-    columns = [(one.token, (one.bernoulli, one.bernoulli), one.classes) for one in shown]
+    columns = [(one.token, (one.bernoulli, one.bernoulli), one.by_class) for one in shown]
     return {kind: [tuple(ends[place]) for ends in columns] for place, kind in enumerate(KINDS)}  # type: ignore[misc]
 
 
@@ -269,14 +270,14 @@ def ticks(ax: Axes) -> list[str]:
 
 
 def marks(ax: Axes, kind: str) -> list[tuple[float, int]]:
-    """Where the marks of a threshold are: its value, and the class whose line is nearest."""
+    """Where the marks of a reading are: its value, and the class whose line is nearest."""
     (line,) = lines(ax, kind)
     places = zip(np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float), strict=True)
     return [(float(x), round(float(y))) for x, y in places]
 
 
 def hollow(ax: Axes, kind: str) -> list[tuple[float, int]]:
-    """Where the hollow marks of a threshold are: in its own shape and colour, without an entry in the legend."""
+    """Where the hollow marks of a reading are: in its own shape and colour, without an entry in the legend."""
     (like,) = lines(ax, kind)
     found = [
         line
@@ -288,10 +289,10 @@ def hollow(ax: Axes, kind: str) -> list[tuple[float, int]]:
     return [(x, round(y)) for x, y in points]
 
 
-@pytest.mark.parametrize("known", [1, 2, 3])
-def test_three_thresholds_are_drawn_for_every_class(known: int) -> None:
-    report = with_top(known)
-    ax = plot_resolutions(report)
+@pytest.mark.parametrize("listed", [1, 2, 3])
+def test_three_readings_are_drawn_for_every_class(listed: int) -> None:
+    report = with_top(listed)
+    ax = plot_readings(report)
     right = ax.get_xlim()[1]
     assert ax.get_xlim()[0] == 1
     bars = [collection for collection in ax.collections if isinstance(collection, LineCollection)]
@@ -305,31 +306,31 @@ def test_three_thresholds_are_drawn_for_every_class(known: int) -> None:
     assert sum(len(hollow(ax, kind)) for kind in KINDS) >= 1
 
 
-def test_the_three_thresholds_of_a_class_do_not_lie_on_each_other() -> None:
-    ax = plot_resolutions(with_top())
+def test_the_three_readings_of_a_class_do_not_lie_on_each_other() -> None:
+    ax = plot_readings(with_top())
     heights = {float(y) for line in ax.lines for y in np.asarray(line.get_ydata())}
     assert len(heights) == 9
     assert len({line.get_marker() for kind in KINDS for line in lines(ax, kind)}) == 3
     assert len({line.get_color() for kind in KINDS for line in lines(ax, kind)}) == 3
 
 
-def test_a_hollow_mark_says_that_nothing_binds_or_no_upper_value_is_known() -> None:
+def test_a_hollow_mark_says_that_nothing_binds_or_no_upper_bound_is_known() -> None:
     report = report_of([row | {"rest": None} for row in tables.with_top(tables.rows())])
-    assert [one.classes.high for one in report.resolutions] == [math.inf] * 3
-    ax = plot_resolutions(report)
+    assert [one.by_class.high for one in report.readings] == [math.inf] * 3
+    ax = plot_readings(report)
     assert hollow(ax, KINDS[2]) == [(ax.get_xlim()[1], place) for place in range(3)]
     below = [one(answer, 0, -0.5, -0.4, top=[['["', -0.5, -0.4], ["(", -2.0, -2.5]]) for answer in range(3)]
     report = report_of(below)
-    assert report.resolutions[0].bernoulli == math.inf
-    ax = plot_resolutions(report)
+    assert report.readings[0].bernoulli == math.inf
+    ax = plot_readings(report)
     assert marks(ax, KINDS[1]) == []
     assert hollow(ax, KINDS[1]) == [(ax.get_xlim()[1], 0)]
 
 
 def test_classes_are_named_once_in_the_order_of_the_report_with_their_positions() -> None:
     report = with_top()
-    ax = plot_resolutions(report)
-    counts = {one.name: one.positions for one in report.resolutions}
+    ax = plot_readings(report)
+    counts = {one.name: one.positions for one in report.readings}
     assert ticks(ax) == [f"{one.name}  ({counts[one.name]})" for one in report.classes]
     assert list(ax.get_yticks()) == [0, 1, 2]
     assert ax.yaxis_inverted()
@@ -340,18 +341,18 @@ def test_classes_are_named_once_in_the_order_of_the_report_with_their_positions(
     assert [text.get_text() for text in legend.get_texts()] == list(KINDS)
 
 
-def test_a_class_without_known_tokens_is_not_drawn() -> None:
+def test_a_class_without_listed_tokens_is_not_drawn() -> None:
     made = [
         row if row["modal"] != '","' else row | {"top": None, "rest": None} for row in tables.with_top(tables.rows())
     ]
     report = report_of(made)
-    assert ticks(plot_resolutions(report)) == [f"{one.name}  (12)" for one in report.classes if one.name != '","']
+    assert ticks(plot_readings(report)) == [f"{one.name}  (12)" for one in report.classes if one.name != '","']
 
 
 @pytest.mark.parametrize("name", ["$", "$x$", r"\$", "$\\frac{$", "_hidden", "%s", "{}", "^_"])
 def test_any_class_name_is_a_label_of_its_own(name: str) -> None:
     made = [row | {"contract": name if row["top"] else ""} for row in tables.with_top(tables.rows())]
-    ax = plot_resolutions(report_of(made))
+    ax = plot_readings(report_of(made))
     assert len(ticks(ax)) == 1
     figure = ax.get_figure()
     assert isinstance(figure, Figure)
@@ -361,25 +362,25 @@ def test_any_class_name_is_a_label_of_its_own(name: str) -> None:
     assert f">{name}  (48)<" in html.unescape(file.getvalue().decode())
 
 
-def test_a_report_without_known_tokens_has_no_three_thresholds() -> None:
+def test_a_report_without_listed_tokens_has_no_readings_to_draw() -> None:
     with pytest.raises(ValueError, match=r"^report must come from a table with a top column, got none; "):
-        plot_resolutions(report_of())
+        plot_readings(report_of())
     given = Figure().subplots()
     with pytest.raises(ValueError, match="top column"):
-        plot_resolutions(report_of(), ax=given)
+        plot_readings(report_of(), ax=given)
     assert not given.has_data()
 
 
-def test_three_thresholds_go_on_given_axes_or_on_new_ones() -> None:
+def test_readings_go_on_given_axes_or_on_new_ones() -> None:
     given = Figure().subplots()
-    assert plot_resolutions(with_top(), given) is given
-    assert plot_resolutions(with_top(), ax=given) is given
+    assert plot_readings(with_top(), given) is given
+    assert plot_readings(with_top(), ax=given) is given
     assert given.has_data()
-    new = plot_resolutions(with_top())
+    new = plot_readings(with_top())
     figure = new.get_figure()
     assert isinstance(figure, Figure)
     draw(figure)
-    assert plot_resolutions(with_top()).get_figure() is not figure
+    assert plot_readings(with_top()).get_figure() is not figure
     assert plt.get_fignums() == []
 
 
@@ -388,7 +389,7 @@ EQUAL = [['["', -0.5, -0.5], ["(", -2.0, -2.0]]
 
 def test_where_nothing_binds_every_mark_is_hollow_on_an_axis_of_ordinary_width() -> None:
     made = [one(answer, 0, -0.5, -0.5, top=EQUAL, rest=[0.0, 0.0]) for answer in range(3)]
-    ax = plot_resolutions(report_of(made))
+    ax = plot_readings(report_of(made))
     right = ax.get_xlim()[1]
     assert 2 < right < 3
     assert [marks(ax, kind) for kind in KINDS] == [[]] * 3
@@ -409,11 +410,11 @@ def test_where_nothing_binds_every_mark_is_hollow_on_an_axis_of_ordinary_width()
     ids=["equal", "equal, one token", "equal, a range", "one token", "below", "below, a range", "sure"],
 )
 @pytest.mark.parametrize("clip", [1.0001, 5.0, 1e80])
-def test_three_thresholds_at_the_limits_are_drawn_without_a_warning(
+def test_readings_at_the_limits_are_drawn_without_a_warning(
     top: list[Any], rest: list[float] | None, log_p: float, log_b: float, clip: float
 ) -> None:
     made = [one(answer, 0, log_p, log_b, top=top, rest=rest) for answer in range(3)]
-    figure = plot_resolutions(report_of(made, clip=clip)).get_figure()
+    figure = plot_readings(report_of(made, clip=clip)).get_figure()
     assert isinstance(figure, Figure)
     draw(figure)
 
@@ -451,6 +452,11 @@ def legend_of(ax: Axes) -> list[str]:
     legend = ax.get_legend()
     assert legend is not None
     return [text.get_text() for text in legend.get_texts()]
+
+
+def test_the_style_sheet_is_one_of_matplotlib() -> None:
+    with plt.rc_context(STYLE):
+        assert {name: plt.rcParams[name] for name in STYLE} == STYLE | {"figure.figsize": [7.0, 4.0]}
 
 
 @pytest.mark.parametrize("plot", OF_POSITION)
@@ -512,7 +518,7 @@ def test_regime_curves_are_where_training_ends_with_and_without_the_clip(p: floa
     assert where(only(ax, "clip edge (1−p)/c"), "y") == edge
     assert np.interp(star, x, np.log(y)) == pytest.approx(math.log(edge), rel=1e-3)
     at, tail = data(only(ax, f"clip c = {c:g}"))
-    np.testing.assert_array_equal(tail, 1 - ls.stationary_student(p, b, c, at))
+    np.testing.assert_array_equal(tail, 1 - ls.bernoulli.stationary_student(p, b, c, at))
     assert end - 1e-5 * (end - star) < at[-1] < end
     kept, past = (at >= 1) & (at < star), at > star
     assert tail[kept] == pytest.approx(1 - ls.fixed_point(p, b, at[kept]), rel=1e-9)

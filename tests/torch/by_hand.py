@@ -43,7 +43,7 @@ def row_by_row(of: Iterable[Tensor], lam: float, clip: float) -> dict[str, float
         for log_t, log_b in zip(rows[0], rows[1], strict=True):
             ahead_t, ahead_b = rows[0][modal] - log_t, rows[1][modal] - log_b
             flips.append(ahead_b / (ahead_b - ahead_t) if ahead_b > ahead_t else math.inf)
-        star = ls.threshold_from_logits(math.log(p / tails[0]), math.log(modal_b / tails[1]), clip)
+        star = ls.bernoulli.threshold_from_logits(math.log(p / tails[0]), math.log(modal_b / tails[1]), clip)
         found.append((p, modal_b, star, tails[0] / tails[2], min(flips)))
         assert p + tails[0] == pytest.approx(1)
         assert q + tails[2] == pytest.approx(1)

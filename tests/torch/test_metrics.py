@@ -92,7 +92,7 @@ def test_a_tail_below_the_resolution_of_probabilities_is_told() -> None:
     teacher, base, student = (torch.tensor([[x, 0.0]]) for x in (30.0, 10.0, 31.0))
     metrics = short(safety_metrics(teacher, base, student, lam=1.01, clip=2.0))
     assert metrics["p"] == 1
-    assert metrics["threshold_least"] == pytest.approx(ls.threshold_from_logits(30.0, 10.0, 2.0), rel=1e-6)
+    assert metrics["threshold_least"] == pytest.approx(ls.bernoulli.threshold_from_logits(30.0, 10.0, 2.0), rel=1e-6)
     assert metrics["tail_ratio_max"] == pytest.approx(math.e, rel=1e-5)
 
 

@@ -194,7 +194,7 @@ def test_between_threshold_and_collapse_the_clipped_gradient_vanishes_at_the_sta
     start, end = ls.threshold(p, b, c), ls.collapse_point(p, b, c)
     lam = start + share * (end - start)
     teacher, base = two_outcomes(p), two_outcomes(b)
-    q = ls.stationary_student(p, b, c, lam)
+    q = ls.bernoulli.stationary_student(p, b, c, lam)
     assert float(gradient((two_outcomes(q), teacher, base), lam, clip=c).abs().max()) < 1e-15
     # On either side the gradient leads back, because descent raises the logit of the smaller probability.
     less, more = (
@@ -207,7 +207,7 @@ def test_between_threshold_and_collapse_the_clipped_gradient_vanishes_at_the_sta
 
 @pytest.mark.parametrize(("p", "b", "c"), POINTS)
 def test_below_the_threshold_the_clip_leaves_the_fixed_point_alone(p: float, b: float, c: float) -> None:
-    lam = 1 + 0.99 * ls.excess(p, b, c)
+    lam = 1 + 0.99 * ls.bernoulli.excess(p, b, c)
     student = two_outcomes(ls.fixed_point(p, b, lam))
     assert float(gradient((student, two_outcomes(p), two_outcomes(b)), lam, clip=c).abs().max()) < 1e-15
 

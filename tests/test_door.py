@@ -1,0 +1,133 @@
+"""The door: what it shows, what it loads, what a type checker sees, and old names that still open it."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lambda_star
+from lambda_star import _deprecated
+
+ROOT = Path(__file__).parent.parent
+SUBMODULES = {
+    "bernoulli",
+    "calibration",
+    "categorical",
+    "cliff",
+    "contract",
+    "dynamics",
+    "lint",
+    "plotting",
+    "sequence",
+    "symbolic",
+    "torch",
+}
+HEAVY = (
+    "yaml",
+    "scipy",
+    "sympy",
+    "mpmath",
+    "matplotlib",
+    "torch",
+    "jax",
+    "pyarrow",
+    "pandas",
+    "polars",
+    "click",
+    "rich",
+    "array_api_compat",
+)
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_door_is_small_and_sorted_and_everything_on_it_is_there() -> None:
+    assert sorted(lambda_star.__all__) == lambda_star.__all__
+    assert len(lambda_star.__all__) <= 14
+    assert all(callable(getattr(lambda_star, name)) for name in lambda_star.__all__)
+
+
+def test_dir_shows_the_names_of_the_door_and_the_submodules_and_nothing_else() -> None:
+    assert set(dir(lambda_star)) == {*lambda_star.__all__, *SUBMODULES, "__version__"}
+    folders = {path.name.removesuffix(".py") for path in Path(lambda_star.__file__).parent.iterdir()}
+    assert {name for name in folders if not name.startswith(("_", "."))} - {"py.typed", "cli"} == SUBMODULES
+
+
+@pytest.mark.parametrize("name", sorted(SUBMODULES))
+def test_a_submodule_loads_on_first_use(name: str) -> None:
+    loaded = f"'lambda_star.{name}' in sys.modules"
+    first, then = run(f"import sys, lambda_star as ls; print({loaded}); ls.{name}; print({loaded})").split()
+    assert (first, then) == (str(name == "bernoulli"), "True")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'treshold'"):
+        lambda_star.treshold  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("code", ["from lambda_star import threshold", "from lambda_star import calibrate, read_table"])
+def test_imports_load_numpy_and_nothing_heavy(code: str) -> None:
+    assert run(f"import sys; {code}; print(*[name for name in {HEAVY} if name in sys.modules])") == ""
+
+
+def test_evaluating_loads_no_array_library_but_the_callers() -> None:
+    code = "import sys, numpy as np, lambda_star as ls; ls.threshold(np.array([.9]), .5, 5.); ls.threshold(.9, .5, 5.)"
+    assert run(f"{code}; print(*[name for name in {HEAVY} if name in sys.modules])") == ""
+
+
+def test_plotting_loads_no_backend() -> None:
+    assert run("import sys, lambda_star.plotting; print('matplotlib' in sys.modules)") == "False"
+
+
+# Names of release 0.1
+
+
+@pytest.mark.parametrize("old", sorted(_deprecated.MODULES))
+def test_an_old_path_works_and_says_the_new_one(old: str) -> None:
+    homes = [f"lambda_star.{home}" for home in _deprecated.MODULES[old]]
+    names = [name for name in importlib.import_module(homes[0]).__all__ if name[0] != "_"]
+    sys.modules.pop(f"lambda_star.{old}", None)
+    with pytest.warns(DeprecationWarning, match=homes[0].replace(".", r"\.")) as caught:
+        module = importlib.import_module(f"lambda_star.{old}")
+    assert caught[0].filename == __file__ or "importlib" in caught[0].filename
+    assert all(getattr(module, name) is getattr(importlib.import_module(homes[0]), name) for name in names)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "old"), [(module, old) for module, names in _deprecated.NAMES.items() for old in names]
+)
+def test_an_old_name_works_and_says_the_new_one(module: str, old: str) -> None:
+    new = _deprecated.NAMES[module][old]
+    home, _, name = new.rpartition(".")
+    loaded = importlib.import_module(f"lambda_star.{module}" if module else "lambda_star")
+    wanted = getattr(importlib.import_module(f"lambda_star.{home}") if home else loaded, name)
+    with pytest.warns(DeprecationWarning, match=rf"called .*{name} from release 0\.2 on") as caught:
+        found = getattr(loaded, old)
+    assert found is wanted or found() is wanted()
+    assert caught[0].filename == __file__
+
+
+def test_an_old_path_is_imported_as_before() -> None:
+    code = "import warnings; warnings.simplefilter('ignore'); from lambda_star.io import read_table, Table"
+    code += "; from lambda_star.torch.experiment import run, PRESETS; import lambda_star.inverse; print(read_table)"
+    assert "function read_table" in run(code)
+
+
+def test_package_is_marked_typed() -> None:
+    assert (ROOT / "lambda_star" / "py.typed").exists()
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = lambda_star.__version__
+    assert f'version = "{version}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
