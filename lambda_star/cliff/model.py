@@ -7,39 +7,19 @@ once. At this size a pass over ten models costs little more than one over a sing
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
-__all__ = ["Cache", "Weights", "forward", "new_weights", "repeat", "sample"]
+__all__ = ["forward", "new_weights", "repeat", "sample"]
 
 Weights = dict[str, Tensor]
 
+Cache = dict[int, tuple[Tensor, Tensor]]
+"""Keys and values of the tokens so far, by layer: models × batch × heads × tokens × width of a head."""
+
 HEADS, LAYERS = 2, 2
-
-
-@dataclass
-class Cache:
-    """Keys and values of the tokens so far, one tensor per layer: models × batch × heads × tokens × width of a head.
-
-    >>> len(Cache().keys)
-    0
-    """
-
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-
-    def extended(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Append keys and values of new tokens to those of a layer, and return all of them."""
-        if layer == len(self.keys):
-            self.keys.append(key)
-            self.values.append(value)
-        else:
-            self.keys[layer] = torch.cat([self.keys[layer], key], dim=3)
-            self.values[layer] = torch.cat([self.values[layer], value], dim=3)
-        return self.keys[layer], self.values[layer]
 
 
 def new_weights(vocabulary: int, width: int, length: int, generator: torch.Generator) -> Weights:
@@ -93,20 +73,21 @@ def forward(weights: Weights, tokens: Tensor, cache: Cache | None = None) -> Ten
     Args:
         weights: weights of the models.
         tokens: shape (models, batch, count).
-        cache: the tokens before these, which are then added to it; None if there are none.
+        cache: keys and values of the tokens before these, empty at first; those of ``tokens`` are added. None if there
+            are no tokens before these.
 
     Returns:
         Logits of the token that follows each of ``tokens``, shape (models, batch, count, vocabulary).
 
     >>> weights = new_weights(14, 8, 5, torch.Generator().manual_seed(0))
-    >>> tokens, cache = torch.tensor([[[0, 11, 2]]]), Cache()
+    >>> tokens, cache = torch.tensor([[[0, 11, 2]]]), {}
     >>> parts = [forward(weights, part, cache) for part in tokens.split([1, 2], -1)]
     >>> torch.allclose(forward(weights, tokens), torch.cat(parts, dim=2), atol=1e-6)
     True
     """
     models, batch, count = tokens.shape
     width = weights["place"].shape[-1]
-    start = cache.keys[0].shape[3] if cache and cache.keys else 0
+    start = cache[0][0].shape[3] if cache else 0
     chosen = tokens.reshape(models, -1, 1).expand(-1, -1, width)
     x = torch.gather(weights["embed"], 1, chosen).reshape(models, batch, count, width)
     x = x + weights["place"][:, None, start : start + count]
@@ -126,7 +107,9 @@ def _attention(weights: Weights, x: Tensor, layer: int, cache: Cache | None) -> 
     parts = _product(x, weights[f"qkv{layer}"]).reshape(models, batch, count, 3, HEADS, width // HEADS)
     query, key, value = parts.permute(3, 0, 1, 4, 2, 5)
     if cache is not None:
-        key, value = cache.extended(layer, key, value)
+        if layer in cache:
+            key, value = (torch.cat(pair, dim=3) for pair in zip(cache[layer], (key, value), strict=True))
+        cache[layer] = key, value
     # The new tokens are the last ones, and each of them sees every token up to itself.
     visible = torch.ones(count, key.shape[3], dtype=torch.bool).tril(key.shape[3] - count)
     query, key, value = (part.flatten(0, 1) for part in (query, key, value))
@@ -156,7 +139,8 @@ def sample(
     torch.Size([1, 2, 5])
     """
     tokens = torch.zeros(len(weights["head"]), batch, 1, dtype=torch.long)
-    cache, going = Cache(), torch.ones(tokens.shape[:2], dtype=torch.bool)
+    going = torch.ones(tokens.shape[:2], dtype=torch.bool)
+    cache: Cache = {}
     while tokens.shape[-1] < length and going.any():
         logits = forward(weights, tokens[..., -1:], cache)[:, :, -1]
         if allowed is not None:

@@ -60,13 +60,8 @@ class Task:
 
     @property
     def separator(self) -> int:
-        """The token between two items; the closer may stand wherever it may."""
+        """The token between two items; the token after it in ``words`` ends a list, and may stand wherever it may."""
         return len(self.words) - 2
-
-    @property
-    def closer(self) -> int:
-        """The token that ends a list; in the style ``quoted`` a bracket must follow it."""
-        return len(self.words) - 1
 
     @property
     def length(self) -> int:

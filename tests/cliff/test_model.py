@@ -27,7 +27,8 @@ def test_models_side_by_side_do_not_touch_each_other() -> None:
 
 @pytest.mark.parametrize("parts", [[1] * 9, [3, 3, 3], [8, 1], [1, 8]])
 def test_a_cache_gives_what_the_whole_gives(parts: list[int]) -> None:
-    weights, cache = new_weights(14, 8, 9, seeded()), Cache()
+    weights = new_weights(14, 8, 9, seeded())
+    cache: Cache = {}
     tokens = torch.randint(14, (1, 5, 9), generator=seeded(2))
     pieces = [forward(weights, part, cache) for part in torch.split(tokens, parts, dim=-1)]
     torch.testing.assert_close(torch.cat(pieces, dim=2), forward(weights, tokens))
