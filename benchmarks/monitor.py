@@ -1,7 +1,7 @@
-"""What a SafetyMonitor costs a run of TRL's DistillationTrainer, as a share of a training step that is logged.
+"""The cost of a SafetyMonitor in a run of TRL's DistillationTrainer, as a share of a training step that is logged.
 
-The shares are those of a step that is logged; TRL logs every tenth by default. The time inside the monitor is the
-steadier figure: the difference between two kinds of steps carries the noise of whole steps.
+TRL logs every tenth step by default, so the cost of a whole run is a tenth of this. The time inside the monitor is the
+steadier of the two figures, because the difference between two kinds of steps carries the noise of whole steps.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from benchmarks.speed import Result
 VOCABULARY, WIDTH, LAYERS = 8192, 256, 2
 BATCH, COMPLETION, STEPS = 32, 128, 14
 BOUND = 0.05
+"""The largest share that a logged step may pay for the monitor."""
 
 
 def model(seed: int) -> Any:
-    """A small Llama, most of it embedding and head as in small models of today."""
+    """Make a small Llama whose parameters are mostly embedding and head, as in today's small models."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -43,7 +44,7 @@ def model(seed: int) -> Any:
 
 
 def tokenizer() -> Any:
-    """A word for every number."""
+    """Make a tokenizer with one word per token."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -55,13 +56,13 @@ def tokenizer() -> Any:
 
 
 def shares() -> list[Result]:
-    """A run that logs every step, and is watched at every other one."""
+    """Train with a log at every step and the monitor at every other one, and return the shares."""
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
 
     from lambda_star.torch.monitor import SafetyMonitor
 
-    # Untyped, as its annotations are not for arguments from a dictionary.
+    # Untyped, because its annotations reject arguments from a dictionary.
     trl: Any = import_module("trl")
     inside: list[float] = []
     steps: dict[bool, list[float]] = {True: [], False: []}
@@ -91,7 +92,7 @@ def shares() -> list[Result]:
         trainer = trl.DistillationTrainer(
             model=model(0),
             teacher_model=model(1),
-            # Answers of equal length make steps of equal work.
+            # With answers of equal length all steps do the same work.
             args=trl.DistillationConfig(folder, generation_kwargs={"min_new_tokens": COMPLETION}, **options, **sizes),
             train_dataset=Dataset.from_dict({"prompt": ["w2 w3 w4 w5 w6 w7 w8 w9"] * BATCH * STEPS}),
             processing_class=tokenizer(),
@@ -100,7 +101,7 @@ def shares() -> list[Result]:
         trainer.remove_callback(PrinterCallback)
         EveryOther(base=model(2), lam=1.25, clip=5.0).attach(trainer)
         trainer.train()
-    # The first step of each kind warms up.
+    # The first step of each kind is left out, because it warms up.
     step, watched, report = (statistics.median(seconds[1:]) for seconds in (steps[False], steps[True], inside))
     return [
         Result(f"inside the monitor / a step without it ({step:.1f} s)", report / step, *kept(report / step)),
@@ -109,14 +110,14 @@ def shares() -> list[Result]:
 
 
 def kept(share: float) -> tuple[str, bool]:
-    """The bound, and whether a share keeps it."""
+    """Return the bound as text, and whether a share keeps it."""
     return f"at most {BOUND:.0%}", share <= BOUND
 
 
 def main() -> None:
     """Measure and print the shares."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # names that TRL has and transformers deprecates
+        warnings.simplefilter("ignore", FutureWarning)  # names that TRL uses and transformers deprecates
         results = shares()
     title = f"Monitor: {BATCH} answers of {COMPLETION} tokens a step, {VOCABULARY} tokens; medians of steps in turn"
     table = Table("share of a logged step", "measured", "bound", "kept", title=title, title_justify="left")

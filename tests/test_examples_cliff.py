@@ -1,7 +1,8 @@
-"""The real students: prediction and outcome of ``examples/rank_by_price/cliff.py`` fit together and to the answers."""
+"""The real students: prediction and outcome of ``examples/rank_by_price/cliff.py`` fit each other and the answers."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from datetime import datetime
@@ -34,7 +35,7 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
 
 def test_the_prediction_is_the_locked_one_and_older_than_the_outcome() -> None:
     assert locked.finished([PATH]) == [RECORD]
-    assert RECORD["sha256"] == locked.digest(SAID)
+    assert RECORD["sha256"] == hashlib.sha256(json.dumps(SAID, sort_keys=True).encode()).hexdigest()
     begin, end = (datetime.fromisoformat(RECORD[name]) for name in ("locked", "finished"))
     seconds = sum(sum(student["seconds"].values()) for student in SEEN["students"])
     assert 0 < seconds <= (end - begin).total_seconds() + 60
@@ -67,7 +68,8 @@ def test_training_fits_the_settings(student: dict[str, Any]) -> None:
     assert len(training["parses"]) == len(training["tokens"]) == steps
     assert all(0 <= parses <= batch for parses in training["parses"])
     assert all(batch <= tokens <= batch * SETTINGS["room"] for tokens in training["tokens"])
-    assert training["tokens"][0] == SEEN["students"][0]["training"]["tokens"][0]  # all start at the base, with one seed
+    # All students start at the base with the same seed.
+    assert training["tokens"][0] == SEEN["students"][0]["training"]["tokens"][0]
     assert 0 <= student["positions_clipped"] <= 1
     assert 0 <= student["tail_clipped"] <= 1
     assert 0 <= student["tail"] <= 1
@@ -80,7 +82,7 @@ def test_base_and_teacher_are_judged_by_their_answers_on_file(name: str) -> None
     judged = answers[: SETTINGS["judged"]]
     assert SEEN[name]["parses"] == sum(answer["parses"] for answer in judged)
     assert SEEN[name]["permutations"] == sum(answer["permutation"] for answer in judged)
-    if name == "teacher":  # the held-out answers are to other questions than the judged ones
+    if name == "teacher":  # the held-out answers belong to other questions than the judged ones
         assert answers[-SETTINGS["held_out"]]["index"] >= SETTINGS["judged"]
         held_out = answers[-SETTINGS["held_out"] :]
         assert SAID["held_out"]["positions"] == sum(len(answer["tokens"]) for answer in held_out)

@@ -1,6 +1,6 @@
 """Check the predictions of lambda_star against a real distillation step of SmolLM2-135M with this folder's adapters.
 
-The student is a copy of the base; the positions are those of one of the base's own sampled answers.
+The student is a copy of the base, and the positions are those of one answer that the base sampled.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Load teacher, base and student, run the steps and print prediction beside measurement."""
+    """Load teacher, base and student, run the steps, and print each prediction with its measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--answer", type=int, default=1, help="line of base_answers.jsonl to look at, from 0")
-    parser.add_argument("--lam", type=float, default=1.25, help="the extrapolation coefficient")
-    parser.add_argument("--clip", type=float, default=5.0, help="the cap on the ratio of teacher to student")
+    parser.add_argument("--answer", type=int, default=1, help="line of base_answers.jsonl, counted from 0")
+    parser.add_argument("--lam", type=float, default=1.25, help="extrapolation coefficient")
+    parser.add_argument("--clip", type=float, default=5.0, help="cap on the ratio of teacher to student probability")
     args = parser.parse_args()
     record = json.loads((HERE / "base_answers.jsonl").read_text(encoding="utf-8").split("\n")[args.answer])
     prompt = lm.prompt_tokens(lm.load_tokenizer(), task.make_items(record["split"], record["index"]))

@@ -1,10 +1,10 @@
 """Distil the base on policy towards the teacher, one student for each λ of a grid, against a locked prediction.
 
 Before the first step teacher and base are scored on held-out answers of the teacher. From that follow λ* and the
-collapse point of every contract position, the predicted validity of the answers and the tail mass that a student
-should end with; all of it is locked in a file. Then each student starts at the base and takes real steps with the
-clip, over the whole vocabulary, on its own sampled answers to fresh questions. What it writes afterwards is judged and
-added to the file. A run that was cut off goes on after its last finished student.
+collapse point of every contract position, the validity of the answers, and the tail mass with which a student should
+end; this prediction is locked in a file. Then each student starts at the base and takes real steps with the clip, over
+the whole vocabulary, on its own sampled answers to new questions. Its answers are judged afterwards and added to the
+file. A run that was cut off continues after its last finished student.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ from lambda_star.torch.step import opd_loss
 HERE = Path(__file__).resolve().parent
 LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
 TOP = 16
-"""How many of the most probable tokens of teacher, base and fixed point get a column of their own."""
+"""Number of the most probable tokens of teacher, base and fixed point that get a column of their own."""
 
 REFERENCE = 0.9
-"""Validity counts as not fallen yet at 1 + 0.9·(λ*−1), with the median λ* of the contract positions."""
+"""Validity counts as not fallen up to 1 + 0.9 (λ*−1), with the median λ* of the contract positions."""
 
 GRID = (1.0, 1.1, 1.2, 1.3, 1.6, 2.5)
 """λ of the students."""
 
 DRAWN = 16
-"""How many of the other tokens are drawn, to see what share of them keeps to the contract."""
+"""Number of unlisted tokens that are drawn, to estimate which share of them keeps to the contract."""
 
 FINE = 61
 """Points of the predicted curve."""
 
 HELD_OUT = 48
-"""How many answers, the last ones of the teacher's, the prediction is measured on; their questions are not judged."""
+"""Number of the teacher's last answers on which the prediction is measured; their questions are not judged."""
 
 ROOM, JUDGED_ROOM = 48, 72
-"""Most tokens of an answer in training, and when it is judged."""
+"""The most tokens of an answer in training, and in judging."""
 
 PACKAGES = ("torch", "transformers", "peft", "gguf", "numpy", "lambda-star")
 
@@ -71,13 +71,13 @@ class Scored:
 
     Attributes:
         pair: tokens of prompt and answer.
-        log_t: the teacher's log-probabilities of the kept tokens, the modal one first and the rest last.
+        log_t: the teacher's log-probabilities of the listed tokens, the modal one first, all unlisted ones last.
         log_b: the same of the base.
-        goes: 1 for a token after which the answer can still become valid, a share for the rest.
+        goes: 1 for a token after which the answer can still become valid; for the unlisted tokens their share.
         ends: the same for tokens that end the answer validly.
         places: the contract positions.
         modal: the modal tokens there.
-        odds: log-odds of the modal token there, of teacher and base.
+        odds: log-odds of the modal token there under teacher and base.
         teacher: the teacher's log-probabilities there, over the whole vocabulary.
     """
 
@@ -93,7 +93,7 @@ class Scored:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file that ``sample.py`` wrote."""
+    """Read the records in a file that ``sample.py`` wrote."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
@@ -101,7 +101,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def log_odds(logits: torch.Tensor, tokens: torch.Tensor) -> Floats:
-    """Return the log-odds of one token in each row, exact also where its tail is tiny."""
+    """Return the log-odds of one token in each row, accurate even where its tail is tiny."""
     others = logits.scatter(1, tokens[:, None], -math.inf)
     odds: Floats = (logits.gather(1, tokens[:, None])[:, 0] - torch.logsumexp(others, dim=1)).numpy()
     return odds
@@ -110,16 +110,16 @@ def log_odds(logits: torch.Tensor, tokens: torch.Tensor) -> Floats:
 def kept_columns(
     log_t: torch.Tensor, log_b: torch.Tensor, lam: float, generator: torch.Generator
 ) -> tuple[list[int], list[int], Floats]:
-    """Return the tokens that get a column at one position, the modal one first, some others, and both models' columns.
+    """Return the listed tokens of one position, some unlisted ones, and the columns of both models.
 
-    The first are the most probable tokens of teacher, base and the fixed point at λ; all others share the last column,
-    and some of them are drawn as the teacher would draw them.
+    Listed are the most probable tokens of teacher, base and the fixed point at λ, the modal token first. All unlisted
+    tokens share the last column, and some of them are drawn as the teacher would draw them.
     """
     looks = (log_t, log_b, lam * log_t - (lam - 1) * log_b)
     tokens = list(dict.fromkeys(token for look in looks for token in look.topk(TOP).indices.tolist()))
-    rest = torch.ones_like(log_t, dtype=torch.bool).scatter(0, torch.tensor(tokens), False)
-    some = torch.multinomial(torch.where(rest, log_t.exp(), 0.0), DRAWN, replacement=True, generator=generator)
-    rows = [torch.cat([log[tokens], log[rest].logsumexp(0)[None]]).numpy() for log in (log_t, log_b)]
+    unlisted = torch.ones_like(log_t, dtype=torch.bool).scatter(0, torch.tensor(tokens), False)
+    some = torch.multinomial(torch.where(unlisted, log_t.exp(), 0.0), DRAWN, replacement=True, generator=generator)
+    rows = [torch.cat([log[tokens], log[unlisted].logsumexp(0)[None]]).numpy() for log in (log_t, log_b)]
     return tokens, some.tolist(), np.array(rows)
 
 
@@ -131,14 +131,14 @@ def fate(tokenizer: Any, before: list[int], token: int) -> tuple[float, float]:
 
 
 def fates(tokenizer: Any, before: list[int], tokens: list[int]) -> Floats:
-    """Return two rows for tokens after some text: whether the answer can go on, and whether it ends validly."""
+    """Return two rows for tokens after a text: whether the answer can go on, and whether it ends validly."""
     return np.array([fate(tokenizer, before, token) for token in tokens]).T
 
 
 def score_held_out(
     models: tuple[Any, Any], tokenizer: Any, record: dict[str, Any], lam: float, generator: torch.Generator
 ) -> Scored:
-    """Return what one answer is to teacher and base; the share of the rest that goes on is that of the drawn tokens."""
+    """Score one answer under teacher and base; the unlisted tokens count as the drawn ones among them do."""
     prompt = lm.prompt_tokens(tokenizer, task.make_items(record["split"], record["index"]))
     answer: list[int] = record["tokens"]
     logits = [score.answer_logits(model, prompt, answer) for model in models]
@@ -164,10 +164,10 @@ def score_held_out(
 
 
 def held_out(models: tuple[Any, Any], tokenizer: Any, settings: dict[str, Any]) -> list[Scored]:
-    """Return the last answers of the teacher, scored."""
+    """Score the last answers of the teacher."""
     records = read_records(HERE / "teacher_answers.jsonl")[-settings["held_out"] :]
     if settings["judged"] > records[0]["index"]:
-        raise SystemExit(f"--judged may be {records[0]['index']} at most: the later questions are held out")
+        raise SystemExit(f"--judged must be at most {records[0]['index']}, because the later questions are held out")
     generator = torch.Generator().manual_seed(settings["seed"])
     return [score_held_out(models, tokenizer, record, max(settings["lam"]), generator) for record in records]
 
@@ -181,21 +181,20 @@ def collapse_from_logits(x: Floats, y: Floats, clip: float) -> Floats:
     return points
 
 
-def known(value: float) -> float | None:
-    """Return a number to ten digits, or None for +inf, which JSON cannot hold."""
+def known(value: Any) -> float | None:
+    """Round a number to ten digits, or return None for +inf, which JSON cannot hold."""
     return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
 def quantiles(values: Floats) -> list[float | None]:
-    """Return the values at the levels, none of them between two values."""
+    """Return the quantiles at ``LEVELS``; each of them is one of the values."""
     return [known(value) for value in np.quantile(values, LEVELS, method="inverted_cdf")]
 
 
 def tails(log_t: Floats, log_s: Floats, modal: NDArray[np.int64], clip: float) -> Floats:
-    """Return three numbers per row: the tail mass of teacher and student, and the share of the former that is clipped.
+    """Return three numbers per row: the tail mass of teacher and of student, and the clipped share of the teacher's.
 
-    The tail is all but the modal token; a token is clipped where the teacher's probability is more than c times the
-    student's.
+    A token is clipped where the teacher's probability is more than c times the student's.
     """
     others = np.arange(log_t.shape[1]) != modal[:, None]
     teacher, student = (np.where(others, np.exp(logs), 0.0) for logs in (log_t, log_s))
@@ -204,7 +203,7 @@ def tails(log_t: Floats, log_s: Floats, modal: NDArray[np.int64], clip: float) -
 
 
 def tail_summary(numbers: Floats, clip: float) -> dict[str, Any]:
-    """Return the median tail mass, and how much of the contract is clipped: of its positions and of their tails."""
+    """Return the median tail mass, the share of contract positions that is clipped, and that of their tails."""
     teacher, student, clipped = numbers
     return {
         "tail": known(float(np.median(student))),
@@ -214,7 +213,7 @@ def tail_summary(numbers: Floats, clip: float) -> dict[str, Any]:
 
 
 def predict(scored: list[Scored], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said of the students before their first step."""
+    """Predict the students before their first step."""
     clip = settings["clip"]
     log_t, log_b, goes, ends = (
         np.concatenate([getattr(one, name) for one in scored]) for name in ("log_t", "log_b", "goes", "ends")
@@ -226,36 +225,50 @@ def predict(scored: list[Scored], settings: dict[str, Any]) -> dict[str, Any]:
         np.array([float(f"{odds:.10g}") for odds in row]) for row in np.concatenate([one.odds for one in scored], 1)
     )
     stars, collapse = np.asarray(bernoulli.threshold_from_logits(x, y, clip)), collapse_from_logits(x, y, clip)
-    fine = np.linspace(1.0, max(settings["lam"]), FINE)
-    curve, free = (np.asarray(sequence.validity(positions, limit, fine)) for limit in (clip, math.inf))
-    reference = 1 + REFERENCE * (sequence.lower_quantile(stars, 0.5) - 1)
-    students = []
-    for lam in settings["lam"]:
-        student = categorical.stationary_student(log_t, log_b, clip, lam)
-        tail = tails(log_t[contract], student[contract], np.zeros(contract.sum(), dtype=np.int64), clip)
-        students.append(
-            {
-                "lam": lam,
-                "validity": known(float(sequence.validity(positions, clip, lam))),
-                "validity_without_clip": known(float(sequence.validity(positions, math.inf, lam))),
-                "past_threshold": known(float(np.mean(stars < lam))),
-                "past_collapse": known(float(np.mean(collapse <= lam))),
-            }
-            | tail_summary(tail, clip)
-        )
+    unlisted = {"teacher": last_columns(log_t), "base": last_columns(log_b)}
+    students = [
+        predict_student(positions, contract, clip, lam)
+        | {
+            "past_threshold": known(float(np.mean(stars < lam))),
+            "past_collapse": known(float(np.mean(collapse <= lam))),
+        }
+        for lam in settings["lam"]
+    ]
     return {
         "settings": settings,
         "made_with": made_with(),
         "held_out": {"answers": len(scored), "positions": len(log_t), "contract": int(contract.sum())},
-        "rest": {
-            name: known(float(np.exp(last_columns(logs)).mean()))
-            for name, logs in (("teacher", log_t), ("base", log_b))
-        },
+        "rest": {name: known(float(np.exp(logs).mean())) for name, logs in unlisted.items()},
         "log_odds": {"teacher": x.tolist(), "base": y.tolist()},
         "levels": list(LEVELS),
         "threshold": quantiles(stars),
         "collapse": quantiles(collapse),
         "tail": {name: known(float(np.median(1 / (1 + np.exp(odds))))) for name, odds in (("teacher", x), ("base", y))},
+        **predict_curves(positions, stars, settings),
+        "students": students,
+    }
+
+
+def predict_student(
+    positions: sequence.Positions, contract: NDArray[np.bool_], clip: float, lam: float
+) -> dict[str, Any]:
+    """Predict the validity and the tails of one student."""
+    log_t, log_b = np.asarray(positions.log_t), np.asarray(positions.log_b)
+    student = categorical.stationary_student(log_t, log_b, clip, lam)
+    tail = tails(log_t[contract], student[contract], np.zeros(contract.sum(), dtype=np.int64), clip)
+    return {
+        "lam": lam,
+        "validity": known(float(sequence.validity(positions, clip, lam))),
+        "validity_without_clip": known(float(sequence.validity(positions, math.inf, lam))),
+    } | tail_summary(tail, clip)
+
+
+def predict_curves(positions: sequence.Positions, stars: Floats, settings: dict[str, Any]) -> dict[str, Any]:
+    """Predict validity at a fine grid of λ, for teacher and base, and the λ at which half of it is lost."""
+    fine = np.linspace(1.0, max(settings["lam"]), FINE)
+    curve, free = (np.asarray(sequence.validity(positions, limit, fine)) for limit in (settings["clip"], math.inf))
+    reference = 1 + REFERENCE * (sequence.lower_quantile(stars, 0.5) - 1)
+    return {
         "curve": {
             "lam": [known(lam) for lam in fine],
             "validity": [known(value) for value in curve],
@@ -267,18 +280,17 @@ def predict(scored: list[Scored], settings: dict[str, Any]) -> dict[str, Any]:
         },
         "reference": known(reference),
         "onset": onset(fine, curve, reference) if reference < fine[-1] else None,
-        "students": students,
     }
 
 
 def last_columns(logs: Floats) -> Floats:
-    """Return the last column in use of every row: the rest of the vocabulary."""
-    rest: Floats = np.take_along_axis(logs, np.isfinite(logs).sum(axis=1, keepdims=True) - 1, axis=1)
-    return rest
+    """Return the last column in use of every row, which stands for the unlisted tokens."""
+    last: Floats = np.take_along_axis(logs, np.isfinite(logs).sum(axis=1, keepdims=True) - 1, axis=1)
+    return last
 
 
 def made_with() -> dict[str, Any]:
-    """Return where the numbers come from: model, adapters, packages."""
+    """Return the model, adapters and packages from which the numbers come."""
     digests = {
         name: hashlib.sha256((HERE / name / "adapter_model.safetensors").read_bytes()).hexdigest()
         for name in ("base", "teacher")
@@ -295,7 +307,7 @@ def made_with() -> dict[str, Any]:
 
 
 def answer_rows(model: Any, pairs: list[Pair], pad: int) -> torch.Tensor:
-    """Return the logits that predict each token of the answers, one row for each, answer after answer."""
+    """Return the logits that predict the tokens of the answers, one row per token, answer after answer."""
     ids, mask = sample.left_padded([prompt + answer for prompt, answer in pairs], pad)
     width = max(len(answer) for _, answer in pairs)
     places = (mask.cumsum(dim=1) - 1).clamp(min=0)
@@ -306,7 +318,7 @@ def answer_rows(model: Any, pairs: list[Pair], pad: int) -> torch.Tensor:
 
 
 def distil(models: tuple[Any, Any, Any], tokenizer: Any, lam: float, settings: dict[str, Any]) -> dict[str, list[int]]:
-    """Train the student, the last model, and return how many answers of each step parsed, and their tokens in all."""
+    """Train the last of the models, and return the number of answers that parsed, and of tokens, at each step."""
     teacher, base, student = models
     torch.manual_seed(settings["seed"])
     weights = [weight for weight in student.parameters() if weight.requires_grad]
@@ -345,7 +357,7 @@ def kendall(parsed: list[str], items: list[task.Item]) -> float:
 def ndcg_at_1(parsed: list[str], items: list[task.Item]) -> float:
     """Return the gain of the item named first over the best gain.
 
-    Of k items the cheapest one has the gain k−1, the next k−2, the dearest 0; so has what is no item at all.
+    Of k items the cheapest has the gain k−1, the next k−2, and the dearest 0, as has an id that is not listed.
     """
     if not parsed:
         return 0.0
@@ -355,13 +367,13 @@ def ndcg_at_1(parsed: list[str], items: list[task.Item]) -> float:
 
 
 def mean_and_error(values: list[float]) -> dict[str, float | int | None]:
-    """Return mean, standard error and number of some values."""
+    """Return the mean, the standard error and the number of values."""
     error = known(float(np.std(values, ddof=1) / math.sqrt(len(values)))) if len(values) > 1 else None
     return {"mean": known(float(np.mean(values))) if values else None, "error": error, "of": len(values)}
 
 
 def judge(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return how many answers parse and name every item once, and how well those that do rank."""
+    """Count the answers that parse and that name every item once, and measure how well these rank."""
     parses, permutations = (sum(bool(record[key]) for record in records) for key in ("parses", "permutation"))
     asked = [(task.make_items(record["split"], record["index"]), record) for record in records]
     parsed = [(task.parse_answer(record["text"]) or [], items, record) for items, record in asked if record["parses"]]
@@ -380,7 +392,7 @@ def judge(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def student_tails(student: Any, scored: list[Scored], clip: float) -> dict[str, Any]:
-    """Return the tail summary of a student at the contract positions of the held-out answers, whole vocabulary."""
+    """Summarise the student's tails at the contract positions of the held-out answers, over the whole vocabulary."""
     numbers = []
     for one in scored:
         rows = torch.log_softmax(score.answer_logits(student, *one.pair)[one.places], dim=1).numpy()
@@ -391,7 +403,7 @@ def student_tails(student: Any, scored: list[Scored], clip: float) -> dict[str, 
 def one_student(
     models: tuple[Any, Any, Any], tokenizer: Any, scored: list[Scored], lam: float, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what was seen of one student: its training, its answers, its tails."""
+    """Train and judge one student."""
     begin = time.perf_counter()
     training = distil(models, tokenizer, lam, settings)
     trained = time.perf_counter()
@@ -403,7 +415,7 @@ def one_student(
 
 
 def load_models() -> tuple[Any, Any, Any]:
-    """Return teacher, base and student: a copy of the base whose adapter alone is trained."""
+    """Load teacher, base and student; the student is a copy of the base, of which only the adapter is trained."""
     teacher, base = (lm.load_with_adapter(HERE / name).merge_and_unload() for name in ("teacher", "base"))
     student = lm.load_with_adapter(HERE / "base")
     for name, weight in student.named_parameters():
@@ -414,7 +426,7 @@ def load_models() -> tuple[Any, Any, Any]:
 def all_students(
     models: tuple[Any, Any, Any], tokenizer: Any, scored: list[Scored], record: dict[str, Any], kept: Path
 ) -> list[dict[str, Any]]:
-    """Return what was seen of every student; what is in the kept file already is not done again."""
+    """Train and judge every student that is not yet in the kept file, and return all of them."""
     settings = record["prediction"]["settings"]
     start = {name: weight.detach().clone() for name, weight in models[2].named_parameters() if weight.requires_grad}
     found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
@@ -424,14 +436,14 @@ def all_students(
             continue
         models[2].load_state_dict(start, strict=False)
         done.append(one_student(models, tokenizer, scored, lam, settings))
-        half = kept.with_suffix(".half")  # so that a run that is cut off leaves the old file or the new one, whole
+        half = kept.with_suffix(".half")  # a run that is cut off while writing leaves the old file whole
         half.write_text(json.dumps({"sha256": record["sha256"], "students": done}), encoding="utf-8")
         half.replace(kept)
     return sorted(done, key=lambda student: settings["lam"].index(student["lam"]))
 
 
 def run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Lock the prediction, train and judge all students, and return what the file then holds."""
+    """Lock the prediction, train and judge all students, and return the record."""
     tokenizer, models = lm.load_tokenizer(), load_models()
     scored = held_out(models[:2], tokenizer, settings)
     record = lock(path, lambda: predict(scored, settings))
@@ -452,7 +464,7 @@ def run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def seen_onset(students: list[dict[str, Any]], record: dict[str, Any]) -> float | None:
-    """Return the λ at which the students' share of answers that parse has lost half, or None if it has not."""
+    """Return the λ at which the students have lost half of their answers that parse, or None if they have not."""
     lams, reference = [student["lam"] for student in students], record["prediction"]["reference"]
     if len(lams) < 2 or reference is None or not lams[0] <= reference <= lams[-1]:
         return None
@@ -460,7 +472,7 @@ def seen_onset(students: list[dict[str, Any]], record: dict[str, Any]) -> float 
 
 
 def report(record: dict[str, Any]) -> str:
-    """Return the table of prediction and outcome."""
+    """Format the table of prediction and outcome."""
     head = "parse (95 %)              predicted   permutation   τ       NDCG@1   tail mass, predicted   tokens"
     lines = [f"{'λ':>10}   {head}"]
     expected = {student["lam"]: student for student in record["prediction"]["students"]}
@@ -481,27 +493,27 @@ def report(record: dict[str, Any]) -> str:
 
 
 def shown(value: float | None, form: str) -> str:
-    """Return a number as text, and a dash for none."""
+    """Format a number, with a dash for None."""
     return "—" if value is None else format(value, form)
 
 
 def say(line: str) -> None:
-    """Write a line of progress."""
+    """Print a line of progress."""
     print(line, file=sys.stderr, flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the command line's settings."""
+    """Read the settings from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lam", type=float, action="append", help="a λ of the grid; give it once for each student")
-    parser.add_argument("--steps", type=int, default=28, help="optimizer steps of a student")
-    parser.add_argument("--batch", type=int, default=8, help="questions in one step")
+    parser.add_argument("--lam", type=float, action="append", help="λ of a student; repeat for more")
+    parser.add_argument("--steps", type=int, default=28, help="number of optimizer steps of a student")
+    parser.add_argument("--batch", type=int, default=8, help="number of questions in one step")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of AdamW")
-    parser.add_argument("--clip", type=float, default=5.0, help="the cap on the ratio of teacher to student")
+    parser.add_argument("--clip", type=float, default=5.0, help="cap on the ratio of teacher to student probability")
     parser.add_argument("--seed", type=int, default=3, help="seed of the questions' order and of the sampling")
-    parser.add_argument("--judged", type=int, default=120, help="answers of each student that are judged")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--out", type=Path, default=HERE / "cliff.json", help="file of prediction and outcome")
+    parser.add_argument("--judged", type=int, default=120, help="number of judged answers of each student")
+    parser.add_argument("--threads", type=int, default=1, help="number of CPU threads")
+    parser.add_argument("--out", type=Path, default=HERE / "cliff.json", help="file for prediction and outcome")
     return parser.parse_args()
 
 

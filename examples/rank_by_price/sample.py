@@ -1,7 +1,7 @@
-"""Sample answers from one adapter at temperature 1 and say how many parse.
+"""Sample answers from one adapter at temperature 1, and print how many parse.
 
-Writes one JSON object a line: sequence, k, split, index, text, tokens, ended, parses, permutation. The prompt of a
-line is that of question ``index`` of its ``split`` (see ``task.make_items``).
+The script writes one JSON object per line, with sequence, k, split, index, text, tokens, ended, parses and permutation.
+The prompt of a line is that of question ``index`` of its ``split`` (see ``task.make_items``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def left_padded(rows: list[list[int]], pad: int) -> tuple[torch.Tensor, torch.Te
 
 
 def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_new: int) -> list[list[int]]:
-    """Return one sampled answer for each prompt: its tokens up to and with the end-of-turn token."""
+    """Sample one answer for each prompt, and return its tokens up to and including the end-of-turn token."""
     eos = int(tokenizer.eos_token_id)
     plain = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "use_cache": True}
     ids, mask = left_padded(prompts, eos)
@@ -90,20 +90,20 @@ def report(records: list[dict[str, Any]]) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the command line's settings."""
+    """Read the settings from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapter", type=Path, default=HERE / "base", help="adapter folder to sample from")
-    parser.add_argument("--split", default="test", help="name of the split whose questions are asked")
+    parser.add_argument("--split", default="test", help="split whose questions are asked")
     parser.add_argument("--count", type=int, default=360, help="number of answers")
-    parser.add_argument("--max-new", type=int, default=72, help="most tokens in one answer")
+    parser.add_argument("--max-new", type=int, default=72, help="the most tokens in one answer")
     parser.add_argument("--seed", type=int, default=1, help="seed of the sampling")
-    parser.add_argument("--out", type=Path, help="file to write; without it only the shares are printed")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--out", type=Path, help="file for the answers; without it only the shares are printed")
+    parser.add_argument("--threads", type=int, default=2, help="number of CPU threads")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Sample, print the shares and write the answers."""
+    """Sample the answers, print the shares, and write the file."""
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     model = lm.load_with_adapter(args.adapter)

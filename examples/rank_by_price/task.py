@@ -1,7 +1,7 @@
 """The task: rank a few items by price and answer with a JSON list of their ids.
 
-Everything here is plain Python and a pure function of a split name and a number, so a prompt can be made
-again from the two values that ``base_answers.jsonl`` keeps.
+Everything here is plain Python and depends only on the name of a split and a number, so each prompt can be made again
+from the two values that ``base_answers.jsonl`` keeps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Item:
 
 
 def item_count(index: int) -> int:
-    """Return how many items question ``index`` lists: the six sizes take turns."""
+    """Return how many items question ``index`` lists; the six sizes take turns."""
     return MIN_ITEMS + index % (MAX_ITEMS - MIN_ITEMS + 1)
 
 
@@ -58,7 +58,7 @@ def make_target(items: list[Item]) -> str:
 
 
 def parse_answer(answer: str) -> list[str] | None:
-    """Return the list of strings that the answer is as strict JSON, or None when it is anything else."""
+    """Parse the answer as strict JSON, and return its list of strings, or None if it is anything else."""
     try:
         value = json.loads(answer)
     except (ValueError, RecursionError):
@@ -69,20 +69,20 @@ def parse_answer(answer: str) -> list[str] | None:
 
 
 def is_valid(answer: str) -> bool:
-    """Tell whether the whole answer parses: ``json.loads`` takes it and gives a list of strings."""
+    """Tell whether the whole answer parses as a list of strings."""
     return parse_answer(answer) is not None
 
 
-# Whatever state a valid start of an answer is in, one of these ends it validly (the zeros end a \u escape).
+# Any start of a valid answer becomes valid with one of these endings; the zeros complete a \u escape.
 _ENDINGS = ("", "[]", "]", '"]', '""]', 'n"]', *("0" * count + '"]' for count in range(1, 5)))
 
 
 def is_start(text: str) -> bool:
-    """Tell whether the text is the start of some valid answer: the contract is not broken yet."""
+    """Tell whether the text is the start of some valid answer, so that the contract is not broken yet."""
     return any(is_valid(text + ending) for ending in _ENDINGS)
 
 
 def is_permutation(answer: str, items: list[Item]) -> bool:
-    """Tell whether the answer parses and names every listed id exactly once, in whatever order."""
+    """Tell whether the answer parses and names every listed id exactly once, in any order."""
     parsed = parse_answer(answer)
     return parsed is not None and sorted(parsed) == sorted(item.ident for item in items)

@@ -1,7 +1,7 @@
-"""Fine-tune SmolLM2-135M-Instruct on the task with LoRA and keep the adapter at chosen steps.
+"""Fine-tune SmolLM2-135M-Instruct on the task with LoRA, and save the adapter at chosen steps.
 
-The loss counts only the tokens of the answer, the end-of-turn token among them. Each batch holds questions of one
-size, so little of it is padding; the sizes come in a shuffled order.
+The loss counts only the tokens of the answer, including the end-of-turn token. Each batch holds questions of one size,
+so that it needs little padding; the sizes come in a shuffled order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIZES = task.MAX_ITEMS - task.MIN_ITEMS + 1
 
 
 def batch_numbers(step: int, batch: int, seed: int) -> list[int]:
-    """Return the training questions of one step, all of one size and used in no other step."""
+    """Return the training questions of one step; all have one size, and no other step uses them."""
     order = list(range(SIZES))
     random.Random(f"{seed}/{step // SIZES}").shuffle(order)
     first = (step // SIZES) * batch
@@ -29,7 +29,7 @@ def batch_numbers(step: int, batch: int, seed: int) -> list[int]:
 
 
 def batch_loss(model: Any, tokenizer: Any, numbers: list[int]) -> torch.Tensor:
-    """Return the mean cross-entropy of the answers' tokens; logits are computed at those positions only."""
+    """Return the mean cross-entropy of the answers' tokens; logits are computed only at their positions."""
     questions = [task.make_items("train", number) for number in numbers]
     targets = [lm.target_tokens(tokenizer, items) for items in questions]
     rows = [lm.prompt_tokens(tokenizer, items) + target for items, target in zip(questions, targets, strict=True)]
@@ -44,14 +44,14 @@ def batch_loss(model: Any, tokenizer: Any, numbers: list[int]) -> torch.Tensor:
 
 
 def rate_factor(step: int, steps: int, warmup: int) -> float:
-    """Return the learning rate's factor: a linear rise, then a linear fall to a tenth."""
+    """Return the factor on the learning rate, which rises linearly and then falls linearly to a tenth."""
     if step < warmup:
         return (step + 1) / warmup
     return 1.0 - 0.9 * (step - warmup) / max(1, steps - warmup)
 
 
 def train(model: Any, tokenizer: Any, args: argparse.Namespace) -> None:
-    """Train for the asked number of steps, saving on the way."""
+    """Train for the given number of steps, and save the adapter on the way."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.0)
     start = time.perf_counter()
@@ -70,17 +70,24 @@ def train(model: Any, tokenizer: Any, args: argparse.Namespace) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the command line's settings."""
+    """Read the settings from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=300, help="optimizer steps; the last one is always saved")
-    parser.add_argument("--save", type=int, nargs="*", default=[], help="further steps to save")
-    parser.add_argument("--batch", type=int, default=8, help="questions in one step")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=300,
+        help="number of optimizer steps",
+    )
+    parser.add_argument(
+        "--save", type=int, nargs="*", default=[], help="steps after which the adapter is saved, besides the last"
+    )
+    parser.add_argument("--batch", type=int, default=8, help="number of questions in one step")
     parser.add_argument("--rank", type=int, default=4, help="rank of the adapter")
-    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
-    parser.add_argument("--warmup", type=int, default=20, help="steps of the learning rate's rise")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the adapter's start and of the order")
-    parser.add_argument("--out", type=Path, default=Path("steps"), help="folder to write the adapters in")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate")
+    parser.add_argument("--warmup", type=int, default=20, help="number of steps over which the learning rate rises")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the initial adapter and of the order of sizes")
+    parser.add_argument("--out", type=Path, default=Path("steps"), help="folder for the adapters")
+    parser.add_argument("--threads", type=int, default=2, help="number of CPU threads")
     return parser.parse_args()
 
 

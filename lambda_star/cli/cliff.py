@@ -6,47 +6,39 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lambda_star.cli._output import Failure, print_table, write
-
-if TYPE_CHECKING:
-    from lambda_star.cliff import Comparison
+from lambda_star.cliff import Comparison, compare, summarise
 
 __all__ = ["cliff"]
+
+HEADS = ("preset", "seed", "λ*", "λ_c", "λ* by budget", "band", "predicted", "seen", "95% interval", "inside", "error")
+SEED = click.IntRange(min=0)
+THREADS = click.IntRange(min=1)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+PICTURE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(short_help="The cliff on a laptop: predict, train, compare.")
 @click.option(
-    "--preset", "presets", multiple=True, metavar="NAME", help="A preset to run; repeat for more. All by default."
-)
-@click.option("--control", "controls", multiple=True, metavar="NAME", help="A control of the presets, in their place.")
-@click.option(
-    "--seed",
-    "seeds",
-    type=click.IntRange(min=0),
-    multiple=True,
-    default=(0,),
-    show_default="0",
-    help="A seed; repeat for more.",
+    "--preset", "presets", multiple=True, metavar="NAME", help="Preset to run; repeat for more. All by default."
 )
 @click.option(
-    "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results/cliff"),
-    show_default=True,
-    help="Where the runs are, one file each.",
+    "--control", "controls", multiple=True, metavar="NAME", help="Run the presets under this control; repeat for more."
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of PyTorch.")
 @click.option(
-    "--quick", is_flag=True, help="One small run, not kept; exit code 1 if validity does not fall in the band."
+    "--seed", "seeds", type=SEED, multiple=True, default=(0,), show_default="0", help="Seed; repeat for more."
 )
-@click.option("--report", is_flag=True, help="Train nothing: print and draw what the folder holds.")
 @click.option(
-    "--plot", "plot_path", type=click.Path(path_type=Path, dir_okay=False), help="Draw the runs (.png, .pdf, .svg)."
+    "--folder", type=FOLDER, default="results/cliff", show_default=True, help="Folder of the runs, one file each."
 )
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="Number of PyTorch's CPU threads.")
+@click.option("--quick", is_flag=True, help="One small run, not kept; exit status 1 unless validity falls in the band.")
+@click.option("--report", is_flag=True, help="Train nothing; print and draw the runs in the folder.")
+@click.option("--plot", "plot_path", type=PICTURE, help="Draw the runs (.png, .pdf, .svg).")
 def cliff(
     presets: tuple[str, ...],
     controls: tuple[str, ...],
@@ -57,10 +49,11 @@ def cliff(
     report: bool,
     plot_path: Path | None,
 ) -> None:
-    """Train small transformers at a grid of lambda, after saying where their lists will stop being JSON.
+    """Predict at which lambda the lists of small transformers stop being JSON, then train them and compare.
 
-    A run takes one to five minutes. It writes a file in FOLDER: the prediction with its hash and the time before the
-    first step, what was seen after the last. Finished runs are only read; after Ctrl-C the same command goes on.
+    A run takes one to five minutes. Before the first step it writes the prediction to a file in FOLDER, with its hash
+    and the time; after the last step it adds what was seen. Finished runs are only read, and after Ctrl-C the same
+    command goes on.
 
     \b
     Presets:  short, long, quoted, merged, wide
@@ -88,7 +81,9 @@ def cliff(
             raise Failure(str(error)) from error
         write(plot_path, lambda: figure.savefig(plot_path, dpi=150, format=plot_path.suffix[1:] or "png"))
     if quick:
-        _require_the_fall(records[0])
+        inside = compare(records[0]).inside
+        click.echo(f"validity {'fell where it was predicted to' if inside else 'did NOT fall in the predicted band'}")
+        sys.exit(0 if inside else 1)
 
 
 def _finished_runs(folder: Path) -> list[dict[str, Any]]:
@@ -98,7 +93,7 @@ def _finished_runs(folder: Path) -> list[dict[str, Any]]:
     records = finished(paths)
     if len(records) < len(paths):
         click.echo(
-            f"{len(paths) - len(records)} of {len(paths)} runs in {folder} are locked and not finished", err=True
+            f"{len(paths) - len(records)} of {len(paths)} runs in {folder} are locked but not finished", err=True
         )
     if not records:
         raise ValueError(f"{folder} must hold finished runs, got none; make some with `lambda-star cliff`")
@@ -106,20 +101,15 @@ def _finished_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def _new_runs(
-    presets: tuple[str, ...],
-    controls: tuple[str, ...],
-    seeds: tuple[int, ...],
-    folder: Path,
-    threads: int,
-    quick: bool,
+    presets: tuple[str, ...], controls: tuple[str, ...], seeds: tuple[int, ...], folder: Path, threads: int, quick: bool
 ) -> list[dict[str, Any]]:
     from tempfile import TemporaryDirectory
 
     from lambda_star.cliff import presets as known
     from lambda_star.cliff import run as experiment
 
-    def one(preset: Any, seed: int, folder: Path) -> dict[str, Any]:
-        label = f"{preset.name}, seed {seed}"
+    def one(preset: known.Preset, seed: int, folder: Path) -> dict[str, Any]:
+        label = f"{preset.label}, seed {seed}"
         with click.progressbar(length=preset.steps, label=label, file=sys.stderr) as bar:
             return experiment.run(preset, seed, folder, threads=threads, progress=lambda _: bar.update(1))
 
@@ -139,43 +129,17 @@ def _named(table: Mapping[str, Any], name: str, option: str) -> Any:
     return table[name]
 
 
-def _require_the_fall(record: Mapping[str, Any]) -> None:
-    """Exit with 1 unless validity fell where it was predicted to."""
-    from lambda_star.cliff import compare
-
-    run = compare(record)
-    click.echo(
-        "validity fell where it was predicted to" if run.inside else "validity did NOT fall in the predicted band"
-    )
-    if not run.inside:
-        sys.exit(1)
-
-
 def _print_cliff(records: Sequence[Mapping[str, Any]]) -> None:
-    from lambda_star.cliff import compare, summarise
-
     runs = [compare(record) for record in records]
-    heads = (
-        "preset",
-        "seed",
-        "λ*",
-        "λ_c",
-        "λ* by budget",
-        "band",
-        "predicted",
-        "seen",
-        "95% interval",
-        "inside",
-        "off",
-    )
     presets, controls = ([run for run in runs if bool(run.control) == wanted] for wanted in (False, True))
     if presets:
-        print_table("Where half of the valid answers are lost", heads, [_cliff_cells(run) for run in presets])
+        print_table("Where half of the valid answers are lost", HEADS, [_cliff_cells(run) for run in presets])
         total = summarise(presets)
         click.echo(f"{total.inside} of {total.runs} onsets in the predicted band; ", nl=False)
-        click.echo(f"|seen − predicted|/(predicted − 1): median {total.off:.1%}, worst {total.worst:.1%}")
+        errors = f"median {total.median_error:.1%}, worst {total.worst_error:.1%}"
+        click.echo(f"|seen − predicted|/(predicted − 1): {errors}")
     if controls:
-        print_table("Controls", heads, [_cliff_cells(run) for run in controls])
+        print_table("Controls", HEADS, [_cliff_cells(run) for run in controls])
 
 
 def _cliff_cells(run: Comparison) -> tuple[str, ...]:
@@ -183,7 +147,7 @@ def _cliff_cells(run: Comparison) -> tuple[str, ...]:
         return "none" if value is None else f"{value:.4g}"
 
     return (
-        run.name,
+        run.label,
         str(run.seed),
         *(cell(value) for value in (run.threshold, run.collapse, run.budget_threshold)),
         "" if run.band is None else "–".join(map(cell, run.band)),
@@ -191,5 +155,5 @@ def _cliff_cells(run: Comparison) -> tuple[str, ...]:
         cell(run.seen),
         "" if run.seen is None else "–".join(map(cell, run.interval)),
         {None: "", True: "yes", False: "no"}[run.inside],
-        "" if math.isnan(run.off) else f"{run.off:+.1%}",
+        "" if math.isnan(run.relative_error) else f"{run.relative_error:+.1%}",
     )

@@ -15,26 +15,24 @@ if TYPE_CHECKING:
 
 __all__ = ["check_step"]
 
+DTYPES = click.Choice(["float32", "float64", "bfloat16"])
+
 
 @click.command(short_help="Predictions against real distillation steps.")
 @click.option(
     "--teacher", type=FOLDER, help="Folder of a Hugging Face causal language model, or of an adapter for one."
 )
 @click.option("--base", type=FOLDER, help="The same for the base, from which the student starts.")
-@click.option("--text", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Text to look at, UTF-8.")
+@click.option(
+    "--text", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="UTF-8 text that the models score."
+)
 @click.option("--lam", type=float, default=1.25, show_default=True, help="Extrapolation coefficient.")
 @click.option("--clip", type=click.FloatRange(min=1, min_open=True), default=5, show_default=True, help=CLIP_HELP)
 @click.option(
-    "--positions", type=click.IntRange(min=1), default=64, show_default=True, help="Most positions to look at."
+    "--positions", type=click.IntRange(min=1), default=64, show_default=True, help="The most positions to look at."
 )
-@click.option("--device", default="cpu", show_default=True, help="Where to run, for instance cuda.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="In what the models compute.",
-)
+@click.option("--device", default="cpu", show_default=True, help="Where the models run, for instance cuda.")
+@click.option("--dtype", type=DTYPES, default="float32", show_default=True, help="Dtype in which the models compute.")
 def check_step(
     teacher: Path | None,
     base: Path | None,
@@ -47,7 +45,7 @@ def check_step(
 ) -> None:
     """Run real distillation steps with PyTorch, and compare them with what the formulas predict.
 
-    Without models a small built-in problem is used. With --teacher, --base and --text, two models score the text, and
+    Without models a small built-in problem is used. With --teacher, --base and --text two models score the text, and
     a copy of the base takes the step. The exit status is 1 if a prediction does not hold.
 
     \b
@@ -58,14 +56,13 @@ def check_step(
     if bool(teacher) != bool(base) or bool(teacher) != bool(text):
         raise Failure("--teacher, --base and --text belong together; give all of them, or none")
     try:
-        from lambda_star.torch import check
-        from lambda_star.torch import models as problems
+        from lambda_star.torch import check, models
 
         if teacher and base and text:
-            models = problems.load_problem(teacher, base, text, device, dtype)
+            problem = models.load_problem(teacher, base, text, device, dtype)
         else:
-            models = problems.small_problem(device, dtype)
-        report = check.check_step(*models, lam=lam, clip=clip, positions=positions)
+            problem = models.small_problem(device, dtype)
+        report = check.check_step(*problem, lam=lam, clip=clip, positions=positions)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise Failure(str(error)) from error
     _print_step(report)

@@ -1,4 +1,4 @@
-"""What a run of the cliff experiment was predicted to do, and did: the onset of a fall, and the comparison."""
+"""The cliff experiment: where the validity of a small model's answers was predicted to fall, and where it fell."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star._core.quantities import Quantity, require
+from lambda_star.cliff.presets import _label, _recorded
 
 __all__ = ["Comparison", "Summary", "compare", "onset", "summarise"]
 
 
 def onset(lams: ArrayLike, validity: ArrayLike, reference: float) -> float | None:
-    """The first λ past a reference at which validity is half of what it is there, by lines between the points.
+    """Find the first λ past a reference at which validity is half of what it is there, interpolating linearly.
 
     Args:
         lams: λ, rising, shape (n,) with n ≥ 2.
-        validity: share of valid answers at each, in [0, 1], the same shape.
-        reference: the λ at which validity counts as not fallen yet, within the range of ``lams``.
+        validity: share of valid answers at each λ, in [0, 1], the same shape.
+        reference: the λ up to which validity counts as not fallen, within the range of ``lams``.
 
     Returns:
-        A λ, or None if validity does not fall so far.
+        A λ, or None if validity does not fall that far.
 
     Raises:
         ValueError: shapes differ, λ does not rise, or the reference lies outside.
-
-    Source: extension.
 
     >>> onset([1.0, 1.5, 2.0], [0.8, 0.8, 0.0], 1.5)
     1.75
@@ -51,26 +50,28 @@ def onset(lams: ArrayLike, validity: ArrayLike, reference: float) -> float | Non
 
 
 class Comparison(NamedTuple):
-    """One run: what was said before its first step, and what was seen.
+    """What was predicted of one run before its first step, and what was seen.
 
     Attributes:
-        name: of the preset, with its control.
-        seed: of all random numbers.
-        threshold: the median λ*_t of the positions.
-        collapse: the median collapse point.
-        budget_threshold: the λ at which the budget of the run reaches the clip, at the median position.
-        band: from the 10 % quantile of λ*_t to the 90 % quantile of the collapse points; None without a clip, with a
-            shuffled base, and at a single λ.
+        preset: name of the preset.
+        control: name of the control, empty for a run of the preset itself.
+        seed: seed of all random numbers.
+        threshold: the median λ* of the positions where a list may end.
+        collapse: the median collapse point λ_c of these positions.
+        budget_threshold: the λ at which the budget of the run reaches the clip edge, at the median position.
+        band: from the 10 % quantile of λ* to the 90 % quantile of λ_c; None without a clip, with a shuffled base, and
+            at a single λ.
         predicted: the onset of the predicted validity curve, or None.
-        seen: the onset of the measured one, or None.
-        interval: 95 % bootstrap interval of ``seen`` over sampled answers; None for an end that no fall bounds.
+        seen: the onset of the measured curve, or None.
+        interval: 95 % bootstrap interval of ``seen`` over sampled answers; an end is None where no fall bounds it.
 
-    >>> run = Comparison("short", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
-    >>> run.inside, round(run.off, 3)
-    (True, -0.04)
+    >>> run = Comparison("short", "no clip", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
+    >>> run.label, run.inside, round(run.relative_error, 3)
+    ('short, no clip', True, -0.04)
     """
 
-    name: str
+    preset: str
+    control: str
     seed: int
     threshold: float
     collapse: float
@@ -81,9 +82,9 @@ class Comparison(NamedTuple):
     interval: tuple[float | None, float | None]
 
     @property
-    def control(self) -> str:
-        """The name of the control, empty for a plain run of a preset."""
-        return self.name.partition(", ")[2]
+    def label(self) -> str:
+        """The preset, and its control after a comma."""
+        return _label(self.preset, self.control)
 
     @property
     def inside(self) -> bool | None:
@@ -93,26 +94,24 @@ class Comparison(NamedTuple):
         return self.seen is not None and self.band[0] <= self.seen <= self.band[1]
 
     @property
-    def off(self) -> float:
-        """(seen − predicted)/(predicted − 1); NaN if either is missing."""
+    def relative_error(self) -> float:
+        """(seen − predicted)/(predicted − 1), the error relative to the excess; NaN if either onset is missing."""
         if self.seen is None or self.predicted is None:
             return math.nan
         return (self.seen - self.predicted) / (self.predicted - 1)
 
 
 def compare(record: Mapping[str, Any]) -> Comparison:
-    """What a finished run was predicted to do beside what it did; nothing is fitted.
+    """Read from a finished run what was predicted and what was seen; nothing is fitted.
 
     Args:
-        record: as :func:`lambda_star.cliff.run.run` returns it.
+        record: a record as :func:`lambda_star.cliff.run.run` returns it.
 
     Returns:
         A :class:`Comparison`.
 
     Raises:
         ValueError: the record is not that of a finished run.
-
-    Source: extension.
 
     >>> compare({"prediction": {}})
     Traceback (most recent call last):
@@ -121,16 +120,17 @@ def compare(record: Mapping[str, Any]) -> Comparison:
     """
     try:
         seen, said = record["outcome"], record["prediction"]
-        middle = said["levels"].index(0.5)
-        looks = len(said["grid"]) > 1  # a run at one λ alone can see no fall
+        preset, middle = _recorded(said["preset"]), said["levels"].index(0.5)
+        several = len(said["grid"]) > 1  # a run at a single λ shows no fall
         return Comparison(
-            said["preset"]["name"],
+            preset.name,
+            preset.control,
             said["seed"],
             said["threshold"][middle],
             said["collapse"][middle],
             said["budget_threshold"],
-            (said["band"][0], said["band"][1]) if said["band"] and looks else None,
-            said["onset"] if looks else None,
+            (said["band"][0], said["band"][1]) if said["band"] and several else None,
+            said["onset"] if several else None,
             seen["onset"],
             (seen["interval"][0], seen["interval"][1]),
         )
@@ -139,40 +139,35 @@ def compare(record: Mapping[str, Any]) -> Comparison:
 
 
 class Summary(NamedTuple):
-    """How many runs fell where they were predicted to.
+    """How many runs fell where they were predicted to fall.
 
     Attributes:
-        runs: runs with a band.
-        inside: those of them whose onset lies in it.
-        off: the median of |seen − predicted|/(predicted − 1), over the runs that have both.
-        worst: the greatest of these.
-
-    >>> Summary(15, 14, 0.03, 0.08).inside
-    14
+        runs: number of runs with a band.
+        inside: number of those whose onset lies in their band.
+        median_error: the median of |seen − predicted|/(predicted − 1) over the runs that have both onsets.
+        worst_error: the largest of these errors.
     """
 
     runs: int
     inside: int
-    off: float
-    worst: float
+    median_error: float
+    worst_error: float
 
 
 def summarise(runs: Sequence[Comparison]) -> Summary:
-    """Count the runs whose onset lies in their band, and tell how far off the predictions are.
+    """Count the runs whose onset lies in their band, and compute the median and the worst error of the predictions.
 
     Args:
-        runs: what :func:`compare` returned, any number.
+        runs: any number of results of :func:`compare`.
 
     Returns:
-        A :class:`Summary`; NaN where no run has both a predicted and a seen onset.
+        A :class:`Summary`, with NaN for the errors if no run has both a predicted and a seen onset.
 
-    Source: extension.
-
-    >>> run = Comparison("short", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
+    >>> run = Comparison("short", "", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
     >>> summarise([run])
-    Summary(runs=1, inside=1, off=0.04..., worst=0.04...)
+    Summary(runs=1, inside=1, median_error=0.04..., worst_error=0.04...)
     """
-    offs = [abs(run.off) for run in runs if not math.isnan(run.off)]
+    errors = [abs(run.relative_error) for run in runs if not math.isnan(run.relative_error)]
     judged = [run for run in runs if run.inside is not None]
-    off, worst = (float(np.median(offs)), max(offs)) if offs else (math.nan, math.nan)
-    return Summary(len(judged), sum(bool(run.inside) for run in judged), off, worst)
+    median, worst = (float(np.median(errors)), max(errors)) if errors else (math.nan, math.nan)
+    return Summary(len(judged), sum(bool(run.inside) for run in judged), median, worst)

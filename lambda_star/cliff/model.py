@@ -1,61 +1,38 @@
 """Small transformers side by side: one forward and backward pass for a whole grid of students.
 
-Every weight has a leading axis, one entry per model, and one batch of tokens per model goes through all of them at
-once. At this size a pass costs little more for ten models than for one.
+Every weight has a leading axis with one entry per model, and a batch of tokens per model goes through all of them at
+once. At this size a pass over ten models costs little more than one over a single model.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
-__all__ = ["Cache", "Weights", "forward", "new_weights", "repeat", "sample"]
+__all__ = ["forward", "new_weights", "repeat", "sample"]
 
 Weights = dict[str, Tensor]
 
+Cache = dict[int, tuple[Tensor, Tensor]]
+"""Keys and values of the tokens so far, by layer: models × batch × heads × tokens × width of a head."""
 
 HEADS, LAYERS = 2, 2
 
 
-@dataclass
-class Cache:
-    """Keys and values of the tokens so far, one tensor per layer: models × batch × heads × tokens × width of a head.
-
-    >>> len(Cache().keys)
-    0
-    """
-
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-
-    def extended(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of a layer with those of new tokens behind them."""
-        if layer == len(self.keys):
-            self.keys.append(key)
-            self.values.append(value)
-        else:
-            self.keys[layer] = torch.cat([self.keys[layer], key], dim=3)
-            self.values[layer] = torch.cat([self.values[layer], value], dim=3)
-        return self.keys[layer], self.values[layer]
-
-
 def new_weights(vocabulary: int, width: int, length: int, generator: torch.Generator) -> Weights:
-    """Random weights of one model: two layers, two heads, layer norms without weights.
+    """Draw random weights of one model: two layers, two heads, layer norms without weights.
 
     Args:
         vocabulary: number of tokens.
-        width: of a token's vector, even.
-        length: most tokens in a row.
-        generator: of the random numbers.
+        width: width of a token's vector, even.
+        length: the most tokens in an answer.
+        generator: source of the random numbers.
 
     Returns:
         Tensors by name, each with a leading axis of one.
-
-    Source: extension.
 
     >>> new_weights(14, 8, 5, torch.Generator().manual_seed(0))["head"].shape
     torch.Size([1, 8, 14])
@@ -75,16 +52,14 @@ def new_weights(vocabulary: int, width: int, length: int, generator: torch.Gener
 
 
 def repeat(weights: Weights, models: int) -> Weights:
-    """Independent copies of one model, side by side.
+    """Put independent copies of one model side by side.
 
     Args:
-        weights: of one model.
-        models: how many copies, at least 1.
+        weights: weights of one model.
+        models: number of copies, at least 1.
 
     Returns:
         Tensors by name, with a leading axis of ``models``.
-
-    Source: extension.
 
     >>> repeat(new_weights(14, 8, 5, torch.Generator()), 3)["head"].shape
     torch.Size([3, 8, 14])
@@ -93,35 +68,34 @@ def repeat(weights: Weights, models: int) -> Weights:
 
 
 def forward(weights: Weights, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-    """The logits that models give.
+    """Compute the logits of all models.
 
     Args:
-        weights: of the models.
+        weights: weights of the models.
         tokens: shape (models, batch, count).
-        cache: what came before ``tokens``, which are added to it; None: nothing.
+        cache: keys and values of the tokens before these, empty at first; those of ``tokens`` are added. None if there
+            are no tokens before these.
 
     Returns:
         Logits of the token that follows each of ``tokens``, shape (models, batch, count, vocabulary).
 
-    Source: extension.
-
     >>> weights = new_weights(14, 8, 5, torch.Generator().manual_seed(0))
-    >>> tokens, cache = torch.tensor([[[0, 11, 2]]]), Cache()
+    >>> tokens, cache = torch.tensor([[[0, 11, 2]]]), {}
     >>> parts = [forward(weights, part, cache) for part in tokens.split([1, 2], -1)]
     >>> torch.allclose(forward(weights, tokens), torch.cat(parts, dim=2), atol=1e-6)
     True
     """
     models, batch, count = tokens.shape
     width = weights["place"].shape[-1]
-    start = cache.keys[0].shape[3] if cache and cache.keys else 0
+    start = cache[0][0].shape[3] if cache else 0
     chosen = tokens.reshape(models, -1, 1).expand(-1, -1, width)
     x = torch.gather(weights["embed"], 1, chosen).reshape(models, batch, count, width)
     x = x + weights["place"][:, None, start : start + count]
     for layer in range(LAYERS):
-        x = x + _attention(weights, F.layer_norm(x, (width,)), layer, cache)
-        hidden = F.gelu(_product(F.layer_norm(x, (width,)), weights[f"up{layer}"]))
+        x = x + _attention(weights, layer_norm(x, (width,)), layer, cache)
+        hidden = gelu(_product(layer_norm(x, (width,)), weights[f"up{layer}"]))
         x = x + _product(hidden, weights[f"down{layer}"])
-    return _product(F.layer_norm(x, (width,)), weights["head"])
+    return _product(layer_norm(x, (width,)), weights["head"])
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
@@ -133,11 +107,13 @@ def _attention(weights: Weights, x: Tensor, layer: int, cache: Cache | None) -> 
     parts = _product(x, weights[f"qkv{layer}"]).reshape(models, batch, count, 3, HEADS, width // HEADS)
     query, key, value = parts.permute(3, 0, 1, 4, 2, 5)
     if cache is not None:
-        key, value = cache.extended(layer, key, value)
-    # With tokens before them the new ones come last: token i of them sees all but those behind it.
+        if layer in cache:
+            key, value = (torch.cat(pair, dim=3) for pair in zip(cache[layer], (key, value), strict=True))
+        cache[layer] = key, value
+    # The new tokens are the last ones, and each of them sees every token up to itself.
     visible = torch.ones(count, key.shape[3], dtype=torch.bool).tril(key.shape[3] - count)
     query, key, value = (part.flatten(0, 1) for part in (query, key, value))
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible if count > 1 else None)
+    mixed = scaled_dot_product_attention(query, key, value, attn_mask=visible if count > 1 else None)
     mixed = mixed.transpose(1, 2).reshape(models, batch, count, width)
     return _product(mixed, weights[f"mix{layer}"])
 
@@ -146,26 +122,25 @@ def _attention(weights: Weights, x: Tensor, layer: int, cache: Cache | None) -> 
 def sample(
     weights: Weights, batch: int, length: int, generator: torch.Generator, allowed: Tensor | None = None
 ) -> Tensor:
-    """Answers drawn from models token by token, until all have stopped.
+    """Sample answers from all models token by token, until every answer has stopped.
 
     Args:
-        weights: of the models.
-        batch: answers per model.
-        length: most tokens of an answer, the start included.
-        generator: of the random numbers.
-        allowed: which token may follow which, booleans of shape (vocabulary, vocabulary); None: any.
+        weights: weights of the models.
+        batch: number of answers per model.
+        length: the most tokens of an answer, its start included.
+        generator: source of the random numbers.
+        allowed: which token may follow which, booleans of shape (vocabulary, vocabulary); None allows all.
 
     Returns:
-        Tokens, shape (models, batch, at most ``length``): 0 at the start, and 0 from the stop on.
-
-    Source: extension.
+        Tokens, shape (models, batch, at most ``length``), with 0 at the start and after the stop.
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> sample(new_weights(14, 8, 5, generator), 2, 5, generator).shape
     torch.Size([1, 2, 5])
     """
     tokens = torch.zeros(len(weights["head"]), batch, 1, dtype=torch.long)
-    cache, going = Cache(), torch.ones(tokens.shape[:2], dtype=torch.bool)
+    going = torch.ones(tokens.shape[:2], dtype=torch.bool)
+    cache: Cache = {}
     while tokens.shape[-1] < length and going.any():
         logits = forward(weights, tokens[..., -1:], cache)[:, :, -1]
         if allowed is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 __all__ = ["CONTROLS", "PRESETS", "QUICK", "Preset", "variant"]
 
 GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)
-"""(λ−1)/(λ*−1) of the students."""
+"""(λ−1)/(λ*−1) of the students, densest around λ*."""
 
 
 @dataclass(frozen=True)
@@ -16,21 +17,23 @@ class Preset:
     """One setting of the experiment.
 
     Attributes:
-        name: what tables and files call it.
-        style: of the lists, a key of :data:`lambda_star.cliff.task.STYLES`.
-        items: the most items that fit.
-        teacher_ends: how often an item is the last one in the teacher's data.
-        base_ends: the same for the base, greater: the teacher prefers to go on.
+        name: name of the preset.
+        style: style of the lists, a key of :data:`lambda_star.cliff.task.STYLES`.
+        items: the most items that fit in an answer.
+        teacher_ends: probability that an item is the last one in the teacher's data.
+        base_ends: the same for the base; it is greater, so that the teacher prefers to go on.
         clip: cap c on the ratio of teacher to student probability.
-        steps: of distillation.
-        clipped: whether the students' steps have the clip; without it, c only says where the grid lies.
-        shuffled: whether the base's logits at a place are those of another place, drawn anew at each step. Of the
-            prediction only the validity knows; p, b, λ*, collapse point and tail are those of the base as it is.
-        momentum: of Adam. With 0.9 students overshoot, and lose tails below λ* that come back only slowly.
+        steps: number of distillation steps.
+        clipped: whether the students' steps use the clip; if not, c only sets where the grid lies.
+        shuffled: whether the base's logits at each position are replaced by those of a random other position, drawn
+            anew at each step. The predicted validity takes this into account; p, b, λ*, λ_c and the tail are those of
+            the base as it is.
+        momentum: Adam's β₁. At 0.9 students overshoot and lose tail mass below λ*, and it returns only slowly.
         grid: (λ−1)/(λ*−1) of the students, rising.
+        control: name of the control, empty for the preset itself.
 
-    >>> PRESETS["short"].clip
-    2.0
+    >>> variant(PRESETS["short"], "no clip").label
+    'short, no clip'
     """
 
     name: str
@@ -44,6 +47,12 @@ class Preset:
     shuffled: bool = False
     momentum: float = 0.0
     grid: tuple[float, ...] = GRID
+    control: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name, and the control after a comma."""
+        return _label(self.name, self.control)
 
 
 PRESETS = {
@@ -57,9 +66,7 @@ PRESETS = {
     )
 }
 
-
 QUICK = Preset("quick", "plain", 10, 0.2, 0.45, steps=150, grid=(0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4))
-
 
 CONTROLS: dict[str, Callable[[Preset], Preset]] = {
     "no clip": lambda preset: replace(preset, clipped=False),
@@ -71,22 +78,32 @@ CONTROLS: dict[str, Callable[[Preset], Preset]] = {
     "double budget": lambda preset: replace(preset, steps=2 * preset.steps),
     "momentum": lambda preset: replace(preset, momentum=0.9),
 }
-"""``plain`` is λ = 1 alone, distillation without extrapolation."""
+"""Each control changes one thing of a preset; ``plain`` is distillation without extrapolation, λ = 1 alone."""
 
 
 def variant(preset: Preset, control: str) -> Preset:
-    """A control of a preset, under a name of its own.
+    """Return a preset under a control.
 
     Args:
         preset: the setting to vary.
         control: a key of :data:`CONTROLS`.
 
     Returns:
-        The setting with one thing changed.
-
-    Source: extension.
+        The setting with one thing changed, and the name of the control.
 
     >>> variant(PRESETS["short"], "double budget").steps
     400
     """
-    return replace(CONTROLS[control](preset), name=f"{preset.name}, {control}")
+    return replace(CONTROLS[control](preset), control=control)
+
+
+def _label(name: str, control: str) -> str:
+    """Return the name of a preset with its control after a comma, as tables and pictures show it."""
+    return f"{name}, {control}" if control else name
+
+
+def _recorded(settings: Mapping[str, Any]) -> Preset:
+    """Read the preset of a recorded run; in older records the control stands after a comma in the name."""
+    name, _, behind = settings["name"].partition(", ")
+    known = {field.name: settings[field.name] for field in fields(Preset) if field.name != "control"}
+    return Preset(**known | {"name": name, "control": settings.get("control") or behind, "grid": tuple(known["grid"])})

@@ -1,21 +1,22 @@
 """The cliff on a laptop: a small transformer writes JSON lists, and the prediction is locked before it is trained.
 
 Base and teacher are two stages of one training, on data that end lists with different probabilities. Students start at
-the base and take real distillation steps with the clip, one student for each λ of a grid around λ*. Before the first of
-them both models are measured on held-out lists of the teacher that are not let to end; from that follow λ* and the
-collapse point of every place where a list may end, the predicted validity at every λ, and its onset: the λ at which it
-has lost half. All this is locked on file (:mod:`lambda_star.cliff.record`), what the run then sees is added, and nothing is
-refitted. An extension.
+the base, one for each λ of a grid around λ*, and take real distillation steps with the clip. A run has three parts.
+
+1. Predict. Both models are measured on held-out lists of the teacher, which may not end. From that follow λ* and the
+   collapse point of every position where a list may end, the validity at every λ, and its onset, the λ at which half of
+   it is lost. The prediction is locked in a file (:mod:`lambda_star.cliff.record`).
+2. Train the students.
+3. Judge what they write, and add the outcome to the file. Nothing is fitted again.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from lambda_star import __version__, bernoulli, dynamics, sequence
 from lambda_star._core.namespaces import Floats
 from lambda_star.cliff import onset
 from lambda_star.cliff.model import Weights, forward, new_weights, repeat, sample
-from lambda_star.cliff.presets import Preset
+from lambda_star.cliff.presets import Preset, _recorded
 from lambda_star.cliff.record import conclude, lock
 from lambda_star.cliff.task import Task, closes, counted, parsed
 from lambda_star.torch.step import opd_loss
@@ -38,44 +39,43 @@ __all__ = ["run"]
 
 Progress = Callable[[int], None]
 
-
 WIDTH, BATCH = 32, 64
 
-
 TUNING_STEPS, TUNING_RATE = 300, 3e-3
-
+"""Steps and Adam's rate for base and teacher."""
 
 BASE_RIGHT, TEACHER_RIGHT = 0.6, 0.9
 """How often the next digit is the right one in the data of base and teacher."""
 
-
 RATE, MEMORY = 1e-3, 0.99
-"""Adam's rate, and its memory of squared gradients."""
-
+"""Adam's rate and β₂ for the students."""
 
 LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
-
+"""The quantiles of λ* and of the collapse point that are recorded."""
 
 REFERENCE = 0.9
-"""Validity counts as not fallen at 1 + 0.9·(λ*−1), with the median λ* of the places."""
-
+"""Validity counts as not fallen up to λ = 1 + 0.9 (λ*−1), with the median λ* of the positions."""
 
 FINE = np.linspace(0.0, 1.6, 81)
-
+"""(λ−1)/(λ*−1) of the predicted curves."""
 
 HELD_OUT, JUDGED, RESAMPLES, REHEARSAL = 256, 2000, 1000, 20
+"""Held-out lists, judged answers of each student, bootstrap resamples, and steps of the rehearsal."""
+
+STREAMS = ("start", "base", "teacher", "held out", "students", "answers", "bootstrap", "rehearsal")
+"""What draws random numbers; each has a seed of its own, so that one does not shift another."""
 
 
 class _Held(NamedTuple):
-    """_Held-out lists under both models, at every place up to the last where a list may end.
+    """Held-out lists under both models, up to the last position where a list may end.
 
     Attributes:
-        tokens: the lists, of the teacher, not let to end: shape (lists, places).
-        log_t: log-probabilities of the teacher for what follows, shape (lists, places, tokens).
+        tokens: lists of the teacher, which may not end, shape (lists, positions).
+        log_t: log-probabilities of the teacher for what follows, shape (lists, positions, tokens).
         log_b: the same of the base.
-        goes: which tokens go on within the contract, shape (places, tokens).
-        ends: which end the list validly, of the same shape.
-        forks: places where a list may go on or end, shape (places,).
+        goes: which tokens continue the list within the contract, shape (positions, tokens).
+        ends: which tokens end it validly, of the same shape.
+        forks: positions where a list may go on or end, shape (positions,).
     """
 
     tokens: Tensor
@@ -85,72 +85,96 @@ class _Held(NamedTuple):
     ends: NDArray[np.bool_]
     forks: NDArray[np.bool_]
 
+    def separator(self, log: Floats, task: Task) -> Floats:
+        """Return the log-probability of the separator at the forks of all lists."""
+        return log[:, self.forks, task.separator].ravel()
+
+
+class _Run:
+    """A preset and a seed, with the models and the held-out lists that both prediction and training need."""
+
+    def __init__(self, preset: Preset, seed: int) -> None:
+        self.preset, self.seed = preset, seed
+        self.task = Task(preset.style, preset.items)
+
+    def seed_of(self, stream: str) -> int:
+        return 10 * self.seed + STREAMS.index(stream)
+
+    def generator(self, stream: str) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed_of(stream))
+
+    @cached_property
+    def models(self) -> tuple[Weights, Weights]:
+        """Teacher and base; the teacher is the base after further training on data that end lists less often."""
+        start = new_weights(len(self.task.words), WIDTH, self.task.length, self.generator("start"))
+        base = _tuned(start, self.task, self.preset.base_ends, BASE_RIGHT, self.seed_of("base"))
+        return _tuned(base, self.task, self.preset.teacher_ends, TEACHER_RIGHT, self.seed_of("teacher")), base
+
+    @cached_property
+    def held_out(self) -> _Held:
+        """Lists that the teacher writes when it may neither end nor break them, under both models."""
+        task, (teacher, base) = self.task, self.models
+        tokens = sample(teacher, HELD_OUT, task.length, self.generator("held out"), task.going_on())[0]
+        goes, ends = task.contract(tokens[0].tolist())  # the same for all lists, which differ only in their digits
+        count = 1 + int(np.flatnonzero(~goes.any(axis=1))[0])  # the last position is the first that only ends a list
+        tokens, goes, ends = tokens[:, :count], goes[:count], ends[:count]
+        log_t, log_b = (_log_probabilities(each, tokens[None])[0] for each in (teacher, base))
+        return _Held(tokens, log_t, log_b, goes, ends, goes[:, task.separator])
+
 
 def run(
     preset: Preset, seed: int, folder: Path, *, threads: int = 1, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Lock the prediction of a preset in a file, train, and add what was seen; a finished run is only read.
 
-    The same preset, seed, threads and machine give the same numbers. A run that was cut off starts anew, with the
-    prediction that it had locked.
+    The same preset, seed, threads and machine give the same numbers. A run that was cut off starts again, with the
+    prediction that it locked.
 
     Args:
         preset: the setting.
-        seed: of all random numbers, at least 0.
-        folder: where the file goes, called after preset and seed.
-        threads: of PyTorch, at least 1.
-        progress: called after each step with the number of steps that are done.
+        seed: seed of all random numbers, at least 0.
+        folder: folder of the file, which is named after preset, control and seed.
+        threads: number of PyTorch's threads, at least 1.
+        progress: called after each step with the number of steps done.
 
     Returns:
         What the file holds: ``prediction``, ``sha256``, ``locked``, ``outcome``, ``finished``.
 
     Raises:
-        ValueError: the file holds another setting, or a prediction that is not what was locked; or λ* is endless, since
-            the teacher ends lists more often than the base.
+        ValueError: the file holds another setting, or a prediction that is not the locked one; or λ* is infinite,
+            because the teacher ends lists more often than the base.
 
-    Source: extension.
-
-    >>> from dataclasses import replace
-    >>> from tempfile import mkdtemp
-    >>> from lambda_star.cliff.presets import QUICK
-    >>> small = replace(QUICK, items=3, steps=4, grid=(0.0, 0.9, 1.1))
-    >>> sorted(run(small, 0, Path(mkdtemp())))
-    ['finished', 'locked', 'outcome', 'prediction', 'sha256']
+    >>> from lambda_star.cliff.presets import PRESETS
+    >>> record = run(PRESETS["short"], 3, Path("results/cliff"))  # finished, so it is only read
+    >>> record["prediction"]["onset"], record["outcome"]["onset"]
+    (1.744..., 1.742...)
     """
-    path = folder / f"{preset.name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+    name = preset.label.replace(", ", "-").replace(" ", "-")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return _run(preset, seed, path, progress)
+        return _resumed(_Run(preset, seed), folder / f"{name}-{seed}.json", progress)
     finally:
         torch.set_num_threads(before)
 
 
-def _run(preset: Preset, seed: int, path: Path, progress: Progress | None) -> dict[str, Any]:
-    task = Task(preset.style, preset.items)
-    pair = cache(lambda: _tuned(task, preset, seed))  # not needed where the run is finished
-    record = lock(path, lambda: _predicted(*pair(), task, preset, seed))
-    if record["prediction"]["preset"] != json.loads(json.dumps(asdict(preset))):
+def _resumed(this: _Run, path: Path, progress: Progress | None) -> dict[str, Any]:
+    record = lock(path, lambda: _predicted(this))
+    if _recorded(record["prediction"]["preset"]) != this.preset:
         raise ValueError(f"{path} must hold a run of this preset, got one with other settings; remove it")
     if "outcome" in record:
         return record
     began = time.perf_counter()
-    teacher, base = pair()
-    lams = record["prediction"]["grid"]
-    students = _distilled(teacher, base, task, preset, lams, 10 * seed + 4, preset.steps, progress)
-    outcome = _judged(students, _held_out(teacher, base, task, seed), task, record["prediction"], seed)
+    students = _distilled(this, record["prediction"]["grid"], "students", this.preset.steps, progress)
+    outcome = _judged(this, students, record["prediction"])
     return conclude(path, record, outcome | {"seconds": round(time.perf_counter() - began, 1)})
 
 
-def _tuned(task: Task, preset: Preset, seed: int) -> tuple[Weights, Weights]:
-    """Teacher and base: the base goes on to learn from the teacher's data."""
-    start = new_weights(len(task.words), WIDTH, task.length, torch.Generator().manual_seed(10 * seed))
-    base = _trained(start, task, preset.base_ends, BASE_RIGHT, 10 * seed + 1)
-    return _trained(base, task, preset.teacher_ends, TEACHER_RIGHT, 10 * seed + 2), base
+# Base and teacher
 
 
-def _trained(weights: Weights, task: Task, ends: float, right: float, seed: int) -> Weights:
-    """A model trained on answers, from given weights on."""
+def _tuned(weights: Weights, task: Task, ends: float, right: float, seed: int) -> Weights:
+    """Train a model further on answers of the task's data."""
     rng = np.random.default_rng(seed)
     weights = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
     optimizer = torch.optim.Adam(weights.values(), lr=TUNING_RATE)
@@ -167,27 +191,19 @@ def _trained(weights: Weights, task: Task, ends: float, right: float, seed: int)
     return {name: weight.detach() for name, weight in weights.items()}
 
 
-def _held_out(teacher: Weights, base: Weights, task: Task, seed: int) -> _Held:
-    """Lists that the teacher writes if it may neither end nor break them, under both models."""
-    generator = torch.Generator().manual_seed(10 * seed + 3)
-    tokens = sample(teacher, HELD_OUT, task.length, generator, task.going_on())[0]
-    goes, ends = task.contract(tokens[0].tolist())  # the same for all, which differ in their digits alone
-    places = 1 + int(np.flatnonzero(~goes.any(axis=1))[0])  # up to where only the closer will do
-    tokens, goes, ends = tokens[:, :places], goes[:places], ends[:places]
-    log_t, log_b = (_log_probabilities(each, tokens) for each in (teacher, base))
-    return _Held(tokens, log_t, log_b, goes, ends, goes[:, task.separator])
-
-
+@torch.no_grad()
 def _log_probabilities(weights: Weights, tokens: Tensor) -> Floats:
-    with torch.no_grad():
-        values: Floats = torch.log_softmax(forward(weights, tokens[None])[0].double(), -1).numpy()
+    values: Floats = torch.log_softmax(forward(weights, tokens).double(), -1).numpy()
     return values
 
 
-def _predicted(teacher: Weights, base: Weights, task: Task, preset: Preset, seed: int) -> dict[str, Any]:
-    """What is said of a run before the first step of its students."""
-    held = _held_out(teacher, base, task, seed)
-    p, b = (np.exp(log[:, held.forks, task.separator].ravel()) for log in (held.log_t, held.log_b))
+# Predict
+
+
+def _predicted(this: _Run) -> dict[str, Any]:
+    """Predict a run before the first step of its students."""
+    held, preset = this.held_out, this.preset
+    p, b = (np.exp(held.separator(log, this.task)) for log in (held.log_t, held.log_b))
     stars, ends = (
         np.quantile(of(p, b, preset.clip), LEVELS, method="inverted_cdf")
         for of in (bernoulli.threshold, bernoulli.collapse_point)
@@ -197,13 +213,10 @@ def _predicted(teacher: Weights, base: Weights, task: Task, preset: Preset, seed
         raise ValueError(
             f"preset must have a base that ends lists more often, got medians p = {middle_p:g}, b = {middle_b:g}"
         )
-    lams = 1 + (star - 1) * FINE
-    c = preset.clip if preset.clipped else math.inf
-    validity = sequence.validity(_positions(held, preset), c, lams)
-    budget = _pace(teacher, base, held, task, preset, seed) * float(np.sum(_schedule(preset.steps)))
+    budget = _pace(this) * float(np.sum(_schedule(preset.steps)))
     return {
         "preset": asdict(preset),
-        "seed": seed,
+        "seed": this.seed,
         "threads": torch.get_num_threads(),
         "versions": {"lambda_star": __version__, "numpy": np.__version__, "torch": torch.__version__},
         "lists": len(held.tokens),
@@ -215,71 +228,70 @@ def _predicted(teacher: Weights, base: Weights, task: Task, preset: Preset, seed
         "band": _numbers([stars[1], ends[3]]) if preset.clipped and not preset.shuffled else None,
         "budget": budget,
         "budget_threshold": dynamics.budget_threshold(middle_p, middle_b, preset.clip, budget=budget),
-        "lam": _numbers(lams),
-        "validity": _numbers(validity),
-        "tail": _numbers(1 - bernoulli.stationary_student(middle_p, middle_b, c, lams)),
-        "reference": 1 + REFERENCE * (star - 1),
-        "onset": onset(lams, validity, 1 + REFERENCE * (star - 1)),
+        **_curves(this, star, middle_p, middle_b),
         "grid": _numbers(1 + (star - 1) * np.array(preset.grid)),
     }
 
 
+def _curves(this: _Run, star: float, p: float, b: float) -> dict[str, Any]:
+    """Predict validity over all positions and the tail at the median one, for students trained to convergence."""
+    c = this.preset.clip if this.preset.clipped else math.inf
+    lams, reference = 1 + (star - 1) * FINE, 1 + REFERENCE * (star - 1)
+    validity = sequence.validity(_positions(this.held_out, this.preset), c, lams)
+    return {
+        "lam": _numbers(lams),
+        "validity": _numbers(validity),
+        "tail": _numbers(1 - bernoulli.stationary_student(p, b, c, lams)),
+        "reference": reference,
+        "onset": onset(lams, validity, reference),
+    }
+
+
 def _numbers(values: Any) -> list[float | None]:
-    """Numbers for JSON, which has none that is endless: to ten digits, None in its place."""
+    """Round numbers to ten digits; infinity becomes None, because JSON has no infinity."""
     return [float(f"{value:.10g}") if math.isfinite(value) else None for value in values]
 
 
 def _positions(held: _Held, preset: Preset) -> sequence.Positions:
-    lists, places, _ = shape = held.log_t.shape
-    # The advantage is linear in log π_B, so that students see the mean over all places that the base's row may be of.
+    lists, count, _ = shape = held.log_t.shape
+    # The advantage is linear in log π_B, so shuffled students see the mean over all positions of the base's rows.
     log_b = held.log_b.mean(axis=(0, 1)) if preset.shuffled else held.log_b
     rows = (np.broadcast_to(values, shape) for values in (held.log_t, log_b, held.goes, held.ends))
-    log_t, log_b, goes, ends = (values.reshape(lists * places, -1) for values in rows)
-    return sequence.Positions(log_t, log_b, goes, ends, np.repeat(np.arange(lists), places))
+    log_t, log_b, goes, ends = (values.reshape(lists * count, -1) for values in rows)
+    return sequence.Positions(log_t, log_b, goes, ends, np.repeat(np.arange(lists), count))
 
 
-def _pace(teacher: Weights, base: Weights, held: _Held, task: Task, preset: Preset, seed: int) -> float:
-    """How much of a natural-gradient flow's time one step at full rate is, from a rehearsal at λ = 1.
+def _pace(this: _Run) -> float:
+    """Measure how much flow time of a natural gradient one step at the full rate takes, in a rehearsal at λ = 1.
 
-    In time s such a flow leaves e^−s of its way to the teacher, here the separator's log-odds in the root mean square
-    over the forks. The rehearsal says nothing of what happens above λ = 1.
+    In time s such a flow leaves e^−s of the distance to the teacher, measured here by the root mean square of the
+    separator's log-odds over the forks. The rehearsal says nothing about what happens above λ = 1.
     """
-    student = _distilled(teacher, base, task, preset, [1.0], 10 * seed + 7, REHEARSAL, None)
-    now, target, start = (
-        _log_odds(log[:, held.forks, task.separator])
-        for log in (_log_probabilities(student, held.tokens), held.log_t, held.log_b)
-    )
+    held = this.held_out
+    student = _distilled(this, [1.0], "rehearsal", REHEARSAL, None)
+    log_s = _log_probabilities(student, held.tokens[None])[0]
+    logs = (held.separator(log, this.task) for log in (log_s, held.log_t, held.log_b))
+    now, target, start = (log - np.log(-np.expm1(log)) for log in logs)  # log-odds
     left = float(np.sqrt(np.mean((now - target) ** 2) / np.mean((start - target) ** 2)))
     return max(0.0, -math.log(left)) / float(np.sum(_schedule(REHEARSAL)))
 
 
-def _log_odds(log: Floats) -> Floats:
-    odds: Floats = log - np.log(-np.expm1(log))
-    return odds
+# Train
 
 
 def _schedule(steps: int) -> Floats:
-    """The rate of every step in units of the full rate: falling to 0 in the second half, so that noise dies down."""
+    """Return the rate of every step relative to the full rate; it falls to 0 in the second half, to let noise fade."""
     return np.minimum(1.0, 2 * (1 - np.arange(steps) / steps))
 
 
-def _distilled(
-    teacher: Weights,
-    base: Weights,
-    task: Task,
-    preset: Preset,
-    lams: list[float],
-    seed: int,
-    steps: int,
-    progress: Progress | None,
-) -> Weights:
-    """Students that start at the base, one for each λ, trained side by side."""
-    generator = torch.Generator().manual_seed(seed)
+def _distilled(this: _Run, lams: list[float], stream: str, steps: int, progress: Progress | None) -> Weights:
+    """Train students side by side from the base, one for each λ."""
+    (teacher, base), preset, generator = this.models, this.preset, this.generator(stream)
     students = {name: weight.requires_grad_() for name, weight in repeat(base, len(lams)).items()}
     optimizer = torch.optim.Adam(students.values(), lr=RATE, betas=(preset.momentum, MEMORY))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [*_schedule(steps), 0.0].__getitem__)
     for step in range(steps):
-        tokens = sample(students, BATCH, task.length, generator)
+        tokens = sample(students, BATCH, this.task.length, generator)
         inputs, inside = tokens[..., :-1], counted(tokens)[..., 1:]
         with torch.no_grad():
             flat = inputs.flatten(0, 1)[None]
@@ -302,26 +314,27 @@ def _distilled(
 
 
 def _shuffled(rows: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
-    """Rows with those that count in another order."""
+    """Put the rows that count in a random order."""
     counting = rows[inside]
     rows = rows.clone()
     rows[inside] = counting[torch.randperm(len(counting), generator=generator)]
     return rows
 
 
-def _judged(students: Weights, held: _Held, task: Task, prediction: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What sampled answers of the students are, and how much tail they have left where a list may end."""
-    tokens = sample(students, JUDGED, task.length, torch.Generator().manual_seed(10 * seed + 5))
-    texts = [[task.decode(row) for row in rows] for rows in tokens.tolist()]
+# Judge
+
+
+def _judged(this: _Run, students: Weights, prediction: dict[str, Any]) -> dict[str, Any]:
+    """Judge sampled answers of the students, and measure the tail that they keep where a list may end."""
+    held, lams, reference = this.held_out, prediction["grid"], prediction["reference"]
+    tokens = sample(students, JUDGED, this.task.length, this.generator("answers"))
+    texts = [[this.task.decode(row) for row in rows] for rows in tokens.tolist()]
     lists = [[parsed(text) for text in each] for each in texts]
     closed = [[closes(text) for text in each] for each in texts]
     valid = np.array([[one is not None for one in answers] for answers in lists], dtype=float)
     pairs = [[pair for one in answers if one for pair in pairwise(one)] for answers in lists]
-    many = held.tokens.expand(len(lists), *held.tokens.shape)
-    with torch.no_grad():
-        log_s = torch.log_softmax(forward(students, many).double(), -1).numpy()
-    tails = [-np.expm1(log[:, held.forks, task.separator].ravel()) for log in log_s]
-    lams, reference = prediction["grid"], prediction["reference"]
+    log_s = _log_probabilities(students, held.tokens.expand(len(lists), *held.tokens.shape))
+    tails = [-np.expm1(held.separator(log, this.task)) for log in log_s]
     single = len(lams) == 1
     return {
         "judged": JUDGED,
@@ -331,12 +344,12 @@ def _judged(students: Weights, held: _Held, task: Task, prediction: dict[str, An
         "items": [float(np.mean([len(one) for one in answers if one])) if any(answers) else None for answers in lists],
         "tail": [_numbers(np.quantile(tail, (0.1, 0.5, 0.9))) for tail in tails],
         "onset": None if single else onset(lams, valid.mean(axis=1), reference),
-        "interval": [None, None] if single else _interval(lams, valid, reference, 10 * seed + 6),
+        "interval": [None, None] if single else _interval(lams, valid, reference, this.seed_of("bootstrap")),
     }
 
 
 def _interval(lams: list[float], valid: Floats, reference: float, seed: int) -> list[float | None]:
-    """The 95 % bootstrap interval of the onset over the sampled answers; None where no fall bounds it."""
+    """Return the 95 % bootstrap interval of the onset over the sampled answers; None where no fall bounds it."""
     rng = np.random.default_rng(seed)
     draws = (valid[:, rng.integers(JUDGED, size=JUDGED)].mean(axis=1) for _ in range(RESAMPLES))
     found = [math.inf if at is None else at for at in (onset(lams, draw, reference) for draw in draws)]

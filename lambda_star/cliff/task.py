@@ -1,4 +1,4 @@
-"""The task of the cliff experiment: JSON lists of digits, each likely one more than the last."""
+"""The task of the cliff experiment: JSON lists of digits, in which the next digit is usually one more than the last."""
 
 from __future__ import annotations
 
@@ -22,24 +22,22 @@ STYLES: dict[str, tuple[str, ...]] = {
     "merged": ('["', '","', '"]'),
     "quoted": ('["', "]", '","', '"'),
 }
-"""The marks that are tokens of their own, last the separator and what stands in its place at the end of a list."""
-
+"""The marks that are tokens; the last two are the separator and the token that takes its place at the end of a list."""
 
 DIGITS = 10
 
-
 ENDINGS = ("", "]", "0]", '"]', '0"]', '"0"]', '["0"]', "[0]")
-"""One of these ends whatever is the start of a list validly."""
+"""The start of any valid list becomes a valid list with one of these endings."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Lists of at most ``items`` digits; a longer one is cut off, and then no JSON.
+    """Lists of at most ``items`` digits; a longer list is cut off, so it is not JSON.
 
-    Token 0 starts an answer and stops it, tokens 1 to 10 are the digits, then come the marks of the style.
+    Token 0 starts and stops an answer, tokens 1 to 10 are the digits, and the marks of the style come after them.
 
     Attributes:
-        style: one of ``STYLES``.
+        style: a key of ``STYLES``.
         items: the most items that fit, at least 1.
 
     >>> task = Task("plain", 3)
@@ -62,38 +60,34 @@ class Task:
 
     @property
     def separator(self) -> int:
-        """The token that parts two items: where it may stand, the closer may stand too."""
+        """The token between two items; the token after it in ``words`` ends a list, and may stand wherever it may."""
         return len(self.words) - 2
 
     @property
-    def closer(self) -> int:
-        """The token that ends a list, in ``quoted`` but for the bracket after it."""
-        return len(self.words) - 1
-
-    @property
     def length(self) -> int:
-        """Tokens of the longest answer that may be sampled, start and stop included."""
+        """The number of tokens of the longest answer that may be sampled, start and stop included."""
         return len(self.encode(self.text([0] * self.items))) + 1
 
     def text(self, digits: list[int]) -> str:
-        """A list as the style writes it."""
+        """Write a list in the style."""
         quoted = digits if self.style == "plain" else map(str, digits)
         return json.dumps(list(quoted), separators=(",", ":"))
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text, the start first; always the longest token that fits."""
+        """Turn a text into tokens, the start first; the longest token that fits is always taken."""
         marks = sorted(self.words[1:], key=len, reverse=True)
         return [0, *map(self.words.index, re.findall("|".join(map(re.escape, marks)), text))]
 
     def decode(self, tokens: list[int]) -> str:
-        """The text of an answer."""
+        """Turn the tokens of an answer into text."""
         return "".join(self.words[token] for token in tokens)
 
     def answers(self, count: int, ends: float, right: float, rng: np.random.Generator) -> Tensor:
-        """Answers as the data have them, count × ``length``, filled up with the stop.
+        """Draw answers of the training data, shape (count, ``length``), filled up with the stop.
 
-        Each item is the last with probability ``ends``, and the next digit is one more than the last with probability
-        ``right``, else any. A list too long is cut off: if the data closed it in time, validity could never fall.
+        Each item is the last with probability ``ends``. The next digit is one more than the last with probability
+        ``right``, and random otherwise. A list that is too long is cut off: if the data closed every list in time,
+        validity could never fall.
         """
         rows = torch.zeros(count, self.length, dtype=torch.long)
         for row in range(count):
@@ -106,20 +100,21 @@ class Task:
         return rows
 
     def contract(self, answer: list[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which tokens may follow each token of an answer, and which end it validly, shape (tokens, vocabulary).
+        """Tell which tokens may follow each token of an answer, and which end it validly, shape (tokens, vocabulary).
 
-        A token ends a list too if all that may follow it is the end. After the last item that fits nothing goes on.
+        A token after which only the end is possible also ends a list. After the last item that fits, no token continues
+        the list.
         """
         goes, ends = (np.zeros((len(answer), len(self.words)), dtype=bool) for _ in range(2))
         text = ""
         for place, token in enumerate(answer):
-            text += "0" if 1 <= token <= DIGITS else self.words[token]  # one digit is as good as another
+            text += "0" if 1 <= token <= DIGITS else self.words[token]  # all digits are alike, which helps the cache
             goes[place], ends[place] = _following(self.words, text)
             goes[place] &= text.count("0") < self.items or not ends[place].any()
         return goes, ends
 
     def going_on(self) -> Tensor:
-        """Which token may follow which in a list that never ends, shape (vocabulary, vocabulary)."""
+        """Tell which token may follow which in a list that never ends, shape (vocabulary, vocabulary)."""
         allowed = torch.zeros(len(self.words), len(self.words), dtype=torch.bool)
         opening, digits = self.encode(self.text([0]))[1], range(1, DIGITS + 1)
         allowed[0, opening] = True
@@ -131,23 +126,21 @@ class Task:
 
 @cache
 def _following(words: tuple[str, ...], text: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which tokens go on within the contract after a text, and which end it validly."""
+    """Tell which tokens continue a text within the contract, and which end it validly."""
     starts = np.array([bool(word) and any(parsed(text + word + end) is not None for end in ENDINGS) for word in words])
-    # No style has a comma by itself, so what stands after a closed string can only be the bracket.
+    # No style has a comma as a token of its own, so only the bracket can follow a closed string.
     ends = [parsed(whole) is not None for whole in (text + word + "]" * word.endswith('"') for word in words)]
     return starts & ~np.array(ends), starts & np.array(ends)
 
 
 def parsed(text: str) -> list[int] | None:
-    """The digits of an answer, by JSON's rules.
+    """Parse an answer as JSON.
 
     Args:
-        text: any.
+        text: any text.
 
     Returns:
-        The digits; None if the text is no list of digits, or of strings of one digit.
-
-    Source: extension.
+        The digits; None if the text is not a list of digits, or of strings of one digit.
 
     >>> parsed('["1","2"]'), parsed("[1,2"), parsed("[12]")
     ([1, 2], None, None)
@@ -162,15 +155,13 @@ def parsed(text: str) -> list[int] | None:
 
 
 def closes(text: str) -> bool:
-    """Whether an answer closes a list, whatever follows.
+    """Tell whether an answer closes a list, whatever follows it.
 
     Args:
-        text: any.
+        text: any text.
 
     Returns:
         True if the text up to its first closing bracket is a list.
-
-    Source: extension.
 
     >>> closes("[1,2]"), closes("[1,2]3"), closes("[1,2"), closes("[1,]")
     (True, True, False, False)
@@ -180,15 +171,13 @@ def closes(text: str) -> bool:
 
 
 def counted(tokens: Tensor) -> Tensor:
-    """Which tokens belong to an answer: all up to its first stop, the start aside.
+    """Tell which tokens belong to an answer: all after the start, up to and including the first stop.
 
     Args:
         tokens: answers, shape (..., length), with 0 for start and stop.
 
     Returns:
         A tensor of booleans of the same shape.
-
-    Source: extension.
 
     >>> counted(torch.tensor([[0, 11, 13, 0, 0]]))
     tensor([[False,  True,  True,  True, False]])

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lambda_star.cliff import Comparison, compare
+from lambda_star.plotting._axes import shade_regimes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["plot_cliff", "plot_run"]
+
+SEEN: dict[str, Any] = {"fmt": "o", "color": "k", "markersize": 4}
+"""How measured points with error bars look."""
 
 
 def plot_run(record: Mapping[str, Any], axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
@@ -26,12 +30,13 @@ def plot_run(record: Mapping[str, Any], axes: Sequence[Axes] | None = None) -> S
         axes: two axes to draw on; new ones by default.
 
     Returns:
-        The axes: validity, predicted and seen, with the quality of valid answers; tail mass with the three regimes.
+        The two axes: predicted and seen validity with the quality of valid answers, and tail mass with the three
+        regimes.
 
     Raises:
         ValueError: the record is not that of a finished run.
 
-    Source: extension; ``derivations/sequence.md`` for the curve, ``derivations/bernoulli.md`` for the regimes.
+    Source: ``derivations/sequence.md`` for the curve, ``derivations/bernoulli.md`` for the regimes.
 
     >>> import json
     >>> from pathlib import Path
@@ -47,35 +52,36 @@ def plot_run(record: Mapping[str, Any], axes: Sequence[Axes] | None = None) -> S
     said, seen = record["prediction"], record["outcome"]
     grid, upper, lower = said["grid"], axes[0], axes[1]
     upper.plot(said["lam"], said["validity"], color="0.5", label="valid answers, predicted")
-    upper.errorbar(
-        grid, seen["validity"], _sampling_error(seen), fmt="o", color="k", markersize=4, label="valid answers, seen"
-    )
+    share = np.array(seen["validity"])
+    error = 2 * np.sqrt(share * (1 - share) / seen["judged"])  # two standard errors of a share
+    upper.errorbar(grid, share, error, **SEEN, label="valid answers, seen")
     right = [math.nan if share is None else share for share in seen["right"]]
     upper.plot(grid, right, "^", color="C2", markersize=4, label="right digits in valid answers")
     if run.band:
         upper.axvspan(*run.band, color="0.92", zorder=0, label="predicted band")
-    upper.set(xlabel="λ", ylabel="share", ylim=(0, 1.03), title=f"{run.name}, seed {run.seed}")
+    upper.set(xlabel="λ", ylabel="share", ylim=(0, 1.03), title=f"{run.label}, seed {run.seed}")
     upper.legend(fontsize="small", loc="lower left")
     _draw_tail(lower, record, run)
     return axes
 
 
 def plot_cliff(records: Sequence[Mapping[str, Any]], figure: Figure | None = None) -> Figure:
-    """Draw runs of the cliff experiment: the fall, the tail, and predicted against seen onsets.
+    """Draw runs of the cliff experiment: the falls of validity, the tail, and predicted against seen onsets.
 
     Args:
-        records: finished runs, as :func:`lambda_star.cliff.run.run` returns them; one of them at least without
-            a control and with a predicted onset.
+        records: finished runs, as :func:`lambda_star.cliff.run.run` returns them; at least one without a control and
+            with a predicted onset.
         figure: figure to draw on; a new one by default.
 
     Returns:
-        The figure, with three axes: validity of all runs against (λ−1)/(predicted onset−1), those without a clip on the
-        scale of the run with one; tail mass of the first run, with the three regimes; onsets with their intervals.
+        The figure, with three axes: validity of all runs against (λ−1)/(predicted onset−1), where runs without a clip
+        use the scale of the run with one; tail mass of the first run, with the three regimes; and onsets with their
+        intervals.
 
     Raises:
         ValueError: there is no such run.
 
-    Source: extension; ``derivations/sequence.md`` for the curve, ``derivations/bernoulli.md`` for the regimes.
+    Source: ``derivations/sequence.md`` for the curve, ``derivations/bernoulli.md`` for the regimes.
 
     >>> import json
     >>> from pathlib import Path
@@ -88,37 +94,28 @@ def plot_cliff(records: Sequence[Mapping[str, Any]], figure: Figure | None = Non
     pairs = [(compare(record), record) for record in records]
     plain = [(run, record) for run, record in pairs if not run.control and run.predicted is not None]
     if not plain:
-        raise ValueError("records must hold a finished run with a predicted onset that is no control, got none")
+        raise ValueError("records must hold a finished run with a predicted onset and without a control, got none")
     figure = figure or Figure(figsize=(13, 3.9), layout="constrained")
     fall, tail, onsets = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
-    scales = {(run.name, run.seed): run.predicted for run, _ in plain}
-    _draw_falls(fall, pairs, scales)
+    _draw_falls(fall, pairs, {(run.preset, run.seed): run.predicted for run, _ in plain})
     _draw_tail(tail, plain[0][1], plain[0][0])
     _draw_onsets(onsets, [run for run, _ in pairs])
     return figure
 
 
 def _draw_falls(ax: Axes, pairs: Sequence[tuple[Comparison, Mapping[str, Any]]], scales: Mapping[Any, Any]) -> None:
-    styles = dict(zip(dict.fromkeys(run.name for run, _ in pairs if not run.control), cycle("os^Dv"), strict=False))
-    named: set[str] = set()
+    markers = dict(zip(dict.fromkeys(run.preset for run, _ in pairs if not run.control), cycle("os^Dv"), strict=False))
+    labelled: set[str] = set()
     for run, record in sorted(pairs, key=lambda pair: bool(pair[0].control)):
-        scale = scales.get((run.name.partition(", ")[0], run.seed))
+        scale = scales.get((run.preset, run.seed))
         if run.control not in {"", "no clip"} or scale is None:
             continue
         at = (np.array(record["prediction"]["grid"]) - 1) / (scale - 1)
-        label, colour, marker = (run.name, "k", styles[run.name]) if not run.control else ("no clip", "C0", "x")
-        ax.plot(
-            at,
-            record["outcome"]["validity"],
-            marker,
-            color=colour,
-            markersize=4,
-            fillstyle="none",
-            linestyle="-",
-            linewidth=0.5,
-            label=None if label in named else label,
-        )
-        named.add(label)
+        label, colour, marker = (run.control, "C0", "x") if run.control else (run.preset, "k", markers[run.preset])
+        style: dict[str, Any] = {"markersize": 4, "fillstyle": "none", "linestyle": "-", "linewidth": 0.5}
+        once = None if label in labelled else label  # one entry in the legend for all seeds
+        ax.plot(at, record["outcome"]["validity"], marker, color=colour, label=once, **style)
+        labelled.add(label)
     ax.axvline(1, color="C3", linewidth=1, label="predicted onset")
     ax.set(xlabel="(λ − 1) / (predicted onset − 1)", ylabel="share of valid answers", ylim=(0, 1))
     ax.legend(fontsize="small", loc="lower left")
@@ -128,69 +125,29 @@ def _draw_tail(ax: Axes, record: Mapping[str, Any], run: Comparison) -> None:
     said, seen = record["prediction"], record["outcome"]
     low, middle, high = np.array(seen["tail"]).T
     lam, tail = np.array(said["lam"]), np.array(said["tail"])
-    alive = tail > 0
+    alive = tail > 0  # the axis is logarithmic
     ax.plot(lam[alive], tail[alive], color="0.5", label="predicted, at median p and b")
-    ax.errorbar(
-        said["grid"],
-        middle,
-        (middle - low, high - middle),
-        fmt="o",
-        color="k",
-        markersize=4,
-        label="seen: median, 10–90 %",
-    )
-    right = lam[-1]
-    ax.axvspan(run.threshold, run.collapse, color="0.85", zorder=0)
-    ax.axvspan(run.collapse, right, facecolor="0.95", hatch="//", edgecolor="0.8", linewidth=0, zorder=0)
-    spans = (
-        (1.0, run.threshold, "preserving"),
-        (run.threshold, run.collapse, "sat."),
-        (run.collapse, right, "collapsing"),
-    )
-    for start, end, name in spans:
-        ax.text(
-            (start + end) / 2,
-            1.02,
-            name,
-            ha="center",
-            va="bottom",
-            transform=ax.get_xaxis_transform(),
-            fontsize="small",
-        )
-    ax.set(xlabel=f"λ ({run.name}, seed {run.seed})", ylabel="tail mass 1 − q where a list may end", yscale="log")
-    ax.set(xlim=(0.98, right), ylim=(low.min() / 2, 1))
+    ax.errorbar(said["grid"], middle, (middle - low, high - middle), **SEEN, label="seen: median, 10–90 %")
+    shade_regimes(ax, run.threshold, run.collapse, 1.0, lam[-1], ("preserving", "sat.", "collapsing"))
+    ax.set(xlabel=f"λ ({run.label}, seed {run.seed})", ylabel="tail mass 1 − q where a list may end", yscale="log")
+    ax.set(xlim=(0.98, lam[-1]), ylim=(low.min() / 2, 1))
     ax.legend(fontsize="small", loc="lower left")
 
 
 def _draw_onsets(ax: Axes, runs: Sequence[Comparison]) -> None:
     found = [run for run in runs if run.seen is not None and run.predicted is not None]
-    for wanted, colour, label in ((False, "k", "preset"), (True, "C0", "control")):
-        here = [run for run in found if bool(run.control) == wanted]
-        predicted, seen = (
-            np.array([getattr(run, name) for run in here], dtype=float) for name in ("predicted", "seen")
-        )
-        ends = np.array([run.interval for run in here], dtype=float).reshape(-1, 2)
+    for control, colour, label in ((False, "k", "preset"), (True, "C0", "control")):
+        here = [run for run in found if bool(run.control) == control]
+        if not here:
+            continue
+        predicted, seen = (np.array([getattr(run, name) for run in here]) for name in ("predicted", "seen"))
+        ends = np.array([run.interval for run in here], dtype=float)
         bars = np.abs(np.where(np.isnan(ends), seen[:, None], ends) - seen[:, None]).T
-        if here:
-            ax.errorbar(
-                predicted,
-                seen,
-                bars,
-                fmt="o",
-                color=colour,
-                markersize=4,
-                fillstyle="none",
-                label=f"{label}, 95 % interval",
-            )
+        style = SEEN | {"color": colour, "fillstyle": "none"}
+        ax.errorbar(predicted, seen, bars, **style, label=f"{label}, 95 % interval")
     every = [value for run in found for value in (run.seen, run.predicted) if value is not None]
     line = np.array([min(every, default=1.0) - 0.03, max(every, default=2.0) + 0.03])
     ax.plot(line, line, color="C3", linewidth=1, label="seen = predicted")
     ax.fill_between(line, 1 + 0.9 * (line - 1), 1 + 1.1 * (line - 1), color="0.92", zorder=0, label="±10 % of λ − 1")
     ax.set(xlabel="onset predicted", ylabel="onset seen", xlim=line, ylim=line)
     ax.legend(fontsize="small", loc="upper left")
-
-
-def _sampling_error(seen: Mapping[str, Any]) -> Any:
-    """Two standard errors of shares."""
-    share = np.array(seen["validity"])
-    return 2 * np.sqrt(share * (1 - share) / seen["judged"])

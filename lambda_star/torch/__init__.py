@@ -1,6 +1,7 @@
-"""The optional bridge to PyTorch: real distillation steps, extrapolated teachers, and a watch over a run.
+"""The optional bridge to PyTorch: a distillation step, its checks, extrapolated teachers, and a monitor for a run.
 
-All mathematics stays in the numeric layer, which takes tensors; what is here runs on the device of its inputs.
+All formulas stay in the numeric layer, which accepts tensors; everything here computes on the device of its inputs.
+Each name is loaded on first use, and only ``SafetyMonitor`` and ``ExtrapolatedTeacher`` need transformers.
 """
 
 from __future__ import annotations
@@ -45,3 +46,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

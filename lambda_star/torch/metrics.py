@@ -1,15 +1,24 @@
-"""What is to be known of a distillation run at one moment: where teacher, base and student stand to λ*.
+"""Metrics of a distillation run at one moment: where teacher, base and student stand relative to λ*.
 
-:func:`safety_metrics` for a loop that has the logits of all models; :func:`safety_metrics_from_sampled` for G-OPD and
-other codes on verl, which keep the log-probability of the sampled token alone. Both give the same names, with the
-prefix ``lambda_star/``:
+Use :func:`safety_metrics` in a loop that has the logits of all models, and :func:`safety_metrics_from_sampled` with
+G-OPD and other codes on verl, which keep only the log-probability of the sampled token. Both use the same names, with
+the prefix ``lambda_star/``. Below, p and b are the probabilities of the teacher's modal token under teacher and base,
+and q is its probability under the student.
 
-``lam`` the λ in use; ``positions`` how many were looked at; ``p`` and ``b`` medians of the teacher's modal probability
-and of the base's probability of that token; ``threshold_median`` and ``threshold_least`` λ* of Eq. 4; ``past`` share of
-positions whose λ* is below λ; ``flipped`` share whose modal token has lost its lead at λ; ``tail_ratio_median`` and
-``tail_ratio_max`` of (1−p)/(1−q), q the student's probability of the teacher's modal token; ``clipped`` share where
-that ratio has reached the clip; ``json`` share of completions that are JSON; ``known`` see
-:func:`safety_metrics_from_sampled`.
+=====================  ================================================================================
+``lam``                the λ in use
+``positions``          number of positions
+``p``, ``b``           medians of p and b
+``threshold_median``   median of λ* (Eq. 4)
+``threshold_least``    least λ*
+``past``               share of positions whose λ* is below λ
+``flipped``            share of positions whose modal token has lost its lead at λ
+``tail_ratio_median``  median of the tail ratio (1−p)/(1−q)
+``tail_ratio_max``     greatest tail ratio
+``clipped``            share of positions whose tail ratio has reached the clip
+``json``               share of completions that are JSON
+``known``              share of positions that count; only from :func:`safety_metrics_from_sampled`
+=====================  ================================================================================
 """
 
 from __future__ import annotations
@@ -30,24 +39,18 @@ from lambda_star._core.quantities import LAM, C, require
 from lambda_star.bernoulli import threshold_from_logits
 from lambda_star.sequence import lower_quantile
 
-__all__ = [
-    "json_share",
-    "safety_metrics",
-    "safety_metrics_from_sampled",
-]
+__all__ = ["safety_metrics", "safety_metrics_from_sampled"]
 
 Measured = dict[str, Floats]
-
+"""One array per quantity, with one value per position."""
 
 PREFIX = "lambda_star/"
 
-
 BLOCK = 64
-"""Positions whose rows are copied at a time."""
-
+"""Rows that are copied at a time: a copy of all rows over a large vocabulary would need as much memory again."""
 
 ROUNDING = 1e-3
-"""How far a rounded log-probability may exceed 0; what lies further above is a logit."""
+"""How far a rounded log-probability may exceed 0; anything further above is a logit."""
 
 
 def safety_metrics(
@@ -60,29 +63,29 @@ def safety_metrics(
     mask: Tensor | None = None,
     completions: Iterable[str] | None = None,
 ) -> dict[str, float]:
-    """What a training loop logs, from log-probabilities or logits over the whole vocabulary.
+    """Compute the metrics from log-probabilities or logits over the whole vocabulary.
 
     Args:
         log_t: log-probabilities or logits of the teacher, shape (..., tokens), any floating dtype.
         log_b: the same of the base, of the same shape.
-        log_s: the same of the current student; without it nothing is told about the student.
+        log_s: the same of the current student; without it the metrics of the student are left out.
         lam: extrapolation coefficient λ in use, finite.
         clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf].
         mask: which positions count, shape (...); all by default.
-        completions: texts of the student, if the share of JSON among them is wanted.
+        completions: answers of the student as texts; without them ``json`` is left out.
 
     Returns:
-        A float under each name of the module's list but ``known``, those of the student and ``json`` only where asked
-        for. Without a position NaN, as with a NaN at one that counts. Medians are one of the values: λ* may be +inf.
+        A dictionary with a float for each name in the table above except ``known``. The floats are NaN if no position
+        counts, or if one that counts holds a NaN. A median is always one of the values, so that of λ* may be +inf.
 
     Raises:
         ValueError: shapes differ, a value lies outside its range, or one model cannot produce a token that the other
             can.
 
-    Source: paper, Eq. 4, for λ*; extension for the rest, ``derivations/categorical.md``.
+    Source: paper, Eq. 4, for λ*; ``derivations/categorical.md`` for the flip point.
 
     >>> teacher, base = torch.tensor([[0.9, 0.1], [0.99, 0.01]]).log(), torch.tensor([[0.5, 0.5], [0.5, 0.5]]).log()
-    >>> student = base.clone().requires_grad_()                    # in a loop: the logits that the loss is made of
+    >>> student = base.clone().requires_grad_()  # in a training loop, the logits that the loss is computed from
     >>> metrics = safety_metrics(teacher, base, student, lam=1.5, clip=5.0, completions=['["A7"]', '["A7"'])
     >>> metrics["lambda_star/threshold_least"], metrics["lambda_star/past"], metrics["lambda_star/json"]
     (1.35..., 0.5, 0.5)
@@ -102,31 +105,31 @@ def safety_metrics_from_sampled(
     mask: Tensor | None = None,
     completions: Iterable[str] | None = None,
 ) -> dict[str, float]:
-    """The same from the log-probability of one token per position, the sampled one: G-OPD, verl.
+    """Compute the metrics from the log-probability of one token per position, the sampled one (G-OPD, verl).
 
-    λ* needs the probabilities of the teacher's modal token. A sampled token is known to be that one where the teacher
-    gives it more than half; all metrics are over these positions, and ``known`` is their share. Contract positions are
-    of that kind. Two things stay hidden: positions where the student sampled another token, so that a student that has
-    lost a modal token is seen less often than one that has lost the tail; and ``flipped``, which needs all tokens.
-    Where a probability rounds to 1 its tail counts as the resolution of the dtype, which makes λ* too large. Given the
-    log-probabilities of the teacher's most probable token instead, nothing depends on what was sampled.
+    λ* needs the probabilities of the teacher's modal token. A sampled token is certainly that token where the teacher
+    gives it more than half, as at contract positions. All metrics are over these positions, and ``known`` is their
+    share. Positions where the student sampled another token stay hidden, so a student that has lost a modal token is
+    seen less often than one that has lost the tail. ``flipped`` is missing, because it needs all tokens. Where a
+    probability rounds to 1, the tail is taken as the resolution of the dtype, which makes λ* too large. If you pass the
+    log-probabilities of the teacher's modal token instead, nothing depends on what was sampled.
 
     Args:
-        log_t: log-probabilities (no logits) of the tokens under the teacher, any shape; in G-OPD ``ref_log_prob``.
-        log_b: the same under the base, of the same shape; in G-OPD ``base_log_prob``.
-        log_s: the same under the student; in verl ``old_log_probs``.
-        lam: extrapolation coefficient λ in use, finite; in G-OPD ``lambda_vals``.
-        clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf]; no other clip of these codes bounds this ratio.
-        mask: which positions count, of the same shape; in verl ``response_mask``.
-        completions: texts of the student, if the share of JSON among them is wanted.
+        log_t: log-probabilities (not logits) of the tokens under the teacher, any shape; ``ref_log_prob`` in G-OPD.
+        log_b: the same under the base, of the same shape; ``base_log_prob`` in G-OPD.
+        log_s: the same under the student; ``old_log_probs`` in verl.
+        lam: extrapolation coefficient λ in use, finite; ``lambda_vals`` in G-OPD.
+        clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf]; the other clips of these codes do not bound this ratio.
+        mask: which positions count, of the same shape; ``response_mask`` in verl.
+        completions: answers of the student as texts; without them ``json`` is left out.
 
     Returns:
-        A float under each name of the module's list but ``flipped``; as for :func:`safety_metrics`.
+        A dictionary with a float for each name in the table above except ``flipped``; as for :func:`safety_metrics`.
 
     Raises:
         ValueError: shapes differ, or a value lies outside its range.
 
-    Source: paper, Eq. 4, for λ*; extension for the rest, ``derivations/bernoulli.md``.
+    Source: paper, Eq. 4, for λ*; ``derivations/bernoulli.md``.
 
     >>> batch = {
     ...     "ref_log_prob": torch.tensor([[0.9, 0.99, 0.02]]).log(),
@@ -144,26 +147,8 @@ def safety_metrics_from_sampled(
     return _summary(measured, lam, clip) | {f"{PREFIX}known": known} | _of_texts(completions)
 
 
-def json_share(completions: Iterable[str]) -> float:
-    """The share of texts that are JSON as RFC 8259 has it: NaN and Infinity, which Python reads, are none.
-
-    Args:
-        completions: the texts; white space around one does no harm.
-
-    Returns:
-        A float in [0, 1]; NaN without a text.
-
-    Source: extension.
-
-    >>> json_share(['["A7", "B2"]', '["A7",', "[NaN]", " {} "])
-    0.5
-    """
-    valid = [_is_json(text) for text in completions]
-    return sum(valid) / len(valid) if valid else math.nan
-
-
 def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None) -> Measured:
-    """What is to be known of each position that counts, from rows of tokens."""
+    """Measure each position that counts, from rows over the vocabulary."""
     rows = _counted(log_t, log_b, log_s, mask, log_t.shape[:-1])
     found = categorical.threshold(rows[0], rows[1], clip, mode="bernoulli")
     log_odds = [_log_odds_in(each, found.modal) for each in rows]
@@ -173,10 +158,9 @@ def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: f
 def _over_tokens(
     log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None
 ) -> tuple[Measured, float]:
-    """The same from the log-probability of one token, and the share of positions where that is the modal one."""
+    """Measure the positions whose one token is known to be modal, and return their share too."""
     rows = _counted(log_t, log_b, log_s, mask, log_t.shape)
-    # A NaN is known to be one.
-    modal = ~(rows[0] <= math.log(0.5))
+    modal = ~(rows[0] <= math.log(0.5))  # keeps a NaN, which must not pass for a token that is not modal
     kept = [each[modal] for each in rows]
     for name, each in zip(("log_t", "log_b", "log_s"), kept, strict=False):
         if len(outside := each[(each > ROUNDING) | (each == -math.inf)]):
@@ -189,7 +173,7 @@ def _over_tokens(
 def _counted(
     log_t: Tensor, log_b: Tensor, log_s: Tensor | None, mask: Tensor | None, positions: Sequence[int]
 ) -> list[Tensor]:
-    """The entries of all models at the positions that count, in one dimension of positions."""
+    """Check the tensors of all models, and flatten the positions that count to one dimension."""
     models = {"log_t": log_t, "log_b": log_b} | ({} if log_s is None else {"log_s": log_s})
     for name, rows in models.items():
         if rows.shape != log_t.shape:
@@ -204,7 +188,7 @@ def _counted(
 
 
 def _log_odds_in(rows: Tensor, modal: Tensor) -> Tensor:
-    """Log-odds of one token per row against all others; 1−p keeps its digits where p rounds to 1."""
+    """Compute the log-odds of one token per row against all others; the tail keeps its digits where p rounds to 1."""
     dtype = torch.promote_types(rows.dtype, torch.float32)
     parts = []
     for start in range(0, max(len(rows), 1), BLOCK):
@@ -214,7 +198,7 @@ def _log_odds_in(rows: Tensor, modal: Tensor) -> Tensor:
 
 
 def _log_odds_of(log_p: Tensor) -> Tensor:
-    """Log-odds from log-probabilities."""
+    """Compute log-odds from log-probabilities."""
     log_p = log_p.clamp(max=0)
     resolution = torch.finfo(log_p.dtype).eps
     wide = log_p.to(torch.promote_types(log_p.dtype, torch.float32))
@@ -236,8 +220,18 @@ def _floats(values: Tensor) -> Floats:
     return values.detach().double().cpu().numpy()
 
 
+def _pooled(measured: Measured, valid: list[bool]) -> tuple[Measured, list[bool]]:
+    """Join what all processes of a distributed run measured."""
+    records = [(measured, valid)]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        records *= torch.distributed.get_world_size()  # every entry is replaced
+        torch.distributed.all_gather_object(records, (measured, valid))
+    pooled = {name: np.concatenate([record[name] for record, _ in records]) for name in measured}
+    return pooled, [flag for _, flags in records for flag in flags]
+
+
 def _summary(measured: Measured, lam: float, clip: float) -> dict[str, float]:
-    """The metrics of positions that were measured."""
+    """Summarise the positions in the metrics of the table above."""
     threshold = measured["threshold"]
     metrics = {
         "lam": float(lam),
@@ -260,10 +254,6 @@ def _summary(measured: Measured, lam: float, clip: float) -> dict[str, float]:
     return {PREFIX + name: value for name, value in metrics.items()}
 
 
-def _of_texts(completions: Iterable[str] | None) -> dict[str, float]:
-    return {} if completions is None else {f"{PREFIX}json": json_share(completions)}
-
-
 def _quantile(values: Floats, level: float) -> float:
     return lower_quantile(values, level) if len(values) else math.nan
 
@@ -272,14 +262,23 @@ def _share(values: Floats, hits: NDArray[np.bool_]) -> float:
     return float(hits.mean()) if len(values) and not np.isnan(values).any() else math.nan
 
 
+def _of_texts(completions: Iterable[str] | None) -> dict[str, float]:
+    """Return the share of texts that are JSON; NaN if there is no text."""
+    if completions is None:
+        return {}
+    valid = [_is_json(text) for text in completions]
+    return {f"{PREFIX}json": sum(valid) / len(valid) if valid else math.nan}
+
+
 def _is_json(text: str) -> bool:
+    """Tell whether a text is JSON by RFC 8259, which has neither NaN nor Infinity, though Python reads them."""
     try:
-        # Numbers stay text: Python refuses integers of many digits, which JSON allows.
-        json.loads(text, parse_constant=_refuse, parse_int=str)
+        # Integers stay text, because Python refuses to convert those of many digits, which JSON allows.
+        json.loads(text, parse_constant=_reject, parse_int=str)
     except (ValueError, RecursionError):
         return False
     return True
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+def _reject(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

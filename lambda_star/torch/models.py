@@ -1,4 +1,4 @@
-"""Models to check a distillation step on: a small built-in problem, or two folders and a text."""
+"""Models for ``check_step``: a small built-in problem, or two model folders and a text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lambda_star.torch._extras import transformers_for
 from lambda_star.torch.check import Inputs
 
 __all__ = ["load_problem", "small_problem"]
@@ -19,19 +20,17 @@ Problem = tuple[nn.Module, nn.Module, nn.Module, Inputs]
 
 
 def small_problem(device: str = "cpu", dtype: str = "float32") -> Problem:
-    """Teacher, base, student and inputs small enough to run anywhere: near-deterministic positions of 32 tokens.
+    """Make a teacher, a base, a student and inputs that run anywhere: 24 near-deterministic positions, 32 tokens.
 
     Args:
-        device: where they live.
-        dtype: of their weights, the name of a floating dtype.
+        device: where the models are.
+        dtype: dtype of their weights, the name of a floating dtype.
 
     Returns:
         Three modules and a tensor of token ids, as :func:`~lambda_star.torch.check.check_step` takes them.
 
     Raises:
         ValueError: the device cannot be used.
-
-    Source: extension.
 
     >>> teacher, base, student, inputs = small_problem()
     >>> tuple(teacher(inputs).shape)
@@ -47,26 +46,26 @@ def small_problem(device: str = "cpu", dtype: str = "float32") -> Problem:
     base = nn.Sequential(nn.Embedding(24, 16), nn.Linear(16, 64), nn.Tanh(), head)
     for weight in base.parameters():
         weight.data = normal(weight) / math.sqrt(weight.shape[-1])
-    head.weight.data *= 14
+    head.weight.data *= 14  # makes most positions near-deterministic
     teacher = copy.deepcopy(base)
     for weight in teacher.parameters():
-        weight.data = 1.6 * weight.data + 0.05 * normal(weight)
+        weight.data = 1.6 * weight.data + 0.05 * normal(weight)  # surer than the base, and a little different
     teacher, base = (model.to(device=device, dtype=getattr(torch, dtype)) for model in (teacher, base))
     return teacher, base, copy.deepcopy(base), torch.arange(24, device=device)
 
 
 def load_problem(teacher: Path, base: Path, text: Path, device: str = "cpu", dtype: str = "float32") -> Problem:
-    """Teacher, base, a student that is a copy of the base, and a text, as ``check_step`` takes them.
+    """Load a teacher, a base and a text from disk; the student is a copy of the base.
 
     Args:
         teacher: folder of a Hugging Face causal language model with its tokenizer, or of an adapter for one.
         base: the same of the base.
-        text: file of UTF-8 text to look at.
-        device: where to run.
-        dtype: in what the models compute, the name of a floating dtype.
+        text: file of UTF-8 text whose positions are checked.
+        device: where the models run.
+        dtype: dtype in which the models compute, the name of a floating dtype.
 
     Returns:
-        Three modules and the model's arguments.
+        Three modules and their keyword arguments, as :func:`~lambda_star.torch.check.check_step` takes them.
 
     Raises:
         ImportError: transformers is not installed.
@@ -74,19 +73,15 @@ def load_problem(teacher: Path, base: Path, text: Path, device: str = "cpu", dty
         ValueError: the text is empty or not UTF-8, a folder holds no model, the vocabularies differ, or the device
             cannot be used.
 
-    Source: extension.
-
     >>> load_problem(Path("runs/8b"), Path("runs/1.7b"), Path("answers.txt"), "cuda", "bfloat16")     # doctest: +SKIP
     """
-    try:
+    with transformers_for("a folder with a model"):
         from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        raise ImportError("model folders need transformers; install it with: pip install 'lambda-star[trl]'") from error
     content = text.read_text(encoding="utf-8")
     if not content.strip():
         raise ValueError(f"{text} must hold text, got an empty file")
     for folder in (teacher, base):
-        if not folder.is_dir():  # a name would be looked up in a hub
+        if not folder.is_dir():  # transformers would look the name up on a hub
             raise FileNotFoundError(f"{folder} must be a folder with a model, got none")
     tokens = AutoTokenizer.from_pretrained(teacher)(content, return_tensors="pt")
     kind = getattr(torch, dtype)
@@ -101,7 +96,7 @@ def load_problem(teacher: Path, base: Path, text: Path, device: str = "cpu", dty
 
 
 def _check_device(device: str) -> None:
-    """Ask for a number there; what a missing device raises differs from kind to kind."""
+    """Raise ``ValueError`` if no tensor can be made there; PyTorch's own errors differ from device to device."""
     try:
         torch.zeros(1, device=device)
     except (AssertionError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""A watch over a run of a TRL trainer: the metrics of :mod:`lambda_star.torch.metrics` at every logging step."""
+"""A monitor for a run of a TRL trainer: the metrics of :mod:`lambda_star.torch.metrics` at every logging step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,62 +16,55 @@ from torch import Tensor
 
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.sequence import lower_quantile
-from lambda_star.torch.metrics import PREFIX, Measured, _is_json, _over_vocabulary, _summary
+from lambda_star.torch._extras import transformers_for
+from lambda_star.torch.metrics import PREFIX, _is_json, _over_vocabulary, _pooled, _summary
+
+with transformers_for("SafetyMonitor"):
+    from transformers import TrainerCallback
 
 __all__ = ["SafetyMonitor"]
 
 logger = logging.getLogger(__name__)
 
 
-class SafetyMonitor:
-    """A ``transformers.TrainerCallback`` that logs :func:`safety_metrics` at every logging step of a TRL trainer.
+class SafetyMonitor(TrainerCallback):
+    """A callback that adds the metrics of :func:`safety_metrics` to every training log of a TRL trainer.
 
-    It keeps the last batch that the trainer computed a loss for, and at a logging step runs teacher, base and student
-    once more without gradients, on the first answers of a random order that hold ``positions`` completion tokens
-    together, and on as many of these at random. Positions of one answer are alike, so read the shares as a sample of
-    few answers. The order is the monitor's own: a run draws the same random numbers with and without it. With several
-    processes all positions are pooled, and every process acts alike.
+    The monitor keeps the last batch for which the trainer computed a loss. At a logging step it runs teacher, base and
+    student once more, without gradients, on a random sample: it takes answers in random order until they hold
+    ``positions`` completion tokens, and draws that many of these. Positions of one answer resemble each other, so read
+    the shares as a sample of a few answers. The monitor has a random generator of its own, so a run draws the same
+    random numbers with and without it. Several processes pool their positions, and all of them act alike.
 
-    Supported are batches of text as ``DistillationTrainer`` makes them (prompts and completions; the logits are divided
-    by the trainer's temperature, as its loss does) and batches with labels, as ``GKDTrainer`` makes them (no
-    temperature, its loss has none; answers of the dataset where the step was not on-policy). Of accumulated batches the
-    last is looked at. Models that are sharded over devices have not been tried. Where the teacher itself caps λ at each
-    position, ``past`` and ``flipped`` tell what its uncapped λ would do.
+    Two kinds of batches are supported. ``DistillationTrainer`` gives prompts and completions of text; the logits are
+    divided by the trainer's temperature, as in its loss. ``GKDTrainer`` gives labels; its loss has no temperature, and
+    where the step was not on-policy the answers are those of the dataset. Of accumulated batches only the last is
+    looked at. Models sharded over devices have not been tried. Where the teacher itself caps λ at each position,
+    ``past`` and ``flipped`` refer to its uncapped λ.
 
     Args:
-        teacher: the teacher; by default the trainer's. An :class:`~lambda_star.torch.teacher.ExtrapolatedTeacher`
-            brings base and λ.
-        base: the base, for a teacher that does not bring one.
-        lam: extrapolation coefficient λ in use, finite; for a teacher that does not bring one.
+        teacher: the teacher, by default that of the trainer. An :class:`~lambda_star.torch.teacher.ExtrapolatedTeacher`
+            brings its own base and λ.
+        base: the base; only for a teacher that does not bring one.
+        lam: extrapolation coefficient λ in use, finite; only for a teacher that does not bring one.
         clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf].
-        stop_above: end the run once the share of positions past their λ* exceeds this, in [0, 1).
-        adapt: lower the λ of an ``ExtrapolatedTeacher`` to 1 + (1−margin)(λ*−1) where it lies above; never raise it.
-        quantile: the quantile of the λ* by position that ``adapt`` rests on, in [0, 1]; 0 is the strict one.
-        margin: share of the excess λ*−1 that is given up by ``adapt``, in [0, 1).
-        positions: most completion positions to look at, at least 1.
+        stop_above: ends the run once the share of positions past their λ* exceeds this, in [0, 1).
+        adapt: whether to lower the λ of an ``ExtrapolatedTeacher`` to 1 + (1−margin)(λ*−1) if it is above; λ is never
+            raised.
+        quantile: which quantile of λ* over positions ``adapt`` uses, in [0, 1]; 0 is the strictest.
+        margin: share of the excess λ*−1 that ``adapt`` gives up, in [0, 1).
+        positions: the most completion positions to look at, at least 1.
 
     Raises:
-        ImportError: transformers is missing.
         ValueError: a value lies outside its range, or ``stop_above`` and ``adapt`` are both given: an adapted λ keeps
             the share below any limit.
 
-    Source: paper, Eq. 4, for λ*; extension for the rest, ``derivations/sequence.md``.
+    Source: paper, Eq. 4, for λ*; ``derivations/sequence.md`` for its quantiles.
 
     >>> monitor = SafetyMonitor(clip=5.0, stop_above=0.05)  # then monitor.attach(trainer)
     >>> monitor.stop_above
     0.05
     """
-
-    def __new__(cls, *_args: Any, **_options: Any) -> Self:
-        """Make it a callback here: transformers takes seconds to import, and the metrics do without it."""
-        try:
-            from transformers import TrainerCallback
-        except ImportError as error:
-            wanted = "pip install 'lambda-star[trl]'"
-            raise ImportError(f"SafetyMonitor needs transformers; install it with: {wanted}") from error
-        kind: Any = type(cls.__name__, (cls, TrainerCallback), {"__doc__": cls.__doc__, "__module__": cls.__module__})
-        monitor: Self = object.__new__(kind)
-        return monitor
 
     def __init__(
         self,
@@ -99,8 +92,7 @@ class SafetyMonitor:
         self.teacher, self.base, self.clip = teacher, base, clip
         self.stop_above, self.adapt, self.quantile, self.margin = stop_above, adapt, quantile, margin
         self.positions = positions
-        # What the λ in use is read from, at each report.
-        self._extrapolated: Any = None
+        self._extrapolated: Any = None  # the ExtrapolatedTeacher, if there is one: its λ may change during the run
         self._lam: Any = lam
         self._trainer: Any = None
         self._inputs: Mapping[str, Any] | None = None
@@ -111,12 +103,12 @@ class SafetyMonitor:
         """The λ in use."""
         return float(self._lam if self._extrapolated is None else self._extrapolated.lam)
 
-    def attach(self, trainer: Any) -> Self:
-        """Watch a trainer, before its ``train()``.
+    def attach(self, trainer: Any) -> SafetyMonitor:
+        """Watch a trainer; call this before its ``train()``.
 
-        The monitor goes ahead of all other callbacks. One given as ``callbacks=`` runs after the reporters of
-        ``report_to``, and what it adds to the logs none of them sees. ``trainer.compute_loss`` is wrapped to see the
-        batches.
+        The monitor becomes the first of the trainer's callbacks, because a callback given as ``callbacks=`` runs after
+        the reporters of ``report_to``, and these would not see what it adds to the logs. ``trainer.compute_loss`` is
+        wrapped to see the batches.
 
         Args:
             trainer: a trainer of TRL, or another ``transformers.Trainer`` with such batches.
@@ -126,7 +118,7 @@ class SafetyMonitor:
 
         Raises:
             ValueError: teacher, base or λ is missing or given twice, ``adapt`` has no λ to lower, or the monitor
-                watches a trainer already.
+                already watches a trainer.
 
         >>> from tempfile import mkdtemp
         >>> from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
@@ -155,7 +147,7 @@ class SafetyMonitor:
         return self
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Refuse a run that the monitor could not see."""
+        """Refuse a run whose batches the monitor cannot see."""
         if self._trainer is None:
             raise RuntimeError("a SafetyMonitor in callbacks= sees no batch; call monitor.attach(trainer) instead")
 
@@ -165,12 +157,11 @@ class SafetyMonitor:
         if self._inputs is None or "loss" not in logs:  # the logs of an evaluation, or of the whole run at its end
             return control
         batch = _Batch.of(self._inputs, self._trainer)
-        lam = self.lam
         sample = batch.sample(self.positions, self._order)
         teacher, base, student = (sample.logits(each) for each in (self.teacher, self.base, kwargs["model"]))
         measured = _over_vocabulary(teacher, base, student, self.clip, None)
         measured, valid = _pooled(measured, batch.valid(kwargs.get("processing_class")))
-        metrics = _summary(measured, lam, self.clip)
+        metrics = _summary(measured, self.lam, self.clip)
         if valid:
             metrics[f"{PREFIX}json"] = sum(valid) / len(valid)
         # Some reporters write JSON, which has neither NaN nor infinity.
@@ -178,18 +169,21 @@ class SafetyMonitor:
         logs.update(finite)
         if state.log_history:  # the trainer copies the logs there before it calls anyone
             state.log_history[-1].update(finite)
-        past = metrics[f"{PREFIX}past"]
-        if self.stop_above is not None and past > self.stop_above:
+        if self.stop_above is not None and metrics[f"{PREFIX}past"] > self.stop_above:
             logger.warning(
                 "training ends at step %d: %.1f%% of the positions are past λ*, stop_above is %.1f%%",
-                *(state.global_step, 100 * past, 100 * self.stop_above),
+                *(state.global_step, 100 * metrics[f"{PREFIX}past"], 100 * self.stop_above),
             )
             control.should_training_stop = True
         if self.adapt and len(measured["threshold"]):
-            safe = 1 + (1 - self.margin) * (lower_quantile(measured["threshold"], self.quantile) - 1)
-            if safe < lam:
-                self._extrapolated.lam = safe
+            self._lower(lower_quantile(measured["threshold"], self.quantile))
         return control
+
+    def _lower(self, star: float) -> None:
+        """Lower the teacher's λ to the operating point below λ*, if it is above."""
+        safe = 1 + (1 - self.margin) * (star - 1)
+        if safe < self.lam:
+            self._extrapolated.lam = safe
 
     def _adopt(self, trainer: Any) -> None:
         """Find teacher, base and λ."""
@@ -208,12 +202,12 @@ class SafetyMonitor:
         self._extrapolated = extrapolated
         self.teacher, self.base = (teacher, self.base) if extrapolated is None else (teacher.teacher, teacher.base)
         for model in (self.teacher, self.base):
-            if next(model.parameters()).device.type == "cpu":  # of one that the trainer does not know
+            if next(model.parameters()).device.type == "cpu":  # the trainer moves only the models that it knows
                 model.to(trainer.accelerator.device)
 
 
 class _Batch(NamedTuple):
-    """Sequences, and which of their tokens are completion tokens that count."""
+    """Sequences of tokens, and which of the tokens are completion tokens that count."""
 
     ids: Tensor
     attention: Tensor
@@ -238,7 +232,7 @@ class _Batch(NamedTuple):
         raise ValueError(f"inputs must hold completion_ids or labels, got {', '.join(inputs)}")
 
     def valid(self, processing_class: Any) -> list[bool]:
-        """Which completions are JSON; none without a tokenizer."""
+        """Tell which completions are JSON; without a tokenizer the list is empty."""
         tokenizer = getattr(processing_class, "tokenizer", processing_class)
         if tokenizer is None:
             return []
@@ -246,23 +240,23 @@ class _Batch(NamedTuple):
         return [_is_json(text) for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     def sample(self, positions: int, generator: torch.Generator) -> _Sample:
-        """Completion positions at random, from as few sequences as hold that many."""
-        counts = self.counts[:, 1:].cpu()  # the token after a position is the one that is predicted there
+        """Draw completion positions, from as few sequences as hold that many."""
+        counts = self.counts[:, 1:].cpu()  # a position predicts the token after it
         order = torch.randperm(len(counts), generator=generator)
         before = counts[order].sum(dim=1).cumsum(dim=0) - counts[order].sum(dim=1)
         chosen = order[before < positions]
         rows, columns = counts[chosen].nonzero(as_tuple=True)
         some = torch.randperm(len(rows), generator=generator)[:positions]
         rows, columns = rows[some], columns[some]
-        # Nothing after the last position matters to a causal model. One position is run even if none counts, for the
-        # shape of the logits.
+        # A causal model ignores what comes after the last position. Even where none counts one position is run, because
+        # the shape of the logits is needed.
         end = int(columns.max()) + 1 if len(columns) else 1
         chosen = chosen.to(self.ids.device)
         return _Sample(self.ids[chosen, :end], self.attention[chosen, :end], rows, columns, self.temperature)
 
 
 class _Sample(NamedTuple):
-    """Sequences and the positions in them that are looked at."""
+    """Sequences of tokens, and the positions in them that are looked at."""
 
     ids: Tensor
     attention: Tensor
@@ -271,11 +265,11 @@ class _Sample(NamedTuple):
     temperature: float
 
     def logits(self, model: Any) -> Tensor:
-        """The logits of a model at the positions, shape (positions, tokens)."""
+        """Return a model's logits at the positions, shape (positions, tokens)."""
         core = model.get_base_model() if hasattr(model, "get_base_model") else model
         takes = inspect.signature(type(core).forward).parameters
-        # The head of a model may cost as much as the rest of it: run it where it is asked for.
         device, options, place = next(model.parameters()).device, {}, self.columns
+        # The head may cost as much as all the layers, so it is run only at the columns that are needed.
         if "logits_to_keep" in takes and len(self.columns):
             kept, inverse = np.unique(self.columns.numpy(), return_inverse=True)
             options["logits_to_keep"], place = torch.from_numpy(kept).to(device), torch.from_numpy(inverse)
@@ -288,7 +282,7 @@ class _Sample(NamedTuple):
 
 @contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
-    """A model without dropout; each of its modules comes back in the mode that it was in."""
+    """Switch dropout off; afterwards each module is in the mode in which it was."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -296,13 +290,3 @@ def _evaluating(model: Any) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _pooled(measured: Measured, valid: list[bool]) -> tuple[Measured, list[bool]]:
-    """What all processes measured."""
-    records: list[Any] = [(measured, valid)]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        records = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(records, (measured, valid))
-    pooled = {name: np.concatenate([record[name] for record, _ in records]) for name in measured}
-    return pooled, [flag for _, flags in records for flag in flags]

@@ -1,44 +1,44 @@
 """An extrapolated teacher: λ z_T + (1−λ) z_B as one model, from which an unmodified TRL trainer distils.
 
-TRL reads a teacher in two ways. ``GKDTrainer`` asks for logits. ``DistillationTrainer`` never forms them: it takes the
-last hidden state of the backbone and the weight of the output embedding, and multiplies the two tile by tile. A mixture
-of logits is such a product as well: of the hidden states of both models side by side, the teacher's times λ and the
-base's times 1−λ, with both heads side by side. So λ may differ from position to position at no cost in memory.
+TRL reads a teacher in two ways. ``GKDTrainer`` asks for its logits. ``DistillationTrainer`` never forms them: it takes
+the last hidden state of the backbone and the weight of the output embedding, and multiplies the two tile by tile. A
+mixture of logits is such a product too. Set the hidden states of both models side by side, the teacher's times λ and
+the base's times 1−λ, and set their heads side by side as well. So λ may differ from position to position at no cost in
+memory.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lambda_star._core.quantities import LAM, MARGIN, C, require
 from lambda_star.categorical import threshold
+from lambda_star.torch._extras import transformers_for
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+with transformers_for("ExtrapolatedTeacher"):
+    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
 __all__ = ["ExtrapolatedTeacher"]
 
 COEFFICIENT = LAM._replace(low=0.0, ends="[)")
 
-
 SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier")
-"""Names of a factor on the logits, in the order in which TRL looks for them."""
-
+"""Settings that scale the logits, in the order in which TRL looks for them."""
 
 SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-"""Names of a bound on the logits, cap·tanh(z/cap)."""
-
+"""Settings that bound the logits by cap·tanh(z/cap)."""
 
 BLOCK = 2**24
-"""Most logits of each model at a time when λ is capped position by position."""
+"""The most logits of each model that exist at a time while λ is capped: 64 MB in float32."""
 
 
 class _OutputEmbeddings(NamedTuple):
-    """What TRL reads of a head."""
+    """The attributes of a head that TRL reads."""
 
     weight: Tensor
     bias: None
@@ -47,32 +47,31 @@ class _OutputEmbeddings(NamedTuple):
 class ExtrapolatedTeacher(nn.Module):
     """A teacher whose logits are λ z_T + (1−λ) z_B, for any trainer that distils from a causal language model.
 
-    That is the log-linear extrapolation π_T^λ π_B^(1−λ)/Z. With a ``clip`` and ``per_token`` each position has its own
+    Its distribution is the log-linear extrapolation π_T^λ π_B^(1−λ)/Z. With a ``clip`` each position has its own
     λ_t = min(λ, 1 + (1−margin)(λ*_t−1)), where λ*_t is Eq. 4 at the modal probabilities of that position, so that no
-    position is pushed past its own threshold; a λ ≤ 1 is never changed.
+    position is pushed past its own threshold. A λ of at most 1 is never changed.
 
-    Both models are frozen and kept in evaluation mode, and nothing here has a gradient; ``base`` is therefore a model
-    of its own, not the student. They keep their parameters: the two heads are set side by side for each loss (a matrix
-    of vocabulary × both widths, which goes when the loss is done), never stored, so a head tied to an input embedding
-    still costs nothing. Products are in the precision of the models, also those that λ_t rests on. It cannot generate,
-    and takes no parameters sharded over devices.
+    Both models are frozen and stay in evaluation mode; ``base`` must therefore not be the student itself. Their
+    parameters are not copied. For each loss the two heads are put side by side in a matrix of vocabulary × both widths,
+    which is freed afterwards, so a head tied to an input embedding still takes no memory of its own. Products, also
+    those behind λ_t, are computed in the precision of the models. The teacher cannot generate, and its parameters
+    cannot be sharded over devices.
 
     Args:
         teacher: the teacher, a causal language model of transformers, or one with adapters of PEFT.
-        base: the base, the student's warm start; same vocabulary, device and dtype as the teacher, of any width.
+        base: the base, the student's warm start; any width, but vocabulary, device and dtype of the teacher.
         lam: extrapolation coefficient λ, in [0, inf); 1 is the teacher itself, 0 the base.
-        clip: cap c on the tail ratio, in [1, inf], that bounds λ at each position; without it λ is used everywhere,
-            and ``margin`` and ``per_token`` have no meaning.
-        margin: share of λ*_t−1 that is given up, in [0, 1).
-        per_token: whether ``clip`` bounds λ at each position; if not, λ is used everywhere, as without a clip.
+        clip: cap c on the tail ratio, in [1, inf], from which the cap on λ at each position follows; without it every
+            position uses λ.
+        margin: share of the excess λ*_t−1 that is given up, in [0, 1); used only with a clip.
 
     Raises:
-        ValueError: a number outside its range; a model is missing or has no output embeddings; the two differ in
-            vocabulary, device or dtype; the logits are not the head times the hidden states but for a factor, as with
-            a soft cap, so that no mixture of hidden states gives the mixture of logits.
         ImportError: transformers is not installed.
+        ValueError: a number lies outside its range; a model is missing or has no output embeddings; the two differ in
+            vocabulary, device or dtype; or a model's logits are not its head times its hidden states, up to a factor,
+            so that no mixture of hidden states gives the mixture of logits (a soft cap is one such case).
 
-    Source: extension, the fixed point of Theorem 4.1 as the target; ``derivations/categorical.md``.
+    Source: extension; the target is the fixed point of Theorem 4.1, ``derivations/categorical.md``.
 
     >>> from transformers import LlamaConfig, LlamaForCausalLM
     >>> sizes = dict(hidden_size=8, intermediate_size=8, num_attention_heads=1, num_hidden_layers=1, vocab_size=8)
@@ -92,17 +91,15 @@ class ExtrapolatedTeacher(nn.Module):
         *,
         clip: float | None = None,
         margin: float = 0.1,
-        per_token: bool = True,
     ) -> None:
         super().__init__()
         require((COEFFICIENT, lam), (C.named("clip"), clip), (MARGIN, margin))
         parts = _Part("teacher", teacher), _Part("base", base)
         _check_alike(*parts)
-        self.mixture = _Mixture(*parts, lam, clip if per_token else None, margin)
-        # A configuration of its own: TRL applies whatever scale or soft cap it finds in one to the mixture.
-        self.config = _transformers().PretrainedConfig(
-            vocab_size=parts[0].head.weight.shape[0], hidden_size=sum(part.width for part in parts)
-        )
+        self.mixture = _Mixture(*parts, lam, clip, margin)
+        # A configuration of its own, because TRL would apply a scale or soft cap of the teacher's to the mixture.
+        sizes = {"vocab_size": len(parts[0].head.weight), "hidden_size": sum(part.width for part in parts)}
+        self.config = PretrainedConfig.from_dict(sizes)
         self.eval()
 
     @property
@@ -119,7 +116,7 @@ class ExtrapolatedTeacher(nn.Module):
 
     @property
     def lam(self) -> float:
-        """The coefficient λ, which may be set while training goes on."""
+        """The coefficient λ; it may be set during training."""
         return self.mixture.lam
 
     @lam.setter
@@ -129,49 +126,35 @@ class ExtrapolatedTeacher(nn.Module):
 
     @property
     def base_model(self) -> nn.Module:
-        """The backbone, which returns the hidden states of both models side by side, the coefficients multiplied in."""
+        """The backbone, which returns the hidden states of both models side by side, times their coefficients."""
         return self.mixture
 
     def get_output_embeddings(self) -> _OutputEmbeddings:
-        """The heads of both models side by side, biases as further columns; a new matrix at each call.
+        """Put the heads of both models side by side in a new matrix, with biases as further columns.
 
         Returns:
             An object with ``weight``, vocabulary × width of the backbone's hidden states, and ``bias``, None.
-
-        Source: extension.
         """
         return _OutputEmbeddings(torch.cat([*self.mixture.teacher.columns(), *self.mixture.base.columns()], 1), None)
 
     def train(self, mode: bool = True) -> ExtrapolatedTeacher:
-        """Stay in evaluation mode, whatever is asked for: dropout would make the target random.
-
-        Args:
-            mode: without effect.
-
-        Returns:
-            The module itself.
-
-        Source: extension.
-        """
+        """Stay in evaluation mode, whatever ``mode`` says: dropout would make the target random."""
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
-        """The mixture's logits.
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> CausalLMOutput:
+        """Compute the logits of the mixture.
 
         Args:
             input_ids: tokens, batch × positions.
             attention_mask: 1 at tokens, 0 at padding; the same shape.
-            **inputs: further inputs, which both backbones get; ``logits_to_keep`` as in transformers.
+            **inputs: further inputs for both backbones, and ``logits_to_keep`` as in transformers.
 
         Returns:
             A ``transformers.modeling_outputs.CausalLMOutput`` with ``logits``, batch × positions × vocabulary.
-
-        Source: extension.
         """
         hidden = self.mixture(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
-        logits = nn.functional.linear(hidden, self.get_output_embeddings().weight)
-        return _transformers().modeling_outputs.CausalLMOutput(logits=logits)
+        return CausalLMOutput(logits=nn.functional.linear(hidden, self.get_output_embeddings().weight))
 
 
 class _Mixture(nn.Module):
@@ -183,18 +166,18 @@ class _Mixture(nn.Module):
         self.lam, self.clip, self.margin = lam, clip, margin
 
     @torch.no_grad()
-    def forward(self, *, logits_to_keep: int | Tensor = 0, **inputs: Any) -> Any:
-        # Cut before λ_t is computed: the trainer has no use for the logits of the prompt.
+    def forward(self, *, logits_to_keep: int | Tensor = 0, **inputs: Any) -> BaseModelOutput:
+        # Positions are cut before λ_t is computed, because the trainer does not use the logits of the prompt.
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         inputs["use_cache"] = False
         features_t, features_b = (part(**inputs)[:, keep] for part in (self.teacher, self.base))
         lam = self._coefficients(features_t, features_b)
         mixed = torch.cat([lam * features_t, (1 - lam) * features_b], -1).to(features_t.dtype)
-        return _transformers().modeling_outputs.BaseModelOutput(last_hidden_state=mixed)
+        return BaseModelOutput(last_hidden_state=mixed)
 
     def _coefficients(self, features_t: Tensor, features_b: Tensor) -> float | Tensor:
-        """λ, or λ_t of every position as a column; the logits for it exist for a block of positions at a time."""
-        if self.clip is None or self.lam <= 1:  # which is below every threshold
+        """Return λ, or λ_t of every position as a column; the logits exist for one block of positions at a time."""
+        if self.clip is None or self.lam <= 1:  # no threshold lies below 1
             return self.lam
         rows = max(1, BLOCK // len(self.teacher.head.weight))
         blocks = zip(*(torch.split(part.flatten(0, -2), rows) for part in (features_t, features_b)), strict=True)
@@ -207,7 +190,7 @@ class _Mixture(nn.Module):
 
 
 class _Part(nn.Module):
-    """One frozen model, as features and head columns whose product is its logits: scale·(h, 1) and (W, bias)."""
+    """One frozen model as features times head columns, scale·(h, 1) times (W, bias): the product is its logits."""
 
     def __init__(self, name: str, model: Any) -> None:
         super().__init__()
@@ -224,7 +207,7 @@ class _Part(nn.Module):
 
     @property
     def head(self) -> nn.Linear:
-        """The output embedding, asked for anew since a wrapper may have replaced it."""
+        """The output embedding, asked for each time because a wrapper may have replaced it."""
         head: nn.Linear = self.model.get_output_embeddings()
         return head
 
@@ -234,19 +217,19 @@ class _Part(nn.Module):
         return self.head.weight.shape[1] + (getattr(self.head, "bias", None) is not None)
 
     def columns(self) -> tuple[Tensor, ...]:
-        """The weight of the head, then its bias as a column if there is one; no copies."""
+        """Return the weight of the head, then its bias as a column if there is one, without copying them."""
         bias = getattr(self.head, "bias", None)
         return (self.head.weight,) if bias is None else (self.head.weight, bias[:, None])
 
     def logits(self, features: Tensor) -> Tensor:
-        """The model's logits of its features; without a copy of the head, which columns side by side would be."""
+        """Compute the model's logits from its features, without the copy of the head that one matrix would need."""
         weight, *bias = self.columns()
         logits = nn.functional.linear(features[..., : weight.shape[1]], weight)
         return logits + features[..., -1:] * bias[0].T if bias else logits
 
     @torch.no_grad()
     def forward(self, **inputs: Any) -> Tensor:
-        # Adapters sit inside the layers of the model that PEFT wraps, whose backbone is the one to run.
+        # PEFT puts adapters inside the layers of the model that it wraps, so the backbone of that model is run.
         model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         hidden: Tensor = model.base_model(**inputs).last_hidden_state.to(self.head.weight.device)
         if self.width > hidden.shape[-1]:
@@ -255,7 +238,7 @@ class _Part(nn.Module):
 
     @torch.no_grad()
     def _refuse_other_logits(self, name: str) -> None:
-        """Compare features times columns with the model's own logits, on a few tokens."""
+        """Raise ``ValueError`` unless features times columns give the model's own logits on a few tokens."""
         weight = self.head.weight
         ids = torch.arange(min(4, len(weight)), device=self.model.device)[None]
         expected = self.model(input_ids=ids, use_cache=False).logits.to(weight.device)
@@ -270,7 +253,7 @@ class _Part(nn.Module):
 
 
 def _check_alike(teacher: _Part, base: _Part) -> None:
-    """Refuse two models that cannot be mixed."""
+    """Raise ``ValueError`` unless the two models can be mixed."""
     heads = teacher.head.weight, base.head.weight
     compared: dict[str, list[Any]] = {
         "vocabulary size": [len(weight) for weight in heads],
@@ -293,7 +276,7 @@ def _refuse_soft_cap(name: str, config: Any) -> None:
 
 
 def _logit_scale(config: Any) -> float:
-    """The factor on a model's logits, by TRL's rules."""
+    """Return the factor on a model's logits, found by TRL's rules."""
     for option in SCALES:
         scale = getattr(config, option, None)
         if scale is not None:
@@ -302,13 +285,3 @@ def _logit_scale(config: Any) -> float:
     if scaling is None:
         return 1.0
     return float(scaling if config.model_type == "hyperclovax" else 1 / scaling)
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise ImportError(
-            "ExtrapolatedTeacher needs transformers; install it with: pip install 'lambda-star[trl]'"
-        ) from error
-    return transformers

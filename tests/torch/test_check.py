@@ -1,15 +1,13 @@
-"""Predictions beside real steps: they hold where the library is right, and the fitting one falls with each fault."""
+"""Predictions against real steps: all hold where the library is right, and each fault fells those that rest on it."""
 
 from __future__ import annotations
 
 import copy
 import math
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +17,9 @@ from torch import Tensor, nn
 
 from lambda_star import categorical
 from lambda_star.torch.check import Line, StepReport, check_step
-from lambda_star.torch.models import load_problem, small_problem
+from lambda_star.torch.models import small_problem
 
-# Untyped: what it imports is patched there.
+# It is untyped, because the tests patch what it imports.
 check: Any = import_module("lambda_star.torch.check")
 
 AT_REST = "gradient at the fixed point / elsewhere"
@@ -39,14 +37,6 @@ OF_A_MODEL = [MODEL_AT_REST, MODEL_STEP, MODEL_GAIN]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def names(report: StepReport) -> list[str]:
     return [line.what for line in report.lines]
 
@@ -60,12 +50,12 @@ def problem(device: str, dtype: str) -> Any:
 
 
 def bare(dtype: str = "float64") -> tuple[Tensor, Tensor]:
-    """The small problem's logits of teacher and base, 24 positions × 32 tokens."""
+    """Return the small problem's logits of teacher and base, 24 positions × 32 tokens."""
     teacher, base, _, inputs = small_problem("cpu", dtype)
     return teacher(inputs).detach(), base(inputs).detach()
 
 
-# Where all is well
+# Predictions that hold
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -113,7 +103,7 @@ def test_every_prediction_holds_on_a_gpu(dtype: str) -> None:
 
 
 def off(function: Callable[..., Any], by: float) -> Callable[..., Any]:
-    """The function with its answer multiplied."""
+    """Return the function with its result multiplied."""
     return lambda *arguments, **options: by * function(*arguments, **options)
 
 
@@ -218,7 +208,7 @@ def test_a_fault_fells_the_predictions_that_rest_on_it_and_no_other(
     assert not report.passed
 
 
-# What is looked at
+# Inputs and positions
 
 
 def test_without_a_student_there_are_no_lines_of_a_model() -> None:
@@ -237,7 +227,7 @@ def test_logits_may_have_any_shape_before_the_tokens() -> None:
 
 
 class Wrapped(nn.Module):
-    """What a causal language model of transformers looks like from outside."""
+    """A model with the interface of a causal language model of transformers."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -360,101 +350,7 @@ def test_a_report_has_passed_if_every_line_holds() -> None:
     assert not replace(report, lines=(good, bad)).passed
 
 
-# Models from folders
-
-WORDS = ["<unknown>", "the", "cat", "sat", "on", "a", "mat", "and", "dog", "ran", "off"]
-
-
-def save(folder: Path, words: list[str], seed: int) -> Path:
-    """A tiny Llama model and its tokenizer of words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    torch.manual_seed(seed)
-    sizes: Any = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": len(words), "initializer_range": 0.5}
-    special: Any = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
-    LlamaForCausalLM(LlamaConfig(**sizes, **special)).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token=words[0]))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    kind: Any = PreTrainedTokenizerFast
-    kind(tokenizer_object=tokenizer, unk_token=words[0]).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    pytest.importorskip("transformers", reason="model folders need transformers: pip install 'lambda-star[trl]'")
-    place = tmp_path_factory.mktemp("models")
-    return save(place / "teacher", WORDS, 0), save(place / "base", WORDS, 1)
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text("the cat sat on a mat and the dog ran off\n", encoding="utf-8")
-    return path
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-def test_models_from_folders_pass(folders: tuple[Path, Path], text: Path, dtype: str) -> None:
-    report = check_step(*load_problem(*folders, text, dtype=dtype))
-    assert names(report) == [*OF_LOGITS, *OF_A_MODEL]
-    assert not fallen(report)
-    assert (report.dtype, report.positions, report.tokens) == (dtype, 11, 11)
-
-
-def test_models_from_folders_are_ready_to_be_trained_on_the_text(folders: tuple[Path, Path], text: Path) -> None:
-    teacher, base, student, inputs = load_problem(*folders, text)
-    assert isinstance(inputs, dict)
-    assert inputs["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6, 7, 1, 8, 9, 10]]
-    assert not any(model.training for model in (teacher, base, student))
-    kept, copied = base.state_dict(), student.state_dict()
-    assert all(torch.equal(copied[name], weight) for name, weight in kept.items())
-    assert not torch.equal(teacher(**inputs).logits, base(**inputs).logits)
-    for weight, original in zip(student.parameters(), base.parameters(), strict=True):
-        assert weight.requires_grad
-        assert weight.data_ptr() != original.data_ptr()
-
-
-@pytest.mark.parametrize("content", ["", " \n"])
-def test_an_empty_text_is_refused(folders: tuple[Path, Path], tmp_path: Path, content: str) -> None:
-    path = tmp_path / "empty.txt"
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} must hold text, got an empty file$"):
-        load_problem(*folders, path)
-
-
-def test_a_text_that_is_no_utf8_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    path = tmp_path / "latin.txt"
-    path.write_bytes(b"\xff\xfe\x80")
-    with pytest.raises(ValueError, match="'utf-8' codec can't decode byte 0xff"):
-        load_problem(*folders, path)
-
-
-@pytest.mark.parametrize("missing", ["teacher", "base", "text"])
-def test_what_cannot_be_read_is_an_error_of_the_system(
-    folders: tuple[Path, Path], text: Path, tmp_path: Path, missing: str
-) -> None:
-    given: Any = {"teacher": folders[0], "base": folders[1], "text": text} | {missing: tmp_path / "nowhere"}
-    with pytest.raises(OSError, match=re.escape(str(tmp_path / "nowhere"))):
-        load_problem(**given)
-
-
-def test_a_folder_without_a_model_is_refused(folders: tuple[Path, Path], text: Path, tmp_path: Path) -> None:
-    for pair in ((tmp_path, folders[1]), (folders[0], tmp_path)):
-        with pytest.raises((OSError, ValueError)):
-            load_problem(*pair, text)
-
-
-def test_without_transformers_model_folders_name_the_extra(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    message = "model folders need transformers; install it with: pip install 'lambda-star[trl]'"
-    with pytest.raises(ImportError, match=f"^{re.escape(message)}$"):
-        load_problem(text.parent, text.parent, text)
-
-
-# Nothing to divide by, and vocabulary that does not exist
+# Zero gradients, infinite thresholds and masked tokens
 
 
 def test_teacher_and_base_may_be_the_same_and_never_clip() -> None:
@@ -495,8 +391,3 @@ def test_tokens_masked_in_teacher_and_base_change_nothing() -> None:
     for one, other in zip(with_mask.lines, without.lines, strict=True):
         assert one.what == other.what
         assert one.predicted == pytest.approx(other.predicted, rel=1e-5)
-
-
-def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^device must be one that this PyTorch can use, got 'nowhere': "):
-        small_problem("nowhere")

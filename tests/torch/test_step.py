@@ -1,12 +1,10 @@
-"""One step of on-policy distillation: its gradient by hand, by autograd, and where the theory says that it vanishes."""
+"""One step of on-policy distillation: its gradient by hand and by autograd, and the students at which it vanishes."""
 
 from __future__ import annotations
 
 import math
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,16 +25,8 @@ POINTS = [(0.9, 0.5, 2.0), (0.7, 0.2, 1.5), (0.99, 0.9, 5.0), (0.6, 0.5, 10.0)]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def draw(*shape: int, seed: int = 0, dtype: Any = torch.float64) -> Rows:
-    """Logits of student, teacher and base."""
+    """Draw logits of student, teacher and base."""
     generator = torch.Generator().manual_seed(seed)
     student, teacher, base = (2 * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3))
     return student.to(dtype), teacher.to(dtype), base.to(dtype)
@@ -60,7 +50,7 @@ def probabilities(logits: Tensor) -> NDArray[np.float64]:
 
 
 def gradient_by_hand(rows: Rows, lam: float, clip: float = math.inf) -> NDArray[np.float64]:
-    """−π(a)(A(a) − Ā) of every token a, the mean over positions."""
+    """Compute −π(a)(A(a) − Ā) for every token a, averaged over positions."""
     s, t, b = map(probabilities, rows)
     gain = np.log(np.minimum(t / s, clip)) + (lam - 1) * np.log(t / b)
     mean = (s * gain).sum(axis=-1, keepdims=True)
@@ -68,13 +58,13 @@ def gradient_by_hand(rows: Rows, lam: float, clip: float = math.inf) -> NDArray[
 
 
 def two_outcomes(p: float) -> Tensor:
-    """Logits of tail and modal token."""
+    """Return logits of tail and modal token."""
     return torch.tensor([math.log1p(-p), math.log(p)], dtype=torch.float64)
 
 
 @st.composite
 def logits(draw: st.DrawFn) -> Rows:
-    """Student, teacher and base over a few tokens."""
+    """Draw student, teacher and base over a few tokens."""
     count = draw(st.integers(2, 7))
     row = st.lists(st.floats(-5.0, 5.0), min_size=count, max_size=count)
     student, teacher, base = (torch.tensor(draw(row), dtype=torch.float64) for _ in range(3))
@@ -206,7 +196,7 @@ def test_between_threshold_and_collapse_the_clipped_gradient_vanishes_at_the_sta
     teacher, base = two_outcomes(p), two_outcomes(b)
     q = ls.bernoulli.stationary_student(p, b, c, lam)
     assert float(gradient((two_outcomes(q), teacher, base), lam, clip=c).abs().max()) < 1e-15
-    # On either side it leads back: descent lifts the logit of what is too small.
+    # On either side the gradient leads back, because descent raises the logit of the smaller probability.
     less, more = (
         float(gradient((two_outcomes(at), teacher, base), lam, clip=c)[1])
         for at in (q - (1 - q) / 10, q + (1 - q) / 10)
@@ -234,7 +224,7 @@ def test_past_the_collapse_point_the_clipped_gradient_pushes_the_tail_down_every
     tail, modal = gradient((students, teacher, base), lam, clip=c).unbind(-1)
     assert bool((tail > 0).all())
     assert bool((modal < 0).all())
-    assert float(gradient((students, teacher, base), lam)[-1, 0]) < 0  # the clip's doing
+    assert float(gradient((students, teacher, base), lam)[-1, 0]) < 0  # without the clip the tail is lifted
 
 
 # The sampled estimator
@@ -274,7 +264,7 @@ def test_a_sampled_loss_is_minus_advantage_times_log_probability() -> None:
 
 def test_each_position_may_have_its_own_coefficient() -> None:
     rows, lams = draw(2, 3, 5), [[0.5, 1.0, 1.25], [1.5, 2.0, 3.0]]
-    for dtype in (torch.float32, torch.float64):  # all of them exact in both
+    for dtype in (torch.float32, torch.float64):  # the coefficients are exact in both
         found = gradient(rows, torch.tensor(lams, dtype=dtype), clip=2.0)
         for place in np.ndindex(2, 3):
             alone = gradient((row[place] for row in rows), lams[place[0]][place[1]], clip=2.0)
@@ -399,7 +389,7 @@ def test_options_and_shapes_that_do_not_fit_are_refused(changed: dict[str, Any],
         opd_loss(lam=1.25, **given)
 
 
-# What is public
+# Published code
 
 
 def test_a_denominator_clamped_from_both_sides_is_a_constant_and_the_threshold_is_not() -> None:
@@ -419,34 +409,6 @@ def test_a_denominator_clamped_from_both_sides_is_a_constant_and_the_threshold_i
     ]
     assert (over / under).tolist() == pytest.approx(right, rel=1e-12)
     assert ls.threshold(p, b, c).tolist() == pytest.approx(right, rel=1e-12)
-
-
-WITHOUT_TORCH = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Blocked())
-"""
-
-
-def in_a_new_process(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
-    return done.stdout
-
-
-def test_without_torch_the_bridge_names_the_extra_to_install() -> None:
-    code = f"{WITHOUT_TORCH}\ntry:\n    import lambda_star.torch\nexcept ImportError as error:\n    print(error)"
-    assert in_a_new_process(code) == (
-        "lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'\n"
-    )
-
-
-def test_torch_is_imported_for_the_bridge_alone() -> None:
-    loaded = "print('torch' in sys.modules)"
-    code = f"import sys, lambda_star; {loaded}; import lambda_star.torch; {loaded}"
-    assert in_a_new_process(code) == "False\nTrue\n"
 
 
 # On a GPU
@@ -470,7 +432,7 @@ def test_loss_and_gradient_on_a_gpu_are_those_on_the_processor(clip: float | Non
         torch.testing.assert_close(found.cpu(), gradient(rows, 1.25, **options), rtol=close, atol=close)
 
 
-# What is not a number, and what has the wrong shape
+# NaN and wrong shapes
 
 
 @pytest.mark.parametrize("place", ["teacher", "base", "lam"])

@@ -1,0 +1,238 @@
+"""The metrics against a slow computation row by row, from whole vocabularies and from sampled tokens."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import lambda_star as ls
+from lambda_star.torch.metrics import PREFIX, safety_metrics, safety_metrics_from_sampled
+from tests.torch.by_hand import (
+    CLIP,
+    LAM,
+    NAMES,
+    STUDENT_NAMES,
+    VOCABULARY,
+    close,
+    json_share,
+    logits,
+    row_by_row,
+    short,
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(), (3,), (5, 40)])
+def test_metrics_are_those_of_a_slow_computation(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    rows = [row.to(dtype) for row in logits(*shape)]
+    expected = row_by_row((row.reshape(-1, VOCABULARY) for row in rows), LAM, CLIP)
+    metrics = short(safety_metrics(*rows, lam=LAM, clip=CLIP))
+    assert metrics.keys() == NAMES | STUDENT_NAMES
+    assert metrics == close(expected)
+    if shape == (5, 40):
+        assert all(0 < metrics[name] < 1 for name in ("past", "clipped", "flipped")), "the case tests nothing"
+        normalised = [row.float().log_softmax(-1) for row in rows]
+        assert short(safety_metrics(*normalised, lam=LAM, clip=CLIP)) == close(expected, 1e-4)
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.int64, torch.float32])
+def test_only_positions_in_the_mask_count(kind: torch.dtype) -> None:
+    rows = logits(4, 30)
+    mask = torch.rand(4, 30) < 0.4
+    expected = row_by_row((row[mask] for row in rows), LAM, CLIP)
+    for row in rows:
+        row[~mask] = math.nan
+    assert short(safety_metrics(*rows, lam=LAM, clip=CLIP, mask=mask.to(kind))) == close(expected)
+
+
+@pytest.mark.parametrize("of", [safety_metrics, safety_metrics_from_sampled])
+def test_an_empty_mask_gives_nan(of: Callable[..., dict[str, float]]) -> None:
+    rows = [row.log_softmax(-1) for row in logits(2, 3)]
+    if of is safety_metrics_from_sampled:
+        rows = [row[..., 0] for row in rows]
+    metrics = short(of(*rows, lam=LAM, clip=CLIP, mask=torch.zeros(2, 3)))
+    assert (metrics.pop("positions"), metrics.pop("lam")) == (0, LAM)
+    assert all(math.isnan(value) for value in metrics.values())
+    assert len(metrics) == 9
+
+
+def test_nan_at_a_position_that_counts_gives_nan() -> None:
+    rows = logits(2, 3)
+    rows[0][0, 0, 5] = math.nan
+    metrics = short(safety_metrics(*rows, lam=LAM, clip=CLIP))
+    assert metrics["positions"] == 6
+    assert all(math.isnan(metrics[name]) for name in NAMES - {"lam", "positions", "b"})
+
+
+def test_without_a_student_or_texts_nothing_is_told_of_them() -> None:
+    rows = logits(2, 3)
+    assert short(safety_metrics(*rows[:2], lam=LAM, clip=CLIP)).keys() == NAMES
+    with_texts = safety_metrics(*rows[:2], lam=LAM, clip=CLIP, completions=["{}", "{"])
+    assert short(with_texts).keys() == NAMES | {"json"}
+    assert with_texts[f"{PREFIX}json"] == 0.5
+
+
+def test_no_gradient_flows_and_nothing_is_changed() -> None:
+    rows = [row.requires_grad_() for row in logits(2, 3)]
+    before = [row.detach().clone() for row in rows]
+    safety_metrics(*rows, lam=LAM, clip=CLIP)
+    assert all(torch.equal(row, old) for row, old in zip(rows, before, strict=True))
+    assert all(row.grad is None for row in rows)
+
+
+def test_a_tail_below_the_resolution_of_probabilities_is_told() -> None:
+    teacher, base, student = (torch.tensor([[x, 0.0]]) for x in (30.0, 10.0, 31.0))
+    metrics = short(safety_metrics(teacher, base, student, lam=1.01, clip=2.0))
+    assert metrics["p"] == 1
+    assert metrics["threshold_least"] == pytest.approx(ls.bernoulli.threshold_from_logits(30.0, 10.0, 2.0), rel=1e-6)
+    assert metrics["tail_ratio_max"] == pytest.approx(math.e, rel=1e-5)
+
+
+# Sampled tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_sampled_tokens_give_the_metrics_of_positions_whose_modal_token_was_drawn(dtype: torch.dtype) -> None:
+    rows = logits(20, 50)
+    logs = [row.log_softmax(-1) for row in rows]
+    drawn = torch.multinomial(logs[2].exp().flatten(0, 1), 1).reshape(20, 50, 1)
+    sampled = [log.gather(-1, drawn).squeeze(-1) for log in logs]
+    mask = torch.rand(20, 50) < 0.7
+    modal = (sampled[0] > math.log(0.5)) & mask
+    expected = row_by_row((row[modal] for row in rows), LAM, CLIP)
+    found = short(safety_metrics_from_sampled(*(x.to(dtype) for x in sampled), lam=LAM, clip=CLIP, mask=mask))
+    assert found.keys() == (NAMES | STUDENT_NAMES | {"known"}) - {"flipped"}
+    assert 0.3 < found["known"] < 1
+    if dtype == torch.bfloat16:  # a log-probability of three digits determines the tail to a few per cent
+        assert found["p"] == pytest.approx(expected["p"], rel=0.01)
+        assert found["past"] == pytest.approx(expected["past"], abs=0.02)
+        return
+    assert found.pop("known") == pytest.approx(float(modal.sum() / mask.sum()))
+    del expected["flipped"]
+    assert found == close(expected, 1e-3)  # the tail comes from a float32 logarithm of p
+
+
+def test_a_sampled_probability_that_rounds_to_one_counts_as_the_resolution() -> None:
+    teacher, base = torch.tensor([0.0, 0.0]), torch.tensor([math.log(0.5), 0.0])
+    metrics = short(safety_metrics_from_sampled(teacher, base, lam=1.25, clip=5.0))
+    resolution = torch.finfo(torch.float32).eps
+    assert metrics["threshold_least"] == pytest.approx(ls.threshold(1 - resolution, 0.5, 5.0), rel=1e-6)
+    assert metrics["threshold_median"] == metrics["threshold_least"]
+    assert metrics["past"] == 0.5
+
+
+def test_without_a_modal_token_there_is_nothing_but_its_share() -> None:
+    metrics = short(safety_metrics_from_sampled(torch.full((3,), -2.0), torch.full((3,), -math.inf), lam=1.2, clip=5.0))
+    assert (metrics["known"], metrics["positions"]) == (0, 0)
+    assert math.isnan(metrics["past"])
+
+
+# JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ('["A7", "B2"]', True),
+        (' {"a": [1, -2.5e3, null, true]}\n', True),
+        ('"text"', True),
+        ("9" * 5000, True),
+        ("NaN", False),
+        ('{"a": Infinity}', False),
+        ("[-Infinity]", False),
+        ("", False),
+        ('["A7",]', False),
+        ('["A7"] and', False),
+        ("['A7']", False),
+        ('"a\tb"', False),
+        ("[" * 200_000, False),
+    ],
+)
+def test_json_is_strict(text: str, valid: bool) -> None:
+    assert json_share([text]) == valid
+
+
+def test_the_share_of_no_text_is_nan() -> None:
+    assert math.isnan(json_share([]))
+
+
+# Errors of the metrics
+
+
+@pytest.mark.parametrize("of", [safety_metrics, safety_metrics_from_sampled])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lam": math.nan}, r"^lam must lie in \(-inf, inf\), got nan$"),
+        ({"clip": 0.5}, r"^clip must lie in \[1, inf\], got 0\.5$"),
+        ({"clip": math.nan}, r"^clip must lie in \[1, inf\], got nan$"),
+        ({"log_b": torch.zeros(2, 4)}, r"^log_b must have the shape of log_t, \(2, 3\), got \(2, 4\)$"),
+        ({"log_s": torch.zeros(3)}, r"^log_s must have the shape of log_t, \(2, 3\), got \(3,\)$"),
+        ({"log_s": torch.zeros(2, 3, dtype=torch.long)}, r"^log_s must have a floating dtype, got torch\.int64$"),
+        ({"mask": torch.ones(3, 3)}, r"^mask must have the shape of the positions, \(2(, 3|,)\), got \(3, 3\)$"),
+    ],
+)
+def test_wrong_arguments_are_named(of: Callable[..., Any], changed: dict[str, Any], message: str) -> None:
+    right: dict[str, Any] = {"log_t": torch.zeros(2, 3), "log_b": torch.zeros(2, 3), "lam": 1.2, "clip": 5.0}
+    with pytest.raises(ValueError, match=message):
+        of(**right | changed)
+
+
+def test_logits_are_no_log_probabilities_of_sampled_tokens() -> None:
+    with pytest.raises(ValueError, match=r"^log_t must lie in \(-inf, 0\], got 3\.0; give log-probabilities$"):
+        safety_metrics_from_sampled(torch.tensor([3.0]), torch.tensor([-1.0]), lam=1.2, clip=5.0)
+    with pytest.raises(ValueError, match=r"^log_b must lie in \(-inf, 0\], got -inf;"):
+        safety_metrics_from_sampled(torch.tensor([-0.1]), torch.tensor([-math.inf]), lam=1.2, clip=5.0)
+
+
+# Processes and missing packages
+
+
+def python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_metrics_need_torch_alone() -> None:
+    code = """
+import sys
+sys.modules["transformers"] = None
+import torch
+from lambda_star.torch import safety_metrics
+rows = torch.tensor([[0.9, 0.1]]).log()
+print(safety_metrics(rows, rows, lam=1.2, clip=5.0)["lambda_star/past"])
+try:
+    from lambda_star.torch import SafetyMonitor
+except ImportError as error:
+    print(error)
+"""
+    said, _ = python(code).communicate(timeout=60)
+    assert said.splitlines() == [
+        "0.0",
+        "SafetyMonitor needs transformers; install it with: pip install 'lambda-star[trl]'",
+    ]
+
+
+@pytest.mark.slow
+def test_processes_pool_their_positions(tmp_path: Path) -> None:
+    code = """
+import json, sys
+import numpy as np, torch.distributed
+from lambda_star.torch.metrics import _pooled
+rank = int(sys.argv[1])
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+measured, valid = _pooled({"threshold": np.arange(float(rank + 1))}, [rank == 0])
+print(json.dumps([measured["threshold"].tolist(), valid]))
+torch.distributed.destroy_process_group()
+"""
+    runs = [python(code, str(rank), str(tmp_path / "meet")) for rank in (0, 1)]
+    said = [json.loads(run.communicate(timeout=60)[0]) for run in runs]
+    assert said == [[[0.0, 0.0, 1.0], [True, False]]] * 2
