@@ -21,7 +21,7 @@ BUDGET = Quantity("budget", 0.0, math.inf, "[]")
 TAIL = Quantity("tail", 0.0, 1.0)
 
 FARTHEST = 700.0
-"""Beyond this log(1 + distance/beyond), ``beyond`` underflows and the budget is as good as endless."""
+"""Beyond this log(1 + distance/beyond), ``beyond`` underflows and the budget is as good as unlimited."""
 
 BLOCK = 2**14
 """Roots found side by side: their temporaries stay in cache."""
