@@ -8,7 +8,7 @@ from typing import Any
 from lambda_star._core.namespaces import Values, wide
 from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import by_rows, dot
-from lambda_star.categorical._rows import log_sum_exp, log_teacher, prepare_wide, raise_at
+from lambda_star.categorical._rows import log_sum_exp, log_teacher, of_rows, prepare_wide, raise_at
 
 __all__ = ["hilbert_distance", "renyi", "with_unlisted"]
 
@@ -84,12 +84,7 @@ def hilbert_distance(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
     >>> float(hilbert_distance(np.log([0.9, 0.1]), np.log([0.5, 0.5])))
     2.19722...
     """
-
-    def kernel(xp: Any, log_t: Values, log_b: Values) -> tuple[Values, ...]:
-        rows = prepare_wide(xp, log_t, log_b)
-        return (rows.high[:, 0] - rows.low[:, 0],)
-
-    return by_rows(kernel, log_t, log_b, axis)[0]
+    return of_rows(lambda xp, rows: rows.high[:, 0] - rows.low[:, 0], log_t, log_b, axis)
 
 
 def with_unlisted(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lambda_star._core.namespaces import Values, wide
-from lambda_star._core.rows import RowError, dot
+from lambda_star._core.quantities import Quantity
+from lambda_star._core.rows import RowError, by_rows, dot
 
 __all__ = [
     "Rows",
@@ -16,6 +18,7 @@ __all__ = [
     "log_fixed_point",
     "log_sum_exp",
     "log_teacher",
+    "of_rows",
     "prepare",
     "prepare_wide",
     "raise_at",
@@ -94,6 +97,17 @@ def prepare_wide(
     """Prepare a block in the widest dtype."""
     log_t, log_b = (xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b))
     return prepare(xp, log_t, log_b, may_vanish, modal)
+
+
+def of_rows(
+    function: Callable[..., Values], log_t: Values, log_b: Values, axis: int, *arguments: tuple[Quantity, Values]
+) -> Values:
+    """Evaluate a function of prepared rows, block by block, in the widest dtype."""
+
+    def kernel(xp: Any, log_t: Values, log_b: Values, *values: Values) -> tuple[Values, ...]:
+        return (function(xp, prepare_wide(xp, log_t, log_b), *values),)
+
+    return by_rows(kernel, log_t, log_b, axis, *arguments)[0]
 
 
 def raise_at(xp: Any, culprits: Values, text: str) -> None:

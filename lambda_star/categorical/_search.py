@@ -40,7 +40,7 @@ class Search(ABC):
         """Evaluate the ratio at an excess."""
 
     def certify(self, x: Values) -> Values:
-        """Tell where no root lies between ``low`` and x that the residual at x would not show; by default nowhere."""
+        """Tell where the residual at x would show any root between ``low`` and x; by default it always does."""
         return self.xp.ones_like(self.done)
 
     def polish(self, x: Values, seen: Look, certain: Values) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from lambda_star._core.namespaces import Values, numpy
 from lambda_star._core.quantities import LAM, C
-from lambda_star._core.rows import by_rows, dot
-from lambda_star.categorical._rows import first_flip, log_fixed_point, log_sum_exp, log_teacher, prepare_wide, take
+from lambda_star._core.rows import dot
+from lambda_star.categorical._rows import Rows, first_flip, log_fixed_point, log_sum_exp, log_teacher, of_rows, take
 
 __all__ = ["fixed_point", "flip_point", "ratio", "stationary_student"]
 
@@ -36,11 +36,7 @@ def fixed_point(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) ->
     >>> np.exp(fixed_point(np.log([0.9, 0.1]), np.log([0.5, 0.5]), 2.0))
     array([0.98780..., 0.01219...])
     """
-
-    def kernel(xp: Any, log_t: Values, log_b: Values, lam: Values) -> tuple[Values, ...]:
-        return (log_fixed_point(xp, prepare_wide(xp, log_t, log_b), lam),)
-
-    return by_rows(kernel, log_t, log_b, axis, (LAM, lam))[0]
+    return of_rows(log_fixed_point, log_t, log_b, axis, (LAM, lam))
 
 
 def ratio(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Values:
@@ -65,12 +61,11 @@ def ratio(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Value
     array([0.911..., 8.2...])
     """
 
-    def kernel(xp: Any, log_t: Values, log_b: Values, lam: Values) -> tuple[Values, ...]:
-        rows = prepare_wide(xp, log_t, log_b)
+    def ratio_of(xp: Any, rows: Rows, lam: Values) -> Values:
         log_ratio = log_teacher(xp, rows) - log_fixed_point(xp, rows, lam)
-        return (xp.where(rows.z == -math.inf, 1.0, xp.exp(log_ratio)),)
+        return xp.where(rows.z == -math.inf, 1.0, xp.exp(log_ratio))
 
-    return by_rows(kernel, log_t, log_b, axis, (LAM, lam))[0]
+    return of_rows(ratio_of, log_t, log_b, axis, (LAM, lam))
 
 
 def flip_point(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
@@ -96,11 +91,7 @@ def flip_point(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
     >>> float(flip_point(np.log([0.6, 0.4]), np.log([0.9, 0.1])))
     1.226...
     """
-
-    def kernel(xp: Any, log_t: Values, log_b: Values) -> tuple[Values, ...]:
-        return (first_flip(xp, prepare_wide(xp, log_t, log_b))[0],)
-
-    return by_rows(kernel, log_t, log_b, axis)[0]
+    return of_rows(lambda xp, rows: first_flip(xp, rows)[0], log_t, log_b, axis)
 
 
 def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, axis: int = -1) -> Values:
@@ -130,8 +121,7 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
     array([0.9633, 0.0367, 0.    ])
     """
 
-    def kernel(xp: Any, log_t: Values, log_b: Values, c: Values, lam: Values) -> tuple[Values, ...]:
-        rows = prepare_wide(xp, log_t, log_b)
+    def student_of(xp: Any, rows: Rows, c: Values, lam: Values) -> Values:
         log_t = log_teacher(xp, rows)
         push = xp.where(rows.z == -math.inf, -math.inf, (lam - 1)[:, None] * rows.r)
         power = xp.where(rows.z == -math.inf, -math.inf, log_t + push)
@@ -145,9 +135,9 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
         # Where no token slides, the last survivor keeps its own mass: 1 minus the others' would lose its digits.
         student = xp.where(sliding & (level < release), power - level, slid)
         unknown = xp.isnan(rows.z) | xp.isnan(c + lam)[:, None]
-        return (xp.where(unknown, math.nan, student),)
+        return xp.where(unknown, math.nan, student)
 
-    return by_rows(kernel, log_t, log_b, axis, (C, c), (LAM, lam))[0]
+    return of_rows(student_of, log_t, log_b, axis, (C, c), (LAM, lam))
 
 
 def _last_survivor(xp: Any, power: Values, push: Values, log_c: Values) -> tuple[Values, Values, Values]:
