@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from lambda_star import categorical
@@ -23,7 +22,6 @@ MODES = ("token", "bernoulli", "class")
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Threshold))
 
-half = settings(max_examples=settings().max_examples // 2)
 """Half of a profile's examples, since each example of such a law evaluates several thresholds."""
 
 lams = st.floats(-3.0, 6.0)

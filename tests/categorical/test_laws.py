@@ -23,7 +23,6 @@ from tests.categorical.cases import (
     depth,
     distinct,
     existing,
-    half,
     labels_of,
     lams,
     latest,
@@ -39,7 +38,6 @@ from tests.categorical.cases import (
 from tests.strategies import Pair, clips, labelled_rows, open_clips, token_rows
 
 
-@half
 @given(labelled_rows(), open_clips, st.sampled_from(MODES), st.data())
 def test_the_order_of_the_tokens_does_not_matter(
     case: tuple[Pair, list[int] | None], c: float, mode: Any, data: st.DataObject
@@ -63,7 +61,6 @@ def test_the_order_of_the_tokens_does_not_matter(
         assert again.lower == pytest.approx(found.lower, rel=64 * EPS * (1 + size(pair, 2)))
 
 
-@half
 @given(token_rows(), lams, st.floats(1.0, 20.0), st.randoms(use_true_random=False))
 def test_values_of_tokens_follow_their_order(pair: Pair, lam: float, c: float, random: Any) -> None:
     order = list(range(len(pair[0])))
@@ -79,7 +76,6 @@ def test_values_of_tokens_follow_their_order(pair: Pair, lam: float, c: float, r
         assert categorical.renyi(*mixed, order_of) == expected
 
 
-@half
 @given(labelled_rows(), open_clips, st.sampled_from(MODES), st.floats(-50.0, 50.0), st.floats(-50.0, 50.0))
 def test_logits_need_no_normalisation(
     case: tuple[Pair, list[int] | None], c: float, mode: Any, first: float, second: float
@@ -102,7 +98,6 @@ def test_logits_need_no_normalisation(
     assert found.binding == plain.binding or not (found.converged and plain.converged)
 
 
-@half
 @given(labelled_rows(), open_clips, st.sampled_from(MODES), st.data())
 def test_a_token_that_no_model_can_produce_changes_nothing(
     case: tuple[Pair, list[int] | None], c: float, mode: Any, data: st.DataObject
@@ -127,7 +122,6 @@ def test_a_token_that_no_model_can_produce_changes_nothing(
     assert categorical.stationary_student(*longer, c, 1.5)[place] == -math.inf
 
 
-@half
 @given(labelled_rows(), open_clips, st.sampled_from(("token", "class")), st.floats(0.01, 0.99), st.data())
 def test_a_token_split_in_two_changes_nothing(
     case: tuple[Pair, list[int] | None], c: float, mode: Any, share: float, data: st.DataObject
@@ -161,7 +155,6 @@ def modal_leads(pair: Pair) -> bool:
     return bool(logs[0] > 1e3 * EPS * size(pair, 2))
 
 
-@half
 @given(token_rows(), open_clips)
 def test_token_before_bernoulli_before_class(pair: Pair, c: float) -> None:
     assume(resolved(pair) and modal_leads(pair))
@@ -171,7 +164,6 @@ def test_token_before_bernoulli_before_class(pair: Pair, c: float) -> None:
     assert at_most(bernoulli.value, pair, c, "bernoulli", mode="class")
 
 
-@half
 @given(token_rows(), open_clips, st.data())
 def test_finer_classes_of_the_tail_bind_between_tokens_and_the_whole_tail(
     pair: Pair, c: float, data: st.DataObject
@@ -184,7 +176,6 @@ def test_finer_classes_of_the_tail_bind_between_tokens_and_the_whole_tail(
     assert at_most(categorical.threshold(*pair, c).value, pair, c, classes=classes, mode="class")
 
 
-@half
 @given(labelled_rows(), clips, st.sampled_from(MODES))
 def test_bounds_enclose_the_threshold(case: tuple[Pair, list[int] | None], c: float, mode: Any) -> None:
     pair, classes = case
@@ -195,7 +186,6 @@ def test_bounds_enclose_the_threshold(case: tuple[Pair, list[int] | None], c: fl
     assert math.isinf(found.upper) or math.isfinite(found.value)
 
 
-@half
 @given(token_rows(), st.integers(1, 2**24), open_clips, st.data())
 def test_lower_bound_is_exact_where_log_ratios_take_two_values(
     pair: Pair, difference: int, c: float, data: st.DataObject
@@ -209,7 +199,6 @@ def test_lower_bound_is_exact_where_log_ratios_take_two_values(
     assert oracle.token_excess(*rows, c) == pytest.approx(oracle.lower_bound_excess(*rows, c), rel=1e-30)
 
 
-@half
 @given(token_rows(), st.lists(st.floats(1.0, 50.0, exclude_min=True), min_size=1, max_size=4), open_clips)
 def test_binding_token_has_the_largest_ratio_at_every_coefficient(pair: Pair, lams: list[float], c: float) -> None:
     found = categorical.threshold(*pair, c)
@@ -219,7 +208,6 @@ def test_binding_token_has_the_largest_ratio_at_every_coefficient(pair: Pair, la
         assert ratios[found.binding] >= np.max(ratios) * (1 - 8 * EPS * (size(pair, lam) + depth(pair)))
 
 
-@half
 @given(token_rows(), open_clips)
 def test_largest_ratio_is_the_clip_at_the_threshold(pair: Pair, c: float) -> None:
     found = categorical.threshold(*pair, c)
@@ -228,7 +216,6 @@ def test_largest_ratio_is_the_clip_at_the_threshold(pair: Pair, c: float) -> Non
     assert largest == pytest.approx(c, rel=max(1e-12, 8 * EPS * size(pair, found.value)))
 
 
-@half
 @given(labelled_rows(), st.floats(1.0, 1e3), st.floats(1.0, 2.0), st.sampled_from(MODES))
 def test_threshold_grows_with_the_clip_in_every_mode(
     case: tuple[Pair, list[int] | None], c: float, factor: float, mode: Any
@@ -238,7 +225,6 @@ def test_threshold_grows_with_the_clip_in_every_mode(
     assert at_most(found.value, pair, c * factor, classes=classes, mode=mode)
 
 
-@half
 @given(labelled_rows(), clips, st.sampled_from(MODES))
 def test_identical_rows_have_no_threshold(case: tuple[Pair, list[int] | None], c: float, mode: Any) -> None:
     (teacher, _), classes = case
@@ -249,7 +235,6 @@ def test_identical_rows_have_no_threshold(case: tuple[Pair, list[int] | None], c
     np.testing.assert_array_equal(categorical.ratio(teacher, teacher, 3.0), np.ones(len(teacher)))
 
 
-@half
 @given(labelled_rows(), st.sampled_from(MODES))
 def test_without_a_clip_there_is_no_threshold(case: tuple[Pair, list[int] | None], mode: Any) -> None:
     pair, classes = case
@@ -258,7 +243,6 @@ def test_without_a_clip_there_is_no_threshold(case: tuple[Pair, list[int] | None
     assert (found.binding, bool(found.converged)) == (-1, True)
 
 
-@half
 @given(token_rows())
 def test_the_tightest_clip_has_its_threshold_at_one(pair: Pair) -> None:
     found = categorical.threshold(*pair, 1.0)
@@ -266,7 +250,6 @@ def test_the_tightest_clip_has_its_threshold_at_one(pair: Pair) -> None:
     assert found.value == found.lower == found.upper == (math.inf if same else 1.0)
 
 
-@half
 @given(token_rows(), open_clips, min_masses, min_masses, st.sampled_from(("token", "class")))
 def test_threshold_grows_with_the_least_mass(pair: Pair, c: float, first: float, second: float, mode: Any) -> None:
     low, high = (categorical.threshold(*pair, c, min_mass=min_mass, mode=mode) for min_mass in sorted((first, second)))
@@ -274,7 +257,6 @@ def test_threshold_grows_with_the_least_mass(pair: Pair, c: float, first: float,
     assert high.binding < 0 or teacher_of(pair)[high.binding] >= max(first, second) * (1 - 8 * EPS * depth(pair))
 
 
-@half
 @given(token_rows(fewest=3), open_clips, st.data())
 def test_a_negative_class_keeps_a_token_from_binding_but_not_from_the_sums(
     pair: Pair, c: float, data: st.DataObject
@@ -293,7 +275,6 @@ def test_a_negative_class_keeps_a_token_from_binding_but_not_from_the_sums(
     assert ratios[runner_up] == pytest.approx(c, rel=max(1e-12, 8 * EPS * size(pair, second.value)))
 
 
-@half
 @given(token_rows(fewest=3, masks=False), open_clips, st.integers(0, 2), st.sampled_from(("token", "class")))
 def test_what_only_the_base_can_produce_counts_for_nothing_where_it_may_not_bind(
     pair: Pair, c: float, token: int, mode: Any
@@ -320,7 +301,6 @@ def test_a_tail_that_only_the_base_can_produce_vanishes_at_once() -> None:
 # A modal token that is named
 
 
-@half
 @given(labelled_rows(), open_clips, st.sampled_from(MODES), min_masses)
 def test_naming_the_most_probable_token_changes_nothing(
     case: tuple[Pair, list[int] | None], c: float, mode: Any, min_mass: float
@@ -331,7 +311,6 @@ def test_naming_the_most_probable_token_changes_nothing(
     assert values(named) == values(found)
 
 
-@half
 @given(token_rows(), open_clips, st.data())
 def test_a_named_modal_token_is_an_outcome_and_a_class_of_its_own(pair: Pair, c: float, data: st.DataObject) -> None:
     own = data.draw(st.sampled_from(list(np.flatnonzero(existing(pair)))))
@@ -372,7 +351,6 @@ def log_ratio_of_the_tail(pair: Pair, excess: float) -> float:
     return math.log(tail / (1 + tail)) + math.log1p(1 / float(np.exp(z[1:] + excess * r[1:]).sum()))
 
 
-@half
 @given(st.integers(0, 2**32 - 1), st.sampled_from((0.3, 1e-2, 1e-4)))
 def test_the_search_stops_short_of_a_peak_above_the_clip_and_passes_one_below(seed: int, distance: float) -> None:
     rng = np.random.default_rng(seed)
@@ -396,7 +374,6 @@ def test_the_search_stops_short_of_a_peak_above_the_clip_and_passes_one_below(se
     assert distance < 1e-3 or np.all(above.converged)
 
 
-@half
 @given(token_rows(), st.data())
 def test_a_named_modal_token_flips_where_another_has_more_mass(pair: Pair, data: st.DataObject) -> None:
     assume(resolved(pair) and distinct(pair[0][existing(pair)] + 30))
@@ -412,20 +389,17 @@ def test_a_named_modal_token_flips_where_another_has_more_mass(pair: Pair, data:
 # Divergences
 
 
-@half
 @given(token_rows(), orders, st.floats(0.0, 3.0))
 def test_renyi_divergence_grows_with_its_order(pair: Pair, order: float, more: float) -> None:
     allowed = 16 * EPS * (1 + depth(pair) + depth(pair[::-1]) + np.ptp(log_ratios(pair)) * (1 + order + more))
     assert categorical.renyi(*pair, order) <= categorical.renyi(*pair, order + more) + allowed
 
 
-@half
 @given(token_rows(), orders)
 def test_renyi_divergence_is_never_negative(pair: Pair, order: float) -> None:
     assert categorical.renyi(*pair, order) >= 0
 
 
-@half
 @given(token_rows())
 def test_renyi_divergence_of_order_one_is_that_of_kullback_and_leibler(pair: Pair) -> None:
     mass, base = teacher_of(pair), teacher_of(pair[::-1])
@@ -439,7 +413,6 @@ def test_renyi_divergence_of_order_one_is_that_of_kullback_and_leibler(pair: Pai
         assert categorical.renyi(*pair, order) == pytest.approx(at_one, abs=allowed + 1e-9 * slope)
 
 
-@half
 @given(token_rows(), st.floats(1.1, 20.0))
 def test_threshold_solves_the_equation_of_the_renyi_divergence(pair: Pair, c: float) -> None:
     found = categorical.threshold(*pair, c)
@@ -463,7 +436,6 @@ def hidden_rows(draw: st.DrawFn) -> tuple[Pair, int]:
     return (teacher, base), draw(st.integers(1, count - 2))
 
 
-@half
 @given(hidden_rows(), st.floats(1.1, 20.0))
 def test_completed_rows_enclose_the_token_threshold(case: tuple[Pair, int], c: float) -> None:
     (teacher, base), hidden = case
@@ -482,7 +454,6 @@ def test_completed_rows_enclose_the_token_threshold(case: tuple[Pair, int], c: f
     assert all((spread.converged, true.converged, merged.converged))
 
 
-@half
 @given(hidden_rows(), st.floats(1.1, 20.0))
 def test_completed_rows_enclose_the_threshold_of_the_class_of_unlisted_tokens(case: tuple[Pair, int], c: float) -> None:
     (teacher, base), hidden = case
@@ -506,7 +477,6 @@ def test_completed_rows_enclose_the_threshold_of_the_class_of_unlisted_tokens(ca
         assert lam <= latest(second) * (1 + 1e-9 + 64 * EPS * lam)
 
 
-@half
 @given(hidden_rows())
 def test_completed_rows_hold_what_was_missing(case: tuple[Pair, int]) -> None:
     (teacher, base), hidden = case
@@ -529,7 +499,6 @@ def test_completed_rows_hold_what_was_missing(case: tuple[Pair, int]) -> None:
 # The clipped student
 
 
-@half
 @given(token_rows(), st.floats(1.01, 20.0), st.floats(0.0, 1.0))
 def test_a_student_short_of_the_threshold_is_the_fixed_point(pair: Pair, c: float, part: float) -> None:
     found = categorical.threshold(*pair, c)
@@ -538,7 +507,6 @@ def test_a_student_short_of_the_threshold_is_the_fixed_point(pair: Pair, c: floa
     np.testing.assert_allclose(np.exp(student), np.exp(fixed), rtol=0, atol=16 * EPS * (size(pair, lam) + depth(pair)))
 
 
-@half
 @given(token_rows(), st.floats(1.01, 20.0))
 def test_the_binding_token_sinks_from_the_clip_edge_to_nothing(pair: Pair, c: float) -> None:
     assume(distinct(log_ratios(pair)[existing(pair)]))
@@ -571,7 +539,6 @@ def test_the_binding_token_sinks_from_the_clip_edge_to_nothing(pair: Pair, c: fl
     assert between[-1] <= allowed + 1e-6 * mass[token]
 
 
-@half
 @given(token_rows(), st.floats(1.01, 20.0), st.floats(1.0, 6.0))
 def test_a_clipped_student_changes_with_lambda_without_jumps(pair: Pair, c: float, lam: float) -> None:
     assume(distinct(log_ratios(pair)[existing(pair)]))
@@ -583,7 +550,6 @@ def test_a_clipped_student_changes_with_lambda_without_jumps(pair: Pair, c: floa
     assert rates[1] <= max(0.5 * rates[0], 1e-9)
 
 
-@half
 @given(token_rows(), lams)
 def test_without_a_clip_the_student_is_the_fixed_point(pair: Pair, lam: float) -> None:
     student, fixed = categorical.stationary_student(*pair, math.inf, lam), categorical.fixed_point(*pair, lam)
@@ -593,7 +559,6 @@ def test_without_a_clip_the_student_is_the_fixed_point(pair: Pair, lam: float) -
 # The searches
 
 
-@half
 @given(token_rows(), clips, min_masses)
 @example((np.zeros(5), np.array([0.0, 0.0, 0.0, 0.0, -1.0])), 12777.0, 0.0)
 def test_every_token_root_is_found(pair: Pair, c: float, min_mass: float) -> None:

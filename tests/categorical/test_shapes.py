@@ -23,7 +23,6 @@ from tests.categorical.cases import (
     OF_TOKENS,
     RNG,
     TEACHER,
-    half,
     log,
     parts,
     pick,
@@ -91,7 +90,6 @@ def test_modal_tokens_come_one_for_all_or_one_per_position() -> None:
     same(mixed, found)
 
 
-@half
 @given(st.integers(0, 2**32 - 1), st.sampled_from((1e-6, 1e-3, 1.0, 5.0)), st.sampled_from((1.001, 1.1, 2.0, 5.0, 1e3)))
 def test_single_precision_is_as_good_as_its_digits(seed: int, scale: float, c: float) -> None:
     rng = np.random.default_rng(seed)
