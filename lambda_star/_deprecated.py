@@ -5,6 +5,7 @@ The tables below are all there is to keep: the release after the next deletes th
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,9 +13,12 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["install", "renamed", "renamed_field", "serve"]
+__all__ = ["install", "renamed", "renamed_field", "renamed_keywords", "serve"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MODULES: dict[str, tuple[str, ...]] = {
     "inverse": ("bernoulli",),
@@ -80,6 +84,22 @@ def renamed(module: str) -> Callable[[str], Any]:
 def serve(module: str) -> None:
     """Have a module look up its old names; a type checker goes on to report them."""
     vars(sys.modules[module])["__getattr__"] = renamed(module)
+
+
+def renamed_keywords(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take keywords under their old names, given as old=new."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old in names.keys() & kwargs.keys():
+                _warn(f"{function.__name__}({old}=…)", f"{names[old]}=…")
+                kwargs[names[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 def renamed_field(old: str, new: str) -> Any:

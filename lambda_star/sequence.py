@@ -244,6 +244,8 @@ def validity(positions: Positions, c: float, lam: ArrayLike) -> float | Floats:
     >>> round(validity(Positions.from_probabilities([0.9, 0.99], 0.5), 2.0, 1.0), 6)  # 0.9 times 0.99
     0.891
     """
+    if np.ndim(c):
+        raise ValueError(f"c must be one number, got {c!r}; the order is (positions, c, lam) from release 0.2 on")
     lam = np.asarray(lam, dtype=np.float64)
     check(np, (LAM, lam), (C, np.asarray(c, dtype=np.float64)))
     _require_some(positions.log_t)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lambda_star
-from lambda_star import _deprecated
+from lambda_star import _deprecated, categorical
 
 ROOT = Path(__file__).parent.parent
 SUBMODULES = {
@@ -60,6 +60,7 @@ def test_dir_shows_the_names_of_the_door_and_the_submodules_and_nothing_else() -
     assert {name for name in folders if not name.startswith(("_", "."))} - {"py.typed", "cli"} == SUBMODULES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SUBMODULES))
 def test_a_submodule_loads_on_first_use(name: str) -> None:
     loaded = f"'lambda_star.{name}' in sys.modules"
@@ -114,6 +115,16 @@ def test_an_old_name_works_and_says_the_new_one(module: str, old: str) -> None:
         found = getattr(loaded, old)
     assert found is wanted or found() is wanted()
     assert caught[0].filename == __file__
+
+
+@pytest.mark.slow
+def test_an_old_keyword_and_an_old_field_work_and_say_the_new_ones() -> None:
+    rows = ([-0.1, -2.5], [-0.7, -0.7])
+    with pytest.warns(DeprecationWarning, match="min_mass"):
+        found = categorical.threshold(*rows, 2.0, floor=0.01)  # type: ignore[call-arg]
+    assert found == categorical.threshold(*rows, 2.0, min_mass=0.01)
+    with pytest.warns(DeprecationWarning, match=r"Threshold\.value"):
+        assert found.threshold == found.value
 
 
 def test_an_old_path_is_imported_as_before() -> None:

@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 from nbformat import v4
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+pytestmark = pytest.mark.slow
 
 
 def printed(notebook: Any) -> list[str]:

@@ -243,6 +243,7 @@ def test_validity_rises_to_the_cliff_and_falls_off_it() -> None:
 # What validity is in general
 
 
+@pytest.mark.slow
 @few
 @given(steps(), lams, some_clips)
 def test_validity_is_a_probability(made: list[Step], lam: float, c: float) -> None:
@@ -275,6 +276,7 @@ def test_plain_distillation_of_needed_tokens_gives_the_product_of_their_probabil
         assert found == pytest.approx(math.prod(p), rel=1e-14)
 
 
+@pytest.mark.slow
 @few
 @given(steps(), lams, some_clips, st.randoms(use_true_random=False))
 def test_order_and_names_of_the_answers_do_not_matter(
@@ -651,6 +653,7 @@ ONE = Positions.from_probabilities([0.9, 0.8], 0.5)
         (lambda: ONE.thresholds(-math.inf), r"c must lie in \[1, inf\], got -inf"),
         (lambda: share_past(ONE, 0.5, 1.0), r"c must lie in \[1, inf\], got 0\.5"),
         (lambda: validity(ONE, 0.5, 1.0), r"c must lie in \[1, inf\], got 0\.5"),
+        (lambda: validity(ONE, [1.0, 1.7], 5.0), r"c must be one number, got \[1\.0, 1\.7\]; the order is"),
         (lambda: validity(ONE, 0.5, []), r"c must lie in \[1, inf\], got 0\.5"),
         (lambda: validity(ONE, 2.0, math.inf), r"lam must lie in \(-inf, inf\), got inf"),
         (lambda: validity(ONE, 2.0, [1.0, -math.inf]), r"lam must lie in \(-inf, inf\), got -inf at index 1"),

@@ -96,6 +96,7 @@ def prose() -> list[tuple[str, str]]:
     return [(place, re.sub(r"\s+", " ", text)) for place, text in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "now"), retired(), ids=[word for word, _ in retired()])
 def test_no_retired_word_is_used(word: str, now: str) -> None:
     places = [place for place, text in prose() if pattern(word).search(text)]

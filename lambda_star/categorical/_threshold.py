@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from lambda_star import _deprecated
 from lambda_star._core.namespaces import Values, on_device_of, wide
 from lambda_star._core.quantities import C, Quantity
 from lambda_star._core.rows import by_rows, tokens_along
@@ -54,6 +55,8 @@ class Threshold:
     modal: Values
     flip: Values
     flips_to: Values
+
+    threshold = _deprecated.renamed_field("threshold", "value")
 
 
 def _token_threshold(
@@ -118,6 +121,7 @@ MODES: dict[str, Callable[..., tuple[Values, ...]]] = {
 }
 
 
+@_deprecated.renamed_keywords(floor="min_mass")
 def threshold(
     log_t: Values,
     log_b: Values,

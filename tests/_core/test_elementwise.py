@@ -270,6 +270,7 @@ def test_a_column_that_is_not_of_numbers_is_refused_with_what_to_pass() -> None:
         ls.threshold(pandas.Series(["0.9"], dtype=object), 0.5, 5.0)
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_floats_and_arrays(tmp_path: Path) -> None:
     source = tmp_path / "user.py"
     source.write_text(
@@ -279,7 +280,7 @@ def test_a_type_checker_sees_floats_and_arrays(tmp_path: Path) -> None:
         "reveal_type(is_clip_safe(0.9, 0.5, 5.0, 1.2))\nreveal_type(regime(0.9, 0.5, 5.0, lam=1.2))\n"
     )
     mypy = pytest.importorskip("mypy.api")
-    out = mypy.run([str(source), "--cache-dir", str(tmp_path)])[0]
+    out = mypy.run([str(source)])[0]
     shown = [line.split('"')[1].split("[")[0] for line in out.splitlines() if "Revealed type" in line]
     assert [name.split(".")[-1] for name in shown] == ["float", "ndarray", "Tensor", "ndarray", "bool", "Regime"]
 

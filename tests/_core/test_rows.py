@@ -245,6 +245,7 @@ def test_what_is_no_real_number_is_a_type_error(bad: Any) -> None:
 # Array libraries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "dtype"), [(name, dtype) for name, one in LIBRARIES.items() for dtype in one.dtypes]
 )

@@ -115,6 +115,7 @@ def clustered(seed: int) -> list[Row]:
     return made
 
 
+@pytest.mark.slow
 def test_intervals_over_answers_cover_the_truth_where_intervals_over_positions_do_not() -> None:
     truth, datasets = ls.threshold(0.99, 0.5, 5.0), 200
     covered = {"answers": 0, "positions": 0}

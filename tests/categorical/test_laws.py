@@ -592,4 +592,4 @@ def test_almost_every_search_of_random_rows_converges(kind: str) -> None:
         for mode, classes in itertools.product(flags, (None, labels)):
             flags[mode].append(categorical.threshold(teacher, base, c, classes=classes, mode=mode).converged)
     assert np.all(flags["token"])
-    assert np.mean(flags["class"]) >= 0.999  # measured: all of 48,000
+    assert np.mean(flags["class"]) >= 0.999  # measured: 47,999 of 48,000 over the three kinds

@@ -45,6 +45,7 @@ def test_same_kind_dtype_and_values_in_every_library(name: str, library: str, dt
     check_library(name, library, dtype, (TEACHER, BASE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "library", "dtype"), CASES)
 def test_masked_tokens_and_unknown_rows_in_every_library(name: str, library: str, dtype: str) -> None:
     teacher = MASKED.copy()

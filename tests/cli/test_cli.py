@@ -380,6 +380,7 @@ PICTURES: dict[str, tuple[tuple[object, ...], Callable[[], Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", PICTURES)
 def test_plot_draws_the_picture_of_the_api(picture: str, tmp_path: Path) -> None:
     options, drawn = PICTURES[picture]

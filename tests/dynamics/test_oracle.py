@@ -215,6 +215,7 @@ def test_budget_is_the_time_to_the_edge_at_its_threshold(
         assert time(lam - near) >= budget * (1 - 1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "b", "budget"), [(0.5, 1e-164, 1.0), (0.9, 0.5, 1e-170)])
 def test_thresholds_past_the_root_of_the_largest_float_are_floats(p: float, b: float, budget: float) -> None:
     lam = float(budget_threshold(p, b, 2.0, budget, flow="policy-gradient"))

@@ -23,6 +23,7 @@ def mean_and_error(
     return runs.mean(axis=0), runs.std(axis=0, ddof=1) / math.sqrt(len(seeds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", [True, False])
 def test_mean_over_seeds_follows_the_flow(baseline: bool) -> None:
     p, b, c = 0.8, 0.5, 2.0
@@ -37,6 +38,7 @@ def test_mean_over_seeds_follows_the_flow(baseline: bool) -> None:
     assert np.all(abs(mean - flow) < 4 * error)
 
 
+@pytest.mark.slow
 def test_mean_over_seeds_follows_policy_gradient() -> None:
     lams, rate, marks = [1.0, 1.3, 2.0], 0.005, np.array([400, 1600])
     options: dict[str, Any] = {"rate": rate, "steps": 1600, "rollouts": 50, "flow": "policy-gradient"}

@@ -203,6 +203,7 @@ def test_a_given_figure_is_drawn_on_and_returned() -> None:
     assert len(given.axes) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SIGNATURES)
 def test_pictures_are_saved_in_every_format(kind: str) -> None:
     file = io.BytesIO()
@@ -210,6 +211,7 @@ def test_pictures_are_saved_in_every_format(kind: str) -> None:
     assert file.getvalue().startswith(SIGNATURES[kind])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["$", "$x$", "a$b$c", r"\$", "$\\frac{$", "_hidden", "%s", "{}", "^_", "a\nb"])
 def test_any_token_is_drawn_as_text(name: str) -> None:
     rows = [one(answer, 0, -0.01 * (answer + 1), -1.0, contract=name) for answer in range(4)]
@@ -459,6 +461,7 @@ def test_the_style_sheet_is_one_of_matplotlib() -> None:
         assert {name: plt.rcParams[name] for name in STYLE} == STYLE | {"figure.figsize": [7.0, 4.0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", OF_POSITION)
 def test_pictures_of_a_position_go_on_given_axes_or_on_new_ones(plot: Callable[..., Axes]) -> None:
     given = Figure().subplots()
@@ -656,6 +659,7 @@ def test_a_tail_beyond_the_floats_is_drawn_as_the_deepest_colour() -> None:
 # Budgets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize(("p", "b", "c"), CLIFFS)
 def test_the_budget_curve_is_the_budget_threshold_and_lies_above_the_safe_line(
@@ -677,6 +681,7 @@ def test_the_budget_curve_is_the_budget_threshold_and_lies_above_the_safe_line(
     assert bottom < star < top == pytest.approx(lams[0], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize(("p", "b", "c"), CLIFFS)
 def test_tails_are_past_the_clip_edge_above_the_budget_curve_and_within_it_below(
@@ -697,6 +702,7 @@ def test_tails_are_past_the_clip_edge_above_the_budget_curve_and_within_it_below
         assert not any(path.contains_point((budget, lam - inset)) for path in past), (budget, lam)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
 def test_budgets_are_labelled_with_their_unit_and_flow(flow: Flow) -> None:
     ax = plot_budget(*CLIFFS[0], flow=flow)
@@ -714,6 +720,7 @@ RECORDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: str(record["sha256"][:8]))
 def test_a_run_of_the_cliff_is_drawn_as_it_was_seen(record: dict[str, Any]) -> None:
     axes = plot_run(record)

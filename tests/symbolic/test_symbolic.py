@@ -157,16 +157,18 @@ def test_modules_that_were_split_off_are_found_where_they_are_now() -> None:
         symbolic.dynamics_flows  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", sorted(name for module, name in FUNCTIONS if module == "bernoulli" and name not in INVERSES)
 )
 @given(data=st.data())
 def test_a_function_is_its_derived_expression(name: str, data: st.DataObject) -> None:
     values = {
-        argument: data.draw(VALUES[argument], argument) for argument in inspect.signature(getattr(ls, name)).parameters
+        argument: data.draw(VALUES[argument], argument)
+        for argument in inspect.signature(getattr(ls.bernoulli, name)).parameters
     }
     assume(values.get("p") != values.get("b", 0.0) or name not in {"stationary_student", "regime"})
-    found, exact = getattr(ls, name)(**values), evaluate(name, values)
+    found, exact = getattr(ls.bernoulli, name)(**values), evaluate(name, values)
     if name == "is_clip_safe":
         near = abs(ls.tail_ratio(values["p"], values["b"], values["lam"]) / values["c"] - 1) < 1e-9
         assert near or found == bool(exact)
@@ -652,6 +654,7 @@ def test_a_sampled_step_has_the_derived_mean_and_noise(
 # Every step holds, and can fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DERIVATIONS)
 def test_every_step_holds(name: str) -> None:
     assert DERIVATIONS[name].check() == len(DERIVATIONS[name].steps)
@@ -792,6 +795,7 @@ def run(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_derive_lists_prints_writes_and_checks(tmp_path: Path) -> None:
     code, listed = run()
     assert code == 0
@@ -805,6 +809,7 @@ def test_derive_lists_prints_writes_and_checks(tmp_path: Path) -> None:
     assert "steps hold" in output
 
 
+@pytest.mark.slow
 def test_derive_check_names_the_page_and_the_line_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = {"two_sided_threshold": DERIVATIONS["two_sided_threshold"]}
     monkeypatch.setattr("lambda_star.symbolic.pages.derivations", lambda: short)

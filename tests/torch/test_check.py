@@ -219,6 +219,7 @@ def test_without_a_student_there_are_no_lines_of_a_model() -> None:
     assert check_step(teacher, base, inputs=inputs) == report
 
 
+@pytest.mark.slow
 def test_logits_may_have_any_shape_before_the_tokens() -> None:
     teacher, base = bare()
     report = check_step(teacher, base)

@@ -178,6 +178,7 @@ def test_a_run_is_the_same_with_and_without_a_monitor(tmp_path: Path) -> None:
     assert torch.equal(with_one[1], without[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own_answers", [False, True])
 def test_batches_with_labels_are_read(tmp_path: Path, own_answers: bool) -> None:
     teacher, base = llama(1.5, seed=1), llama(0.1, seed=2)
