@@ -102,7 +102,7 @@ def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
     log_c = xp.log1p(c - 1)
     clipped = where(xp, c > 1, c, 2.0)
     # With δ = Δ − log(c)/k the equation is kδ = softplus(s − δ). Below s = −60, δ is too small to change Δ.
-    s = xp.log((clipped - 1) / clipped) + xp.log((1 - b) / b) - log_c / k
+    s = xp.log((clipped - 1) / clipped) - formulas.logit(xp, b) - log_c / k
     s = where(xp, s < -60, -60.0, s)
     value, slope = _softplus(xp, s)
     delta = value / (k + slope)

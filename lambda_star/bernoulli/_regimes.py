@@ -185,7 +185,7 @@ def flip_point(xp: Any, p: Real, b: Real) -> Real:
     >>> flip_point(0.8, 0.9)
     2.70951...
     """
-    odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)  # logit p, exact near p = 1/2
+    odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)  # logit p without its cancellation at 1/2
     gap = where(xp, p >= b, 1.0, -formulas.log_odds_gap(xp, p, b))
     return formulas.flip_point(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
 

@@ -238,6 +238,7 @@ def operating_point(xp: Any, p: Real, b: Real, c: Real, margin: Real = 0.1) -> R
     >>> operating_point(0.99933697778, 0.5, 5.0, margin=0.25)
     1.165...
     """
+    # Not formulas.operating(λ*, margin), which would round twice: to λ*, and to the result.
     return 1 + formulas.excess_for(xp, (1 - margin) * formulas.push_to_edge(xp, p, c), p, b)
 
 

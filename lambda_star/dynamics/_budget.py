@@ -51,7 +51,7 @@ class _Path(NamedTuple):
         gap = np.asarray(formulas.log_odds_gap(np, p, b))
         to_edge = np.asarray(formulas.push_to_edge(np, p, c))
         push = (lam - 1) * gap
-        return cls(np.log(b / (1 - b)), gap, gap + to_edge, push - to_edge, push - np.log(c / p))
+        return cls(formulas.logit(np, b), gap, gap + to_edge, push - to_edge, push - np.log(c / p))
 
 
 def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, flow: Flow = "natural") -> Any:
@@ -172,7 +172,7 @@ def budget_threshold(
             found = natural_threshold(star, time)
         else:
             gap = formulas.log_odds_gap(np, p, b)
-            found = star + _beyond(np.log(b / (1 - b)), gap + formulas.push_to_edge(np, p, c), time) / gap
+            found = star + _beyond(formulas.logit(np, b), gap + formulas.push_to_edge(np, p, c), time) / gap
     unreachable = (p <= b) | (c == math.inf)
     return as_float64(np.where(unreachable, math.inf, found), p, b, c, time)
 
@@ -264,8 +264,8 @@ def time_to_collapse(
     require_flow(flow)
     p, b, c, lam, tail = checked_arrays((P, p), (B, b), (C, c), (LAM, lam), (TAIL, tail))
     with np.errstate(all="ignore"):
-        path, log_tail, log_q = _Path.of(p, b, c, lam), np.log(as_longdouble(tail)), np.log1p(-as_longdouble(tail))
-        to_goal = log_q - log_tail - path.base
+        path, log_q = _Path.of(p, b, c, lam), np.log1p(-as_longdouble(tail))
+        to_goal = -formulas.logit(np, as_longdouble(tail)) - path.base
         base_before_edge = path.distance > 0
         before_edge = to_goal <= np.maximum(path.distance, 0.0)  # no clipped stretch, or no stretch at all
         # The first stretch, without the clip, ends at the goal or at the edge; a base past the edge skips it.

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, B, C, P, Quantity, require
+from lambda_star.bernoulli import formulas
 from lambda_star.dynamics._arguments import RATE, STEPS, Flow, checked_arrays, require_flow
 
 __all__ = ["simulate", "trajectory"]
@@ -46,7 +47,7 @@ class _Update(NamedTuple):
         if self.c == math.inf:
             return []
         modal, tail = self.p / self.c, (1 - self.p) / self.c
-        return [math.log(modal) - math.log1p(-modal), math.log1p(-tail) - math.log(tail)]
+        return [formulas.logit(math, modal), -formulas.logit(math, tail)]
 
 
 def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, flow: Flow = "natural") -> Floats:
@@ -100,7 +101,7 @@ def _integrated(update: _Update, flow: Flow, times: Floats) -> Floats:
         modal, tail = update.advantages(theta)
         return (modal - tail) * _rate_factor(flow, theta)
 
-    theta, now = math.log(update.b) - math.log1p(-update.b), 0.0
+    theta, now = formulas.logit(math, update.b), 0.0
     out = np.full(times.shape, theta)
     while len(times) and now < times[-1] > NEGLIGIBLE:
         kinks = [kink for kink in update.kinks() if kink != theta]
@@ -183,7 +184,7 @@ def simulate(
     require((ROLLOUTS, rollouts), (STEPS, steps), (STEPS.named("seed"), seed))
     require_flow(flow)
     rng, update = np.random.default_rng(seed), _Update(p, b, c, lams)
-    theta = np.full((steps + 1, *lams.shape), math.log(b) - math.log1p(-b))
+    theta = np.full((steps + 1, *lams.shape), formulas.logit(math, b))
     for step in range(steps):
         theta[step + 1] = theta[step] + rate * _sampled_gradient(update, theta[step], flow, baseline, rollouts, rng)
     return theta
