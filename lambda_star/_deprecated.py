@@ -14,8 +14,6 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["install", "renamed", "renamed_field", "serve"]
-
 MODULES: dict[str, tuple[str, ...]] = {
     "inverse": ("bernoulli",),
     "io": ("calibration.readers", "calibration.table"),
@@ -82,16 +80,6 @@ def serve(module: str) -> None:
     vars(sys.modules[module])["__getattr__"] = renamed(module)
 
 
-def renamed_field(old: str, new: str) -> Any:
-    """A property of a record for the old name of a field."""
-
-    def lookup(record: Any) -> Any:
-        _warn(f"{type(record).__name__}.{old}", f"{type(record).__name__}.{new}")
-        return getattr(record, new)
-
-    return property(lookup, doc=f"The old name of ``{new}``.")
-
-
 class _Moved(MetaPathFinder, Loader):
     """Finds a module that moved: an empty one, which looks every name up where it is now."""
 
@@ -102,12 +90,9 @@ class _Moved(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
         homes = MODULES[old.removeprefix("lambda_star.")]
-        warnings.warn(
-            f"{old} is {' and '.join(f'lambda_star.{home}' for home in homes)} from release 0.2 on; "
-            "the old path goes with release 0.3",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        now = " and ".join(f"lambda_star.{home}" for home in homes)
+        message = f"{old} is {now} from release 0.2 on; the old path goes with release 0.3"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
 
         def lookup(name: str) -> Any:
             for home in homes:

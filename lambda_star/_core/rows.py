@@ -11,17 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lambda_star._core.namespaces import WORKERS, Values, as_read, cpus, keep_freed_memory, numpy, on_device_of, wide
+from lambda_star._core.namespaces import Values, as_read, cpus, in_threads, keep_freed_memory, numpy, on_device_of, wide
 from lambda_star._core.quantities import Quantity, check
 
-__all__ = ["RowError", "by_rows", "dot", "tokens_along"]
-
+# Tokens per block of rows: enough to keep two threads, or an accelerator, busy with each operation.
 ROWS_BLOCK_CPU, ROWS_BLOCK_ELSEWHERE = 2**20, 2**25
-"""Tokens per block of rows: enough to keep two threads, or an accelerator, busy with each operation."""
 
-
-PIECE = 2**11
-"""Elements of a sum in the caller's precision; longer ones are float64 sums of such pieces."""
+PIECE = 2**11  # elements of a sum in the caller's precision; longer ones are float64 sums of such pieces
 
 
 class RowError(ValueError):
@@ -72,13 +68,7 @@ def by_rows(
 
     starts = range(0, max(count, 1), step)
     keep_freed_memory(2**22 - 2**13)
-    if xp is numpy and len(starts) > 1 and min(WORKERS, cpus()) > 1:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(WORKERS, cpus())) as pool:
-            blocks = list(pool.map(evaluate, starts))
-    else:
-        blocks = [evaluate(start) for start in starts]
+    blocks = in_threads(min(cpus(), len(starts)) if xp is numpy else 1, evaluate, starts)
     return tuple(_join(xp, parts, leading, axis, dtype) for parts in zip(*blocks, strict=True))
 
 

@@ -9,13 +9,10 @@ from lambda_star._core.namespaces import Values, where
 from lambda_star._core.quantities import LAM, C
 from lambda_star.bernoulli import formulas
 
-__all__ = ["base_for", "clip_for", "teacher_for"]
-
 EXTRAPOLATING = LAM._replace(low=1.0)
 FINITE_C = C._replace(ends="[)")
 
-NEWTON_STEPS = 8
-"""Five steps reach the last digit for every λ, b and c tried; three more are margin."""
+NEWTON_STEPS = 8  # five reach the last digit for every λ, b and c tried; three more are margin
 
 
 @elementwise()

@@ -13,16 +13,6 @@ from lambda_star._core.elementwise import Real, elementwise
 from lambda_star._core.namespaces import log1p_quotient, scalar, where
 from lambda_star.bernoulli import formulas
 
-__all__ = [
-    "Regime",
-    "cliff_width",
-    "collapse_point",
-    "flip_point",
-    "flip_point_from_logits",
-    "regime",
-    "stationary_student",
-]
-
 
 class Regime(IntEnum):
     """What the clip inside the advantage does to the student at a given λ; arrays hold these codes.

@@ -9,19 +9,6 @@ from lambda_star._core.elementwise import Real, elementwise
 from lambda_star._core.namespaces import Values, where
 from lambda_star.bernoulli import formulas
 
-__all__ = [
-    "Sensitivity",
-    "excess",
-    "fixed_point",
-    "is_clip_safe",
-    "operating_point",
-    "sensitivity",
-    "tail_ratio",
-    "threshold",
-    "threshold_from_logits",
-    "two_sided_threshold",
-]
-
 
 class Sensitivity(NamedTuple):
     """The partial derivatives of λ* in p, b and c: for a small change of one argument, slope times change.

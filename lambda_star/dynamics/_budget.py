@@ -15,22 +15,13 @@ from lambda_star.dynamics._arguments import RATE, STEPS, Flow, as_float64, as_lo
 from lambda_star.dynamics._times import COARSE, FINE, clipped_time, free_time, policy_time
 from lambda_star.dynamics.formulas import inverse_rate, natural_threshold
 
-__all__ = ["budget_threshold", "steps_to_edge", "time_to_collapse", "time_to_edge"]
-
 BUDGET = Quantity("budget", 0.0, math.inf, "[]")
 TAIL = Quantity("tail", 0.0, 1.0)
 
-FARTHEST = 700.0
-"""Beyond this log(1 + distance/beyond), ``beyond`` underflows and the budget is as good as endless."""
-
-BLOCK = 2**14
-"""Roots found side by side: their temporaries stay in cache."""
-
-ITERATIONS = 60
-"""Most steps of the root finder, which bisects its bracket where a Newton step would leave it."""
-
-ROUGH = 2
-"""Number of first steps of the root finder for which the coarse nodes are enough."""
+FARTHEST = 700.0  # past this log(1 + distance/beyond), ``beyond`` underflows and the budget is as good as endless
+BLOCK = 2**14  # roots found side by side: their temporaries stay in cache
+ITERATIONS = 60  # most steps of the root finder, which bisects its bracket where a Newton step would leave it
+ROUGH = 2  # number of first steps of the root finder for which the coarse nodes are enough
 
 
 class _Path(NamedTuple):
@@ -38,12 +29,9 @@ class _Path(NamedTuple):
 
     base: Floats
     gap: Floats
-    distance: Floats
-    """From the base to the clip edge."""
-    beyond: Floats
-    """From the clip edge to the fixed point; a small difference where λ is close to λ*, hence the widest floats."""
-    surplus: Floats
-    """(λ−1)Δ − log(c/p), to which w = −log q is added to give the velocity once the clip acts."""
+    distance: Floats  # from the base to the clip edge
+    beyond: Floats  # from the edge to the fixed point; a small difference for λ close to λ*, hence the widest floats
+    surplus: Floats  # (λ−1)Δ − log(c/p), to which w = −log q is added to give the velocity once the clip acts
 
     @classmethod
     def of(cls, p: Floats, b: Floats, c: Floats, lam: Floats) -> _Path:

@@ -13,15 +13,10 @@ from lambda_star._core.quantities import LAM, B, C, P, Quantity, require
 from lambda_star.bernoulli import formulas
 from lambda_star.dynamics._arguments import RATE, STEPS, Flow, checked_arrays, require_flow
 
-__all__ = ["simulate", "trajectory"]
-
 ROLLOUTS = Quantity("rollouts", 1, math.inf, "[)")
 
-NEGLIGIBLE = 1e-30
-"""Within such a time the log-odds move by less than the spacing of floats."""
-
-TOLERANCE = 1e-12
-"""Largest error of one integration step, between the kinks where the clip starts or stops to act."""
+NEGLIGIBLE = 1e-30  # within such a time the log-odds move by less than the spacing of floats
+TOLERANCE = 1e-12  # largest error of one integration step, between the kinks where the clip starts or stops to act
 
 
 class _Update(NamedTuple):
