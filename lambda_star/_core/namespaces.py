@@ -74,7 +74,7 @@ def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
 
 
 def cpus() -> int:
-    """The number of processors for one call: at most 2, as each needs 2 MB of temporaries and memory soon limits them."""
+    """The number of processors for one call: at most 2, as each needs 2 MB for temporaries and memory limits them."""
     return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 

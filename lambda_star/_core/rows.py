@@ -53,7 +53,8 @@ def by_rows(
     vectors = [_leading(xp, quantity, value, leading, rows_t) for quantity, value in arguments]
     rows_t, rows_b = (xp.reshape(rows, (-1, tokens)) for rows in (rows_t, rows_b))
     count = rows_t.shape[0]
-    step = max(1, _rows_block(rows_t) // tokens)
+    on_cpu = "cpu" in str(getattr(rows_t, "device", "cpu")).lower()
+    step = max(1, (ROWS_BLOCK_CPU if on_cpu else ROWS_BLOCK_ELSEWHERE) // tokens)
 
     def evaluate(start: int) -> tuple[Values, ...]:
         part = slice(start, min(start + step, count))
@@ -124,10 +125,6 @@ def _leading(xp: Any, quantity: Quantity, value: Values, shape: tuple[int, ...],
     array = on_device_of(xp, like, value, wide(xp))
     check(xp, (quantity, array))
     return xp.reshape(xp.broadcast_to(array, shape), (-1,))
-
-
-def _rows_block(rows: Values) -> int:
-    return ROWS_BLOCK_CPU if "cpu" in str(getattr(rows, "device", "cpu")).lower() else ROWS_BLOCK_ELSEWHERE
 
 
 def _join(xp: Any, parts: Sequence[Values], leading: tuple[int, ...], axis: int, dtype: Any) -> Values:

@@ -28,7 +28,7 @@ def clip_for(xp: Any, p: Real, b: Real, lam: Real) -> Real:
         A float, or an array of the broadcast shape, in [1, inf]; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -49,11 +49,10 @@ def base_for(xp: Any, p: Real, c: Real, lam: Real) -> Real:
         lam: extrapolation coefficient λ, in (1, inf); any base will do at λ ≤ 1.
 
     Returns:
-        A float, or an array of the broadcast shape, in [0, p]; 0 where the answer underflows, NaN where an argument is
-        NaN.
+        A float, or an array of the broadcast shape, in [0, p]; 0 where it underflows, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -84,11 +83,10 @@ def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
         lam: extrapolation coefficient λ, in (1, inf); any teacher will do at λ ≤ 1.
 
     Returns:
-        A float, or an array of the broadcast shape, in [b, 1]; 1 where the answer rounds to 1, NaN where an argument is
-        NaN.
+        A float, or an array of the broadcast shape, in [b, 1]; 1 where it rounds to 1, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 

@@ -46,7 +46,7 @@ def collapse_point(xp: Any, p: Real, b: Real, c: Real) -> Real:
         A float, or an array of the broadcast shape; +inf where p ≤ b or c is inf, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -72,7 +72,7 @@ def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
         A float, or an array of the broadcast shape; +inf where p ≤ b (there is no cliff), NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -99,7 +99,7 @@ def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
         A :class:`Regime`, or an integer array of its codes; ``Regime.UNDEFINED`` (−1) where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -135,7 +135,7 @@ def stationary_student(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Real:
         A float, or an array of the broadcast shape, in [0, 1]; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -164,11 +164,11 @@ def flip_point(xp: Any, p: Real, b: Real) -> Real:
         b: base's probability of the same token, in (0, 1).
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where p ≥ b and p ≥ 1/2 (it keeps its majority), 1 where
-        p < 1/2 (it has none to lose), NaN where an argument is NaN.
+        A float, or an array of the broadcast shape; +inf where p ≥ b and p ≥ 1/2 (the majority stays), 1 where p < 1/2
+        (there is none to lose), NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -189,11 +189,10 @@ def flip_point_from_logits(xp: Any, x: Real, y: Real) -> Real:
         y: base's log-odds of the same token, logit b, finite.
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where x ≥ y and x ≥ 0, 1 where x < 0, NaN where an argument is
-        NaN.
+        A float, or an array of the broadcast shape; +inf at x ≥ y, x ≥ 0; 1 at x < 0; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 

@@ -39,7 +39,8 @@ class _Path(NamedTuple):
         gap = np.asarray(formulas.log_odds_gap(np, p, b))
         to_edge = np.asarray(formulas.push_to_edge(np, p, c))
         push = (lam - 1) * gap
-        return cls(formulas.logit(np, b), gap, gap + to_edge, push - to_edge, push - np.log(c / p))
+        surplus = push - formulas.push_to_collapse(np, p, c)
+        return cls(formulas.logit(np, b), gap, gap + to_edge, push - to_edge, surplus)
 
 
 def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, flow: Flow = "natural") -> Any:
@@ -61,7 +62,7 @@ def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, fl
         lies past the edge (only possible for p < b) and moves on from there; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension, for the two flows; ``derivations/dynamics.md``.
 
@@ -97,7 +98,7 @@ def steps_to_edge(
         A float, or an array of the broadcast shape; +inf at λ ≤ λ*; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension, for the two flows; ``derivations/dynamics.md``.
 
@@ -106,7 +107,7 @@ def steps_to_edge(
     """
     time, rate = np.broadcast_arrays(time_to_edge(p, b, c, lam, flow=flow), checked_arrays((RATE, rate))[0])
     with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.where(time == math.inf, math.inf, time / (-np.log1p(-rate) if flow == "natural" else rate))
+        steps = np.where(time == math.inf, math.inf, time / _step_time(rate, flow))
     return as_float64(np.floor(steps), time, rate)
 
 
@@ -141,8 +142,7 @@ def budget_threshold(
         argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index. Or not exactly
-            one of ``budget`` and the pair ``steps`` and ``rate`` is given.
+        ValueError: a value is outside its range, or not exactly one of ``budget`` and (``steps``, ``rate``) is given.
 
     Source: extension, for the two flows (the paper's Corollary 4.2 treats finite budgets too);
     ``derivations/dynamics.md``.
@@ -165,15 +165,20 @@ def budget_threshold(
     return as_float64(np.where(unreachable, math.inf, found), p, b, c, time)
 
 
+def _step_time(rate: Floats, flow: Flow) -> Floats:
+    """Return the time that one step stands for; under the natural flow it reproduces discrete steps exactly."""
+    return -np.log1p(-rate) if flow == "natural" else rate
+
+
 def _duration(budget: ArrayLike | None, steps: ArrayLike | None, rate: ArrayLike | None, flow: Flow) -> Floats:
-    """Return the time of a budget; for the natural flow it reproduces discrete steps exactly."""
+    """Return the time of a budget."""
     if budget is not None and steps is None and rate is None:
         return np.asarray(budget, dtype=np.float64)
     if budget is not None or steps is None or rate is None:
         raise ValueError("budget must be given, or steps and rate in its place")
     count, size = checked_arrays((STEPS, steps), (RATE, rate))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(count == 0, 0.0, -count * np.log1p(-size)) if flow == "natural" else count * size
+        return np.where((count == 0) & (size == 1), 0.0, count * _step_time(size, flow))  # 0·∞ where rate is 1
 
 
 def _beyond(start: Floats, distance: Floats, budget: Floats) -> Floats:
@@ -237,12 +242,12 @@ def time_to_collapse(
         flow: "natural" or "policy-gradient".
 
     Returns:
-        A float, or an array of the broadcast shape; 0 where the base's tail is no larger; +inf where the student never
-        reaches that tail; NaN where an argument is NaN. The relative error is about 1e-12, except for tails close to
-        the base's or to where the student settles: there the last digits of ``lam`` and ``tail`` decide.
+        A float, or an array of the broadcast shape; 0 where the base's tail is no larger, +inf where that tail is never
+        reached, NaN where an argument is NaN. The relative error is about 1e-12, except for tails close to the base's
+        or to where the student settles: there the last digits of ``lam`` and ``tail`` decide.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension, for the two flows with the clip inside the advantage; ``derivations/dynamics.md``.
 

@@ -41,8 +41,7 @@ class _Update(NamedTuple):
         """Return the log-odds at which the clip stops to act on the modal token, and starts to act on the tail."""
         if self.c == math.inf:
             return []
-        modal, tail = self.p / self.c, (1 - self.p) / self.c
-        return [formulas.logit(math, modal), -formulas.logit(math, tail)]
+        return [formulas.logit(math, self.p / self.c), -formulas.logit(math, (1 - self.p) / self.c)]
 
 
 def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, flow: Flow = "natural") -> Floats:
@@ -65,7 +64,7 @@ def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, fl
         An array of shape (n,); NaN throughout where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range, or the times do not rise.
+        ValueError: a value is outside its range, or the times do not rise.
 
     Source: extension, for the two flows with the clip inside the advantage; ``derivations/dynamics.md``.
 
@@ -91,10 +90,12 @@ def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, fl
 def _integrated(update: _Update, flow: Flow, times: Floats) -> Floats:
     """Integrate the flow from the base and return the log-odds at distinct, rising times."""
     from scipy.integrate import solve_ivp
+    from scipy.special import expit
 
     def velocity(_: float, theta: Any) -> Any:
         modal, tail = update.advantages(theta)
-        return (modal - tail) * _rate_factor(flow, theta)
+        # Natural gradient divides out the factor q(1−q) of plain policy gradient.
+        return (modal - tail) * (1.0 if flow == "natural" else expit(theta) * expit(-theta))
 
     theta, now = formulas.logit(math, update.b), 0.0
     out = np.full(times.shape, theta)
@@ -121,13 +122,6 @@ def _crossing(kink: float) -> Any:
 
     event.terminal = True  # type: ignore[attr-defined]
     return event
-
-
-def _rate_factor(flow: Flow, theta: Any) -> Any:
-    """Return the factor q(1−q) of plain policy gradient, which natural gradient divides out."""
-    from scipy.special import expit
-
-    return 1.0 if flow == "natural" else expit(theta) * expit(-theta)
 
 
 def simulate(
@@ -165,7 +159,7 @@ def simulate(
         The student's log-odds in steps + 1 rows, each of the shape of ``lam``; the first row is the base.
 
     Raises:
-        ValueError: a value lies outside its range.
+        ValueError: a value is outside its range.
 
     Source: extension, for the two flows with the clip inside the advantage; ``derivations/dynamics.md``.
 
