@@ -74,12 +74,12 @@ def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
 
 
 def cpus() -> int:
-    """The number of processors for one call: at most 2, as each needs 2 MB for temporaries and memory limits them."""
+    """The number of processors for one call, at most 2: memory soon limits threads of 2 MB of temporaries each."""
     return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def in_threads(workers: int, function: Callable[..., Any], *columns: Iterable[Any]) -> list[Any]:
-    """What a function gives for the arguments in columns, computed in so many threads."""
+    """The results of a function over columns of arguments, computed in so many threads."""
     if workers == 1:
         return list(map(function, *columns))
     from concurrent.futures import ThreadPoolExecutor
