@@ -1,6 +1,6 @@
 """How far on-policy distillation may extrapolate past its teacher: the threshold λ*, and what surrounds it.
 
-The functions of every day stand here; the rest is in the submodules, which load on first use::
+The functions of every day stand here; everything else is in the submodules, which load on first use::
 
     import lambda_star as ls
 

@@ -18,7 +18,7 @@ from lambda_star.dynamics.formulas import inverse_rate, natural_threshold
 BUDGET = Quantity("budget", 0.0, math.inf, "[]")
 TAIL = Quantity("tail", 0.0, 1.0)
 
-FARTHEST = 700.0  # past this log(1 + distance/beyond), ``beyond`` underflows and the budget is as good as endless
+FARTHEST = 700.0  # past this log(1 + distance/beyond), ``beyond`` underflows and the budget counts as infinite
 BLOCK = 2**14  # roots found side by side: their temporaries stay in cache
 ITERATIONS = 60  # most steps of the root finder, which bisects its bracket where a Newton step would leave it
 ROUGH = 2  # number of first steps of the root finder for which the coarse nodes are enough
