@@ -15,8 +15,6 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["install", "renamed", "renamed_field", "renamed_keywords", "serve"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -122,12 +120,9 @@ class _Moved(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
         homes = MODULES[old.removeprefix("lambda_star.")]
-        warnings.warn(
-            f"{old} is {' and '.join(f'lambda_star.{home}' for home in homes)} from release 0.2 on; "
-            "the old path goes with release 0.3",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        now = " and ".join(f"lambda_star.{home}" for home in homes)
+        message = f"{old} is {now} from release 0.2 on; the old path goes with release 0.3"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
 
         def lookup(name: str) -> Any:
             for home in homes:

@@ -64,6 +64,7 @@ INTERNAL = [
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     for path in sorted(PACKAGE.rglob("*.py"))
     if path.stem != "__init__" and ".".join(path.relative_to(PACKAGE).with_suffix("").parts) not in MODULES
+    if not any(part.startswith("_") for part in path.relative_to(PACKAGE).parts)
 ]
 EVERYTHING = {name: thing for module in MODULES for name, thing in public(module).items()}
 FUNCTIONS = {name: thing for name, thing in EVERYTHING.items() if inspect.isfunction(thing)}

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lambda_star._core.namespaces import (
-    WORKERS,
     Values,
     as_read,
     cpus,
+    in_threads,
     is_compiling,
     keep_freed_memory,
     numpy,
@@ -30,16 +30,12 @@ from lambda_star._core.namespaces import (
 )
 from lambda_star._core.quantities import QUANTITIES, Quantity, check, fills
 
-__all__ = ["Array", "Elementwise", "Real", "elementwise"]
-
-Real: TypeAlias = float
-"""What a kernel says it takes and returns: a float, or at run time also an array of ``xp``."""
+Real: TypeAlias = float  # what a kernel says it takes and returns; at run time it may be an array of ``xp``
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
-BLOCK = 2**16
-"""Elements per NumPy block: its temporaries stay in cache, and threads meet seldom."""
+BLOCK = 2**16  # elements per NumPy block: its temporaries stay in cache, and threads meet seldom
 
 
 class Array(Protocol):
@@ -161,19 +157,12 @@ def _in_blocks(kernel: Any, quantities: Sequence[Quantity], arrays: Sequence[Any
     operands: Any = [*arrays, None]
     out: Any = np.nditer(operands, op_dtypes=[*(a.dtype for a in arrays), sample.dtype]).operands[-1]
     keep_freed_memory(2**18)
-    workers = max(1, min(WORKERS, cpus(), out.size // (4 * BLOCK)))
+    workers = max(1, min(cpus(), out.size // (4 * BLOCK)))
     axis = int(np.argmax(out.shape))
     shares = [np.array_split(np.broadcast_to(a, out.shape), workers, axis) if a.ndim else [a] * workers for a in arrays]
     shares.append(np.array_split(out, workers, axis))
     fill = functools.partial(_fill, kernel, quantities, dtype)
-    if workers == 1:
-        inside = fill(*(share[0] for share in shares))
-    else:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(workers) as pool:
-            inside = all(pool.map(fill, *shares))
-    if not inside:
+    if not all(in_threads(workers, fill, *shares)):
         check(np, *zip(quantities, arrays, strict=True))
     return out
 

@@ -5,28 +5,11 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = [
-    "Floats",
-    "Values",
-    "as_read",
-    "below",
-    "cpus",
-    "is_compiling",
-    "keep_freed_memory",
-    "known_truth",
-    "log1p_quotient",
-    "nowhere",
-    "numpy",
-    "on_device_of",
-    "scalar",
-    "where",
-    "wide",
-]
 
 numpy: Any = np
 """NumPy as an array API namespace; before version 2.1 that takes a wrapper."""
@@ -37,9 +20,6 @@ Floats = NDArray[np.float64]
 
 Values: TypeAlias = Any
 """A Python float, or an array of any library that follows the array API standard (which has no static type)."""
-
-WORKERS = 2
-"""Most threads for one call: each needs 2 MB of temporaries, and memory soon limits them."""
 
 
 class _Scalar:
@@ -94,8 +74,18 @@ def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
 
 
 def cpus() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of processors for one call, at most 2: memory soon limits threads of 2 MB of temporaries each."""
+    return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def in_threads(workers: int, function: Callable[..., Any], *columns: Iterable[Any]) -> list[Any]:
+    """The results of a function over columns of arguments, computed in so many threads."""
+    if workers == 1:
+        return list(map(function, *columns))
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, *columns))
 
 
 def keep_freed_memory(elements: int) -> None:

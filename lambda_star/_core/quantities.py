@@ -11,8 +11,6 @@ from typing import Any, NamedTuple, NoReturn
 
 from lambda_star._core.namespaces import Values, known_truth, numpy
 
-__all__ = ["LAM", "MARGIN", "QUANTITIES", "B", "C", "P", "Quantity", "X", "Y", "check", "fills", "outside", "require"]
-
 
 class Quantity(NamedTuple):
     """An argument: its name, the interval it must lie in (``ends`` are the brackets), its LaTeX symbol and meaning."""

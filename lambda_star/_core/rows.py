@@ -11,17 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lambda_star._core.namespaces import WORKERS, Values, as_read, cpus, keep_freed_memory, numpy, on_device_of, wide
+from lambda_star._core.namespaces import Values, as_read, cpus, in_threads, keep_freed_memory, numpy, on_device_of, wide
 from lambda_star._core.quantities import Quantity, check
 
-__all__ = ["RowError", "by_rows", "dot", "tokens_along"]
-
+# Tokens per block of rows: enough to keep two threads, or an accelerator, busy with each operation.
 ROWS_BLOCK_CPU, ROWS_BLOCK_ELSEWHERE = 2**20, 2**25
-"""Tokens per block of rows: enough to keep two threads, or an accelerator, busy with each operation."""
 
-
-PIECE = 2**11
-"""Elements of a sum in the caller's precision; longer ones are float64 sums of such pieces."""
+PIECE = 2**11  # elements of a sum in the caller's precision; longer ones are float64 sums of such pieces
 
 
 class RowError(ValueError):
@@ -57,7 +53,8 @@ def by_rows(
     vectors = [_leading(xp, quantity, value, leading, rows_t) for quantity, value in arguments]
     rows_t, rows_b = (xp.reshape(rows, (-1, tokens)) for rows in (rows_t, rows_b))
     count = rows_t.shape[0]
-    step = max(1, _rows_block(rows_t) // tokens)
+    on_cpu = "cpu" in str(getattr(rows_t, "device", "cpu")).lower()
+    step = max(1, (ROWS_BLOCK_CPU if on_cpu else ROWS_BLOCK_ELSEWHERE) // tokens)
 
     def evaluate(start: int) -> tuple[Values, ...]:
         part = slice(start, min(start + step, count))
@@ -72,13 +69,7 @@ def by_rows(
 
     starts = range(0, max(count, 1), step)
     keep_freed_memory(2**22 - 2**13)
-    if xp is numpy and len(starts) > 1 and min(WORKERS, cpus()) > 1:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(WORKERS, cpus())) as pool:
-            blocks = list(pool.map(evaluate, starts))
-    else:
-        blocks = [evaluate(start) for start in starts]
+    blocks = in_threads(min(cpus(), len(starts)) if xp is numpy else 1, evaluate, starts)
     return tuple(_join(xp, parts, leading, axis, dtype) for parts in zip(*blocks, strict=True))
 
 
@@ -134,10 +125,6 @@ def _leading(xp: Any, quantity: Quantity, value: Values, shape: tuple[int, ...],
     array = on_device_of(xp, like, value, wide(xp))
     check(xp, (quantity, array))
     return xp.reshape(xp.broadcast_to(array, shape), (-1,))
-
-
-def _rows_block(rows: Values) -> int:
-    return ROWS_BLOCK_CPU if "cpu" in str(getattr(rows, "device", "cpu")).lower() else ROWS_BLOCK_ELSEWHERE
 
 
 def _join(xp: Any, parts: Sequence[Values], leading: tuple[int, ...], axis: int, dtype: Any) -> Values:

@@ -5,7 +5,8 @@ there depends on the update rule; see :func:`regime`.
 
 ``p`` is the teacher's modal probability, ``b`` the base's (warm start's) probability of the same token, ``c`` the cap
 on the tail ratio (1−p)/(1−q) of teacher to student, and ``lam`` the extrapolation coefficient λ. Every function takes
-Python floats, or arrays of any array API library that broadcast. In the sources, "paper" is arXiv:2605.08737v1, and an
+Python floats, or arrays of any array API library that broadcast. The message of a ``ValueError`` names the argument,
+its range, and the first value outside it with its index. In the sources, "paper" is arXiv:2605.08737v1, and an
 "extension" is not in it as far as we know.
 """
 

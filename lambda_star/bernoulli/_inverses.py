@@ -9,13 +9,10 @@ from lambda_star._core.namespaces import Values, where
 from lambda_star._core.quantities import LAM, C
 from lambda_star.bernoulli import formulas
 
-__all__ = ["base_for", "clip_for", "teacher_for"]
-
 EXTRAPOLATING = LAM._replace(low=1.0)
 FINITE_C = C._replace(ends="[)")
 
-NEWTON_STEPS = 8
-"""Five steps reach the last digit for every λ, b and c tried; three more are margin."""
+NEWTON_STEPS = 8  # five reach the last digit for every λ, b and c tried; three more are margin
 
 
 @elementwise()
@@ -31,7 +28,7 @@ def clip_for(xp: Any, p: Real, b: Real, lam: Real) -> Real:
         A float, or an array of the broadcast shape, in [1, inf]; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -52,11 +49,10 @@ def base_for(xp: Any, p: Real, c: Real, lam: Real) -> Real:
         lam: extrapolation coefficient λ, in (1, inf); any base will do at λ ≤ 1.
 
     Returns:
-        A float, or an array of the broadcast shape, in [0, p]; 0 where the answer underflows, NaN where an argument is
-        NaN.
+        A float, or an array of the broadcast shape, in [0, p]; 0 where it underflows, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -87,11 +83,10 @@ def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
         lam: extrapolation coefficient λ, in (1, inf); any teacher will do at λ ≤ 1.
 
     Returns:
-        A float, or an array of the broadcast shape, in [b, 1]; 1 where the answer rounds to 1, NaN where an argument is
-        NaN.
+        A float, or an array of the broadcast shape, in [b, 1]; 1 where it rounds to 1, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -102,7 +97,7 @@ def teacher_for(xp: Any, b: Real, c: Real, lam: Real) -> Real:
     log_c = xp.log1p(c - 1)
     clipped = where(xp, c > 1, c, 2.0)
     # With δ = Δ − log(c)/k the equation is kδ = softplus(s − δ). Below s = −60, δ is too small to change Δ.
-    s = xp.log((clipped - 1) / clipped) + xp.log((1 - b) / b) - log_c / k
+    s = xp.log((clipped - 1) / clipped) - formulas.logit(xp, b) - log_c / k
     s = where(xp, s < -60, -60.0, s)
     value, slope = _softplus(xp, s)
     delta = value / (k + slope)

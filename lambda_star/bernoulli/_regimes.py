@@ -13,16 +13,6 @@ from lambda_star._core.elementwise import Real, elementwise
 from lambda_star._core.namespaces import log1p_quotient, scalar, where
 from lambda_star.bernoulli import formulas
 
-__all__ = [
-    "Regime",
-    "cliff_width",
-    "collapse_point",
-    "flip_point",
-    "flip_point_from_logits",
-    "regime",
-    "stationary_student",
-]
-
 
 class Regime(IntEnum):
     """What the clip inside the advantage does to the student at a given λ; arrays hold these codes.
@@ -56,7 +46,7 @@ def collapse_point(xp: Any, p: Real, b: Real, c: Real) -> Real:
         A float, or an array of the broadcast shape; +inf where p ≤ b or c is inf, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -82,7 +72,7 @@ def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
         A float, or an array of the broadcast shape; +inf where p ≤ b (there is no cliff), NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -109,7 +99,7 @@ def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
         A :class:`Regime`, or an integer array of its codes; ``Regime.UNDEFINED`` (−1) where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -145,7 +135,7 @@ def stationary_student(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Real:
         A float, or an array of the broadcast shape, in [0, 1]; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -174,18 +164,18 @@ def flip_point(xp: Any, p: Real, b: Real) -> Real:
         b: base's probability of the same token, in (0, 1).
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where p ≥ b and p ≥ 1/2 (it keeps its majority), 1 where
-        p < 1/2 (it has none to lose), NaN where an argument is NaN.
+        A float, or an array of the broadcast shape; +inf where p ≥ b and p ≥ 1/2 (the majority stays), 1 where p < 1/2
+        (there is none to lose), NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
     >>> flip_point(0.8, 0.9)
     2.70951...
     """
-    odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)  # logit p, exact near p = 1/2
+    odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)  # logit p without its cancellation at 1/2
     gap = where(xp, p >= b, 1.0, -formulas.log_odds_gap(xp, p, b))
     return formulas.flip_point(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
 
@@ -199,11 +189,10 @@ def flip_point_from_logits(xp: Any, x: Real, y: Real) -> Real:
         y: base's log-odds of the same token, logit b, finite.
 
     Returns:
-        A float, or an array of the broadcast shape; +inf where x ≥ y and x ≥ 0, 1 where x < 0, NaN where an argument is
-        NaN.
+        A float, or an array of the broadcast shape; +inf at x ≥ y, x ≥ 0; 1 at x < 0; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 

@@ -9,26 +9,9 @@ from lambda_star._core.elementwise import Real, elementwise
 from lambda_star._core.namespaces import Values, where
 from lambda_star.bernoulli import formulas
 
-__all__ = [
-    "Sensitivity",
-    "excess",
-    "fixed_point",
-    "is_clip_safe",
-    "operating_point",
-    "sensitivity",
-    "tail_ratio",
-    "threshold",
-    "threshold_from_logits",
-    "two_sided_threshold",
-]
-
 
 class Sensitivity(NamedTuple):
-    """The partial derivatives of λ* in p, b and c: for a small change of one argument, slope times change.
-
-    >>> round(0.01 * sensitivity(0.9, 0.5, 2.0).c, 4), round(threshold(0.9, 0.5, 2.01) - threshold(0.9, 0.5, 2.0), 4)
-    (0.0024, 0.0024)
-    """
+    """The partial derivatives of λ* in p, b and c; a small change of one argument moves λ* by slope times change."""
 
     p: Values
     b: Values
@@ -48,7 +31,7 @@ def excess(xp: Any, p: Real, b: Real, c: Real) -> Real:
         A float, or an array of the broadcast shape; +inf where p ≤ b or c is inf, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: paper, Eq. 4, in the margin form of ``derivations/bernoulli.md``.
 
@@ -73,7 +56,7 @@ def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
         A float, or an array of the broadcast shape; +inf where p ≤ b or c is inf, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: paper, Theorem 4.1 and Eq. 4, in the margin form of ``derivations/bernoulli.md``.
 
@@ -87,9 +70,7 @@ def threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
 
 @elementwise()
 def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
-    """Return λ* from log-odds, for positions so deterministic that p rounds to 1.
-
-    λ* = 1 + log(1 + (c−1)(1 + e^−x)) / (x − y).
+    """Return λ* from log-odds, 1 + log(1 + (c−1)(1 + e^−x))/(x−y), for positions so deterministic that p rounds to 1.
 
     Args:
         x: teacher's log-odds of the modal token, logit p, finite.
@@ -100,7 +81,7 @@ def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
         A float, or an array of the broadcast shape; +inf where x ≤ y or c is inf, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: paper, Eq. 4, in the log-odds form of ``derivations/bernoulli.md``.
 
@@ -118,9 +99,7 @@ def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
 
 @elementwise()
 def fixed_point(xp: Any, p: Real, b: Real, lam: Real) -> Real:
-    """Return q_λ, the student's modal probability at which training without a clip ends.
-
-    logit q_λ = λ logit p + (1−λ) logit b = logit p + (λ−1)Δ.
+    """Return q_λ, the student's modal probability at the end of training without a clip: logit q_λ = logit p + (λ−1)Δ.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -131,7 +110,7 @@ def fixed_point(xp: Any, p: Real, b: Real, lam: Real) -> Real:
         A float, or an array of the broadcast shape, in [0, 1]; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: paper, Theorem 4.1; ``derivations/bernoulli.md``.
 
@@ -143,9 +122,7 @@ def fixed_point(xp: Any, p: Real, b: Real, lam: Real) -> Real:
 
 @elementwise()
 def tail_ratio(xp: Any, p: Real, b: Real, lam: Real) -> Real:
-    """Return R(λ) = (1−p)/(1−q_λ), how many times thinner the fixed point's tail is than the teacher's.
-
-    R(λ) = (1−p) + p·exp((λ−1)Δ).
+    """Return R(λ) = (1−p) + p·exp((λ−1)Δ), how many times thinner the fixed point's tail is than the teacher's.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -156,7 +133,7 @@ def tail_ratio(xp: Any, p: Real, b: Real, lam: Real) -> Real:
         A float, or an array of the broadcast shape, in (0, inf]; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: paper, Theorem 4.1; ``derivations/bernoulli.md``.
 
@@ -180,7 +157,7 @@ def is_clip_safe(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> bool:
         A bool, or a boolean array of the broadcast shape; False where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: paper, Theorem 4.1; ``derivations/bernoulli.md``.
 
@@ -205,7 +182,7 @@ def two_sided_threshold(xp: Any, p: Real, b: Real, c: Real) -> Real:
         A float, or an array of the broadcast shape; +inf where p = b or c is inf, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
@@ -231,13 +208,14 @@ def operating_point(xp: Any, p: Real, b: Real, c: Real, margin: Real = 0.1) -> R
         A float, or an array of the broadcast shape; +inf where λ* is, NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 
     >>> operating_point(0.99933697778, 0.5, 5.0, margin=0.25)
     1.165...
     """
+    # Not formulas.operating(λ*, margin), which would round twice: to λ*, and to the result.
     return 1 + formulas.excess_for(xp, (1 - margin) * formulas.push_to_edge(xp, p, c), p, b)
 
 
@@ -258,7 +236,7 @@ def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
         NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension; ``derivations/bernoulli.md``.
 

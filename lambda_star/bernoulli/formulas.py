@@ -12,8 +12,23 @@ from typing import Any
 
 from lambda_star._core.namespaces import Values, log1p_quotient, nowhere, where
 
-__all__ = ["excess", "excess_for", "favoured_side", "fixed_point", "flip_point"]
-__all__ += ["log_odds_gap", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
+__all__ = ["excess", "excess_for", "favoured_side", "fixed_point", "flip_point", "log_odds", "log_odds_gap", "logit"]
+__all__ += ["operating", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
+
+
+def logit(xp: Any, p: Values) -> Values:
+    """Return the log-odds log p − log(1−p) of a probability."""
+    return xp.log(p) - xp.log1p(-p)
+
+
+def log_odds(xp: Any, log_p: Values) -> Values:
+    """Return the log-odds log p − log(1−p) of a probability given by its logarithm."""
+    return log_p - xp.log(-xp.expm1(log_p))
+
+
+def operating(star: Values, margin: Values) -> Values:
+    """Return 1 + (1−margin)(λ*−1), the λ that gives up a share of the excess over 1."""
+    return 1 + (1 - margin) * (star - 1)
 
 
 def _gap_above(xp: Any, p: Values, b: Values) -> Values:

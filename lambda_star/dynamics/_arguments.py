@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import Quantity, check
 
-__all__ = ["RATE", "STEPS", "Flow", "as_float64", "as_longdouble", "checked_arrays", "require_flow"]
-
 Flow = Literal["natural", "policy-gradient"]
 
 STEPS = Quantity("steps", 0.0, math.inf, "[)")

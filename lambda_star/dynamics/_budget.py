@@ -15,22 +15,13 @@ from lambda_star.dynamics._arguments import RATE, STEPS, Flow, as_float64, as_lo
 from lambda_star.dynamics._times import COARSE, FINE, clipped_time, free_time, policy_time
 from lambda_star.dynamics.formulas import inverse_rate, natural_threshold
 
-__all__ = ["budget_threshold", "steps_to_edge", "time_to_collapse", "time_to_edge"]
-
 BUDGET = Quantity("budget", 0.0, math.inf, "[]")
 TAIL = Quantity("tail", 0.0, 1.0)
 
-FARTHEST = 700.0
-"""Beyond this log(1 + distance/beyond), ``beyond`` underflows and the budget is as good as unlimited."""
-
-BLOCK = 2**14
-"""Roots found side by side: their temporaries stay in cache."""
-
-ITERATIONS = 60
-"""Most steps of the root finder, which bisects its bracket where a Newton step would leave it."""
-
-ROUGH = 2
-"""Number of first steps of the root finder for which the coarse nodes are enough."""
+FARTHEST = 700.0  # past this log(1 + distance/beyond), ``beyond`` underflows and the budget counts as infinite
+BLOCK = 2**14  # roots found side by side: their temporaries stay in cache
+ITERATIONS = 60  # most steps of the root finder, which bisects its bracket where a Newton step would leave it
+ROUGH = 2  # number of first steps of the root finder for which the coarse nodes are enough
 
 
 class _Path(NamedTuple):
@@ -38,12 +29,9 @@ class _Path(NamedTuple):
 
     base: Floats
     gap: Floats
-    distance: Floats
-    """From the base to the clip edge."""
-    beyond: Floats
-    """From the clip edge to the fixed point; a small difference where λ is close to λ*, hence the widest floats."""
-    surplus: Floats
-    """(λ−1)Δ − log(c/p), to which w = −log q is added to give the velocity once the clip acts."""
+    distance: Floats  # from the base to the clip edge
+    beyond: Floats  # from the edge to the fixed point; a small difference for λ close to λ*, hence the widest floats
+    surplus: Floats  # (λ−1)Δ − log(c/p), to which w = −log q is added to give the velocity once the clip acts
 
     @classmethod
     def of(cls, p: Floats, b: Floats, c: Floats, lam: Floats) -> _Path:
@@ -51,7 +39,8 @@ class _Path(NamedTuple):
         gap = np.asarray(formulas.log_odds_gap(np, p, b))
         to_edge = np.asarray(formulas.push_to_edge(np, p, c))
         push = (lam - 1) * gap
-        return cls(np.log(b / (1 - b)), gap, gap + to_edge, push - to_edge, push - np.log(c / p))
+        surplus = push - formulas.push_to_collapse(np, p, c)
+        return cls(formulas.logit(np, b), gap, gap + to_edge, push - to_edge, surplus)
 
 
 def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, flow: Flow = "natural") -> Any:
@@ -73,7 +62,7 @@ def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, fl
         lies past the edge (only possible for p < b) and moves on from there; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension, for the two flows; ``derivations/dynamics.md``.
 
@@ -109,7 +98,7 @@ def steps_to_edge(
         A float, or an array of the broadcast shape; +inf at λ ≤ λ*; NaN where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension, for the two flows; ``derivations/dynamics.md``.
 
@@ -118,7 +107,7 @@ def steps_to_edge(
     """
     time, rate = np.broadcast_arrays(time_to_edge(p, b, c, lam, flow=flow), checked_arrays((RATE, rate))[0])
     with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.where(time == math.inf, math.inf, time / (-np.log1p(-rate) if flow == "natural" else rate))
+        steps = np.where(time == math.inf, math.inf, time / _step_time(rate, flow))
     return as_float64(np.floor(steps), time, rate)
 
 
@@ -153,8 +142,7 @@ def budget_threshold(
         argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index. Or not exactly
-            one of ``budget`` and the pair ``steps`` and ``rate`` is given.
+        ValueError: a value is outside its range, or not exactly one of ``budget`` and (``steps``, ``rate``) is given.
 
     Source: extension, for the two flows (the paper's Corollary 4.2 treats finite budgets too);
     ``derivations/dynamics.md``.
@@ -172,20 +160,25 @@ def budget_threshold(
             found = natural_threshold(star, time)
         else:
             gap = formulas.log_odds_gap(np, p, b)
-            found = star + _beyond(np.log(b / (1 - b)), gap + formulas.push_to_edge(np, p, c), time) / gap
+            found = star + _beyond(formulas.logit(np, b), gap + formulas.push_to_edge(np, p, c), time) / gap
     unreachable = (p <= b) | (c == math.inf)
     return as_float64(np.where(unreachable, math.inf, found), p, b, c, time)
 
 
+def _step_time(rate: Floats, flow: Flow) -> Floats:
+    """Return the time that one step stands for; under the natural flow it reproduces discrete steps exactly."""
+    return -np.log1p(-rate) if flow == "natural" else rate
+
+
 def _duration(budget: ArrayLike | None, steps: ArrayLike | None, rate: ArrayLike | None, flow: Flow) -> Floats:
-    """Return the time of a budget; for the natural flow it reproduces discrete steps exactly."""
+    """Return the time of a budget."""
     if budget is not None and steps is None and rate is None:
         return np.asarray(budget, dtype=np.float64)
     if budget is not None or steps is None or rate is None:
         raise ValueError("budget must be given, or steps and rate in its place")
     count, size = checked_arrays((STEPS, steps), (RATE, rate))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(count == 0, 0.0, -count * np.log1p(-size)) if flow == "natural" else count * size
+        return np.where((count == 0) & (size == 1), 0.0, count * _step_time(size, flow))  # 0·∞ where rate is 1
 
 
 def _beyond(start: Floats, distance: Floats, budget: Floats) -> Floats:
@@ -249,12 +242,12 @@ def time_to_collapse(
         flow: "natural" or "policy-gradient".
 
     Returns:
-        A float, or an array of the broadcast shape; 0 where the base's tail is no larger; +inf where the student never
-        reaches that tail; NaN where an argument is NaN. The relative error is about 1e-12, except for tails close to
-        the base's or to where the student settles: there the last digits of ``lam`` and ``tail`` decide.
+        A float, or an array of the broadcast shape; 0 where the base's tail is no larger, +inf where that tail is never
+        reached, NaN where an argument is NaN. The relative error is about 1e-12, except for tails close to the base's
+        or to where the student settles: there the last digits of ``lam`` and ``tail`` decide.
 
     Raises:
-        ValueError: a value lies outside its range; the message names argument, range, value and index.
+        ValueError: a value is outside its range.
 
     Source: extension, for the two flows with the clip inside the advantage; ``derivations/dynamics.md``.
 
@@ -264,8 +257,8 @@ def time_to_collapse(
     require_flow(flow)
     p, b, c, lam, tail = checked_arrays((P, p), (B, b), (C, c), (LAM, lam), (TAIL, tail))
     with np.errstate(all="ignore"):
-        path, log_tail, log_q = _Path.of(p, b, c, lam), np.log(as_longdouble(tail)), np.log1p(-as_longdouble(tail))
-        to_goal = log_q - log_tail - path.base
+        path, log_q = _Path.of(p, b, c, lam), np.log1p(-as_longdouble(tail))
+        to_goal = -formulas.logit(np, as_longdouble(tail)) - path.base
         base_before_edge = path.distance > 0
         before_edge = to_goal <= np.maximum(path.distance, 0.0)  # no clipped stretch, or no stretch at all
         # The first stretch, without the clip, ends at the goal or at the edge; a base past the edge skips it.

@@ -10,17 +10,13 @@ from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, B, C, P, Quantity, require
+from lambda_star.bernoulli import formulas
 from lambda_star.dynamics._arguments import RATE, STEPS, Flow, checked_arrays, require_flow
-
-__all__ = ["simulate", "trajectory"]
 
 ROLLOUTS = Quantity("rollouts", 1, math.inf, "[)")
 
-NEGLIGIBLE = 1e-30
-"""Within such a time the log-odds move by less than the spacing of floats."""
-
-TOLERANCE = 1e-12
-"""Largest error of one integration step, between the kinks where the clip starts or stops to act."""
+NEGLIGIBLE = 1e-30  # within such a time the log-odds move by less than the spacing of floats
+TOLERANCE = 1e-12  # largest error of one integration step, between the kinks where the clip starts or stops to act
 
 
 class _Update(NamedTuple):
@@ -45,8 +41,7 @@ class _Update(NamedTuple):
         """Return the log-odds at which the clip stops to act on the modal token, and starts to act on the tail."""
         if self.c == math.inf:
             return []
-        modal, tail = self.p / self.c, (1 - self.p) / self.c
-        return [math.log(modal) - math.log1p(-modal), math.log1p(-tail) - math.log(tail)]
+        return [formulas.logit(math, self.p / self.c), -formulas.logit(math, (1 - self.p) / self.c)]
 
 
 def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, flow: Flow = "natural") -> Floats:
@@ -69,7 +64,7 @@ def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, fl
         An array of shape (n,); NaN throughout where an argument is NaN.
 
     Raises:
-        ValueError: a value lies outside its range, or the times do not rise.
+        ValueError: a value is outside its range, or the times do not rise.
 
     Source: extension, for the two flows with the clip inside the advantage; ``derivations/dynamics.md``.
 
@@ -95,12 +90,14 @@ def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, fl
 def _integrated(update: _Update, flow: Flow, times: Floats) -> Floats:
     """Integrate the flow from the base and return the log-odds at distinct, rising times."""
     from scipy.integrate import solve_ivp
+    from scipy.special import expit
 
     def velocity(_: float, theta: Any) -> Any:
         modal, tail = update.advantages(theta)
-        return (modal - tail) * _rate_factor(flow, theta)
+        # Natural gradient divides out the factor q(1−q) of plain policy gradient.
+        return (modal - tail) * (1.0 if flow == "natural" else expit(theta) * expit(-theta))
 
-    theta, now = math.log(update.b) - math.log1p(-update.b), 0.0
+    theta, now = formulas.logit(math, update.b), 0.0
     out = np.full(times.shape, theta)
     while len(times) and now < times[-1] > NEGLIGIBLE:
         kinks = [kink for kink in update.kinks() if kink != theta]
@@ -125,13 +122,6 @@ def _crossing(kink: float) -> Any:
 
     event.terminal = True  # type: ignore[attr-defined]
     return event
-
-
-def _rate_factor(flow: Flow, theta: Any) -> Any:
-    """Return the factor q(1−q) of plain policy gradient, which natural gradient divides out."""
-    from scipy.special import expit
-
-    return 1.0 if flow == "natural" else expit(theta) * expit(-theta)
 
 
 def simulate(
@@ -169,7 +159,7 @@ def simulate(
         The student's log-odds in steps + 1 rows, each of the shape of ``lam``; the first row is the base.
 
     Raises:
-        ValueError: a value lies outside its range.
+        ValueError: a value is outside its range.
 
     Source: extension, for the two flows with the clip inside the advantage; ``derivations/dynamics.md``.
 
@@ -183,7 +173,7 @@ def simulate(
     require((ROLLOUTS, rollouts), (STEPS, steps), (STEPS.named("seed"), seed))
     require_flow(flow)
     rng, update = np.random.default_rng(seed), _Update(p, b, c, lams)
-    theta = np.full((steps + 1, *lams.shape), math.log(b) - math.log1p(-b))
+    theta = np.full((steps + 1, *lams.shape), formulas.logit(math, b))
     for step in range(steps):
         theta[step + 1] = theta[step] + rate * _sampled_gradient(update, theta[step], flow, baseline, rollouts, rng)
     return theta

@@ -16,28 +16,14 @@ import numpy as np
 from lambda_star._core.namespaces import Floats
 from lambda_star.dynamics.formulas import inverse_rate
 
-__all__ = ["clipped_time", "free_time", "policy_time", "scaled_e1", "scaled_ei"]
+Nodes = tuple[Floats, Floats]  # nodes and weights of an integral over [−1, 1]
 
-Nodes = tuple[Floats, Floats]
-"""Nodes and weights of an integral over [−1, 1]."""
-
-FINE: Nodes = np.polynomial.legendre.leggauss(16)
-"""Enough for all digits over the distances and pieces below."""
-
-COARSE: Nodes = np.polynomial.legendre.leggauss(4)
-"""Enough for the first steps of a root finder."""
-
-SHORT = 8.0
-"""Up to this distance the integrals are summed at nodes, which is faster than SciPy's exponential integrals."""
-
-NEAR = 3.0
-"""A target closer than this to the end has its pole integrated in closed form, because nodes would not resolve it."""
-
-FAR, TERMS = 40.0, 36
-"""Beyond ``FAR`` the asymptotic series of the exponential integrals has all digits within ``TERMS`` terms."""
-
-PIECE = 2.0
-"""Length of a piece of an integral over a logarithm: its integrand is analytic within π/2 of the real line."""
+FINE: Nodes = np.polynomial.legendre.leggauss(16)  # enough for all digits over the distances and pieces below
+COARSE: Nodes = np.polynomial.legendre.leggauss(4)  # enough for the first steps of a root finder
+SHORT = 8.0  # up to this distance the integrals are summed at nodes, faster than SciPy's exponential integrals
+NEAR = 3.0  # a target closer to the end has its pole integrated in closed form, because nodes would not resolve it
+FAR, TERMS = 40.0, 36  # past FAR the asymptotic series of the exponential integrals has all digits within TERMS terms
+PIECE = 2.0  # length of a piece of an integral over a logarithm: its integrand is analytic within π/2 of the real line
 
 
 def scaled_e1(x: Floats) -> Floats:
