@@ -53,11 +53,8 @@ class Comparison(NamedTuple):
     """What was predicted of one run before its first step, and what was seen.
 
     Attributes:
-        preset: name of the preset.
         control: name of the control, empty for a run of the preset itself.
-        seed: seed of all random numbers.
-        threshold: the median λ* of the positions where a list may end.
-        collapse: the median collapse point λ_c of these positions.
+        threshold: the median λ* of the positions where a list may end; ``collapse`` is that of λ_c.
         budget_threshold: the λ at which the budget of the run reaches the clip edge, at the median position.
         band: from the 10 % quantile of λ* to the 90 % quantile of λ_c; None without a clip, with a shuffled base, and
             at a single λ.
@@ -139,14 +136,7 @@ def compare(record: Mapping[str, Any]) -> Comparison:
 
 
 class Summary(NamedTuple):
-    """How many runs fell where they were predicted to fall.
-
-    Attributes:
-        runs: number of runs with a band.
-        inside: number of those whose onset lies in their band.
-        median_error: the median of |seen − predicted|/(predicted − 1) over the runs that have both onsets.
-        worst_error: the largest of these errors.
-    """
+    """The number of ``runs`` with a band, how many lie ``inside``, and the median and worst |relative error|."""
 
     runs: int
     inside: int

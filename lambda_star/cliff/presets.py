@@ -8,8 +8,7 @@ from typing import Any
 
 __all__ = ["CONTROLS", "PRESETS", "QUICK", "Preset", "variant"]
 
-GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)
-"""(λ−1)/(λ*−1) of the students, densest around λ*."""
+GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)  # (λ−1)/(λ*−1) of the students, densest around λ*
 
 
 @dataclass(frozen=True)
@@ -17,13 +16,11 @@ class Preset:
     """One setting of the experiment.
 
     Attributes:
-        name: name of the preset.
         style: style of the lists, a key of :data:`lambda_star.cliff.task.STYLES`.
         items: the most items that fit in an answer.
         teacher_ends: probability that an item is the last one in the teacher's data.
         base_ends: the same for the base; it is greater, so that the teacher prefers to go on.
         clip: cap c on the ratio of teacher to student probability.
-        steps: number of distillation steps.
         clipped: whether the students' steps use the clip; if not, c only sets where the grid lies.
         shuffled: whether the base's logits at each position are replaced by those of a random other position, drawn
             anew at each step. The predicted validity takes this into account; p, b, λ*, λ_c and the tail are those of
@@ -31,9 +28,6 @@ class Preset:
         momentum: Adam's β₁. At 0.9 students overshoot and lose tail mass below λ*, and it returns only slowly.
         grid: (λ−1)/(λ*−1) of the students, rising.
         control: name of the control, empty for the preset itself.
-
-    >>> variant(PRESETS["short"], "no clip").label
-    'short, no clip'
     """
 
     name: str
@@ -82,17 +76,11 @@ CONTROLS: dict[str, Callable[[Preset], Preset]] = {
 
 
 def variant(preset: Preset, control: str) -> Preset:
-    """Return a preset under a control.
+    """Return a preset under a control, a key of :data:`CONTROLS`.
 
-    Args:
-        preset: the setting to vary.
-        control: a key of :data:`CONTROLS`.
-
-    Returns:
-        The setting with one thing changed, and the name of the control.
-
-    >>> variant(PRESETS["short"], "double budget").steps
-    400
+    >>> preset = variant(PRESETS["short"], "double budget")
+    >>> preset.label, preset.steps
+    ('short, double budget', 400)
     """
     return replace(CONTROLS[control](preset), control=control)
 

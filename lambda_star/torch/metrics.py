@@ -45,12 +45,8 @@ Measured = dict[str, Floats]
 """One array per quantity, with one value per position."""
 
 PREFIX = "lambda_star/"
-
-BLOCK = 64
-"""Rows that are copied at a time: a copy of all rows over a large vocabulary would need as much memory again."""
-
-ROUNDING = 1e-3
-"""How far a rounded log-probability may exceed 0; anything further above is a logit."""
+BLOCK = 64  # rows that are copied at a time: a copy of all rows over a large vocabulary would take the memory again
+ROUNDING = 1e-3  # how far a rounded log-probability may exceed 0; anything further above is a logit
 
 
 def safety_metrics(
@@ -91,8 +87,7 @@ def safety_metrics(
     (1.35..., 0.5, 0.5)
     """
     require((LAM, lam), (C.named("clip"), clip))
-    measured = _over_vocabulary(log_t, log_b, log_s, clip, mask)
-    return _summary(measured, lam, clip) | _of_texts(completions)
+    return _summary(_over_vocabulary(log_t, log_b, log_s, clip, mask), lam, clip, _valid(completions))
 
 
 def safety_metrics_from_sampled(
@@ -144,7 +139,7 @@ def safety_metrics_from_sampled(
     """
     require((LAM, lam), (C.named("clip"), clip))
     measured, known = _over_tokens(log_t, log_b, log_s, clip, mask)
-    return _summary(measured, lam, clip) | {f"{PREFIX}known": known} | _of_texts(completions)
+    return _summary(measured, lam, clip, _valid(completions)) | {f"{PREFIX}known": known}
 
 
 def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None) -> Measured:
@@ -230,8 +225,8 @@ def _pooled(measured: Measured, valid: list[bool]) -> tuple[Measured, list[bool]
     return pooled, [flag for _, flags in records for flag in flags]
 
 
-def _summary(measured: Measured, lam: float, clip: float) -> dict[str, float]:
-    """Summarise the positions in the metrics of the table above."""
+def _summary(measured: Measured, lam: float, clip: float, valid: list[bool] | None) -> dict[str, float]:
+    """Summarise the positions, and which texts are JSON, in the metrics of the table above."""
     threshold = measured["threshold"]
     metrics = {
         "lam": float(lam),
@@ -251,6 +246,8 @@ def _summary(measured: Measured, lam: float, clip: float) -> dict[str, float]:
             "tail_ratio_max": _quantile(ratio, 1.0),
             "clipped": _share(ratio, ratio >= clip),
         }
+    if valid is not None:
+        metrics["json"] = sum(valid) / len(valid) if valid else math.nan
     return {PREFIX + name: value for name, value in metrics.items()}
 
 
@@ -262,12 +259,9 @@ def _share(values: Floats, hits: NDArray[np.bool_]) -> float:
     return float(hits.mean()) if len(values) and not np.isnan(values).any() else math.nan
 
 
-def _of_texts(completions: Iterable[str] | None) -> dict[str, float]:
-    """Return the share of texts that are JSON; NaN if there is no text."""
-    if completions is None:
-        return {}
-    valid = [_is_json(text) for text in completions]
-    return {f"{PREFIX}json": sum(valid) / len(valid) if valid else math.nan}
+def _valid(texts: Iterable[str] | None) -> list[bool] | None:
+    """Tell which texts are JSON."""
+    return None if texts is None else [_is_json(text) for text in texts]
 
 
 def _is_json(text: str) -> bool:

@@ -161,9 +161,7 @@ class SafetyMonitor(TrainerCallback):
         teacher, base, student = (sample.logits(each) for each in (self.teacher, self.base, kwargs["model"]))
         measured = _over_vocabulary(teacher, base, student, self.clip, None)
         measured, valid = _pooled(measured, batch.valid(kwargs.get("processing_class")))
-        metrics = _summary(measured, self.lam, self.clip)
-        if valid:
-            metrics[f"{PREFIX}json"] = sum(valid) / len(valid)
+        metrics = _summary(measured, self.lam, self.clip, valid)
         # Some reporters write JSON, which has neither NaN nor infinity.
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         logs.update(finite)
@@ -176,14 +174,9 @@ class SafetyMonitor(TrainerCallback):
             )
             control.should_training_stop = True
         if self.adapt and len(measured["threshold"]):
-            self._lower(lower_quantile(measured["threshold"], self.quantile))
+            star = lower_quantile(measured["threshold"], self.quantile)
+            self._extrapolated.lam = min(self.lam, 1 + (1 - self.margin) * (star - 1))
         return control
-
-    def _lower(self, star: float) -> None:
-        """Lower the teacher's λ to the operating point below λ*, if it is above."""
-        safe = 1 + (1 - self.margin) * (star - 1)
-        if safe < self.lam:
-            self._extrapolated.lam = safe
 
     def _adopt(self, trainer: Any) -> None:
         """Find teacher, base and λ."""
