@@ -33,7 +33,6 @@ MODULES = [
     "lint.bounds",
     "torch.step",
     "torch.check",
-    "torch.models",
     "torch.teacher",
     "torch.metrics",
     "torch.monitor",

@@ -61,10 +61,6 @@ class Comparison(NamedTuple):
         predicted: the onset of the predicted validity curve, or None.
         seen: the onset of the measured curve, or None.
         interval: 95 % bootstrap interval of ``seen`` over sampled answers; an end is None where no fall bounds it.
-
-    >>> run = Comparison("short", "no clip", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
-    >>> run.label, run.inside, round(run.relative_error, 3)
-    ('short, no clip', True, -0.04)
     """
 
     preset: str

@@ -56,11 +56,10 @@ class _Held(NamedTuple):
     log_b: Floats
     goes: NDArray[np.bool_]  # which tokens continue the list within the contract, positions × tokens
     ends: NDArray[np.bool_]  # which tokens end it validly
-    forks: NDArray[np.bool_]  # the positions where a list may go on or end
 
     def separator(self, log: Floats, task: Task) -> Floats:
-        """Return the log-probability of the separator at the forks of all lists."""
-        return log[:, self.forks, task.separator].ravel()
+        """Return the log-probability of the separator where it may follow, so that a list may go on or end."""
+        return log[:, self.goes[:, task.separator], task.separator].ravel()
 
 
 class _Run:
@@ -92,7 +91,7 @@ class _Run:
         count = 1 + int(np.flatnonzero(~goes.any(axis=1))[0])  # the last position is the first that only ends a list
         tokens, goes, ends = tokens[:, :count], goes[:count], ends[:count]
         log_t, log_b = (_log_probabilities(each, tokens[None])[0] for each in (teacher, base))
-        return _Held(tokens, log_t, log_b, goes, ends, goes[:, task.separator])
+        return _Held(tokens, log_t, log_b, goes, ends)
 
 
 def run(
@@ -122,7 +121,8 @@ def run(
     >>> record["prediction"]["onset"], record["outcome"]["onset"]
     (1.744..., 1.742...)
     """
-    this, path = _Run(preset, seed), folder / f"{preset.label.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+    name = preset.label.replace(", ", "-").replace(" ", "-")
+    this, path = _Run(preset, seed), folder / f"{name}-{seed}.json"
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -220,15 +220,15 @@ def _positions(held: _Held, preset: Preset) -> sequence.Positions:
     # The advantage is linear in log π_B, so shuffled students see the mean over all positions of the base's rows.
     log_b = held.log_b.mean(axis=(0, 1)) if preset.shuffled else held.log_b
     arrays = np.broadcast_arrays(held.log_t, log_b, held.goes, held.ends)
-    rows = (values.reshape(lists * count, -1) for values in arrays)
-    return sequence.Positions(*rows, np.repeat(np.arange(lists), count))
+    log_t, log_b, goes, ends = (values.reshape(lists * count, -1) for values in arrays)
+    return sequence.Positions(log_t, log_b, goes, ends, np.repeat(np.arange(lists), count))
 
 
 def _pace(this: _Run) -> float:
     """Measure how much flow time of a natural gradient one step at the full rate takes, in a rehearsal at λ = 1.
 
     In time s such a flow leaves e^−s of the distance to the teacher, measured here by the root mean square of the
-    separator's log-odds over the forks. The rehearsal says nothing about what happens above λ = 1.
+    separator's log-odds where a list may end. The rehearsal says nothing about what happens above λ = 1.
     """
     held = this.held_out
     student = _distilled(this, [1.0], "rehearsal", REHEARSAL)

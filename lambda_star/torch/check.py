@@ -142,15 +142,12 @@ def check_step(
     >>> [line.what for line in check_step(teacher, base, lam=1.2).lines][0]
     'gradient at the fixed point / elsewhere'
     """
-    require(
-        (C.named("clip")._replace(ends="()"), clip), (LAM, lam), (Quantity("positions", 1, math.inf, "[)"), positions)
-    )
+    finite = C.named("clip")._replace(ends="()")
+    require((finite, clip), (LAM, lam), (Quantity("positions", 1, math.inf, "[)"), positions))
     with torch.no_grad():
         raw, other = (_logits(model, inputs, name) for name, model in (("teacher", teacher), ("base", base)))
-    if raw.shape != other.shape:
-        raise ValueError(
-            f"base must have the shape of the teacher's logits, {tuple(raw.shape)}, got {tuple(other.shape)}"
-        )
+    if (shape := tuple(other.shape)) != raw.shape:
+        raise ValueError(f"base must have the shape of the teacher's logits, {tuple(raw.shape)}, got {shape}")
     chosen = torch.linspace(0, len(raw) - 1, min(positions, len(raw)), device=raw.device).long()
     wide = torch.promote_types(raw.dtype, torch.float32)
     rows = _Rows(raw[chosen].to(wide), other[chosen].to(wide), lam, clip, ROUNDING * torch.finfo(wide).eps)
@@ -220,10 +217,8 @@ def _table(rows: _Rows) -> Line:
     log_t, log_b = log_softmax(rows.teacher), log_softmax(rows.base)
     modal = log_t.argmax(dim=-1, keepdim=True)
     other = log_b.scatter(-1, modal, -math.inf).argmax(dim=-1, keepdim=True)
-    odds = [
-        (logits.gather(-1, modal) - logits.gather(-1, other)).squeeze(-1).double() for logits in (log_t, log_b, table)
-    ]
-    teacher, base, measured = (value.cpu().numpy() for value in odds)
+    odds = (logits.gather(-1, modal) - logits.gather(-1, other) for logits in (log_t, log_b, table))
+    teacher, base, measured = (value.squeeze(-1).double().cpu().numpy() for value in odds)
     target = base + rows.lam * (teacher - base)
     predicted = base + (target - base) * -math.expm1(STEPS * math.log1p(-RATE))
     scale = float(torch.where(rows.teacher == -math.inf, 0.0, rows.teacher).abs().max()) + 1
@@ -282,8 +277,9 @@ def _ratio(rows: _Rows) -> Line:
 
 def _clip_onset(rows: _Rows) -> Line:
     """Find by bisection the least λ at which the clip changes the advantage of a token of the fixed point."""
-    least = categorical.threshold(rows.teacher, rows.base, rows.clip).value.double().min(dim=0)
-    predicted, row, what = float(least.values), int(least.indices), "least λ at which the clip acts on a token"
+    found = categorical.threshold(rows.teacher, rows.base, rows.clip).value.double()
+    row = int(found.argmin())
+    predicted, what = float(found[row]), "least λ at which the clip acts on a token"
     one = rows._replace(teacher=rows.teacher[row : row + 1], base=rows.base[row : row + 1])
     log_t, log_b = log_softmax(one.teacher), log_softmax(one.base)
 
@@ -307,12 +303,11 @@ def _model_step(student: nn.Module, inputs: Inputs, chosen: Tensor, rows: _Rows)
         raise ValueError("student must have weights that require a gradient, got none")
     tolerance = max(rows.rounding, *(8 * torch.finfo(weight.dtype).eps for weight in weights))
 
-    def gradients(loss: Callable[[Tensor], Tensor], at: Tensor | None = None) -> list[Tensor]:
+    def gradients(loss: Callable[[Tensor], Tensor], at: Tensor | None = None) -> tuple[Tensor, ...]:
         """Run a backward pass from the student's logits, or from other logits put in their place."""
         out = _logits(student, inputs, "student")[chosen].to(rows.teacher.dtype)
         value = loss(out if at is None else out + (at - out).detach())
-        found = torch.autograd.grad(value, weights, allow_unused=True)
-        return [torch.zeros_like(weight) if part is None else part for weight, part in zip(weights, found, strict=True)]
+        return torch.autograd.grad(value, weights, materialize_grads=True)
 
     step = gradients(rows.loss)
     elsewhere = max(_norm(step), _norm(gradients(rows.loss, _flat(rows.base))))
@@ -341,10 +336,10 @@ def _gain(student: nn.Module, inputs: Inputs, chosen: Tensor, rows: _Rows) -> fl
         return rows.divergence(_logits(model, inputs, "student")[chosen].to(rows.teacher.dtype))
 
     start = divergence()
-    for weight, gradient in zip(weights, torch.autograd.grad(start, weights, allow_unused=True), strict=True):
+    gradients = torch.autograd.grad(start, weights, materialize_grads=True)
+    for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = gradient
     before = float(start.detach())
-    size = _norm(weight.grad for weight in weights if weight.grad is not None)
-    torch.optim.SGD(weights, lr=SHARE * before / size**2).step()
+    torch.optim.SGD(weights, lr=SHARE * before / _norm(gradients) ** 2).step()
     with torch.no_grad():
         return (before - float(divergence())) / (SHARE * before)

@@ -41,11 +41,10 @@ from lambda_star.sequence import lower_quantile
 
 __all__ = ["safety_metrics", "safety_metrics_from_sampled"]
 
-Measured = dict[str, Floats]
-"""One array per quantity, with one value per position."""
+Measured = dict[str, Floats]  # one array per quantity, with one value per position
 
 PREFIX = "lambda_star/"
-BLOCK = 64  # rows that are copied at a time: a copy of all rows over a large vocabulary would take the memory again
+BLOCK = 64  # rows that are copied at a time: a copy of all rows would need as much memory again as the logits
 ROUNDING = 1e-3  # how far a rounded log-probability may exceed 0; anything further above is a logit
 
 
@@ -113,27 +112,21 @@ def safety_metrics_from_sampled(
         log_t: log-probabilities (not logits) of the tokens under the teacher, any shape; ``ref_log_prob`` in G-OPD.
         log_b: the same under the base, of the same shape; ``base_log_prob`` in G-OPD.
         log_s: the same under the student; ``old_log_probs`` in verl.
-        lam: extrapolation coefficient λ in use, finite; ``lambda_vals`` in G-OPD.
-        clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf]; the other clips of these codes do not bound this ratio.
+        lam: as for :func:`safety_metrics`; ``lambda_vals`` in G-OPD.
+        clip: as for :func:`safety_metrics`; the other clips of these codes do not bound the tail ratio.
         mask: which positions count, of the same shape; ``response_mask`` in verl.
-        completions: answers of the student as texts; without them ``json`` is left out.
+        completions: as for :func:`safety_metrics`.
 
     Returns:
-        A dictionary with a float for each name in the table above except ``flipped``; as for :func:`safety_metrics`.
+        A dictionary as for :func:`safety_metrics`, with ``known`` in place of ``flipped``.
 
     Raises:
         ValueError: shapes differ, or a value lies outside its range.
 
     Source: paper, Eq. 4, for λ*; ``derivations/bernoulli.md``.
 
-    >>> batch = {
-    ...     "ref_log_prob": torch.tensor([[0.9, 0.99, 0.02]]).log(),
-    ...     "base_log_prob": torch.tensor([[0.5, 0.5, 0.2]]).log(),
-    ...     "old_log_probs": torch.tensor([[0.6, 0.999, 0.3]]).log(),
-    ...     "response_mask": torch.tensor([[1, 1, 1]]),
-    ... }
-    >>> rows = [batch[name] for name in ("ref_log_prob", "base_log_prob", "old_log_probs")]
-    >>> metrics = safety_metrics_from_sampled(*rows, lam=1.25, clip=5.0, mask=batch["response_mask"])
+    >>> log_t, log_b, log_s = torch.tensor([[0.9, 0.99, 0.02], [0.5, 0.5, 0.2], [0.6, 0.999, 0.3]]).log()
+    >>> metrics = safety_metrics_from_sampled(log_t, log_b, log_s, lam=1.25, clip=5.0)
     >>> metrics["lambda_star/known"], metrics["lambda_star/threshold_least"], metrics["lambda_star/clipped"]
     (0.66..., 1.35..., 0.5)
     """
@@ -195,9 +188,8 @@ def _log_odds_in(rows: Tensor, modal: Tensor) -> Tensor:
 def _log_odds_of(log_p: Tensor) -> Tensor:
     """Compute log-odds from log-probabilities."""
     log_p = log_p.clamp(max=0)
-    resolution = torch.finfo(log_p.dtype).eps
     wide = log_p.to(torch.promote_types(log_p.dtype, torch.float32))
-    return wide - (-torch.expm1(wide)).clamp(min=resolution).log()
+    return wide - (-torch.expm1(wide)).clamp(min=torch.finfo(log_p.dtype).eps).log()
 
 
 def _measured(log_odds: Sequence[Tensor], threshold: Tensor) -> Measured:
@@ -206,8 +198,7 @@ def _measured(log_odds: Sequence[Tensor], threshold: Tensor) -> Measured:
     if len(log_odds) == 3:
         teacher, student = (torch.nn.functional.logsigmoid(-each.double()) for each in (log_odds[0], log_odds[2]))
         # A teacher without a tail has none to lose.
-        ratio = torch.where(teacher == -math.inf, 0.0, (teacher - student).exp())
-        measured["tail_ratio"] = _floats(ratio)
+        measured["tail_ratio"] = _floats(torch.where(teacher == -math.inf, 0.0, (teacher - student).exp()))
     return measured
 
 

@@ -6,8 +6,7 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +15,10 @@ from torch import Tensor
 
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.sequence import lower_quantile
-from lambda_star.torch._extras import transformers_for
+from lambda_star.torch import _transformers_for
 from lambda_star.torch.metrics import PREFIX, _is_json, _over_vocabulary, _pooled, _summary
 
-with transformers_for("SafetyMonitor"):
+with _transformers_for("SafetyMonitor"):
     from transformers import TrainerCallback
 
 __all__ = ["SafetyMonitor"]
@@ -49,8 +48,7 @@ class SafetyMonitor(TrainerCallback):
         lam: extrapolation coefficient λ in use, finite; only for a teacher that does not bring one.
         clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf].
         stop_above: ends the run once the share of positions past their λ* exceeds this, in [0, 1).
-        adapt: whether to lower the λ of an ``ExtrapolatedTeacher`` to 1 + (1−margin)(λ*−1) if it is above; λ is never
-            raised.
+        adapt: whether to lower an ``ExtrapolatedTeacher``'s λ to the operating point; λ is never raised.
         quantile: which quantile of λ* over positions ``adapt`` uses, in [0, 1]; 0 is the strictest.
         margin: share of the excess λ*−1 that ``adapt`` gives up, in [0, 1).
         positions: the most completion positions to look at, at least 1.
@@ -257,8 +255,9 @@ class _Sample(NamedTuple):
     columns: Tensor
     temperature: float
 
+    @torch.no_grad()
     def logits(self, model: Any) -> Tensor:
-        """Return a model's logits at the positions, shape (positions, tokens)."""
+        """Return a model's logits at the positions, shape (positions, tokens), without dropout."""
         core = model.get_base_model() if hasattr(model, "get_base_model") else model
         takes = inspect.signature(type(core).forward).parameters
         device, options, place = next(model.parameters()).device, {}, self.columns
@@ -267,19 +266,12 @@ class _Sample(NamedTuple):
             kept, inverse = np.unique(self.columns.numpy(), return_inverse=True)
             options["logits_to_keep"], place = torch.from_numpy(kept).to(device), torch.from_numpy(inverse)
         ids, attention = self.ids.to(device), self.attention.to(device)
-        with _evaluating(model), torch.no_grad():
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
             logits = model(input_ids=ids, attention_mask=attention, use_cache=False, **options).logits
+        finally:
+            for module, training in modes:
+                module.training = training
         rows: Tensor = logits[self.rows.to(device), place.to(device)].to(self.ids.device)
         return rows.to(torch.promote_types(rows.dtype, torch.float32)) / self.temperature
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Switch dropout off; afterwards each module is in the mode in which it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
