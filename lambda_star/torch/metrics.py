@@ -26,7 +26,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
 
 import numpy as np
 import torch
@@ -131,8 +130,15 @@ def safety_metrics_from_sampled(
     (0.66..., 1.35..., 0.5)
     """
     require((LAM, lam), (C.named("clip"), clip))
-    measured, known = _over_tokens(log_t, log_b, log_s, clip, mask)
-    return _summary(measured, lam, clip, _valid(completions)) | {f"{PREFIX}known": known}
+    rows = _counted(log_t, log_b, log_s, mask, log_t.shape)
+    modal = ~(rows[0] <= math.log(0.5))  # keeps a NaN, which must not pass for a token that is not modal
+    kept = [each[modal] for each in rows]
+    for name, each in zip(("log_t", "log_b", "log_s"), kept, strict=False):
+        if len(outside := each[(each > ROUNDING) | (each == -math.inf)]):
+            raise ValueError(f"{name} must lie in (-inf, 0], got {float(outside[0])!r}; give log-probabilities")
+    log_odds = [_log_odds_of(each) for each in kept]
+    measured = _measured(log_odds, threshold_from_logits(log_odds[0], log_odds[1], clip))
+    return _summary(measured, lam, clip, _valid(completions)) | {f"{PREFIX}known": float(modal.double().mean())}
 
 
 def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None) -> Measured:
@@ -141,21 +147,6 @@ def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: f
     found = categorical.threshold(rows[0], rows[1], clip, mode="bernoulli")
     log_odds = [_log_odds_in(each, found.modal) for each in rows]
     return _measured(log_odds, found.value) | {"flip": _floats(found.flip)}
-
-
-def _over_tokens(
-    log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None
-) -> tuple[Measured, float]:
-    """Measure the positions whose one token is known to be modal, and return their share too."""
-    rows = _counted(log_t, log_b, log_s, mask, log_t.shape)
-    modal = ~(rows[0] <= math.log(0.5))  # keeps a NaN, which must not pass for a token that is not modal
-    kept = [each[modal] for each in rows]
-    for name, each in zip(("log_t", "log_b", "log_s"), kept, strict=False):
-        if len(outside := each[(each > ROUNDING) | (each == -math.inf)]):
-            raise ValueError(f"{name} must lie in (-inf, 0], got {float(outside[0])!r}; give log-probabilities")
-    log_odds = [_log_odds_of(each) for each in kept]
-    threshold = threshold_from_logits(log_odds[0], log_odds[1], clip)
-    return _measured(log_odds, threshold), float(modal.double().mean())
 
 
 def _counted(
@@ -258,12 +249,9 @@ def _valid(texts: Iterable[str] | None) -> list[bool] | None:
 def _is_json(text: str) -> bool:
     """Tell whether a text is JSON by RFC 8259, which has neither NaN nor Infinity, though Python reads them."""
     try:
-        # Integers stay text, because Python refuses to convert those of many digits, which JSON allows.
-        json.loads(text, parse_constant=_reject, parse_int=str)
+        # The conversion of a constant to an integer fails, as it should. Integers stay text, because Python refuses to
+        # convert those of many digits, which JSON allows.
+        json.loads(text, parse_constant=int, parse_int=str)
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _reject(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

@@ -102,17 +102,11 @@ class SafetyMonitor(TrainerCallback):
         return float(self._lam if self._extrapolated is None else self._extrapolated.lam)
 
     def attach(self, trainer: Any) -> SafetyMonitor:
-        """Watch a trainer; call this before its ``train()``.
+        """Watch a trainer of TRL, or another ``transformers.Trainer`` with such batches, and return the monitor.
 
-        The monitor becomes the first of the trainer's callbacks, because a callback given as ``callbacks=`` runs after
-        the reporters of ``report_to``, and these would not see what it adds to the logs. ``trainer.compute_loss`` is
-        wrapped to see the batches.
-
-        Args:
-            trainer: a trainer of TRL, or another ``transformers.Trainer`` with such batches.
-
-        Returns:
-            The monitor.
+        Call this before the trainer's ``train()``. The monitor becomes the first of its callbacks, because a callback
+        given as ``callbacks=`` runs after the reporters of ``report_to``, and these would not see what it adds to the
+        logs. ``trainer.compute_loss`` is wrapped to see the batches.
 
         Raises:
             ValueError: teacher, base or λ is missing or given twice, ``adapt`` has no λ to lower, or the monitor

@@ -133,13 +133,7 @@ class ExtrapolatedTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> CausalLMOutput:
-        """Compute the logits of the mixture.
-
-        Args:
-            input_ids: tokens, batch × positions.
-            attention_mask: 1 at tokens, 0 at padding; the same shape.
-            **inputs: further inputs for both backbones, and ``logits_to_keep`` as in transformers.
-        """
+        """Compute the logits of the mixture; further ``inputs`` are those of both backbones and ``logits_to_keep``."""
         hidden = self.mixture(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
         return CausalLMOutput(logits=nn.functional.linear(hidden, self.get_output_embeddings().weight))
 
