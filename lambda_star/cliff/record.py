@@ -29,12 +29,10 @@ Record = dict[str, Any]
 
 def lock(path: Path, predict: Callable[[], Record]) -> Record:
     """Return the record in a JSON file; only if there is no file, make one with a fresh prediction."""
-    if path.exists():
-        return _read(path)
-    prediction = json.loads(json.dumps(predict(), allow_nan=False))  # so that the hash is of what a reader will see
-    record = {"prediction": prediction, "sha256": _digest(prediction), "locked": _now()}
-    _write(path, record)
-    return record
+    if not path.exists():
+        prediction = json.loads(json.dumps(predict()))  # so that the hash is of what a reader will see
+        _write(path, {"prediction": prediction, "sha256": _digest(prediction), "locked": _now()})
+    return _read(path)
 
 
 def conclude(path: Path, record: Record, outcome: Record) -> Record:
@@ -45,9 +43,8 @@ def conclude(path: Path, record: Record, outcome: Record) -> Record:
     there = _read(path)
     if there["sha256"] != record["sha256"] or "outcome" in there:
         raise ValueError(f"{path} must hold the locked prediction without an outcome; it was written by another run")
-    record = there | {"outcome": json.loads(json.dumps(outcome, allow_nan=False)), "finished": _now()}
-    _write(path, record)
-    return record
+    _write(path, there | {"outcome": outcome, "finished": _now()})
+    return _read(path)
 
 
 def finished(paths: Iterable[Path]) -> list[Record]:
@@ -78,7 +75,8 @@ def _now() -> str:
 
 
 def _write(path: Path, record: Record) -> None:
+    text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".part")  # a run that is cut off while writing leaves the old file whole
-    half.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    half.write_text(text + "\n", encoding="utf-8")
     half.replace(path)

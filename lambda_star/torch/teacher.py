@@ -88,7 +88,10 @@ class ExtrapolatedTeacher(nn.Module):
         super().__init__()
         require((COEFFICIENT, lam), (C.named("clip"), clip), (MARGIN, margin))
         parts = _Part("teacher", teacher), _Part("base", base)
-        _check_alike(*parts)
+        found = [(len(part.head.weight), part.head.weight.device, part.head.weight.dtype) for part in parts]
+        for what, of_teacher, of_base in zip(("vocabulary size", "device", "dtype"), *found, strict=True):
+            if of_teacher != of_base:
+                raise ValueError(f"base must have the teacher's {what}, {of_teacher}, got {of_base}")
         self.mixture = _Mixture(*parts, lam, clip, margin)
         # A configuration of its own, because TRL would apply a scale or soft cap of the teacher's to the mixture.
         sizes = {"vocab_size": len(parts[0].head.weight), "hidden_size": sum(part.width for part in parts)}
@@ -230,15 +233,6 @@ class _Part(nn.Module):
                 f"{name} must have logits that are its output embedding times its last hidden state, since TRL reads "
                 f"these two, up to a relative error of {allowed:.1g}; got {error:.1g} ({type(self.model).__name__})"
             )
-
-
-def _check_alike(teacher: _Part, base: _Part) -> None:
-    """Raise ``ValueError`` unless the two models can be mixed."""
-    heads = teacher.head.weight, base.head.weight
-    found = [(len(weight), weight.device, weight.dtype) for weight in heads]
-    for what, of_teacher, of_base in zip(("vocabulary size", "device", "dtype"), *found, strict=True):
-        if of_teacher != of_base:
-            raise ValueError(f"base must have the teacher's {what}, {of_teacher}, got {of_base}")
 
 
 def _logit_scale(name: str, config: Any) -> float:
