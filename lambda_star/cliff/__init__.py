@@ -54,7 +54,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         control: name of the control, empty for a run of the preset itself.
-        threshold: the median λ* of the positions where a list may end; ``collapse`` is that of λ_c.
+        threshold: the median λ* of the positions where a list may end.
+        collapse: the median collapse point λ_c of these positions.
         budget_threshold: the λ at which the budget of the run reaches the clip edge, at the median position.
         band: from the 10 % quantile of λ* to the 90 % quantile of λ_c; None without a clip, with a shuffled base, and
             at a single λ.
@@ -132,7 +133,7 @@ def compare(record: Mapping[str, Any]) -> Comparison:
 
 
 class Summary(NamedTuple):
-    """The number of ``runs`` with a band, how many lie ``inside``, and the median and worst |relative error|."""
+    """How many ``runs`` have a band, how many lie ``inside`` it, and the median and the worst |relative error|."""
 
     runs: int
     inside: int

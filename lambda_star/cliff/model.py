@@ -42,7 +42,7 @@ def repeat(weights: Weights, models: int) -> Weights:
 
 
 def forward(weights: Weights, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-    """Compute the logits of what follows each token: models × batch × count tokens give one more axis, the vocabulary.
+    """Compute the logits of the token after each of ``tokens``, shape (models, batch, count, vocabulary).
 
     A ``cache``, empty at first, holds the keys and values of the tokens before these, and those of ``tokens`` are added
     to it.

@@ -110,7 +110,7 @@ def run(
         progress: called after each step with the number of steps done.
 
     Returns:
-        What the file holds, a record of :func:`lambda_star.cliff.record.conclude`.
+        What the file holds: a record of :mod:`lambda_star.cliff.record` with its outcome.
 
     Raises:
         ValueError: the file holds another setting, or a prediction that is not the locked one; or λ* is infinite,

@@ -33,7 +33,8 @@ ENDINGS = ("", "]", "0]", '"]', '0"]', '"0"]', '["0"]', "[0]")
 class Task:
     """Lists of at most ``items`` digits; a longer list is cut off, so it is not JSON.
 
-    Token 0 starts and stops an answer, tokens 1 to 10 are the digits, and the marks of the style come after them.
+    Token 0 starts and stops an answer, tokens 1 to 10 are the digits, and after them come the marks of the
+    style, a key of ``STYLES``.
 
     >>> task = Task("plain", 3)
     >>> task.encode("[1,2]"), task.decode([0, 11, 2, 12, 3, 13, 0])
