@@ -150,7 +150,9 @@ def summarise(runs: Sequence[Comparison]) -> Summary:
     Returns:
         A :class:`Summary`, with NaN for the errors if no run has both a predicted and a seen onset.
 
-    >>> run = Comparison("short", "", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
+    >>> run = Comparison("short", "no clip", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
+    >>> run.label, run.inside, round(run.relative_error, 3)
+    ('short, no clip', True, -0.04)
     >>> summarise([run])
     Summary(runs=1, inside=1, median_error=0.04..., worst_error=0.04...)
     """
