@@ -53,9 +53,7 @@ class Comparison(NamedTuple):
     """What was predicted of one run before its first step, and what was seen.
 
     Attributes:
-        preset: name of the preset.
         control: name of the control, empty for a run of the preset itself.
-        seed: seed of all random numbers.
         threshold: the median λ* of the positions where a list may end.
         collapse: the median collapse point λ_c of these positions.
         budget_threshold: the λ at which the budget of the run reaches the clip edge, at the median position.
@@ -64,10 +62,6 @@ class Comparison(NamedTuple):
         predicted: the onset of the predicted validity curve, or None.
         seen: the onset of the measured curve, or None.
         interval: 95 % bootstrap interval of ``seen`` over sampled answers; an end is None where no fall bounds it.
-
-    >>> run = Comparison("short", "no clip", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
-    >>> run.label, run.inside, round(run.relative_error, 3)
-    ('short, no clip', True, -0.04)
     """
 
     preset: str
@@ -139,14 +133,7 @@ def compare(record: Mapping[str, Any]) -> Comparison:
 
 
 class Summary(NamedTuple):
-    """How many runs fell where they were predicted to fall.
-
-    Attributes:
-        runs: number of runs with a band.
-        inside: number of those whose onset lies in their band.
-        median_error: the median of |seen − predicted|/(predicted − 1) over the runs that have both onsets.
-        worst_error: the largest of these errors.
-    """
+    """How many ``runs`` have a band, how many lie ``inside`` it, and the median and the worst |relative error|."""
 
     runs: int
     inside: int
@@ -163,7 +150,9 @@ def summarise(runs: Sequence[Comparison]) -> Summary:
     Returns:
         A :class:`Summary`, with NaN for the errors if no run has both a predicted and a seen onset.
 
-    >>> run = Comparison("short", "", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
+    >>> run = Comparison("short", "no clip", 3, 1.7, 1.8, 1.71, (1.6, 1.9), 1.75, 1.72, (1.71, 1.73))
+    >>> run.label, run.inside, round(run.relative_error, 3)
+    ('short, no clip', True, -0.04)
     >>> summarise([run])
     Summary(runs=1, inside=1, median_error=0.04..., worst_error=0.04...)
     """

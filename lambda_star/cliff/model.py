@@ -15,28 +15,13 @@ from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 __all__ = ["forward", "new_weights", "repeat", "sample"]
 
 Weights = dict[str, Tensor]
-
-Cache = dict[int, tuple[Tensor, Tensor]]
-"""Keys and values of the tokens so far, by layer: models × batch × heads × tokens × width of a head."""
+Cache = dict[int, tuple[Tensor, Tensor]]  # keys and values by layer: models × batch × heads × tokens × width of a head
 
 HEADS, LAYERS = 2, 2
 
 
 def new_weights(vocabulary: int, width: int, length: int, generator: torch.Generator) -> Weights:
-    """Draw random weights of one model: two layers, two heads, layer norms without weights.
-
-    Args:
-        vocabulary: number of tokens.
-        width: width of a token's vector, even.
-        length: the most tokens in an answer.
-        generator: source of the random numbers.
-
-    Returns:
-        Tensors by name, each with a leading axis of one.
-
-    >>> new_weights(14, 8, 5, torch.Generator().manual_seed(0))["head"].shape
-    torch.Size([1, 8, 14])
-    """
+    """Draw random weights of one model with an even width: two layers, two heads, layer norms without weights."""
 
     def normal(*shape: int, scale: float) -> Tensor:
         return torch.randn(1, *shape, generator=generator) * scale
@@ -52,38 +37,15 @@ def new_weights(vocabulary: int, width: int, length: int, generator: torch.Gener
 
 
 def repeat(weights: Weights, models: int) -> Weights:
-    """Put independent copies of one model side by side.
-
-    Args:
-        weights: weights of one model.
-        models: number of copies, at least 1.
-
-    Returns:
-        Tensors by name, with a leading axis of ``models``.
-
-    >>> repeat(new_weights(14, 8, 5, torch.Generator()), 3)["head"].shape
-    torch.Size([3, 8, 14])
-    """
+    """Put independent copies of one model side by side."""
     return {name: weight.detach().expand(models, *weight.shape[1:]).clone() for name, weight in weights.items()}
 
 
 def forward(weights: Weights, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-    """Compute the logits of all models.
+    """Compute the logits of the token after each of ``tokens``, shape (models, batch, count, vocabulary).
 
-    Args:
-        weights: weights of the models.
-        tokens: shape (models, batch, count).
-        cache: keys and values of the tokens before these, empty at first; those of ``tokens`` are added. None if there
-            are no tokens before these.
-
-    Returns:
-        Logits of the token that follows each of ``tokens``, shape (models, batch, count, vocabulary).
-
-    >>> weights = new_weights(14, 8, 5, torch.Generator().manual_seed(0))
-    >>> tokens, cache = torch.tensor([[[0, 11, 2]]]), {}
-    >>> parts = [forward(weights, part, cache) for part in tokens.split([1, 2], -1)]
-    >>> torch.allclose(forward(weights, tokens), torch.cat(parts, dim=2), atol=1e-6)
-    True
+    A ``cache``, empty at first, holds the keys and values of the tokens before these, and those of ``tokens`` are added
+    to it.
     """
     models, batch, count = tokens.shape
     width = weights["place"].shape[-1]
@@ -122,21 +84,10 @@ def _attention(weights: Weights, x: Tensor, layer: int, cache: Cache | None) -> 
 def sample(
     weights: Weights, batch: int, length: int, generator: torch.Generator, allowed: Tensor | None = None
 ) -> Tensor:
-    """Sample answers from all models token by token, until every answer has stopped.
+    """Sample answers from all models token by token, until every answer has stopped or has ``length`` tokens.
 
-    Args:
-        weights: weights of the models.
-        batch: number of answers per model.
-        length: the most tokens of an answer, its start included.
-        generator: source of the random numbers.
-        allowed: which token may follow which, booleans of shape (vocabulary, vocabulary); None allows all.
-
-    Returns:
-        Tokens, shape (models, batch, at most ``length``), with 0 at the start and after the stop.
-
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> sample(new_weights(14, 8, 5, generator), 2, 5, generator).shape
-    torch.Size([1, 2, 5])
+    The tokens have the shape models × batch × length, with 0 at the start and after the stop. ``allowed`` holds which
+    token may follow which, shape (vocabulary, vocabulary); without it all may.
     """
     tokens = torch.zeros(len(weights["head"]), batch, 1, dtype=torch.long)
     going = torch.ones(tokens.shape[:2], dtype=torch.bool)

@@ -8,46 +8,27 @@ from typing import Any
 
 __all__ = ["CONTROLS", "PRESETS", "QUICK", "Preset", "variant"]
 
-GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)
-"""(λ−1)/(λ*−1) of the students, densest around λ*."""
+GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)  # (λ−1)/(λ*−1) of the students, densest around λ*
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One setting of the experiment.
-
-    Attributes:
-        name: name of the preset.
-        style: style of the lists, a key of :data:`lambda_star.cliff.task.STYLES`.
-        items: the most items that fit in an answer.
-        teacher_ends: probability that an item is the last one in the teacher's data.
-        base_ends: the same for the base; it is greater, so that the teacher prefers to go on.
-        clip: cap c on the ratio of teacher to student probability.
-        steps: number of distillation steps.
-        clipped: whether the students' steps use the clip; if not, c only sets where the grid lies.
-        shuffled: whether the base's logits at each position are replaced by those of a random other position, drawn
-            anew at each step. The predicted validity takes this into account; p, b, λ*, λ_c and the tail are those of
-            the base as it is.
-        momentum: Adam's β₁. At 0.9 students overshoot and lose tail mass below λ*, and it returns only slowly.
-        grid: (λ−1)/(λ*−1) of the students, rising.
-        control: name of the control, empty for the preset itself.
-
-    >>> variant(PRESETS["short"], "no clip").label
-    'short, no clip'
-    """
+    """One setting of the experiment."""
 
     name: str
-    style: str
-    items: int
-    teacher_ends: float
-    base_ends: float
-    clip: float = 2.0
+    style: str  # style of the lists, a key of lambda_star.cliff.task.STYLES
+    items: int  # the most items that fit in an answer
+    teacher_ends: float  # probability that an item is the last one in the teacher's data
+    base_ends: float  # the same for the base; it is greater, so that the teacher prefers to go on
+    clip: float = 2.0  # cap c on the ratio of teacher to student probability
     steps: int = 200
-    clipped: bool = True
+    clipped: bool = True  # whether the students' steps use the clip; if not, c only sets where the grid lies
+    # Whether the base's logits at each position are replaced by those of a random other position, drawn anew at each
+    # step. The predicted validity takes this into account; p, b, λ*, λ_c and the tail are those of the base as it is.
     shuffled: bool = False
-    momentum: float = 0.0
-    grid: tuple[float, ...] = GRID
-    control: str = ""
+    momentum: float = 0.0  # Adam's β₁; at 0.9 students overshoot and lose tail mass below λ*, which returns only slowly
+    grid: tuple[float, ...] = GRID  # (λ−1)/(λ*−1) of the students, rising
+    control: str = ""  # name of the control, empty for the preset itself
 
     @property
     def label(self) -> str:
@@ -82,17 +63,11 @@ CONTROLS: dict[str, Callable[[Preset], Preset]] = {
 
 
 def variant(preset: Preset, control: str) -> Preset:
-    """Return a preset under a control.
+    """Return a preset under a control, a key of :data:`CONTROLS`.
 
-    Args:
-        preset: the setting to vary.
-        control: a key of :data:`CONTROLS`.
-
-    Returns:
-        The setting with one thing changed, and the name of the control.
-
-    >>> variant(PRESETS["short"], "double budget").steps
-    400
+    >>> preset = variant(PRESETS["short"], "double budget")
+    >>> preset.label, preset.steps
+    ('short, double budget', 400)
     """
     return replace(CONTROLS[control](preset), control=control)
 

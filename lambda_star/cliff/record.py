@@ -1,6 +1,16 @@
 """Predictions that are locked in a file before their outcome is known.
 
-A prediction is written once, with its hash and the time. A file whose prediction was changed afterwards is refused.
+A record holds the ``prediction``, its ``sha256`` and the time ``locked`` in UTC, and once there is an ``outcome`` also
+the time ``finished``. A prediction is written once. Every function raises ``ValueError`` for a file whose prediction
+does not match its hash.
+
+>>> from tempfile import mkdtemp
+>>> path = Path(mkdtemp()) / "run.json"
+>>> record = lock(path, lambda: {"onset": 1.7})
+>>> lock(path, lambda: {"onset": 1.8})["prediction"]  # the first prediction stays
+{'onset': 1.7}
+>>> conclude(path, record, {"onset": 1.69}) == finished([path])[0]
+True
 """
 
 from __future__ import annotations
@@ -18,76 +28,27 @@ Record = dict[str, Any]
 
 
 def lock(path: Path, predict: Callable[[], Record]) -> Record:
-    """Return the record in a file; if there is no file, make one with a fresh prediction.
-
-    Args:
-        path: a JSON file; its folder is made if it is missing.
-        predict: makes the prediction, of numbers, texts, lists and dictionaries; called only if there is no file.
-
-    Returns:
-        ``prediction``, its ``sha256`` and the time ``locked`` in UTC; also ``outcome`` and ``finished`` if it has one.
-
-    Raises:
-        ValueError: the file holds a prediction that does not match its hash, or no prediction.
-
-    >>> from tempfile import mkdtemp
-    >>> path = Path(mkdtemp()) / "run.json"
-    >>> lock(path, lambda: {"onset": 1.7})["prediction"]
-    {'onset': 1.7}
-    >>> lock(path, lambda: {"onset": 1.8})["prediction"]  # the first prediction stays
-    {'onset': 1.7}
-    """
-    if path.exists():
-        return _read(path)
-    prediction = json.loads(json.dumps(predict(), allow_nan=False))  # so that the hash is of what a reader will see
-    record = {"prediction": prediction, "sha256": _digest(prediction), "locked": _now()}
-    _write(path, record)
-    return record
+    """Return the record in a JSON file; only if there is no file, make one with a fresh prediction."""
+    if not path.exists():
+        prediction = json.loads(json.dumps(predict()))  # so that the hash is of what a reader will see
+        _write(path, {"prediction": prediction, "sha256": _digest(prediction), "locked": _now()})
+    return _read(path)
 
 
 def conclude(path: Path, record: Record, outcome: Record) -> Record:
-    """Add the outcome to a locked prediction, in its file too.
+    """Add the outcome to the record that :func:`lock` returned, in its file too, and return both together.
 
-    Args:
-        path: the file of the record.
-        record: the record that :func:`lock` returned.
-        outcome: what was seen, of numbers, texts, lists and dictionaries.
-
-    Returns:
-        The record with ``outcome`` and the time ``finished`` in UTC.
-
-    Raises:
-        ValueError: the file holds another prediction, or already an outcome.
-
-    >>> from tempfile import mkdtemp
-    >>> path = Path(mkdtemp()) / "run.json"
-    >>> record = lock(path, lambda: {"onset": 1.7})
-    >>> conclude(path, record, {"onset": 1.69})["outcome"]
-    {'onset': 1.69}
+    A file that holds another prediction, or already an outcome, raises ``ValueError``.
     """
     there = _read(path)
     if there["sha256"] != record["sha256"] or "outcome" in there:
         raise ValueError(f"{path} must hold the locked prediction without an outcome; it was written by another run")
-    record = there | {"outcome": json.loads(json.dumps(outcome, allow_nan=False)), "finished": _now()}
-    _write(path, record)
-    return record
+    _write(path, there | {"outcome": outcome, "finished": _now()})
+    return _read(path)
 
 
 def finished(paths: Iterable[Path]) -> list[Record]:
-    """Return the records that have an outcome.
-
-    Args:
-        paths: files that :func:`lock` wrote.
-
-    Returns:
-        One record per file with an outcome, in the given order.
-
-    Raises:
-        ValueError: a file holds a prediction that does not match its hash, or no prediction.
-
-    >>> finished([])
-    []
-    """
+    """Return the records of those files that have an outcome, in the given order."""
     return [record for record in map(_read, paths) if "outcome" in record]
 
 
@@ -114,7 +75,8 @@ def _now() -> str:
 
 
 def _write(path: Path, record: Record) -> None:
+    text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".part")  # a run that is cut off while writing leaves the old file whole
-    half.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    half.write_text(text + "\n", encoding="utf-8")
     half.replace(path)

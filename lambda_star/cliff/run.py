@@ -1,13 +1,10 @@
 """The cliff on a laptop: a small transformer writes JSON lists, and the prediction is locked before it is trained.
 
-Base and teacher are two stages of one training, on data that end lists with different probabilities. Students start at
-the base, one for each λ of a grid around λ*, and take real distillation steps with the clip. A run has three parts.
-
-1. Predict. Both models are measured on held-out lists of the teacher, which may not end. From that follow λ* and the
-   collapse point of every position where a list may end, the validity at every λ, and its onset, the λ at which half of
-   it is lost. The prediction is locked in a file (:mod:`lambda_star.cliff.record`).
-2. Train the students.
-3. Judge what they write, and add the outcome to the file. Nothing is fitted again.
+Base and teacher are two stages of one training, on data that end lists with different probabilities. Both are measured
+on held-out lists of the teacher, which may not end. From that follow λ* and the collapse point of every position where
+a list may end, the validity at every λ, and its onset, the λ at which half of it is lost. This prediction is locked in
+a file (:mod:`lambda_star.cliff.record`). Then students start at the base, one for each λ of a grid around λ*, and take
+real distillation steps with the clip. What they write is judged and added to the file; nothing is fitted again.
 """
 
 from __future__ import annotations
@@ -37,57 +34,32 @@ from lambda_star.torch.step import opd_loss
 
 __all__ = ["run"]
 
-Progress = Callable[[int], None]
-
 WIDTH, BATCH = 32, 64
+TUNING_STEPS, TUNING_RATE = 300, 3e-3  # of Adam, for base and teacher
+BASE_RIGHT, TEACHER_RIGHT = 0.6, 0.9  # how often the next digit is the right one in their data
+RATE, MEMORY = 1e-3, 0.99  # Adam's rate and β₂ for the students
+LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)  # the quantiles of λ* and of the collapse point that are recorded
+REFERENCE = 0.9  # validity counts as not fallen up to λ = 1 + 0.9 (λ*−1), with the median λ* of the positions
+FINE = np.linspace(0.0, 1.6, 81)  # (λ−1)/(λ*−1) of the predicted curves
+HELD_OUT, JUDGED = 256, 2000  # held-out lists, and judged answers of each student
+RESAMPLES, REHEARSAL = 1000, 20  # bootstrap resamples, and steps of the rehearsal
 
-TUNING_STEPS, TUNING_RATE = 300, 3e-3
-"""Steps and Adam's rate for base and teacher."""
-
-BASE_RIGHT, TEACHER_RIGHT = 0.6, 0.9
-"""How often the next digit is the right one in the data of base and teacher."""
-
-RATE, MEMORY = 1e-3, 0.99
-"""Adam's rate and β₂ for the students."""
-
-LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
-"""The quantiles of λ* and of the collapse point that are recorded."""
-
-REFERENCE = 0.9
-"""Validity counts as not fallen up to λ = 1 + 0.9 (λ*−1), with the median λ* of the positions."""
-
-FINE = np.linspace(0.0, 1.6, 81)
-"""(λ−1)/(λ*−1) of the predicted curves."""
-
-HELD_OUT, JUDGED, RESAMPLES, REHEARSAL = 256, 2000, 1000, 20
-"""Held-out lists, judged answers of each student, bootstrap resamples, and steps of the rehearsal."""
-
+# What draws random numbers; each has a seed of its own, so that one does not shift another.
 STREAMS = ("start", "base", "teacher", "held out", "students", "answers", "bootstrap", "rehearsal")
-"""What draws random numbers; each has a seed of its own, so that one does not shift another."""
 
 
 class _Held(NamedTuple):
-    """Held-out lists under both models, up to the last position where a list may end.
+    """Held-out lists under both models, up to the last position where a list may end."""
 
-    Attributes:
-        tokens: lists of the teacher, which may not end, shape (lists, positions).
-        log_t: log-probabilities of the teacher for what follows, shape (lists, positions, tokens).
-        log_b: the same of the base.
-        goes: which tokens continue the list within the contract, shape (positions, tokens).
-        ends: which tokens end it validly, of the same shape.
-        forks: positions where a list may go on or end, shape (positions,).
-    """
-
-    tokens: Tensor
-    log_t: Floats
+    tokens: Tensor  # lists × positions
+    log_t: Floats  # the teacher's log-probabilities of what follows, lists × positions × tokens
     log_b: Floats
-    goes: NDArray[np.bool_]
-    ends: NDArray[np.bool_]
-    forks: NDArray[np.bool_]
+    goes: NDArray[np.bool_]  # which tokens continue the list within the contract, positions × tokens
+    ends: NDArray[np.bool_]  # which tokens end it validly
 
     def separator(self, log: Floats, task: Task) -> Floats:
-        """Return the log-probability of the separator at the forks of all lists."""
-        return log[:, self.forks, task.separator].ravel()
+        """Return the log-probability of the separator where it may follow, so that a list may go on or end."""
+        return log[:, self.goes[:, task.separator], task.separator].ravel()
 
 
 class _Run:
@@ -119,11 +91,11 @@ class _Run:
         count = 1 + int(np.flatnonzero(~goes.any(axis=1))[0])  # the last position is the first that only ends a list
         tokens, goes, ends = tokens[:, :count], goes[:count], ends[:count]
         log_t, log_b = (_log_probabilities(each, tokens[None])[0] for each in (teacher, base))
-        return _Held(tokens, log_t, log_b, goes, ends, goes[:, task.separator])
+        return _Held(tokens, log_t, log_b, goes, ends)
 
 
 def run(
-    preset: Preset, seed: int, folder: Path, *, threads: int = 1, progress: Progress | None = None
+    preset: Preset, seed: int, folder: Path, *, threads: int = 1, progress: Callable[[int], None] | None = None
 ) -> dict[str, Any]:
     """Lock the prediction of a preset in a file, train, and add what was seen; a finished run is only read.
 
@@ -138,7 +110,7 @@ def run(
         progress: called after each step with the number of steps done.
 
     Returns:
-        What the file holds: ``prediction``, ``sha256``, ``locked``, ``outcome``, ``finished``.
+        What the file holds: a record of :mod:`lambda_star.cliff.record` with its outcome.
 
     Raises:
         ValueError: the file holds another setting, or a prediction that is not the locked one; or λ* is infinite,
@@ -150,27 +122,21 @@ def run(
     (1.744..., 1.742...)
     """
     name = preset.label.replace(", ", "-").replace(" ", "-")
+    this, path = _Run(preset, seed), folder / f"{name}-{seed}.json"
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return _resumed(_Run(preset, seed), folder / f"{name}-{seed}.json", progress)
+        record = lock(path, lambda: _predicted(this))
+        if _recorded(record["prediction"]["preset"]) != preset:
+            raise ValueError(f"{path} must hold a run of this preset, got one with other settings; remove it")
+        if "outcome" in record:
+            return record
+        began = time.perf_counter()
+        students = _distilled(this, record["prediction"]["grid"], "students", preset.steps, progress)
+        outcome = _judged(this, students, record["prediction"])
+        return conclude(path, record, outcome | {"seconds": round(time.perf_counter() - began, 1)})
     finally:
         torch.set_num_threads(before)
-
-
-def _resumed(this: _Run, path: Path, progress: Progress | None) -> dict[str, Any]:
-    record = lock(path, lambda: _predicted(this))
-    if _recorded(record["prediction"]["preset"]) != this.preset:
-        raise ValueError(f"{path} must hold a run of this preset, got one with other settings; remove it")
-    if "outcome" in record:
-        return record
-    began = time.perf_counter()
-    students = _distilled(this, record["prediction"]["grid"], "students", this.preset.steps, progress)
-    outcome = _judged(this, students, record["prediction"])
-    return conclude(path, record, outcome | {"seconds": round(time.perf_counter() - began, 1)})
-
-
-# Base and teacher
 
 
 def _tuned(weights: Weights, task: Task, ends: float, right: float, seed: int) -> Weights:
@@ -195,9 +161,6 @@ def _tuned(weights: Weights, task: Task, ends: float, right: float, seed: int) -
 def _log_probabilities(weights: Weights, tokens: Tensor) -> Floats:
     values: Floats = torch.log_softmax(forward(weights, tokens).double(), -1).numpy()
     return values
-
-
-# Predict
 
 
 def _predicted(this: _Run) -> dict[str, Any]:
@@ -253,11 +216,11 @@ def _numbers(values: Any) -> list[float | None]:
 
 
 def _positions(held: _Held, preset: Preset) -> sequence.Positions:
-    lists, count, _ = shape = held.log_t.shape
+    lists, count, _ = held.log_t.shape
     # The advantage is linear in log π_B, so shuffled students see the mean over all positions of the base's rows.
     log_b = held.log_b.mean(axis=(0, 1)) if preset.shuffled else held.log_b
-    rows = (np.broadcast_to(values, shape) for values in (held.log_t, log_b, held.goes, held.ends))
-    log_t, log_b, goes, ends = (values.reshape(lists * count, -1) for values in rows)
+    arrays = np.broadcast_arrays(held.log_t, log_b, held.goes, held.ends)
+    log_t, log_b, goes, ends = (values.reshape(lists * count, -1) for values in arrays)
     return sequence.Positions(log_t, log_b, goes, ends, np.repeat(np.arange(lists), count))
 
 
@@ -265,10 +228,10 @@ def _pace(this: _Run) -> float:
     """Measure how much flow time of a natural gradient one step at the full rate takes, in a rehearsal at λ = 1.
 
     In time s such a flow leaves e^−s of the distance to the teacher, measured here by the root mean square of the
-    separator's log-odds over the forks. The rehearsal says nothing about what happens above λ = 1.
+    separator's log-odds where a list may end. The rehearsal says nothing about what happens above λ = 1.
     """
     held = this.held_out
-    student = _distilled(this, [1.0], "rehearsal", REHEARSAL, None)
+    student = _distilled(this, [1.0], "rehearsal", REHEARSAL)
     log_s = _log_probabilities(student, held.tokens[None])[0]
     logs = (held.separator(log, this.task) for log in (log_s, held.log_t, held.log_b))
     now, target, start = (log - np.log(-np.expm1(log)) for log in logs)  # log-odds
@@ -276,15 +239,14 @@ def _pace(this: _Run) -> float:
     return max(0.0, -math.log(left)) / float(np.sum(_schedule(REHEARSAL)))
 
 
-# Train
-
-
 def _schedule(steps: int) -> Floats:
     """Return the rate of every step relative to the full rate; it falls to 0 in the second half, to let noise fade."""
     return np.minimum(1.0, 2 * (1 - np.arange(steps) / steps))
 
 
-def _distilled(this: _Run, lams: list[float], stream: str, steps: int, progress: Progress | None) -> Weights:
+def _distilled(
+    this: _Run, lams: list[float], stream: str, steps: int, progress: Callable[[int], None] | None = None
+) -> Weights:
     """Train students side by side from the base, one for each λ."""
     (teacher, base), preset, generator = this.models, this.preset, this.generator(stream)
     students = {name: weight.requires_grad_() for name, weight in repeat(base, len(lams)).items()}
@@ -315,13 +277,8 @@ def _distilled(this: _Run, lams: list[float], stream: str, steps: int, progress:
 
 def _shuffled(rows: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
     """Put the rows that count in a random order."""
-    counting = rows[inside]
-    rows = rows.clone()
-    rows[inside] = counting[torch.randperm(len(counting), generator=generator)]
-    return rows
-
-
-# Judge
+    order = torch.randperm(int(inside.sum()), generator=generator)
+    return rows.masked_scatter(inside.unsqueeze(-1), rows[inside][order])
 
 
 def _judged(this: _Run, students: Weights, prediction: dict[str, Any]) -> dict[str, Any]:
@@ -330,7 +287,6 @@ def _judged(this: _Run, students: Weights, prediction: dict[str, Any]) -> dict[s
     tokens = sample(students, JUDGED, this.task.length, this.generator("answers"))
     texts = [[this.task.decode(row) for row in rows] for rows in tokens.tolist()]
     lists = [[parsed(text) for text in each] for each in texts]
-    closed = [[closes(text) for text in each] for each in texts]
     valid = np.array([[one is not None for one in answers] for answers in lists], dtype=float)
     pairs = [[pair for one in answers if one for pair in pairwise(one)] for answers in lists]
     log_s = _log_probabilities(students, held.tokens.expand(len(lists), *held.tokens.shape))
@@ -339,7 +295,7 @@ def _judged(this: _Run, students: Weights, prediction: dict[str, Any]) -> dict[s
     return {
         "judged": JUDGED,
         "validity": _numbers(valid.mean(axis=1)),
-        "closed": _numbers(np.mean(closed, axis=1)),
+        "closed": _numbers([np.mean([closes(text) for text in each]) for each in texts]),
         "right": [float(np.mean([(a + 1) % 10 == b for a, b in each])) if each else None for each in pairs],
         "items": [float(np.mean([len(one) for one in answers if one])) if any(answers) else None for answers in lists],
         "tail": [_numbers(np.quantile(tail, (0.1, 0.5, 0.9))) for tail in tails],

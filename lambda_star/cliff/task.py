@@ -25,20 +25,16 @@ STYLES: dict[str, tuple[str, ...]] = {
 """The marks that are tokens; the last two are the separator and the token that takes its place at the end of a list."""
 
 DIGITS = 10
-
+# The start of any valid list becomes a valid list with one of these endings.
 ENDINGS = ("", "]", "0]", '"]', '0"]', '"0"]', '["0"]', "[0]")
-"""The start of any valid list becomes a valid list with one of these endings."""
 
 
 @dataclass(frozen=True)
 class Task:
     """Lists of at most ``items`` digits; a longer list is cut off, so it is not JSON.
 
-    Token 0 starts and stops an answer, tokens 1 to 10 are the digits, and the marks of the style come after them.
-
-    Attributes:
-        style: a key of ``STYLES``.
-        items: the most items that fit, at least 1.
+    Token 0 starts and stops an answer, tokens 1 to 10 are the digits, and after them come the marks of the
+    style, a key of ``STYLES``.
 
     >>> task = Task("plain", 3)
     >>> task.encode("[1,2]"), task.decode([0, 11, 2, 12, 3, 13, 0])
@@ -89,15 +85,14 @@ class Task:
         ``right``, and random otherwise. A list that is too long is cut off: if the data closed every list in time,
         validity could never fall.
         """
-        rows = torch.zeros(count, self.length, dtype=torch.long)
-        for row in range(count):
+        rows = []
+        for _ in range(count):
             digits = [int(rng.integers(DIGITS))]
             while len(digits) <= self.items and rng.random() >= ends:
                 follows = rng.random() < right
                 digits.append((digits[-1] + 1) % DIGITS if follows else int(rng.integers(DIGITS)))
-            tokens = self.encode(self.text(digits))[: self.length]
-            rows[row, : len(tokens)] = torch.tensor(tokens)
-        return rows
+            rows.append([*self.encode(self.text(digits)), *[0] * self.length][: self.length])
+        return torch.tensor(rows)
 
     def contract(self, answer: list[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Tell which tokens may follow each token of an answer, and which end it validly, shape (tokens, vocabulary).
@@ -116,11 +111,10 @@ class Task:
     def going_on(self) -> Tensor:
         """Tell which token may follow which in a list that never ends, shape (vocabulary, vocabulary)."""
         allowed = torch.zeros(len(self.words), len(self.words), dtype=torch.bool)
-        opening, digits = self.encode(self.text([0]))[1], range(1, DIGITS + 1)
+        opening, digits = self.encode(self.text([0]))[1], slice(1, DIGITS + 1)
         allowed[0, opening] = True
-        for digit in digits:
-            allowed[[opening, self.separator], digit] = True
-            allowed[digit, self.separator] = True
+        allowed[[opening, self.separator], digits] = True
+        allowed[digits, self.separator] = True
         return allowed
 
 
@@ -134,13 +128,7 @@ def _following(words: tuple[str, ...], text: str) -> tuple[NDArray[np.bool_], ND
 
 
 def parsed(text: str) -> list[int] | None:
-    """Parse an answer as JSON.
-
-    Args:
-        text: any text.
-
-    Returns:
-        The digits; None if the text is not a list of digits, or of strings of one digit.
+    """Parse an answer as a JSON list of digits, or of strings of one digit; None if it is not such a list.
 
     >>> parsed('["1","2"]'), parsed("[1,2"), parsed("[12]")
     ([1, 2], None, None)
@@ -149,19 +137,12 @@ def parsed(text: str) -> list[int] | None:
         value = json.loads(text)
     except ValueError:
         return None
-    if not isinstance(value, list) or not all(re.fullmatch("[0-9]", str(one)) for one in value):
-        return None
-    return [int(one) for one in value]
+    digits = isinstance(value, list) and all(re.fullmatch("[0-9]", str(one)) for one in value)
+    return [int(one) for one in value] if digits else None
 
 
 def closes(text: str) -> bool:
-    """Tell whether an answer closes a list, whatever follows it.
-
-    Args:
-        text: any text.
-
-    Returns:
-        True if the text up to its first closing bracket is a list.
+    """Tell whether the text up to its first closing bracket is a list, whatever follows.
 
     >>> closes("[1,2]"), closes("[1,2]3"), closes("[1,2"), closes("[1,]")
     (True, True, False, False)
@@ -172,12 +153,6 @@ def closes(text: str) -> bool:
 
 def counted(tokens: Tensor) -> Tensor:
     """Tell which tokens belong to an answer: all after the start, up to and including the first stop.
-
-    Args:
-        tokens: answers, shape (..., length), with 0 for start and stop.
-
-    Returns:
-        A tensor of booleans of the same shape.
 
     >>> counted(torch.tensor([[0, 11, 13, 0, 0]]))
     tensor([[False,  True,  True,  True, False]])

@@ -6,6 +6,8 @@ Each name is loaded on first use, and only ``SafetyMonitor`` and ``ExtrapolatedT
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,15 @@ _HOME = {
     "opd_loss": "step",
     "safety_metrics": "metrics",
 }
+
+
+@contextmanager
+def _transformers_for(purpose: str) -> Iterator[None]:
+    """Import transformers inside this block; if it is missing, the error says what needs it and what to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"{purpose} needs transformers; install it with: pip install 'lambda-star[trl]'") from error
 
 
 def __getattr__(name: str) -> Any:

@@ -20,33 +20,20 @@ from lambda_star.torch.step import advantage, log_softmax, opd_loss
 
 __all__ = ["Line", "StepReport", "check_step"]
 
-RATE, STEPS = 0.02, 250
-"""Rate and number of the gradient steps on a table of logits; steps that small follow the flow."""
+RATE, STEPS = 0.02, 250  # of the gradient steps on a table of logits; steps that small follow the flow
+ROWS = 8  # the most positions that are trained as a table
+ROUNDING = 256  # the rounding error allowed in gradients and logarithms, in units of the last place
+SHARE = 1e-3  # how much of the divergence from the fixed point one step of a model should remove, to first order
+GAIN = 0.1  # how far second-order terms may take the gain of that step from its first order
+HALVINGS = 50  # bisection steps, enough for the 53 bits of a float64 between 1 and twice the threshold
+FAR = 1e3  # the λ at which the clip is tried where λ* is infinite, so that no clip should act
 
+# The name of a flow, whether its gradient is natural, and the flow time of the steps; a gradient moves both of two
+# logits, so that their difference moves twice as fast.
 FLOWS: tuple[tuple[dynamics.Flow, bool, float], ...] = (
     ("natural", True, -STEPS * math.log1p(-RATE)),
     ("policy-gradient", False, 2 * RATE * STEPS),
 )
-"""Name of a flow, whether its gradient is natural, and the flow time of the steps; a gradient moves both of two logits,
-so that their difference moves twice as fast."""
-
-ROWS = 8
-"""The most positions that are trained as a table."""
-
-ROUNDING = 256
-"""The rounding error allowed in gradients and logarithms, in units of the last place."""
-
-SHARE = 1e-3
-"""How much of the divergence from the fixed point one step of a model should remove, to first order."""
-
-GAIN = 0.1
-"""How far second-order terms may take the gain of that step from its first order."""
-
-HALVINGS = 50
-"""Bisection steps, enough for the 53 bits of a float64 between 1 and twice the threshold."""
-
-FAR = 1e3
-"""The λ at which the clip is tried where λ* is infinite, so that no clip should act."""
 
 Inputs = Mapping[str, Any] | Tensor | None
 
@@ -71,16 +58,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class StepReport:
-    """Predictions and measurements of :func:`check_step`.
-
-    Attributes:
-        lines: the predictions, each with its measurement.
-        device: where the steps ran.
-        dtype: dtype in which the models computed.
-        positions: number of output positions.
-        tokens: size of the vocabulary.
-        lam: the extrapolation coefficient λ.
-        clip: the cap c.
+    """Predictions and measurements of :func:`check_step`, one line each, and the setting in which they were made.
 
     >>> report = check_step(torch.tensor([[4.0, 0.0, -1.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
     >>> report.passed, report.positions
@@ -110,11 +88,10 @@ class _Rows(NamedTuple):
     clip: float
     rounding: float
 
-    def mixture(self, lam: float | None = None) -> Tensor:
+    def mixture(self) -> Tensor:
         """Return logits of the fixed point."""
-        at = self.lam if lam is None else lam
         absent = (self.teacher == -math.inf) & (self.base == -math.inf)
-        return torch.where(absent, -math.inf, at * self.teacher + (1 - at) * self.base)
+        return torch.where(absent, -math.inf, self.lam * self.teacher + (1 - self.lam) * self.base)
 
     def loss(self, student: Tensor) -> Tensor:
         return opd_loss(student, self.teacher, self.base, self.lam)
@@ -165,15 +142,12 @@ def check_step(
     >>> [line.what for line in check_step(teacher, base, lam=1.2).lines][0]
     'gradient at the fixed point / elsewhere'
     """
-    require(
-        (C.named("clip")._replace(ends="()"), clip), (LAM, lam), (Quantity("positions", 1, math.inf, "[)"), positions)
-    )
+    finite = C.named("clip")._replace(ends="()")
+    require((finite, clip), (LAM, lam), (Quantity("positions", 1, math.inf, "[)"), positions))
     with torch.no_grad():
         raw, other = (_logits(model, inputs, name) for name, model in (("teacher", teacher), ("base", base)))
-    if raw.shape != other.shape:
-        raise ValueError(
-            f"base must have the shape of the teacher's logits, {tuple(raw.shape)}, got {tuple(other.shape)}"
-        )
+    if (shape := tuple(other.shape)) != raw.shape:
+        raise ValueError(f"base must have the shape of the teacher's logits, {tuple(raw.shape)}, got {shape}")
     chosen = torch.linspace(0, len(raw) - 1, min(positions, len(raw)), device=raw.device).long()
     wide = torch.promote_types(raw.dtype, torch.float32)
     rows = _Rows(raw[chosen].to(wide), other[chosen].to(wide), lam, clip, ROUNDING * torch.finfo(wide).eps)
@@ -210,9 +184,8 @@ def _flat(logits: Tensor) -> Tensor:
 def _worst(what: str, predicted: Floats, measured: Floats, tolerance: Floats | float) -> Line:
     """Make the line of the position at which prediction and measurement differ most."""
     row = int(np.argmax(np.abs(measured - predicted)))
-    return Line(
-        what, float(predicted[row]), float(measured[row]), float(np.broadcast_to(tolerance, len(measured))[row])
-    )
+    allowed = np.broadcast_to(tolerance, measured.shape)
+    return Line(what, *(float(values[row]) for values in (predicted, measured, allowed)))
 
 
 def _gradient(rows: _Rows) -> Line:
@@ -220,10 +193,8 @@ def _gradient(rows: _Rows) -> Line:
         leaf = logits.detach().clone().requires_grad_()
         return _norm(torch.autograd.grad(rows.loss(leaf), leaf))
 
-    elsewhere = max(size(rows.base), size(_flat(rows.base)))
-    return Line(
-        "gradient at the fixed point / elsewhere", 0.0, _relative(size(rows.mixture()), elsewhere), rows.rounding
-    )
+    measured = _relative(size(rows.mixture()), max(size(rows.base), size(_flat(rows.base))))
+    return Line("gradient at the fixed point / elsewhere", 0.0, measured, rows.rounding)
 
 
 def _descend(logits: Tensor, loss: Callable[[Tensor], Tensor], natural: bool) -> Tensor:
@@ -246,10 +217,8 @@ def _table(rows: _Rows) -> Line:
     log_t, log_b = log_softmax(rows.teacher), log_softmax(rows.base)
     modal = log_t.argmax(dim=-1, keepdim=True)
     other = log_b.scatter(-1, modal, -math.inf).argmax(dim=-1, keepdim=True)
-    odds = [
-        (logits.gather(-1, modal) - logits.gather(-1, other)).squeeze(-1).double() for logits in (log_t, log_b, table)
-    ]
-    teacher, base, measured = (value.cpu().numpy() for value in odds)
+    odds = (logits.gather(-1, modal) - logits.gather(-1, other) for logits in (log_t, log_b, table))
+    teacher, base, measured = (value.squeeze(-1).double().cpu().numpy() for value in odds)
     target = base + rows.lam * (teacher - base)
     predicted = base + (target - base) * -math.expm1(STEPS * math.log1p(-RATE))
     scale = float(torch.where(rows.teacher == -math.inf, 0.0, rows.teacher).abs().max()) + 1
@@ -270,8 +239,7 @@ def _two_outcomes(rows: _Rows) -> list[Line]:
     loss = partial(opd_loss, teacher=teacher, base=base, lam=at, clip=rows.clip)
     lines = []
     for flow, natural, time in FLOWS:
-        table = _descend(base, loss, natural)
-        measured = (table[:, 1] - table[:, 0]).double().cpu().numpy()
+        measured = _descend(base, loss, natural).diff().squeeze(-1).double().cpu().numpy()
         paths = [
             dynamics.trajectory(float(p[row]), float(b[row]), rows.clip, float(lam), [time], flow=flow)[0]
             for row, lam in zip(chosen, lams, strict=True)
@@ -288,10 +256,8 @@ def _modal(rows: _Rows) -> tuple[Floats, ...]:
     log_t, log_b = log_softmax(rows.teacher), log_softmax(rows.base)
     modal = log_t.argmax(dim=-1, keepdim=True)
     near = 1e-6
-    return tuple(
-        np.clip(logs.gather(-1, modal).squeeze(-1).double().exp().cpu().numpy(), near, 1 - near)
-        for logs in (log_t, log_b)
-    )
+    both = (logs.gather(-1, modal).squeeze(-1).double().exp() for logs in (log_t, log_b))
+    return tuple(each.clamp(near, 1 - near).cpu().numpy() for each in both)
 
 
 def _pair(p: Floats, like: Tensor) -> Tensor:
@@ -318,7 +284,7 @@ def _clip_onset(rows: _Rows) -> Line:
     log_t, log_b = log_softmax(one.teacher), log_softmax(one.base)
 
     def acts(lam: float) -> bool:
-        log_s = log_softmax(one.mixture(lam))
+        log_s = log_softmax(one._replace(lam=lam).mixture())
         return bool((advantage(log_t, log_s, log_b, lam, rows.clip) < advantage(log_t, log_s, log_b, lam)).any())
 
     low, high = 1.0, min(2 * predicted, FAR)
@@ -337,22 +303,21 @@ def _model_step(student: nn.Module, inputs: Inputs, chosen: Tensor, rows: _Rows)
         raise ValueError("student must have weights that require a gradient, got none")
     tolerance = max(rows.rounding, *(8 * torch.finfo(weight.dtype).eps for weight in weights))
 
-    def gradients(loss: Callable[[Tensor], Tensor], at: Tensor | None = None) -> list[Tensor]:
+    def gradients(loss: Callable[[Tensor], Tensor], at: Tensor | None = None) -> tuple[Tensor, ...]:
         """Run a backward pass from the student's logits, or from other logits put in their place."""
         out = _logits(student, inputs, "student")[chosen].to(rows.teacher.dtype)
         value = loss(out if at is None else out + (at - out).detach())
-        found = torch.autograd.grad(value, weights, allow_unused=True)
-        return [torch.zeros_like(weight) if part is None else part for weight, part in zip(weights, found, strict=True)]
+        return torch.autograd.grad(value, weights, materialize_grads=True)
 
     step = gradients(rows.loss)
     elsewhere = max(_norm(step), _norm(gradients(rows.loss, _flat(rows.base))))
     at_rest = _norm(gradients(rows.loss, rows.mixture()))
     apart = _norm(a - b for a, b in zip(step, gradients(rows.divergence), strict=True))
-    measured = {
-        "model: gradient at the fixed point / elsewhere": at_rest,
-        "model: step's gradient − gradient of the divergence, relative": apart,
-    }
-    lines = [Line(what, 0.0, _relative(size, elsewhere), tolerance) for what, size in measured.items()]
+    difference = "model: step's gradient − gradient of the divergence, relative"
+    lines = [
+        Line("model: gradient at the fixed point / elsewhere", 0.0, _relative(at_rest, elsewhere), tolerance),
+        Line(difference, 0.0, _relative(apart, elsewhere), tolerance),
+    ]
     if _relative(_norm(step), elsewhere) > tolerance:  # at the fixed point no step gains anything
         lines.append(Line("model: gain of a step / its first order", 1.0, _gain(student, inputs, chosen, rows), GAIN))
     return lines
@@ -371,10 +336,10 @@ def _gain(student: nn.Module, inputs: Inputs, chosen: Tensor, rows: _Rows) -> fl
         return rows.divergence(_logits(model, inputs, "student")[chosen].to(rows.teacher.dtype))
 
     start = divergence()
-    for weight, gradient in zip(weights, torch.autograd.grad(start, weights, allow_unused=True), strict=True):
+    gradients = torch.autograd.grad(start, weights, materialize_grads=True)
+    for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = gradient
     before = float(start.detach())
-    size = _norm(weight.grad for weight in weights if weight.grad is not None)
-    torch.optim.SGD(weights, lr=SHARE * before / size**2).step()
+    torch.optim.SGD(weights, lr=SHARE * before / _norm(gradients) ** 2).step()
     with torch.no_grad():
         return (before - float(divergence())) / (SHARE * before)

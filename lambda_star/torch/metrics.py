@@ -26,7 +26,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
 
 import numpy as np
 import torch
@@ -41,16 +40,11 @@ from lambda_star.sequence import lower_quantile
 
 __all__ = ["safety_metrics", "safety_metrics_from_sampled"]
 
-Measured = dict[str, Floats]
-"""One array per quantity, with one value per position."""
+Measured = dict[str, Floats]  # one array per quantity, with one value per position
 
 PREFIX = "lambda_star/"
-
-BLOCK = 64
-"""Rows that are copied at a time: a copy of all rows over a large vocabulary would need as much memory again."""
-
-ROUNDING = 1e-3
-"""How far a rounded log-probability may exceed 0; anything further above is a logit."""
+BLOCK = 64  # rows that are copied at a time: a copy of all rows would need as much memory again as the logits
+ROUNDING = 1e-3  # how far a rounded log-probability may exceed 0; anything further above is a logit
 
 
 def safety_metrics(
@@ -91,8 +85,7 @@ def safety_metrics(
     (1.35..., 0.5, 0.5)
     """
     require((LAM, lam), (C.named("clip"), clip))
-    measured = _over_vocabulary(log_t, log_b, log_s, clip, mask)
-    return _summary(measured, lam, clip) | _of_texts(completions)
+    return _summary(_over_vocabulary(log_t, log_b, log_s, clip, mask), lam, clip, _valid(completions))
 
 
 def safety_metrics_from_sampled(
@@ -118,33 +111,34 @@ def safety_metrics_from_sampled(
         log_t: log-probabilities (not logits) of the tokens under the teacher, any shape; ``ref_log_prob`` in G-OPD.
         log_b: the same under the base, of the same shape; ``base_log_prob`` in G-OPD.
         log_s: the same under the student; ``old_log_probs`` in verl.
-        lam: extrapolation coefficient λ in use, finite; ``lambda_vals`` in G-OPD.
-        clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf]; the other clips of these codes do not bound this ratio.
+        lam: as for :func:`safety_metrics`; ``lambda_vals`` in G-OPD.
+        clip: as for :func:`safety_metrics`; the other clips of these codes do not bound the tail ratio.
         mask: which positions count, of the same shape; ``response_mask`` in verl.
-        completions: answers of the student as texts; without them ``json`` is left out.
+        completions: as for :func:`safety_metrics`.
 
     Returns:
-        A dictionary with a float for each name in the table above except ``flipped``; as for :func:`safety_metrics`.
+        A dictionary as for :func:`safety_metrics`, with ``known`` in place of ``flipped``.
 
     Raises:
         ValueError: shapes differ, or a value lies outside its range.
 
     Source: paper, Eq. 4, for λ*; ``derivations/bernoulli.md``.
 
-    >>> batch = {
-    ...     "ref_log_prob": torch.tensor([[0.9, 0.99, 0.02]]).log(),
-    ...     "base_log_prob": torch.tensor([[0.5, 0.5, 0.2]]).log(),
-    ...     "old_log_probs": torch.tensor([[0.6, 0.999, 0.3]]).log(),
-    ...     "response_mask": torch.tensor([[1, 1, 1]]),
-    ... }
-    >>> rows = [batch[name] for name in ("ref_log_prob", "base_log_prob", "old_log_probs")]
-    >>> metrics = safety_metrics_from_sampled(*rows, lam=1.25, clip=5.0, mask=batch["response_mask"])
+    >>> log_t, log_b, log_s = torch.tensor([[0.9, 0.99, 0.02], [0.5, 0.5, 0.2], [0.6, 0.999, 0.3]]).log()
+    >>> metrics = safety_metrics_from_sampled(log_t, log_b, log_s, lam=1.25, clip=5.0)
     >>> metrics["lambda_star/known"], metrics["lambda_star/threshold_least"], metrics["lambda_star/clipped"]
     (0.66..., 1.35..., 0.5)
     """
     require((LAM, lam), (C.named("clip"), clip))
-    measured, known = _over_tokens(log_t, log_b, log_s, clip, mask)
-    return _summary(measured, lam, clip) | {f"{PREFIX}known": known} | _of_texts(completions)
+    rows = _counted(log_t, log_b, log_s, mask, log_t.shape)
+    modal = ~(rows[0] <= math.log(0.5))  # keeps a NaN, which must not pass for a token that is not modal
+    kept = [each[modal] for each in rows]
+    for name, each in zip(("log_t", "log_b", "log_s"), kept, strict=False):
+        if len(outside := each[(each > ROUNDING) | (each == -math.inf)]):
+            raise ValueError(f"{name} must lie in (-inf, 0], got {float(outside[0])!r}; give log-probabilities")
+    log_odds = [_log_odds_of(each) for each in kept]
+    measured = _measured(log_odds, threshold_from_logits(log_odds[0], log_odds[1], clip))
+    return _summary(measured, lam, clip, _valid(completions)) | {f"{PREFIX}known": float(modal.double().mean())}
 
 
 def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None) -> Measured:
@@ -153,21 +147,6 @@ def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: f
     found = categorical.threshold(rows[0], rows[1], clip, mode="bernoulli")
     log_odds = [_log_odds_in(each, found.modal) for each in rows]
     return _measured(log_odds, found.value) | {"flip": _floats(found.flip)}
-
-
-def _over_tokens(
-    log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None
-) -> tuple[Measured, float]:
-    """Measure the positions whose one token is known to be modal, and return their share too."""
-    rows = _counted(log_t, log_b, log_s, mask, log_t.shape)
-    modal = ~(rows[0] <= math.log(0.5))  # keeps a NaN, which must not pass for a token that is not modal
-    kept = [each[modal] for each in rows]
-    for name, each in zip(("log_t", "log_b", "log_s"), kept, strict=False):
-        if len(outside := each[(each > ROUNDING) | (each == -math.inf)]):
-            raise ValueError(f"{name} must lie in (-inf, 0], got {float(outside[0])!r}; give log-probabilities")
-    log_odds = [_log_odds_of(each) for each in kept]
-    threshold = threshold_from_logits(log_odds[0], log_odds[1], clip)
-    return _measured(log_odds, threshold), float(modal.double().mean())
 
 
 def _counted(
@@ -200,9 +179,8 @@ def _log_odds_in(rows: Tensor, modal: Tensor) -> Tensor:
 def _log_odds_of(log_p: Tensor) -> Tensor:
     """Compute log-odds from log-probabilities."""
     log_p = log_p.clamp(max=0)
-    resolution = torch.finfo(log_p.dtype).eps
     wide = log_p.to(torch.promote_types(log_p.dtype, torch.float32))
-    return wide - (-torch.expm1(wide)).clamp(min=resolution).log()
+    return wide - (-torch.expm1(wide)).clamp(min=torch.finfo(log_p.dtype).eps).log()
 
 
 def _measured(log_odds: Sequence[Tensor], threshold: Tensor) -> Measured:
@@ -211,8 +189,7 @@ def _measured(log_odds: Sequence[Tensor], threshold: Tensor) -> Measured:
     if len(log_odds) == 3:
         teacher, student = (torch.nn.functional.logsigmoid(-each.double()) for each in (log_odds[0], log_odds[2]))
         # A teacher without a tail has none to lose.
-        ratio = torch.where(teacher == -math.inf, 0.0, (teacher - student).exp())
-        measured["tail_ratio"] = _floats(ratio)
+        measured["tail_ratio"] = _floats(torch.where(teacher == -math.inf, 0.0, (teacher - student).exp()))
     return measured
 
 
@@ -230,8 +207,8 @@ def _pooled(measured: Measured, valid: list[bool]) -> tuple[Measured, list[bool]
     return pooled, [flag for _, flags in records for flag in flags]
 
 
-def _summary(measured: Measured, lam: float, clip: float) -> dict[str, float]:
-    """Summarise the positions in the metrics of the table above."""
+def _summary(measured: Measured, lam: float, clip: float, valid: list[bool] | None) -> dict[str, float]:
+    """Summarise the positions, and which texts are JSON, in the metrics of the table above."""
     threshold = measured["threshold"]
     metrics = {
         "lam": float(lam),
@@ -251,6 +228,8 @@ def _summary(measured: Measured, lam: float, clip: float) -> dict[str, float]:
             "tail_ratio_max": _quantile(ratio, 1.0),
             "clipped": _share(ratio, ratio >= clip),
         }
+    if valid is not None:
+        metrics["json"] = sum(valid) / len(valid) if valid else math.nan
     return {PREFIX + name: value for name, value in metrics.items()}
 
 
@@ -262,23 +241,17 @@ def _share(values: Floats, hits: NDArray[np.bool_]) -> float:
     return float(hits.mean()) if len(values) and not np.isnan(values).any() else math.nan
 
 
-def _of_texts(completions: Iterable[str] | None) -> dict[str, float]:
-    """Return the share of texts that are JSON; NaN if there is no text."""
-    if completions is None:
-        return {}
-    valid = [_is_json(text) for text in completions]
-    return {f"{PREFIX}json": sum(valid) / len(valid) if valid else math.nan}
+def _valid(texts: Iterable[str] | None) -> list[bool] | None:
+    """Tell which texts are JSON."""
+    return None if texts is None else [_is_json(text) for text in texts]
 
 
 def _is_json(text: str) -> bool:
     """Tell whether a text is JSON by RFC 8259, which has neither NaN nor Infinity, though Python reads them."""
     try:
-        # Integers stay text, because Python refuses to convert those of many digits, which JSON allows.
-        json.loads(text, parse_constant=_reject, parse_int=str)
+        # The conversion of a constant to an integer fails, as it should. Integers stay text, because Python refuses to
+        # convert those of many digits, which JSON allows.
+        json.loads(text, parse_constant=int, parse_int=str)
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _reject(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

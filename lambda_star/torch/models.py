@@ -1,4 +1,4 @@
-"""Models for ``check_step``: a small built-in problem, or two model folders and a text."""
+"""Models for :func:`~lambda_star.torch.check.check_step`: a small built-in problem, or two model folders and a text."""
 
 from __future__ import annotations
 
@@ -10,27 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lambda_star.torch._extras import transformers_for
+from lambda_star.torch import _transformers_for
 from lambda_star.torch.check import Inputs
 
 __all__ = ["load_problem", "small_problem"]
 
-Problem = tuple[nn.Module, nn.Module, nn.Module, Inputs]
-"""Teacher, base, student, and what they are called with."""
+Problem = tuple[nn.Module, nn.Module, nn.Module, Inputs]  # teacher, base, student, and what they are called with
 
 
 def small_problem(device: str = "cpu", dtype: str = "float32") -> Problem:
     """Make a teacher, a base, a student and inputs that run anywhere: 24 near-deterministic positions, 32 tokens.
-
-    Args:
-        device: where the models are.
-        dtype: dtype of their weights, the name of a floating dtype.
-
-    Returns:
-        Three modules and a tensor of token ids, as :func:`~lambda_star.torch.check.check_step` takes them.
-
-    Raises:
-        ValueError: the device cannot be used.
 
     >>> teacher, base, student, inputs = small_problem()
     >>> tuple(teacher(inputs).shape)
@@ -57,25 +46,13 @@ def small_problem(device: str = "cpu", dtype: str = "float32") -> Problem:
 def load_problem(teacher: Path, base: Path, text: Path, device: str = "cpu", dtype: str = "float32") -> Problem:
     """Load a teacher, a base and a text from disk; the student is a copy of the base.
 
-    Args:
-        teacher: folder of a Hugging Face causal language model with its tokenizer, or of an adapter for one.
-        base: the same of the base.
-        text: file of UTF-8 text whose positions are checked.
-        device: where the models run.
-        dtype: dtype in which the models compute, the name of a floating dtype.
-
-    Returns:
-        Three modules and their keyword arguments, as :func:`~lambda_star.torch.check.check_step` takes them.
-
-    Raises:
-        ImportError: transformers is not installed.
-        OSError: a folder or the file cannot be read.
-        ValueError: the text is empty or not UTF-8, a folder holds no model, the vocabularies differ, or the device
-            cannot be used.
+    Each folder holds a Hugging Face causal language model or an adapter for one, and the teacher's also the tokenizer.
+    ``dtype`` names the floating dtype in which the models compute. What cannot be read raises ``OSError``; what does
+    not fit raises ``ValueError``: no text, other vocabularies, or a device that PyTorch cannot use.
 
     >>> load_problem(Path("runs/8b"), Path("runs/1.7b"), Path("answers.txt"), "cuda", "bfloat16")     # doctest: +SKIP
     """
-    with transformers_for("a folder with a model"):
+    with _transformers_for("a folder with a model"):
         from transformers import AutoModelForCausalLM, AutoTokenizer
     content = text.read_text(encoding="utf-8")
     if not content.strip():

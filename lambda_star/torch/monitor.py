@@ -6,8 +6,7 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +15,10 @@ from torch import Tensor
 
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.sequence import lower_quantile
-from lambda_star.torch._extras import transformers_for
+from lambda_star.torch import _transformers_for
 from lambda_star.torch.metrics import PREFIX, _is_json, _over_vocabulary, _pooled, _summary
 
-with transformers_for("SafetyMonitor"):
+with _transformers_for("SafetyMonitor"):
     from transformers import TrainerCallback
 
 __all__ = ["SafetyMonitor"]
@@ -49,8 +48,7 @@ class SafetyMonitor(TrainerCallback):
         lam: extrapolation coefficient λ in use, finite; only for a teacher that does not bring one.
         clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf].
         stop_above: ends the run once the share of positions past their λ* exceeds this, in [0, 1).
-        adapt: whether to lower the λ of an ``ExtrapolatedTeacher`` to 1 + (1−margin)(λ*−1) if it is above; λ is never
-            raised.
+        adapt: whether to lower an ``ExtrapolatedTeacher``'s λ to the operating point; λ is never raised.
         quantile: which quantile of λ* over positions ``adapt`` uses, in [0, 1]; 0 is the strictest.
         margin: share of the excess λ*−1 that ``adapt`` gives up, in [0, 1).
         positions: the most completion positions to look at, at least 1.
@@ -104,17 +102,11 @@ class SafetyMonitor(TrainerCallback):
         return float(self._lam if self._extrapolated is None else self._extrapolated.lam)
 
     def attach(self, trainer: Any) -> SafetyMonitor:
-        """Watch a trainer; call this before its ``train()``.
+        """Watch a trainer of TRL, or another ``transformers.Trainer`` with such batches, and return the monitor.
 
-        The monitor becomes the first of the trainer's callbacks, because a callback given as ``callbacks=`` runs after
-        the reporters of ``report_to``, and these would not see what it adds to the logs. ``trainer.compute_loss`` is
-        wrapped to see the batches.
-
-        Args:
-            trainer: a trainer of TRL, or another ``transformers.Trainer`` with such batches.
-
-        Returns:
-            The monitor.
+        Call this before the trainer's ``train()``. The monitor becomes the first of its callbacks, because a callback
+        given as ``callbacks=`` runs after the reporters of ``report_to``, and these would not see what it adds to the
+        logs. ``trainer.compute_loss`` is wrapped to see the batches.
 
         Raises:
             ValueError: teacher, base or λ is missing or given twice, ``adapt`` has no λ to lower, or the monitor
@@ -161,9 +153,7 @@ class SafetyMonitor(TrainerCallback):
         teacher, base, student = (sample.logits(each) for each in (self.teacher, self.base, kwargs["model"]))
         measured = _over_vocabulary(teacher, base, student, self.clip, None)
         measured, valid = _pooled(measured, batch.valid(kwargs.get("processing_class")))
-        metrics = _summary(measured, self.lam, self.clip)
-        if valid:
-            metrics[f"{PREFIX}json"] = sum(valid) / len(valid)
+        metrics = _summary(measured, self.lam, self.clip, valid)
         # Some reporters write JSON, which has neither NaN nor infinity.
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         logs.update(finite)
@@ -176,14 +166,9 @@ class SafetyMonitor(TrainerCallback):
             )
             control.should_training_stop = True
         if self.adapt and len(measured["threshold"]):
-            self._lower(lower_quantile(measured["threshold"], self.quantile))
+            star = lower_quantile(measured["threshold"], self.quantile)
+            self._extrapolated.lam = min(self.lam, 1 + (1 - self.margin) * (star - 1))
         return control
-
-    def _lower(self, star: float) -> None:
-        """Lower the teacher's λ to the operating point below λ*, if it is above."""
-        safe = 1 + (1 - self.margin) * (star - 1)
-        if safe < self.lam:
-            self._extrapolated.lam = safe
 
     def _adopt(self, trainer: Any) -> None:
         """Find teacher, base and λ."""
@@ -264,8 +249,9 @@ class _Sample(NamedTuple):
     columns: Tensor
     temperature: float
 
+    @torch.no_grad()
     def logits(self, model: Any) -> Tensor:
-        """Return a model's logits at the positions, shape (positions, tokens)."""
+        """Return a model's logits at the positions, shape (positions, tokens), without dropout."""
         core = model.get_base_model() if hasattr(model, "get_base_model") else model
         takes = inspect.signature(type(core).forward).parameters
         device, options, place = next(model.parameters()).device, {}, self.columns
@@ -274,19 +260,12 @@ class _Sample(NamedTuple):
             kept, inverse = np.unique(self.columns.numpy(), return_inverse=True)
             options["logits_to_keep"], place = torch.from_numpy(kept).to(device), torch.from_numpy(inverse)
         ids, attention = self.ids.to(device), self.attention.to(device)
-        with _evaluating(model), torch.no_grad():
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
             logits = model(input_ids=ids, attention_mask=attention, use_cache=False, **options).logits
+        finally:
+            for module, training in modes:
+                module.training = training
         rows: Tensor = logits[self.rows.to(device), place.to(device)].to(self.ids.device)
         return rows.to(torch.promote_types(rows.dtype, torch.float32)) / self.temperature
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Switch dropout off; afterwards each module is in the mode in which it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -1,7 +1,6 @@
 """One step of on-policy distillation: the extrapolated advantage of a token, and the loss whose gradient it gives.
 
-The distribution that maximises E_π[A] is π_λ ∝ π_T^λ π_B^(1−λ). A clip, if given, caps the ratio of teacher to student
-probability inside the advantage. That is one update rule among several; under this one a collapse begins at λ*.
+The distribution that maximises E_π[A] is π_λ ∝ π_T^λ π_B^(1−λ).
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from lambda_star._core.quantities import LAM, C, Quantity, require
 __all__ = ["advantage", "log_softmax", "opd_loss"]
 
 CLIP = C.named("clip")
-TEMPERATURE = Quantity("temperature", 0.0, math.inf)
 
 Estimator = Literal["full", "sampled"]
 
@@ -72,7 +70,7 @@ def log_softmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
     >>> log_softmax(torch.tensor([0.0, 0.0], dtype=torch.bfloat16)).exp()
     tensor([0.5000, 0.5000])
     """
-    require((TEMPERATURE, temperature))
+    require((Quantity("temperature", 0.0, math.inf), temperature))
     wide = torch.promote_types(logits.dtype, torch.float32)
     return torch.log_softmax(logits.to(wide) / temperature, dim=-1)
 

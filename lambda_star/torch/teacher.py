@@ -10,16 +10,17 @@ memory.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lambda_star._core.quantities import LAM, MARGIN, C, require
 from lambda_star.categorical import threshold
-from lambda_star.torch._extras import transformers_for
+from lambda_star.torch import _transformers_for
 
-with transformers_for("ExtrapolatedTeacher"):
+with _transformers_for("ExtrapolatedTeacher"):
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
@@ -27,21 +28,13 @@ __all__ = ["ExtrapolatedTeacher"]
 
 COEFFICIENT = LAM._replace(low=0.0, ends="[)")
 
+# Settings that scale the logits, in the order in which TRL looks for them.
 SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier")
-"""Settings that scale the logits, in the order in which TRL looks for them."""
 
+# Settings that bound the logits by cap·tanh(z/cap).
 SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-"""Settings that bound the logits by cap·tanh(z/cap)."""
 
-BLOCK = 2**24
-"""The most logits of each model that exist at a time while λ is capped: 64 MB in float32."""
-
-
-class _OutputEmbeddings(NamedTuple):
-    """The attributes of a head that TRL reads."""
-
-    weight: Tensor
-    bias: None
+BLOCK = 2**24  # the most logits of each model that exist at a time while λ is capped: 64 MB in float32
 
 
 class ExtrapolatedTeacher(nn.Module):
@@ -95,7 +88,10 @@ class ExtrapolatedTeacher(nn.Module):
         super().__init__()
         require((COEFFICIENT, lam), (C.named("clip"), clip), (MARGIN, margin))
         parts = _Part("teacher", teacher), _Part("base", base)
-        _check_alike(*parts)
+        found = [(len(part.head.weight), part.head.weight.device, part.head.weight.dtype) for part in parts]
+        for what, of_teacher, of_base in zip(("vocabulary size", "device", "dtype"), *found, strict=True):
+            if of_teacher != of_base:
+                raise ValueError(f"base must have the teacher's {what}, {of_teacher}, got {of_base}")
         self.mixture = _Mixture(*parts, lam, clip, margin)
         # A configuration of its own, because TRL would apply a scale or soft cap of the teacher's to the mixture.
         sizes = {"vocab_size": len(parts[0].head.weight), "hidden_size": sum(part.width for part in parts)}
@@ -129,13 +125,10 @@ class ExtrapolatedTeacher(nn.Module):
         """The backbone, which returns the hidden states of both models side by side, times their coefficients."""
         return self.mixture
 
-    def get_output_embeddings(self) -> _OutputEmbeddings:
-        """Put the heads of both models side by side in a new matrix, with biases as further columns.
-
-        Returns:
-            An object with ``weight``, vocabulary × width of the backbone's hidden states, and ``bias``, None.
-        """
-        return _OutputEmbeddings(torch.cat([*self.mixture.teacher.columns(), *self.mixture.base.columns()], 1), None)
+    def get_output_embeddings(self) -> SimpleNamespace:
+        """Put both heads side by side in a new ``weight``, with biases as further columns; ``bias`` is None."""
+        columns = *self.mixture.teacher.columns(), *self.mixture.base.columns()
+        return SimpleNamespace(weight=torch.cat(columns, 1), bias=None)
 
     def train(self, mode: bool = True) -> ExtrapolatedTeacher:
         """Stay in evaluation mode, whatever ``mode`` says: dropout would make the target random."""
@@ -143,16 +136,7 @@ class ExtrapolatedTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> CausalLMOutput:
-        """Compute the logits of the mixture.
-
-        Args:
-            input_ids: tokens, batch × positions.
-            attention_mask: 1 at tokens, 0 at padding; the same shape.
-            **inputs: further inputs for both backbones, and ``logits_to_keep`` as in transformers.
-
-        Returns:
-            A ``transformers.modeling_outputs.CausalLMOutput`` with ``logits``, batch × positions × vocabulary.
-        """
+        """Compute the logits of the mixture; further ``inputs`` are those of both backbones and ``logits_to_keep``."""
         hidden = self.mixture(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
         return CausalLMOutput(logits=nn.functional.linear(hidden, self.get_output_embeddings().weight))
 
@@ -200,9 +184,7 @@ class _Part(nn.Module):
         if head is None:
             raise ValueError(f"{name} must have output embeddings, got {type(model).__name__}, which has none")
         self.model: Any = model.requires_grad_(False).eval()
-        config = model.config.get_text_config()
-        _refuse_soft_cap(name, config)
-        self.scale = _logit_scale(config)
+        self.scale = _logit_scale(name, model.config.get_text_config())
         self._refuse_other_logits(name)
 
     @property
@@ -214,12 +196,13 @@ class _Part(nn.Module):
     @property
     def width(self) -> int:
         """The number of features."""
-        return self.head.weight.shape[1] + (getattr(self.head, "bias", None) is not None)
+        return sum(column.shape[1] for column in self.columns())
 
     def columns(self) -> tuple[Tensor, ...]:
         """Return the weight of the head, then its bias as a column if there is one, without copying them."""
-        bias = getattr(self.head, "bias", None)
-        return (self.head.weight,) if bias is None else (self.head.weight, bias[:, None])
+        head = self.head
+        bias = getattr(head, "bias", None)
+        return (head.weight,) if bias is None else (head.weight, bias[:, None])
 
     def logits(self, features: Tensor) -> Tensor:
         """Compute the model's logits from its features, without the copy of the head that one matrix would need."""
@@ -252,34 +235,16 @@ class _Part(nn.Module):
             )
 
 
-def _check_alike(teacher: _Part, base: _Part) -> None:
-    """Raise ``ValueError`` unless the two models can be mixed."""
-    heads = teacher.head.weight, base.head.weight
-    compared: dict[str, list[Any]] = {
-        "vocabulary size": [len(weight) for weight in heads],
-        "device": [weight.device for weight in heads],
-        "dtype": [weight.dtype for weight in heads],
-    }
-    for what, (of_teacher, of_base) in compared.items():
-        if of_teacher != of_base:
-            raise ValueError(f"base must have the teacher's {what}, {of_teacher}, got {of_base}")
-
-
-def _refuse_soft_cap(name: str, config: Any) -> None:
+def _logit_scale(name: str, config: Any) -> float:
+    """Return the factor on a model's logits, found by TRL's rules; raise ``ValueError`` if they have a soft cap."""
     for option in SOFT_CAPS:
-        cap = getattr(config, option, None)
-        if cap is not None:
+        if (cap := getattr(config, option, None)) is not None:
             raise ValueError(
                 f"{name} must have no soft cap on its logits, got {option}={cap!r}: cap·tanh(z/cap) is not linear, so "
                 "no mixture of hidden states gives the mixture of capped logits"
             )
-
-
-def _logit_scale(config: Any) -> float:
-    """Return the factor on a model's logits, found by TRL's rules."""
     for option in SCALES:
-        scale = getattr(config, option, None)
-        if scale is not None:
+        if (scale := getattr(config, option, None)) is not None:
             return float(scale)
     scaling = getattr(config, "logits_scaling", None)
     if scaling is None:
