@@ -22,11 +22,8 @@ and G-OPD (5) bound another ratio, that of the training engine to the rollout en
 an update moves the student. Use such a number as c only if your code caps the tail ratio with it.
 """
 
-Columns = dict[str, Callable[[Any], float | str]]
-"""The head of every column of a table, with the function that computes its cell from a row."""
-
-NEW_FILE = click.Path(path_type=Path, dir_okay=False)
-NEW_FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 OPEN_CLIP = C._replace(ends="(]")
 """A clip above 1: at c = 1 every λ above 1 is past λ*, and there is nothing to draw or to calibrate."""
@@ -85,8 +82,12 @@ def write(path: Path, content: Any) -> None:
     click.echo(f"wrote {path}")
 
 
-def print_table(title: str, rows: Sequence[Any], columns: Columns | None = None) -> None:
-    """Print a table below an empty line; without ``columns`` a row holds its cells, and there are no heads."""
+def print_table(title: str, rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]] | None = None) -> None:
+    """Print a table below an empty line.
+
+    ``columns`` holds each head with the function that computes a cell, a number or text, from a row. Without it a row
+    is a sequence of its cells, and there are no heads.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

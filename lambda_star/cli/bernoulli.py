@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import LAM, MARGIN, B, C, P, Quantity
-from lambda_star.cli._output import CLIP_NOTE, NEW_FILE, OPEN_CLIP, as_failure, print_table, quantity_option, write
+from lambda_star.cli._output import CLIP_NOTE, FILE, OPEN_CLIP, as_failure, print_table, quantity_option, write
 
 if TYPE_CHECKING:
     from lambda_star.dynamics import Flow
@@ -62,7 +62,7 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float)
 @quantity_option(LAM, "--lam", "lams", multiple=True, help="trajectory: a lambda to draw; repeat for more.")
 @click.option("--flow", type=FLOWS, default="natural", help=FLOW_HELP)
 @quantity_option(UNTIL, help="trajectory: the last time.")
-@click.option("--out", type=NEW_FILE, required=True, help="The picture (.png, .pdf or .svg).")
+@click.option("--out", type=FILE, required=True, help="The picture (.png, .pdf or .svg).")
 def plot(picture: str, lams: Sequence[float], flow: Flow, until: float | None, out: Path, **pair: Any) -> None:
     """Draw PICTURE of one position with two outcomes, trained with the clip on the log-ratio inside the advantage.
 

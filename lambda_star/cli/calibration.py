@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
-from lambda_star.cli._output import (
-    CLIP_NOTE,
-    NEW_FILE,
-    OPEN_CLIP,
-    Columns,
-    as_failure,
-    number,
-    print_table,
-    quantity_option,
-    write,
-)
+from lambda_star.cli._output import CLIP_NOTE, FILE, OPEN_CLIP, as_failure, number, print_table, quantity_option, write
 
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
@@ -62,15 +52,10 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @quantity_option(BUDGET, help=BUDGET_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
-@click.option("--json", "json_path", type=NEW_FILE, help="Write the report as JSON.")
-@click.option("--plot", "plot_path", type=NEW_FILE, help="Draw the report (.png, .pdf or .svg).")
+@click.option("--json", "json_path", type=FILE, help="Write the report as JSON.")
+@click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
 def calibrate(
-    file: Path,
-    contract: Sequence[str],
-    keep_going: bool,
-    json_path: Path | None,
-    plot_path: Path | None,
-    **options: Any,
+    file: Path, contract: Sequence[str], keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any
 ) -> None:
     """Print the safe lambda for measured answers.
 
@@ -104,10 +89,10 @@ def calibrate(
     if json_path:
         text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         write(json_path, text + "\n")
-    if plot_path:
+    if plot:
         from lambda_star.plotting import plot_report
 
-        write(plot_path, plot_report(report))
+        write(plot, plot_report(report))
 
 
 def _print_rows_used(report: Report) -> None:
@@ -121,7 +106,7 @@ def _print_rows_used(report: Report) -> None:
 
 
 def _print_classes(report: Report) -> None:
-    columns: Columns = {
+    columns = {
         "contract class": lambda one: one.name,
         "positions": lambda one: str(one.positions),
         "1−p": lambda one: f"{one.tail:.2e}",
@@ -143,7 +128,7 @@ def _print_classes(report: Report) -> None:
 def _print_readings(report: Report) -> None:
     if not report.readings:
         return
-    columns: Columns = {
+    columns = {
         "contract class": lambda one: one.name,
         "positions": lambda one: str(one.positions),
         "token": lambda one: _bounds(*one.token),

@@ -6,11 +6,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_star.cli._output import NEW_FILE, NEW_FOLDER, Columns, as_failure, print_table, write
+from lambda_star.cli._output import FILE, FOLDER, as_failure, print_table, write
 from lambda_star.cliff import compare, summarise
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cliff"]
 
-COLUMNS: Columns = {
+COLUMNS = {
     "preset": lambda run: run.label,
     "seed": lambda run: str(run.seed),
     "λ*": lambda run: _cell(run.threshold),
@@ -32,22 +33,19 @@ COLUMNS: Columns = {
     "error": lambda run: "" if math.isnan(run.relative_error) else f"{run.relative_error:+.1%}",
 }
 SEED, THREADS = click.IntRange(min=0), click.IntRange(min=1)
+NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 
 
 @click.command(short_help="The cliff on a laptop: predict, train, compare.")
-@click.option(
-    "--preset", "presets", multiple=True, metavar="NAME", help="Preset to run; repeat for more. All by default."
-)
-@click.option(
-    "--control", "controls", multiple=True, metavar="NAME", help="Control to run the presets under; repeat for more."
-)
+@click.option("--preset", "presets", **NAMES, help="Preset to run; repeat for more. All by default.")
+@click.option("--control", "controls", **NAMES, help="Run the presets under this control; repeat for more.")
 @click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,), help="Seed; repeat for more.")
-@click.option("--folder", type=NEW_FOLDER, default="results/cliff", help="Folder of the runs, one file each.")
+@click.option("--folder", type=FOLDER, default="results/cliff", help="Folder of the runs, one file each.")
 @click.option("--threads", type=THREADS, default=1, help="Number of PyTorch's CPU threads.")
 @click.option("--quick", is_flag=True, help="One small run, not kept; exit status 1 unless validity falls in the band.")
 @click.option("--report", is_flag=True, help="Train nothing; print and draw the runs in the folder.")
-@click.option("--plot", "plot_path", type=NEW_FILE, help="Draw the runs (.png, .pdf, .svg).")
-def cliff(folder: Path, threads: int, quick: bool, report: bool, plot_path: Path | None, **options: Any) -> None:
+@click.option("--plot", "plot_path", type=FILE, help="Draw the runs (.png, .pdf, .svg).")
+def cliff(folder: Path, quick: bool, report: bool, plot_path: Path | None, **options: Any) -> None:
     """Predict at which lambda the lists of small transformers stop being JSON, then train them and compare.
 
     A run takes one to five minutes. Before the first step it writes the prediction to a file in FOLDER, with its hash
@@ -66,21 +64,14 @@ def cliff(folder: Path, threads: int, quick: bool, report: bool, plot_path: Path
       lambda-star cliff --preset short --seed 6 --folder mine --control "no clip"
       lambda-star cliff --report --folder mine --plot mine.png
     """  # noqa: D301 (click wants the character \b)
-    with as_failure(ImportError, OSError, ValueError):
-        records = (
-            _finished_runs(folder)
-            if report
-            else _quick_run(threads)
-            if quick
-            else _new_runs(folder, threads, **options)
-        )
+    with as_failure(ImportError, OSError, ValueError), TemporaryDirectory() as nowhere:
+        records = _finished_runs(folder) if report else _new_runs(Path(nowhere) if quick else folder, quick, **options)
     _print_runs(records)
     if plot_path:
         from lambda_star.plotting import plot_cliff
 
         with as_failure(ValueError):
-            figure = plot_cliff(records)
-        write(plot_path, figure)
+            write(plot_path, plot_cliff(records))
     if quick:
         inside = compare(records[0]).inside
         click.echo(f"validity {'fell where it was predicted to' if inside else 'did NOT fall in the predicted band'}")
@@ -92,29 +83,20 @@ def _finished_runs(folder: Path) -> list[dict[str, Any]]:
 
     paths = sorted(folder.glob("*.json"))
     records = finished(paths)
-    if len(records) < len(paths):
-        click.echo(
-            f"{len(paths) - len(records)} of {len(paths)} runs in {folder} are locked but not finished", err=True
-        )
+    if missing := len(paths) - len(records):
+        click.echo(f"{missing} of {len(paths)} runs in {folder} are locked but not finished", err=True)
     if not records:
         raise ValueError(f"{folder} must hold finished runs, got none; make some with `lambda-star cliff`")
     return records
 
 
-def _quick_run(threads: int) -> list[dict[str, Any]]:
-    from tempfile import TemporaryDirectory
-
-    from lambda_star.cliff.presets import QUICK
-
-    with TemporaryDirectory() as folder:
-        return [_run(QUICK, 0, Path(folder), threads)]
-
-
 def _new_runs(
-    folder: Path, threads: int, presets: Sequence[str], controls: Sequence[str], seeds: Sequence[int]
+    folder: Path, quick: bool, presets: Sequence[str], controls: Sequence[str], seeds: Sequence[int], threads: int
 ) -> list[dict[str, Any]]:
-    from lambda_star.cliff.presets import CONTROLS, PRESETS, variant
+    from lambda_star.cliff.presets import CONTROLS, PRESETS, QUICK, variant
 
+    if quick:
+        return [_run(QUICK, 0, folder, threads)]
     for option, names, known in (("--preset", presets, PRESETS), ("--control", controls, CONTROLS)):
         for name in names:
             if name not in known:
@@ -137,10 +119,8 @@ def _print_runs(records: Sequence[Mapping[str, Any]]) -> None:
     if presets:
         print_table("Where half of the valid answers are lost", presets, COLUMNS)
         total = summarise(presets)
-        errors = f"median {total.median_error:.1%}, worst {total.worst_error:.1%}"
-        click.echo(
-            f"{total.inside} of {total.runs} onsets in the predicted band; |seen − predicted|/(predicted − 1): {errors}"
-        )
+        said = f"{total.inside} of {total.runs} onsets in the predicted band; |seen − predicted|/(predicted − 1): "
+        click.echo(f"{said}median {total.median_error:.1%}, worst {total.worst_error:.1%}")
     if controls:
         print_table("Controls", controls, COLUMNS)
 

@@ -9,19 +9,19 @@ from typing import Any
 import click
 
 from lambda_star._core.quantities import LAM
-from lambda_star.cli._output import OPEN_CLIP, Columns, as_failure, print_table, quantity_option
+from lambda_star.cli._output import OPEN_CLIP, as_failure, print_table, quantity_option
 
 __all__ = ["check_step"]
 
-FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+MODEL = click.Path(path_type=Path, exists=True, file_okay=False)
+TEXT = click.Path(path_type=Path, exists=True, dir_okay=False)
 DTYPES = click.Choice(["float32", "float64", "bfloat16"])
 
 
 @click.command(short_help="Predictions against real distillation steps.")
-@click.option("--teacher", type=FOLDER, help="Folder of a Hugging Face causal language model or of an adapter for one.")
-@click.option("--base", type=FOLDER, help="The same for the base, from which the student starts.")
-@click.option("--text", type=FILE, help="UTF-8 text that the models score.")
+@click.option("--teacher", type=MODEL, help="Folder of a Hugging Face causal language model or of an adapter for one.")
+@click.option("--base", type=MODEL, help="The same for the base, from which the student starts.")
+@click.option("--text", type=TEXT, help="UTF-8 text that the models score.")
 @quantity_option(LAM, default=1.25)
 @quantity_option(OPEN_CLIP, "--clip", default=5)
 @click.option("--positions", type=click.IntRange(min=1), default=64, help="The most positions to look at.")
@@ -51,7 +51,7 @@ def check_step(
             problem = models.small_problem(device, dtype)
         report = check.check_step(*problem, **options)
     where = f"{report.positions} positions × {report.tokens} tokens, {report.dtype} on {report.device}"
-    columns: Columns = {
+    columns = {
         "": lambda line: line.what,
         "predicted": lambda line: line.predicted,
         "measured": lambda line: line.measured,
