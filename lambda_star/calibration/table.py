@@ -204,11 +204,10 @@ def _list(name: str, value: Any) -> list[Any]:
     """A list from a list, an array, or JSON text; an empty list where there is no value."""
     if _is_missing(value) or (isinstance(value, str) and not value.strip()):
         return []
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{name} is not a JSON list ({error})") from None
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is not a JSON list ({error})") from None
     value = value.tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(value, list | tuple):
         raise ValueError(f"{name} is {value!r}, which is not a list")
