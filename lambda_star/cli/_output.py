@@ -38,10 +38,7 @@ def range_type(quantity: Quantity) -> click.ParamType[float]:
 
 
 def quantity_option(quantity: Quantity, *flags: str, **settings: Any) -> Callable[..., Any]:
-    """Return the option of a quantity; its flag is the name and its help the meaning, unless others are given.
-
-    ``settings`` go to :func:`click.option`, which adds the range to the help.
-    """
+    """Return the option of a quantity; its flag is the name and its help the meaning, unless others are given."""
     settings.setdefault("help", quantity.meaning[:1].upper() + quantity.meaning[1:] + ".")
     return click.option(*(flags or (f"--{quantity.name}",)), type=range_type(quantity), **settings)
 
@@ -67,10 +64,7 @@ def with_flags(message: str) -> str:
 
 
 def write(path: Path, content: Any) -> None:
-    """Write text or a figure to a file in a folder that is made if necessary, and say so.
-
-    The ending of the path gives the format of a figure, which is PNG without an ending.
-    """
+    """Write text, or a figure in the format of the ending (PNG without one), to a file whose folder may be new."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, str):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 
 from lambda_star._core.quantities import LAM, MARGIN, B, C, P, Quantity
 from lambda_star.cli._output import CLIP_NOTE, FILE, OPEN_CLIP, as_failure, print_table, quantity_option, write
-
-if TYPE_CHECKING:
-    from lambda_star.dynamics import Flow
+from lambda_star.dynamics import Flow
 
 __all__ = ["plot", "threshold"]
 
 UNTIL = Quantity("until", 0.0, float("inf"))
-FLOWS = click.Choice(["natural", "policy-gradient"])
+FLOWS = click.Choice(get_args(Flow))
 FLOW_HELP = "budget, trajectory: natural gradient, or plain policy gradient on the logit."
 
 

@@ -7,15 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lambda_star.cli._output import FILE, FOLDER, as_failure, print_table, write
 from lambda_star.cliff import compare, summarise
-
-if TYPE_CHECKING:
-    from lambda_star.cliff.presets import Preset
+from lambda_star.cliff.presets import CONTROLS, PRESETS, QUICK, Preset, variant
+from lambda_star.cliff.record import finished
 
 __all__ = ["cliff"]
 
@@ -79,8 +78,6 @@ def cliff(folder: Path, quick: bool, report: bool, plot_path: Path | None, **opt
 
 
 def _finished_runs(folder: Path) -> list[dict[str, Any]]:
-    from lambda_star.cliff.record import finished
-
     paths = sorted(folder.glob("*.json"))
     records = finished(paths)
     if missing := len(paths) - len(records):
@@ -93,8 +90,6 @@ def _finished_runs(folder: Path) -> list[dict[str, Any]]:
 def _new_runs(
     folder: Path, quick: bool, presets: Sequence[str], controls: Sequence[str], seeds: Sequence[int], threads: int
 ) -> list[dict[str, Any]]:
-    from lambda_star.cliff.presets import CONTROLS, PRESETS, QUICK, variant
-
     if quick:
         return [_run(QUICK, 0, folder, threads)]
     for option, names, known in (("--preset", presets, PRESETS), ("--control", controls, CONTROLS)):

@@ -154,8 +154,4 @@ def _expand(word: str, variables: dict[str, str]) -> str:
     return word
 
 
-READERS = {
-    **dict.fromkeys((".yaml", ".yml"), _yaml),
-    ".json": _json,
-    **dict.fromkeys((".sh", ".bash", ".slurm"), _shell),
-}
+READERS = dict.fromkeys([".yaml", ".yml"], _yaml) | {".json": _json} | dict.fromkeys([".sh", ".bash", ".slurm"], _shell)
