@@ -186,13 +186,12 @@ def _listed(entries: list[Any], log_p: float, log_b: float) -> list[tuple[str, f
     for name, values in (("log_p", [p for _, p, _ in listed]), ("log_b", [b for _, _, b in listed])):
         if math.fsum(map(math.exp, values)) > 1 + ROUNDING:
             raise ValueError(f"top has probabilities whose sum is above 1 in {name}; write natural log-probabilities")
-    most = max(p for _, p, _ in listed)
-    tied = [index for index, (_, p, _) in enumerate(listed) if p == most]
-    modal = next((index for index in tied if _agree(listed[index][2], log_b)), tied[0])
+    first = max(range(len(listed)), key=lambda index: listed[index][1])
+    modal = max(range(len(listed)), key=lambda index: (listed[index][1], _agree(listed[index][2], log_b)))
     for name, value, own in (("log_p", listed[modal][1], log_p), ("log_b", listed[modal][2], log_b)):
         if not _agree(value, own):
             raise ValueError(f"top has a most probable token whose {name} is not that of the row; score both at once")
-    listed[tied[0]], listed[modal] = listed[modal], listed[tied[0]]
+    listed[first], listed[modal] = listed[modal], listed[first]
     return listed
 
 

@@ -144,10 +144,8 @@ def _verdict(
     star, safe = threshold(p, b, clip), operating_point(p, b, clip, margin=0.1)
     where = f"λ* = {star:g} (p = {p:g}, b = {b:g}, c = {clip:g})"
     if lam > star:
-        return (
-            severity,
-            f"λ = {lam:g} is above {where}; set at most {safe:g}, the operating point at margin 0.1{origin}",
-        )
+        advice = f"set at most {safe:g}, the operating point at margin 0.1{origin}"
+        return severity, f"λ = {lam:g} is above {where}; {advice}"
     side = "not above it" if lam <= safe else "above it, so lower λ unless p and b are sure"
     return "note", f"λ = {lam:g} is at most {where}; the operating point at margin 0.1 is {safe:g}: λ is {side}{origin}"
 
@@ -169,9 +167,9 @@ def _ignored(settings: Sequence[Setting]) -> Iterator[Finding]:
     missing = "; ".join(f"{key} to {to}" for key, to in known.NEEDS if not _last(settings, key))
     for setting in found if missing else ():
         message = (
-            "G-OPD ignores this λ and distils with λ = 1 or not at all, unless another file or a command line sets "
+            "G-OPD ignores this λ and distils with λ = 1 or not at all, unless another file or a command line sets"
         )
-        yield Finding("warning", setting.line, setting.key, message + missing)
+        yield Finding("warning", setting.line, setting.key, f"{message} {missing}")
     several = _last(settings, known.SEVERAL_TEACHERS)
     if found and several:
         message = (
@@ -186,12 +184,10 @@ def _on_policy_share(settings: Sequence[Setting]) -> Iterator[Finding]:
     found = [setting for setting in settings if known.ON_POLICY_SHARE.fullmatch(setting.key)]
     for setting in found:
         share = _number(setting.value)
-        message = f"lmbda is TRL's share of on-policy samples, not λ; {NO_EXTRAPOLATION}"
-        if share is None or 0 <= share <= 1:
-            yield Finding("note", setting.line, setting.key, message)
-        else:
-            message = f"TRL refuses lmbda = {share:g} outside [0, 1]: {message}"
-            yield Finding("error", setting.line, setting.key, message)
+        refused = share is not None and not 0 <= share <= 1
+        message = f"TRL refuses lmbda = {share:g} outside [0, 1]: " if refused else ""
+        message += f"lmbda is TRL's share of on-policy samples, not λ; {NO_EXTRAPOLATION}"
+        yield Finding("error" if refused else "note", setting.line, setting.key, message)
     for setting in settings:
         if not found and known.TRL_TEACHER.fullmatch(setting.key) and _is_set(setting):
             yield Finding("note", setting.line, setting.key, f"TRL's distillation has no λ: {NO_EXTRAPOLATION}")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,7 @@ def plot_run(record: Mapping[str, Any], axes: Sequence[Axes] | None = None) -> S
     share = np.array(seen["validity"])
     error = 2 * np.sqrt(share * (1 - share) / seen["judged"])  # two standard errors of a share
     upper.errorbar(grid, share, error, **SEEN, label="valid answers, seen")
-    right = [math.nan if share is None else share for share in seen["right"]]
+    right = np.array(seen["right"], dtype=float)  # NaN where no answer was valid
     upper.plot(grid, right, "^", color="C2", markersize=4, label="right digits in valid answers")
     if run.band:
         upper.axvspan(*run.band, color="0.92", zorder=0, label="predicted band")

@@ -76,8 +76,7 @@ def plot_budget(p: float, b: float, c: float, *, flow: Flow = "natural", ax: Axe
 
     Args:
         p: teacher's modal probability, in (b, 1).
-        b: base's probability of the same token, in [p/c, 1); for a lower one, which the clip holds back, the threshold
-            of a budget is only a lower bound.
+        b: base's probability of the same token, in [p/c, 1), because the clip first holds back a lower one.
         c: cap on the tail ratio, in (1, inf).
         flow: "natural" or "policy-gradient".
         ax: axes to draw on; new ones by default.
