@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -63,8 +64,8 @@ def cliff(folder: Path, quick: bool, report: bool, plot_path: Path | None, **opt
       lambda-star cliff --preset short --seed 6 --folder mine --control "no clip"
       lambda-star cliff --report --folder mine --plot mine.png
     """  # noqa: D301 (click wants the character \b)
-    with as_failure(ImportError, OSError, ValueError), TemporaryDirectory() as nowhere:
-        records = _finished_runs(folder) if report else _new_runs(Path(nowhere) if quick else folder, quick, **options)
+    with as_failure(ImportError, OSError, ValueError), TemporaryDirectory() if quick else nullcontext(folder) as place:
+        records = _finished_runs(folder) if report else _new_runs(Path(place), quick, **options)
     _print_runs(records)
     if plot_path:
         from lambda_star.plotting import plot_cliff

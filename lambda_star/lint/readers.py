@@ -76,11 +76,10 @@ def _yaml(path: Path, text: str) -> Iterator[Setting]:
             problem = "the file is not a mapping of keys to values; give a configuration file"
             raise _broken(path, problem, root.start_mark.line + 1)
         settings = {} if root is None else {setting.key: setting for setting in _leaves(loader, root, "", 1)}
-    except yaml.MarkedYAMLError as error:
-        place = error.problem_mark.line + 1 if error.problem_mark else None
-        raise _broken(path, f"broken YAML ({error.problem}); correct it", place) from error
-    except yaml.YAMLError as error:  # for instance a character that YAML does not admit
-        raise _broken(path, f"broken YAML ({error}); correct it") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)  # a character that YAML does not admit has none
+        said = f"broken YAML ({getattr(error, 'problem', error)}); correct it"
+        raise _broken(path, said, mark.line + 1 if mark else None) from error
     yield from settings.values()
 
 
