@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +95,7 @@ def calibrate(
     >>> 1 < report.operating_point.value <= report.advised.value < report.binding.high
     True
     """
-    numbers = (clip, lam, margin, quantile, confidence, resamples, seed, budget)
-    require(*zip(OPTIONS, numbers, strict=True))
+    require(*zip(OPTIONS, (clip, lam, margin, quantile, confidence, resamples, seed, budget), strict=True))
     labels = _labels(table, contract)
     rows, skipped = _used_rows(table, labels)
     sample = _sample(table, labels, rows, clip)
@@ -136,8 +134,7 @@ def _labels(table: Table, labeller: Labeller | None) -> list[str | None]:
     """The contract class of every row, None outside the contract."""
     if labeller is None and table.contract is not None:
         return [label or None for label in table.contract.tolist()]
-    labeller = labeller or json_structure
-    classes = {text: labeller(text) for text in set(table.modal.tolist())}
+    classes = {text: (labeller or json_structure)(text) for text in set(table.modal.tolist())}
     return [classes[text] for text in table.modal.tolist()]
 
 
@@ -153,9 +150,8 @@ def _used_rows(table: Table, labels: Sequence[str | None]) -> tuple[NDArray[np.i
     skipped = {reason: count for reason, count in counts.items() if count}
     if not used.any():
         why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        raise ValueError(
-            f"{table.source}: no row is a usable contract position ({why}); name its tokens with `contract`"
-        )
+        remedy = "name its tokens with `contract`"
+        raise ValueError(f"{table.source}: no row is a usable contract position ({why}); {remedy}")
     return np.flatnonzero(used), skipped
 
 
@@ -189,9 +185,10 @@ def _masses(log_probability: Floats) -> tuple[Floats, Floats, Floats]:
     return modal, tail, log_probability - np.log(tail)
 
 
-def _class_threshold(clip: float, p: Floats, tail: Floats, b: Floats, base_tail: Floats) -> Floats:
-    """λ* from mean or summed masses; log-odds keep the digits of a small tail, which 1−p would lose."""
-    return np.asarray(threshold_from_logits(np.log(p) - np.log(tail), np.log(b) - np.log(base_tail), clip))
+def _log_odds(*masses: Floats | float) -> tuple[Any, Any]:
+    """The log-odds of teacher and base from mean or summed masses, which keep the digits of a small tail."""
+    p, tail, b, base_tail = map(np.log, masses)
+    return p - tail, b - base_tail
 
 
 def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> float:
@@ -206,21 +203,20 @@ def _class_report(
 ) -> ClassReport:
     members = sample.label == name
     masses = [mass[members] for mass in sample.masses]
-    p, tail, b, base_tail = (float(mass.mean()) for mass in masses)
-    value, low, high = bootstrap.sums(masses, members, partial(_class_threshold, clip))
+    p, tail, b, _ = means = [float(mass.mean()) for mass in masses]
+    thresholds = sample.threshold[members]
+    estimate = bootstrap.sums(masses, members, lambda *sums: threshold_from_logits(*_log_odds(*sums), clip))
     return ClassReport(
         name=name,
-        positions=int(members.sum()),
+        positions=len(thresholds),
         tail=tail,
         p=p,
         b=b,
-        value=value,
-        low=low,
-        high=high,
-        collapse_point=_collapse_point(value, p, tail, clip),
-        flip_point=flip_point_from_logits(math.log(p) - math.log(tail), math.log(b) - math.log(base_tail)),
-        least=float(sample.threshold[members].min()),
-        median=lower_quantile(sample.threshold[members], 0.5),
-        share_past=None if lam is None else float(np.mean(sample.threshold[members] < lam)),
-        budget_threshold=None if budget is None else float(natural_threshold(value, budget)),
+        **estimate._asdict(),
+        collapse_point=_collapse_point(estimate.value, p, tail, clip),
+        flip_point=flip_point_from_logits(*_log_odds(*means)),
+        least=float(thresholds.min()),
+        median=lower_quantile(thresholds, 0.5),
+        share_past=None if lam is None else float(np.mean(thresholds < lam)),
+        budget_threshold=None if budget is None else float(natural_threshold(estimate.value, budget)),
     )

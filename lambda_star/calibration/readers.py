@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
@@ -127,8 +127,7 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
 }
 
 
-def _check_columns(path: Path, header: Iterable[str], line: int | None = None) -> None:
-    header = list(header)
+def _check_columns(path: Path, header: Sequence[str], line: int | None = None) -> None:
     missing = [name for name in COLUMNS if name not in header]
     twice = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if header.count(name) > 1]
     if twice:

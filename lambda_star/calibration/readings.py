@@ -163,9 +163,7 @@ class _TopRows:
         width = self.tokens.shape[1] // 2
         unknown = np.isnan(self.low)
         merged = categorical.with_unlisted(self.log_t, self.log_b)
-        split = categorical.with_unlisted(
-            self.log_t, self.log_b, np.where(unknown, 0.0, self.low), np.where(unknown, 0.0, self.high)
-        )
+        split = categorical.with_unlisted(self.log_t, self.log_b, np.nan_to_num(self.low), np.nan_to_num(self.high))
         alone, apart = [0] * (2 * width), [0] * width + [1] * width
         modal = self.log_t.argmax(axis=1)  # unlisted tokens may together outweigh the modal token, but none is modal
         highest = categorical.threshold(*merged, clip, classes=[*alone, -1], modal=modal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,8 +73,7 @@ class Report:
         operating_point: 1 + (1−margin)(λ*−1) of ``advised``, with its interval.
         flip_point: the least flip point of all positions.
         answers: number of answers that the used positions come from.
-        used: number of rows used.
-        skipped: number of rows not used, by reason.
+        used, skipped: how many rows are used, and how many are not, by reason.
         rounded: number of used rows whose teacher log-probability was exactly 0; their λ* is an upper bound.
         problems: bad rows that were left out, with line and reason.
         readings: the three readings of λ*, for every class with rows that list their most probable tokens.
@@ -134,10 +133,8 @@ class Report:
 
 def _to_json(value: Any) -> Any:
     """The value in the types of JSON."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _to_json(value._asdict())
-    if hasattr(value, "__dataclass_fields__"):
-        return _to_json(vars(value))
+    if is_dataclass(value) or hasattr(value, "_asdict"):
+        value = vars(value) if is_dataclass(value) else value._asdict()
     if isinstance(value, dict):
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, tuple):

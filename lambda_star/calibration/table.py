@@ -113,53 +113,49 @@ def _build(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Ta
     good: dict[tuple[str, int], tuple[int, tuple[Any, ...]]] = {}
     problems: list[Problem] = []
     for line, row in rows:
-        values = _values(row)
-        if isinstance(values, str):
-            wrong = values
-        elif values[:2] in good:
-            first = good[values[:2]][0]
-            wrong = f"sequence {values[0]}, position {values[1]} is also on line {first}; keep one of them"
-        else:
-            good[values[:2]] = line, values
-            continue
-        if not keep_going:
+        wrong = _add(good, line, row)
+        if wrong and not keep_going:
             remedy = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
             raise TableError(source, f"{wrong}; {remedy}", line)
-        problems.append(Problem(line, wrong))
+        if wrong:
+            problems.append(Problem(line, wrong))
     if not good:
         found = "there are no rows"
         if problems:
             found = f"none of {len(problems)} rows is usable; line {problems[0].line}: {problems[0].message}"
         raise TableError(source, f"{found}; write one row per output position")
-    columns = zip(*(values for _, values in good.values()), strict=True)
-    sequence, position, token, modal, log_p, log_b, contract, top = columns
+    *columns, contract, top = zip(*(values for _, values in good.values()), strict=True)
+    types = ((name, dtype) for name, (_, dtype) in PARSERS.items())
+    arrays = {name: np.array(column, dtype) for (name, dtype), column in zip(types, columns, strict=True)}
     return Table(
         source=source,
-        sequence=np.array(sequence, dtype=object),
-        position=np.array(position, dtype=np.int64),
-        token=np.array(token, dtype=object),
-        modal=np.array(modal, dtype=object),
-        log_p=np.array(log_p),
-        log_b=np.array(log_b),
+        **arrays,
         contract=None if set(contract) == {None} else np.array([label or "" for label in contract], dtype=object),
         top=top if any(top) else None,
         problems=tuple(problems),
     )
 
 
-def _values(row: Row) -> tuple[Any, ...] | str:
-    """The values of one row in the order of the columns, or a sentence about what is wrong with it."""
+def _add(good: dict[tuple[str, int], tuple[int, tuple[Any, ...]]], line: int, row: Row) -> str:
+    """Add the values of a row to those of the good rows, or return a sentence about what is wrong with it."""
     try:
-        return row if isinstance(row, str) else _parse(row)
+        values = _parse(row)
     except ValueError as error:
         return str(error)
+    first, _ = good.setdefault(values[:2], (line, values))
+    if first == line:
+        return ""
+    return f"sequence {values[0]}, position {values[1]} is also on line {first}; keep one of them"
 
 
-def _parse(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _parse(row: Row) -> tuple[Any, ...]:
+    """The values of one row in the order of the columns; ``ValueError`` says what is wrong with it."""
+    if isinstance(row, str):
+        raise ValueError(row)
     missing = [name for name in COLUMNS if row.get(name) is None]
     if missing:
         raise ValueError(f"no value for {', '.join(missing)}")
-    values = [parse(name, row[name]) for name, parse in PARSERS.items()]
+    values = [parse(name, row[name]) for name, (parse, _) in PARSERS.items()]
     label = row.get("contract")
     label = None if "contract" not in row else "" if _is_missing(label) else _text("contract", label)
     return *values, label, _top(row.get("top"), row.get("rest"), *values[-2:])
@@ -190,13 +186,12 @@ def _listed(entries: list[Any], log_p: float, log_b: float) -> list[tuple[str, f
     for name, values in (("log_p", [p for _, p, _ in listed]), ("log_b", [b for _, _, b in listed])):
         if math.fsum(map(math.exp, values)) > 1 + ROUNDING:
             raise ValueError(f"top has probabilities whose sum is above 1 in {name}; write natural log-probabilities")
-    most = max(p for _, p, _ in listed)
-    tied = [index for index, (_, p, _) in enumerate(listed) if p == most]
-    modal = next((index for index in tied if _agree(listed[index][2], log_b)), tied[0])
+    first = max(range(len(listed)), key=lambda index: listed[index][1])
+    modal = max(range(len(listed)), key=lambda index: (listed[index][1], _agree(listed[index][2], log_b)))
     for name, value, own in (("log_p", listed[modal][1], log_p), ("log_b", listed[modal][2], log_b)):
         if not _agree(value, own):
             raise ValueError(f"top has a most probable token whose {name} is not that of the row; score both at once")
-    listed[tied[0]], listed[modal] = listed[modal], listed[tied[0]]
+    listed[first], listed[modal] = listed[modal], listed[first]
     return listed
 
 
@@ -208,11 +203,10 @@ def _list(name: str, value: Any) -> list[Any]:
     """A list from a list, an array, or JSON text; an empty list where there is no value."""
     if _is_missing(value) or (isinstance(value, str) and not value.strip()):
         return []
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{name} is not a JSON list ({error})") from None
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is not a JSON list ({error})") from None
     value = value.tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(value, list | tuple):
         raise ValueError(f"{name} is {value!r}, which is not a list")
@@ -268,11 +262,12 @@ def _log_probability(name: str, value: Any) -> float:
     return number
 
 
-PARSERS: dict[str, Callable[[str, Any], Any]] = {
-    "sequence": _text,
-    "position": _position,
-    "token": _text,
-    "modal": _text,
-    "log_p": _log_probability,
-    "log_b": _log_probability,
+PARSERS: dict[str, tuple[Callable[[str, Any], Any], Any]] = {
+    "sequence": (_text, object),
+    "position": (_position, np.int64),
+    "token": (_text, object),
+    "modal": (_text, object),
+    "log_p": (_log_probability, np.float64),
+    "log_b": (_log_probability, np.float64),
 }
+"""The parser of every column and the type of its array."""

@@ -18,7 +18,7 @@ from lambda_star.cli.torch import check_step
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
 @click.version_option(__version__, prog_name="lambda-star")
 def main() -> None:
     """How far may on-policy distillation extrapolate past its teacher?

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from lambda_star._core.quantities import MARGIN, C, P, Quantity
+from lambda_star._core.quantities import C, Quantity
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["Failure", "as_failure", "number", "print_table", "quantity_option", "range_type", "write", "write_figure"]
+__all__ = ["Failure", "as_failure", "number", "print_table", "quantity_option", "range_type", "with_flags", "write"]
 
 CLIP_NOTE = """\
 What CLIP means: c caps how many times thinner than the teacher's tail the student's tail may become. A reader of the
@@ -24,8 +22,8 @@ and G-OPD (5) bound another ratio, that of the training engine to the rollout en
 an update moves the student. Use such a number as c only if your code caps the tail ratio with it.
 """
 
-FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-NEW_FILE = click.Path(path_type=Path, dir_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 OPEN_CLIP = C._replace(ends="(]")
 """A clip above 1: at c = 1 every λ above 1 is past λ*, and there is nothing to draw or to calibrate."""
@@ -40,16 +38,9 @@ def range_type(quantity: Quantity) -> click.ParamType[float]:
 
 
 def quantity_option(quantity: Quantity, *flags: str, **settings: Any) -> Callable[..., Any]:
-    """Return the option of a quantity; its flag is the name and its help the meaning, unless others are given.
-
-    ``settings`` go to :func:`click.option`, which adds the range to the help.
-    """
+    """Return the option of a quantity; its flag is the name and its help the meaning, unless others are given."""
     settings.setdefault("help", quantity.meaning[:1].upper() + quantity.meaning[1:] + ".")
     return click.option(*(flags or (f"--{quantity.name}",)), type=range_type(quantity), **settings)
-
-
-CLIP_HELP = C.meaning[:1].upper() + C.meaning[1:] + "."
-PROBABILITY, SHARE = range_type(P), range_type(MARGIN)
 
 
 class Failure(click.ClickException):
@@ -64,35 +55,43 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise Failure(str(error)) from error
+        raise Failure(with_flags(str(error))) from error
 
 
-def write(path: Path, write: Callable[[], object]) -> None:
-    """Write a file in a folder that is made if necessary, and say so."""
+def with_flags(message: str) -> str:
+    """Return a message with the flags of the command line where the library names its arguments."""
+    return re.sub("`(p|b|clip|contract|keep_going)(=True)?`", lambda name: "--" + name[1].replace("_", "-"), message)
+
+
+def write(path: Path, content: Any) -> None:
+    """Write text, or a figure in the format of the ending (PNG without one), to a file whose folder may be new."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write()
+        if isinstance(content, str):
+            path.write_text(content, encoding="utf-8", newline="\n")
+        else:
+            content.savefig(path, dpi=150, format=path.suffix[1:] or "png")
     except (OSError, ValueError) as error:  # ValueError: matplotlib does not know the ending
         raise Failure(f"{path}: {error}; give a path that can be written") from error
     click.echo(f"wrote {path}")
 
 
-def write_figure(path: Path, figure: Figure) -> None:
-    """Write a picture in the format that the path ends in, PNG without an ending."""
-    write(path, lambda: figure.savefig(path, dpi=150, format=path.suffix[1:] or "png"))
+def print_table(title: str, rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]] | None = None) -> None:
+    """Print a table below an empty line.
 
-
-def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table below an empty line; without any heads, all columns are text and aligned left."""
+    ``columns`` holds each head with the function that computes a cell, a number or text, from a row. Without it a row
+    is a sequence of its cells, and there are no heads.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", show_header=any(heads), box=None, pad_edge=False)
-    for index, head in enumerate(heads):
-        table.add_column(head, justify="right" if index and any(heads) else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+    cells = rows if columns is None else [[cell(row) for cell in columns.values()] for row in rows]
+    table = Table(title=title, title_justify="left", show_header=columns is not None, box=None, pad_edge=False)
+    for index, head in enumerate(columns or [""] * len(rows[0])):
+        table.add_column(head, justify="right" if index and columns else "left", no_wrap=True)
+    for row in cells:
+        table.add_row(*(Text(number(cell)) for cell in row))
     click.echo()
     # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
     Console(highlight=False, width=100_000).print(table)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_star.cli._output import CLIP_HELP, CLIP_NOTE, PROBABILITY, SHARE, Failure, number, print_table, write
+from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
+from lambda_star.cli._output import CLIP_NOTE, FILE, OPEN_CLIP, as_failure, number, print_table, quantity_option, write
 
 if TYPE_CHECKING:
-    from lambda_star.calibration.report import ClassReport, Report
+    from lambda_star.calibration.report import Report
 
 __all__ = ["calibrate"]
 
@@ -27,48 +28,34 @@ BUDGET_NOTE = """\
 The column λ* by {budget:g} is the λ at which a natural-gradient run of that length just reaches the clip edge.
 It falls to λ* as training goes on, so λ* is the safe one."""
 
-OUTPUT = click.Path(path_type=Path, dir_okay=False)
+CONTRACT_HELP = """\
+A modal token of the contract; repeat it for more. The default is the file's contract column, or else JSON
+punctuation."""
+
+QUANTILE_HELP = "Quantile of the per-position lambda* on which the operating point rests; 0 is the strictest."
+
+BUDGET_HELP = """\
+Planned training time: the learning rate times the number of natural-gradient steps. Adds the lambda at which such a run
+just reaches the clip edge."""
+
+BUDGET = Quantity("budget", 0.0, math.inf)
 
 
 @click.command(epilog=CLIP_NOTE, short_help="Print the safe lambda for measured answers.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--clip", type=click.FloatRange(min=1, min_open=True), required=True, help=CLIP_HELP)
-@click.option("--lam", type=float, help="A lambda to judge, for instance the one in your training configuration.")
-@click.option(
-    "--contract",
-    multiple=True,
-    metavar="TOKEN",
-    help="A modal token of the contract; repeat it for more. The default is the file's contract column, or else JSON"
-    " punctuation.",
-)
-@click.option(
-    "--margin", type=SHARE, default=0.1, show_default=True, help="Share of lambda*-1 that the operating point gives up."
-)
-@click.option(
-    "--quantile",
-    type=click.FloatRange(0, 1),
-    default=0.01,
-    show_default=True,
-    help="Quantile of the per-position lambda* on which the operating point rests; 0 is the strictest.",
-)
-@click.option("--confidence", type=PROBABILITY, default=0.95, show_default=True, help="Level of the intervals.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the bootstrap.")
-@click.option(
-    "--budget",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Planned training time: the learning rate times the number of natural-gradient steps. Adds the lambda at which"
-    " such a run just reaches the clip edge.",
-)
+@quantity_option(OPEN_CLIP, "--clip", required=True)
+@quantity_option(LAM, help="A lambda to judge, for instance the one in your training configuration.")
+@click.option("--contract", multiple=True, metavar="TOKEN", help=CONTRACT_HELP)
+@quantity_option(MARGIN, default=0.1, help="Share of lambda*-1 that the operating point gives up.")
+@click.option("--quantile", type=click.FloatRange(0, 1), default=0.01, help=QUANTILE_HELP)
+@quantity_option(P, "--confidence", default=0.95, help="Level of the intervals.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
+@quantity_option(BUDGET, help=BUDGET_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
-@click.option("--json", "json_path", type=OUTPUT, help="Write the report as JSON.")
-@click.option("--plot", "plot_path", type=OUTPUT, help="Draw the report (.png, .pdf or .svg).")
+@click.option("--json", "json_path", type=FILE, help="Write the report as JSON.")
+@click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
 def calibrate(
-    file: Path,
-    contract: tuple[str, ...],
-    keep_going: bool,
-    json_path: Path | None,
-    plot_path: Path | None,
-    **options: Any,
+    file: Path, contract: Sequence[str], keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any
 ) -> None:
     """Print the safe lambda for measured answers.
 
@@ -93,23 +80,19 @@ def calibrate(
 
     asked = {token.strip() for token in contract}
     labeller = (lambda token: token.strip() if token.strip() in asked else None) if asked else None
-    try:
+    with as_failure(ValueError):
         report = calibration.calibrate(read_table(file, keep_going=keep_going), contract=labeller, **options)
-    except ValueError as error:
-        said = str(error).replace("`contract`", "--contract").replace("`keep_going=True`", "--keep-going")
-        raise Failure(said) from error
     _print_rows_used(report)
     _print_classes(report)
     _print_readings(report)
     _print_advice(report)
     if json_path:
         text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write(json_path, lambda: json_path.write_text(text + "\n", encoding="utf-8"))
-    if plot_path:
+        write(json_path, text + "\n")
+    if plot:
         from lambda_star.plotting import plot_report
 
-        ending = plot_path.suffix[1:] or "png"
-        write(plot_path, lambda: plot_report(report).savefig(plot_path, dpi=150, format=ending))
+        write(plot, plot_report(report))
 
 
 def _print_rows_used(report: Report) -> None:
@@ -122,50 +105,43 @@ def _print_rows_used(report: Report) -> None:
         click.echo(f"  {report.rounded} rows say p = 1 (log_p = 0), so their λ* is an upper bound; log more digits")
 
 
-def _print_records(title: str, columns: dict[str, Callable[[Any], str]], records: Sequence[Any]) -> None:
-    """Print a table with a column for each head, whose cell is a function of the record of the row."""
-    print_table(title, list(columns), [[cell(one) for cell in columns.values()] for one in records])
-
-
 def _print_classes(report: Report) -> None:
-    columns: dict[str, Callable[[ClassReport], str]] = {
+    columns = {
         "contract class": lambda one: one.name,
         "positions": lambda one: str(one.positions),
         "1−p": lambda one: f"{one.tail:.2e}",
         "b": lambda one: f"{one.b:.4f}",
-        "λ*": lambda one: number(one.value),
+        "λ*": lambda one: one.value,
         f"{report.confidence:.0%} interval": lambda one: _interval(one.low, one.high),
-        "λ_c": lambda one: number(one.collapse_point),
-        "flip": lambda one: number(one.flip_point),
-        "least λ*": lambda one: number(one.least),
-        "median": lambda one: number(one.median),
+        "λ_c": lambda one: one.collapse_point,
+        "flip": lambda one: one.flip_point,
+        "least λ*": lambda one: one.least,
+        "median": lambda one: one.median,
     }
     if report.budget is not None:
-        columns[f"λ* by {report.budget:g}"] = lambda one: number(one.budget_threshold or math.nan)
+        columns[f"λ* by {report.budget:g}"] = lambda one: one.budget_threshold or math.nan
     if report.lam is not None:
         columns[f"past λ* at {report.lam:g}"] = lambda one: f"{one.share_past:.1%}"
-    _print_records(f"Contract classes at clip c = {report.clip:g}, the binding one first", columns, report.classes)
+    print_table(f"Contract classes at clip c = {report.clip:g}, the binding one first", report.classes, columns)
 
 
 def _print_readings(report: Report) -> None:
     if not report.readings:
         return
+    columns = {
+        "contract class": lambda one: one.name,
+        "positions": lambda one: str(one.positions),
+        "token": lambda one: _bounds(*one.token),
+        "bernoulli": lambda one: one.bernoulli,
+        "class": lambda one: _bounds(*one.by_class),
+        "use": lambda one: one.use,
+        "binding token": lambda one: one.binding if one.binding.strip() else repr(one.binding),
+        "its teacher mass": lambda one: f"{one.binding_mass:.1e}",
+        "tail in own class": lambda one: f"{one.same_class:.0%}",
+    }
     order = [one.name for one in report.classes]
-    _print_records(
-        "Three readings of λ*, medians over the positions",
-        {
-            "contract class": lambda one: one.name,
-            "positions": lambda one: str(one.positions),
-            "token": lambda one: _bounds(*one.token),
-            "bernoulli": lambda one: number(one.bernoulli),
-            "class": lambda one: _bounds(*one.by_class),
-            "use": lambda one: one.use,
-            "binding token": lambda one: one.binding if one.binding.strip() else repr(one.binding),
-            "its teacher mass": lambda one: f"{one.binding_mass:.1e}",
-            "tail in own class": lambda one: f"{one.same_class:.0%}",
-        },
-        sorted(report.readings, key=lambda one: order.index(one.name)),
-    )
+    readings = sorted(report.readings, key=lambda one: order.index(one.name))
+    print_table("Three readings of λ*, medians over the positions", readings, columns)
     click.echo(READINGS_NOTE)
 
 
@@ -174,15 +150,11 @@ def _print_advice(report: Report) -> None:
     quantiles = ", ".join(f"{share:.0%} {number(value)}" for share, value in report.quantiles.items() if share)
     rests = f"λ* = {number(report.advised.value)}, the {100 * report.quantile:.3g}% quantile by position, with λ*−1 cut"
     rows = [
-        ["binding class", binding.name, f"λ* = {number(binding.value)} {_interval(binding.low, binding.high)}"],
-        ["strict λ*", number(report.strict), f"answer {at.sequence}, position {at.position}, token {at.modal}"],
-        ["λ* by position", "", quantiles],
-        ["least flip", number(report.flip_point), "λ past which a modal token loses its majority"],
-        [
-            "operating λ",
-            number(point.value),
-            f"{_interval(point.low, point.high)}: {rests} by {report.margin:.0%}",
-        ],
+        ("binding class", binding.name, f"λ* = {number(binding.value)} {_interval(binding.low, binding.high)}"),
+        ("strict λ*", report.strict, f"answer {at.sequence}, position {at.position}, token {at.modal}"),
+        ("λ* by position", "", quantiles),
+        ("least flip", report.flip_point, "λ past which a modal token loses its majority"),
+        ("operating λ", point.value, f"{_interval(point.low, point.high)}: {rests} by {report.margin:.0%}"),
     ]
     if lam is not None:
         past = sum(one.value < lam for one in report.classes)
@@ -190,8 +162,8 @@ def _print_advice(report: Report) -> None:
             f"the operating λ; past λ* of {past} of {len(report.classes)} classes, past λ* of "
             f"{report.share_past(lam):.1%} and the flip point of {report.share_flipped(lam):.1%} of the positions"
         )
-        rows.append([f"λ = {lam:g}", "within" if lam <= point.value else "ABOVE", judged])
-    print_table("Which λ is safe", ["", "", ""], rows)
+        rows.append((f"λ = {lam:g}", "within" if lam <= point.value else "ABOVE", judged))
+    print_table("Which λ is safe", rows)
     if report.budget is not None:
         click.echo(BUDGET_NOTE.format(budget=report.budget))
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
 import click
 
-from lambda_star.cli._output import Failure, write
+from lambda_star.cli._output import FOLDER, Failure, as_failure, write
 
 __all__ = ["derive"]
+
+CHECK_HELP = "Check every step and compare the pages in this folder; fail with the step or the line that is wrong."
 
 
 @click.command(short_help="Print, write or check the derivations of the formulas.")
 @click.argument("name", required=False)
-@click.option(
-    "--write", "write_to", type=click.Path(path_type=Path, file_okay=False), help="Write every page into this folder."
-)
-@click.option(
-    "--check",
-    "compare_with",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Check every step and compare the pages in this folder; fail with the step or the line that is wrong.",
-)
+@click.option("--write", "write_to", type=FOLDER, help="Write every page into this folder.")
+@click.option("--check", "compare_with", type=FOLDER, help=CHECK_HELP)
 def derive(name: str | None, write_to: Path | None, compare_with: Path | None) -> None:
     """Print, write or check the derivations of the formulas.
 
@@ -46,13 +40,10 @@ def derive(name: str | None, write_to: Path | None, compare_with: Path | None) -
         click.echo(derivations()[name].markdown(), nl=False)
     elif write_to is not None:
         for page, text in pages().items():
-            path = write_to / page
-            write(path, partial(path.write_text, text, encoding="utf-8", newline="\n"))
+            write(write_to / page, text)
     elif compare_with is not None:
-        try:
+        with as_failure(DerivationError):
             steps = sum(derivation.check() for derivation in derivations().values())
-        except DerivationError as error:
-            raise Failure(str(error)) from error
         for page, text in pages().items():
             _compare(compare_with / page, text)
         click.echo(f"{len(derivations())} derivations, {steps} steps hold; {len(pages())} pages are up to date")

@@ -4,44 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from lambda_star.cli._output import CLIP_HELP, FOLDER, Failure, number, print_table
-
-if TYPE_CHECKING:
-    from lambda_star.torch.check import StepReport
+from lambda_star._core.quantities import LAM
+from lambda_star.cli._output import OPEN_CLIP, as_failure, print_table, quantity_option
 
 __all__ = ["check_step"]
 
+MODEL = click.Path(path_type=Path, exists=True, file_okay=False)
+TEXT = click.Path(path_type=Path, exists=True, dir_okay=False)
 DTYPES = click.Choice(["float32", "float64", "bfloat16"])
 
 
 @click.command(short_help="Predictions against real distillation steps.")
-@click.option(
-    "--teacher", type=FOLDER, help="Folder of a Hugging Face causal language model, or of an adapter for one."
-)
-@click.option("--base", type=FOLDER, help="The same for the base, from which the student starts.")
-@click.option(
-    "--text", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="UTF-8 text that the models score."
-)
-@click.option("--lam", type=float, default=1.25, show_default=True, help="Extrapolation coefficient.")
-@click.option("--clip", type=click.FloatRange(min=1, min_open=True), default=5, show_default=True, help=CLIP_HELP)
-@click.option(
-    "--positions", type=click.IntRange(min=1), default=64, show_default=True, help="The most positions to look at."
-)
-@click.option("--device", default="cpu", show_default=True, help="Where the models run, for instance cuda.")
-@click.option("--dtype", type=DTYPES, default="float32", show_default=True, help="Dtype in which the models compute.")
+@click.option("--teacher", type=MODEL, help="Folder of a Hugging Face causal language model or of an adapter for one.")
+@click.option("--base", type=MODEL, help="The same for the base, from which the student starts.")
+@click.option("--text", type=TEXT, help="UTF-8 text that the models score.")
+@quantity_option(LAM, default=1.25)
+@quantity_option(OPEN_CLIP, "--clip", default=5)
+@click.option("--positions", type=click.IntRange(min=1), default=64, help="The most positions to look at.")
+@click.option("--device", default="cpu", help="Where the models run, for instance cuda.")
+@click.option("--dtype", type=DTYPES, default="float32", help="Dtype in which the models compute.")
 def check_step(
-    teacher: Path | None,
-    base: Path | None,
-    text: Path | None,
-    lam: float,
-    clip: float,
-    positions: int,
-    device: str,
-    dtype: str,
+    teacher: Path | None, base: Path | None, text: Path | None, device: str, dtype: str, **options: Any
 ) -> None:
     """Run real distillation steps with PyTorch, and compare them with what the formulas predict.
 
@@ -53,27 +40,24 @@ def check_step(
       lambda-star check-step
       lambda-star check-step --teacher runs/8b --base runs/1.7b --text answers.txt --device cuda --dtype bfloat16
     """  # noqa: D301 (click wants the character \b)
-    if bool(teacher) != bool(base) or bool(teacher) != bool(text):
-        raise Failure("--teacher, --base and --text belong together; give all of them, or none")
-    try:
+    with as_failure(ImportError, OSError, RuntimeError, ValueError):
+        if bool(teacher) != bool(base) or bool(teacher) != bool(text):
+            raise ValueError("--teacher, --base and --text belong together; give all of them, or none")
         from lambda_star.torch import check, models
 
         if teacher and base and text:
             problem = models.load_problem(teacher, base, text, device, dtype)
         else:
             problem = models.small_problem(device, dtype)
-        report = check.check_step(*problem, lam=lam, clip=clip, positions=positions)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        raise Failure(str(error)) from error
-    _print_step(report)
+        report = check.check_step(*problem, **options)
+    where = f"{report.positions} positions × {report.tokens} tokens, {report.dtype} on {report.device}"
+    columns = {
+        "": lambda line: line.what,
+        "predicted": lambda line: line.predicted,
+        "measured": lambda line: line.measured,
+        "tolerance": lambda line: line.tolerance,
+        "holds": lambda line: "yes" if line.holds else "NO",
+    }
+    print_table(f"λ = {report.lam:g}, c = {report.clip:g}; {where}", report.lines, columns)
     if not report.passed:
         sys.exit(1)
-
-
-def _print_step(report: StepReport) -> None:
-    where = f"{report.positions} positions × {report.tokens} tokens, {report.dtype} on {report.device}"
-    print_table(
-        f"λ = {report.lam:g}, c = {report.clip:g}; {where}",
-        ("", "predicted", "measured", "tolerance", "holds"),
-        [(one.what, *(number(value) for value in one[1:]), "yes" if one.holds else "NO") for one in report.lines],
-    )

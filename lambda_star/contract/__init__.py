@@ -65,7 +65,12 @@ def by_patterns(rules: Sequence[tuple[str, str]]) -> Labeller:
     """
     if not rules:
         raise ValueError("rules must hold at least one pair of a name and a regular expression, got none")
-    compiled = [(name, _compile(name, pattern)) for name, pattern in rules]
+    try:
+        compiled = [(name, re.compile(pattern)) for name, pattern in rules]
+    except re.error as error:
+        name = next(name for name, pattern in rules if pattern == error.pattern)
+        said = f"rules: {name} has {error.pattern!r}, which is not a regular expression ({error})"
+        raise ValueError(said) from error
     return lambda text: next((name for name, pattern in compiled if pattern.fullmatch(text.strip())), None)
 
 
@@ -108,13 +113,6 @@ def json_structure(token: str) -> str | None:
     """
     text = token.strip()
     return text if re.fullmatch(f"{MARKS}+", text) else None
-
-
-def _compile(name: str, pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"rules: {name} has {pattern!r}, which is not a regular expression ({error})") from error
 
 
 def _text(token: str) -> str:

@@ -99,11 +99,7 @@ def lint_config(
     if not findings:
         nothing = "the file sets nothing about extrapolation: no lambda_vals, no clip, no TRL distillation; check it"
         findings.append(Finding("note", None, None, nothing))
-    return tuple(sorted(findings, key=_rank))
-
-
-def _rank(finding: Finding) -> tuple[int, float]:
-    return get_args(Severity).index(finding.severity), math.inf if finding.line is None else finding.line
+    return tuple(sorted(findings, key=lambda one: (get_args(Severity).index(one.severity), one.line or math.inf)))
 
 
 def _extrapolation(
@@ -112,18 +108,7 @@ def _extrapolation(
     """One finding for each λ, or for the λ = 1 of a G-OPD configuration that sets none."""
     found = [setting for setting in settings if known.LAMBDA.fullmatch(setting.key)]
     for setting in found:
-        lam = _number(setting.value)
-        severity: Severity = "note"
-        if lam is None:
-            severity = "warning"
-            wrong = f"λ is {setting.value!r}, which is not a finite number"
-            message = f"{wrong}; write one number here, and lint each value of a sweep on its own"
-        elif lam <= 1:
-            message = f"λ = {lam:g} does not extrapolate; only λ > 1 goes past the teacher"
-        elif p is None or b is None:
-            message = _without_measurements(lam)
-        else:
-            severity, message = _against_threshold(lam, p, b, clip, _clip_of_the_file(settings, bounds))
+        severity, message = _verdict(setting.value, p, b, clip, _clip_of_the_file(settings, bounds))
         yield Finding(severity, setting.line, setting.key, message)
     switch = _last(settings, known.SWITCH)
     if not found and switch:
@@ -131,55 +116,60 @@ def _extrapolation(
         yield Finding("note", switch.line, known.SWITCH, message)
 
 
-def _without_measurements(lam: float) -> str:
-    common = ", the common default," if lam == COMMON_LAMBDA else ""
-    tail = max(1 - teacher_for(TYPICAL_BASE, TYPICAL_CLIP, lam), 2.0**-53)
-    return (
-        f"λ = {lam:g}{common} is above λ* for near-deterministic tokens, which at b = {TYPICAL_BASE:g} and "
-        f"c = {TYPICAL_CLIP:g} are those with 1−p below {tail:.2g}; give `clip`, and `p` and `b` as "
-        "`lambda-star calibrate` measures them"
-    )
-
-
-def _against_threshold(
-    lam: float, p: float, b: float, clip: float | None, candidate: Setting | None
+def _verdict(
+    value: str, p: float | None, b: float | None, clip: float | None, cap: Setting | None
 ) -> tuple[Severity, str]:
-    """How λ compares with λ*, for the given c or else for a cap of the file."""
+    """What there is to say about a λ, compared with λ* for the given c or else for a cap of the file."""
+    lam = _number(value)
+    if lam is None:
+        wrong = f"λ is {value!r}, which is not a finite number"
+        return "warning", f"{wrong}; write one number here, and lint each value of a sweep on its own"
+    if lam <= 1:
+        return "note", f"λ = {lam:g} does not extrapolate; only λ > 1 goes past the teacher"
+    if p is None or b is None:
+        common = ", the common default," if lam == COMMON_LAMBDA else ""
+        tail = max(1 - teacher_for(TYPICAL_BASE, TYPICAL_CLIP, lam), 2.0**-53)
+        return "note", (
+            f"λ = {lam:g}{common} is above λ* for near-deterministic tokens, which at b = {TYPICAL_BASE:g} and "
+            f"c = {TYPICAL_CLIP:g} are those with 1−p below {tail:.2g}; give `clip`, and `p` and `b` as "
+            "`lambda-star calibrate` measures them"
+        )
     severity: Severity = "error"
     origin = ""
     if clip is None:
-        if candidate is None:
+        if cap is None:
             return "note", f"whether λ = {lam:g} is safe at p = {p:g}, b = {b:g} depends on the cap c; give `clip`"
-        clip, severity = float(candidate.value), "warning"
-        origin = f". c is read from {candidate.key}, line {candidate.line}, which bounds another ratio; give `clip`"
+        clip, severity = float(cap.value), "warning"
+        origin = f". c is read from {cap.key}, line {cap.line}, which bounds another ratio; give `clip`"
     star, safe = threshold(p, b, clip), operating_point(p, b, clip, margin=0.1)
     where = f"λ* = {star:g} (p = {p:g}, b = {b:g}, c = {clip:g})"
     if lam > star:
-        message = f"λ = {lam:g} is above {where}; set at most {safe:g}, the operating point at margin 0.1"
-        return severity, message + origin
+        advice = f"set at most {safe:g}, the operating point at margin 0.1{origin}"
+        return severity, f"λ = {lam:g} is above {where}; {advice}"
     side = "not above it" if lam <= safe else "above it, so lower λ unless p and b are sure"
-    message = f"λ = {lam:g} is at most {where}; the operating point at margin 0.1 is {safe:g}: λ is {side}"
-    return "note", message + origin
+    return "note", f"λ = {lam:g} is at most {where}; the operating point at margin 0.1 is {safe:g}: λ is {side}{origin}"
 
 
 def _clip_of_the_file(settings: Sequence[Setting], bounds: Sequence[known.Bound]) -> Setting | None:
     """The first setting that resembles c and has a value that c can have."""
-    patterns = [bound.pattern for bound in bounds if bound.resembles_c]
-    candidates = ((pattern, setting) for pattern in patterns for setting in settings)
-    fitting = (s for pattern, s in candidates if re.fullmatch(pattern, s.key) and (_number(s.value) or 0) >= 1)
+    fitting = (
+        setting
+        for bound in bounds
+        for setting in settings
+        if bound.resembles_c and re.fullmatch(bound.pattern, setting.key) and (_number(setting.value) or 0) >= 1
+    )
     return next(fitting, None)
 
 
 def _ignored(settings: Sequence[Setting]) -> Iterator[Finding]:
     """A λ that G-OPD reads but does not apply, because its actor needs the log-probabilities of both bases."""
     found = [setting for setting in settings if known.LAMBDA.fullmatch(setting.key) and _number(setting.value) != 1]
-    missing = [f"{key} to {to}" for key, to in known.NEEDS if not _last(settings, key)]
+    missing = "; ".join(f"{key} to {to}" for key, to in known.NEEDS if not _last(settings, key))
     for setting in found if missing else ():
         message = (
-            "G-OPD ignores this λ and distils with λ = 1 or not at all, unless another file or a command line sets "
-            + "; ".join(missing)
+            "G-OPD ignores this λ and distils with λ = 1 or not at all, unless another file or a command line sets"
         )
-        yield Finding("warning", setting.line, setting.key, message)
+        yield Finding("warning", setting.line, setting.key, f"{message} {missing}")
     several = _last(settings, known.SEVERAL_TEACHERS)
     if found and several:
         message = (
@@ -194,12 +184,10 @@ def _on_policy_share(settings: Sequence[Setting]) -> Iterator[Finding]:
     found = [setting for setting in settings if known.ON_POLICY_SHARE.fullmatch(setting.key)]
     for setting in found:
         share = _number(setting.value)
-        severity: Severity = "note"
-        message = f"lmbda is TRL's share of on-policy samples, not λ; {NO_EXTRAPOLATION}"
-        if share is not None and not 0 <= share <= 1:
-            severity = "error"
-            message = f"TRL refuses lmbda = {share:g} outside [0, 1]: {message}"
-        yield Finding(severity, setting.line, setting.key, message)
+        refused = share is not None and not 0 <= share <= 1
+        message = f"TRL refuses lmbda = {share:g} outside [0, 1]: " if refused else ""
+        message += f"lmbda is TRL's share of on-policy samples, not λ; {NO_EXTRAPOLATION}"
+        yield Finding("error" if refused else "note", setting.line, setting.key, message)
     for setting in settings:
         if not found and known.TRL_TEACHER.fullmatch(setting.key) and _is_set(setting):
             yield Finding("note", setting.line, setting.key, f"TRL's distillation has no λ: {NO_EXTRAPOLATION}")
@@ -230,7 +218,6 @@ def _is_set(setting: Setting) -> bool:
 def _number(text: str) -> float | None:
     """The text as a finite float, or None."""
     try:
-        number = float(text)
+        return float(text) if math.isfinite(float(text)) else None
     except ValueError:
         return None
-    return number if math.isfinite(number) else None

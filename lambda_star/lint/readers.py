@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,15 +73,13 @@ def _yaml(path: Path, text: str) -> Iterator[Setting]:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is not None and not isinstance(root, yaml.MappingNode):
-            raise _broken(
-                path, "the file is not a mapping of keys to values; give a configuration file", root.start_mark.line + 1
-            )
+            problem = "the file is not a mapping of keys to values; give a configuration file"
+            raise _broken(path, problem, root.start_mark.line + 1)
         settings = {} if root is None else {setting.key: setting for setting in _leaves(loader, root, "", 1)}
-    except yaml.MarkedYAMLError as error:
-        place = error.problem_mark.line + 1 if error.problem_mark else None
-        raise _broken(path, f"broken YAML ({error.problem}); correct it", place) from error
-    except yaml.YAMLError as error:  # for instance a character that YAML does not admit
-        raise _broken(path, f"broken YAML ({error}); correct it") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)  # a character that YAML does not admit has none
+        said = f"broken YAML ({getattr(error, 'problem', error)}); correct it"
+        raise _broken(path, said, mark.line + 1 if mark else None) from error
     yield from settings.values()
 
 
@@ -155,11 +153,4 @@ def _expand(word: str, variables: dict[str, str]) -> str:
     return word
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[Setting]]] = {
-    ".yaml": _yaml,
-    ".yml": _yaml,
-    ".json": _json,
-    ".sh": _shell,
-    ".bash": _shell,
-    ".slurm": _shell,
-}
+READERS = dict.fromkeys([".yaml", ".yml"], _yaml) | {".json": _json} | dict.fromkeys([".sh", ".bash", ".slurm"], _shell)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lambda_star.bernoulli import collapse_point, fixed_point, stationary_student, threshold
-from lambda_star.plotting._axes import CLIP_EDGE, new_axes, shade_regimes
+from lambda_star.plotting._axes import CLIP_EDGE, TAIL, finish, new_figure, shade_regimes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def plot_regimes(p: float, b: float, c: float, ax: Axes | None = None) -> Axes:
     'tail mass 1 − q of the student'
     """
     star, collapse = cliff_ends(p, b, c)
-    ax = ax or new_axes()
+    ax = ax or new_figure().subplots()
     width = collapse - star
     left, right, edge = star - 2 * width, collapse + 2 * width, (1 - p) / c
     # The tail falls without bound just below λ_c, where evenly spaced points would miss it.
@@ -48,14 +48,12 @@ def plot_regimes(p: float, b: float, c: float, ax: Axes | None = None) -> Axes:
     settled = lam[lam < collapse]
     ax.plot(settled, 1 - stationary_student(p, b, c, settled), color="k", label=f"clip c = {c:g}")
     ax.axhline(edge, **CLIP_EDGE)
-    shade_regimes(ax, star, collapse, left, right)
-    ax.set(xlim=(left, right), ylim=(edge / 1000, 10 * edge), yscale="log", xlabel="λ")
-    ax.set_ylabel("tail mass 1 − q of the student")
+    shade_regimes(ax, (left, star, collapse, right))
     ax.set_xticks([star, collapse], [f"λ* = {star:.5g} ", f" λ$_c$ = {collapse:.5g}"])
     for label, side in zip(ax.get_xticklabels(), ("right", "left"), strict=True):
         label.set(horizontalalignment=side)
-    ax.legend(fontsize="small", loc="lower left")
-    return ax
+    limits = {"xlim": (left, right), "ylim": (edge / 1000, 10 * edge)}
+    return finish(ax, "lower left", **limits, yscale="log", xlabel="λ", ylabel=TAIL)
 
 
 def cliff_ends(p: float, b: float, c: float) -> tuple[float, float]:

@@ -8,19 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.bernoulli import tail_ratio
-from lambda_star.calibration.readings import Bracket
 from lambda_star.calibration.report import Report
-from lambda_star.plotting._axes import LINE_STYLES, code, new_axes
+from lambda_star.plotting._axes import LINE_STYLES, code, finish, new_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["plot_readings", "plot_report", "plot_tail_ratio", "plot_thresholds"]
-
-CLASSES_SHOWN = 4
 
 
 def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
@@ -39,10 +34,10 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     >>> plot_tail_ratio(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_ylabel()
     'tail ratio R(λ)'
     """
-    ax = ax or new_axes()
+    ax = ax or new_figure().subplots()
     left, right = _span(report)
     grid = np.linspace(left, right, 400)
-    for one, style in zip(report.classes[:CLASSES_SHOWN], LINE_STYLES, strict=False):
+    for one, style in zip(report.classes, LINE_STYLES, strict=False):  # as many classes as there are styles
         curve = tail_ratio(min(one.p, 1 - 2.0**-53), one.b, grid)
         ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(one.name)}")
     ax.axhline(report.clip, color="0.3", linewidth=1)
@@ -53,9 +48,8 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
         ax.axvspan(collapse, right, color="C3", alpha=0.08, label=f"λ ≥ λ_c = {collapse:.5g}")
     _mark_asked(ax, report)
     top = min(report.clip, 1e75) ** 2  # the square of a greater clip may overflow
-    ax.set(xlim=(left, right), ylim=(0.8, top), yscale="log", ylabel="tail ratio R(λ)", xlabel="λ")
-    ax.legend(fontsize="small", loc="upper left")
-    return ax
+    limits = {"xlim": (left, right), "ylim": (0.8, top)}
+    return finish(ax, "upper left", **limits, yscale="log", ylabel="tail ratio R(λ)", xlabel="λ")
 
 
 def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
@@ -72,16 +66,15 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
     >>> plot_thresholds(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).get_xlabel()
     'λ'
     """
-    ax = ax or new_axes()
+    ax = ax or new_figure().subplots()
     ax.ecdf(report.thresholds, color="C0", label=f"{report.used} positions, {report.answers} answers")
     ax.axvline(report.strict, color="C3", linestyle=":", label=f"strict λ* = {report.strict:.4g}")
     level, advised, point = report.quantile, report.advised, report.operating_point
     ax.axvline(advised.value, color="C2", linestyle="--", label=f"{100 * level:.3g} % quantile = {advised.value:.4g}")
     ax.axvline(point.value, color="C2", label=f"operating point = {point.value:.4g}")
     _mark_asked(ax, report)
-    ax.set(xlim=_span(report), ylim=(0, 1), xlabel="λ", ylabel="share of positions past their λ*")
-    ax.legend(fontsize="small", loc="lower right")
-    return ax
+    label = "share of positions past their λ*"
+    return finish(ax, "lower right", xlim=_span(report), ylim=(0, 1), xlabel="λ", ylabel=label)
 
 
 def plot_readings(report: Report, ax: Axes | None = None) -> Axes:
@@ -106,25 +99,20 @@ def plot_readings(report: Report, ax: Axes | None = None) -> Axes:
     """
     if not report.readings:
         raise ValueError("report must come from a table with a top column, got none; write [token, log_p, log_b] lists")
-    ax = ax or new_axes()
+    ax = ax or new_figure().subplots()
     order = [one.name for one in report.classes]
     shown = sorted(report.readings, key=lambda one: order.index(one.name))
-    heads = {
-        "token": ([one.token for one in shown], "C3v"),
-        "bernoulli (Eq. 4)": ([Bracket(one.bernoulli, one.bernoulli) for one in shown], "C0o"),
-        "class": ([one.by_class for one in shown], "C2^"),
-    }
-    ends = np.array([bounds for bounds, _ in heads.values()])
+    heads = (("token", "C3v", -0.22), ("bernoulli (Eq. 4)", "C0o", 0.0), ("class", "C2^", 0.22))
+    ends = np.array([(one.token, (one.bernoulli, one.bernoulli), one.by_class) for one in shown])
     finite = ends[np.isfinite(ends)]
     right = 1 + max(1.15 * (float(np.quantile(finite if finite.size else 2.0, 0.8)) - 1), 1e-6)
-    for shift, (label, (bounds, style)) in zip((-0.22, 0.0, 0.22), heads.items(), strict=True):
-        _draw_bounds(ax, bounds, np.arange(len(shown)) + shift, right, style, label)
+    for index, (label, style, shift) in enumerate(heads):
+        _draw_bounds(ax, ends[:, index], np.arange(len(shown)) + shift, right, style, label)
     ax.set_yticks(range(len(shown)), [f"{code(one.name)}  ({one.positions})" for one in shown], family="monospace")
     ax.invert_yaxis()
-    ax.set(xlim=(1, right), xlabel="λ*, median over the positions", ylabel="contract class (positions)")
     ax.grid(axis="x", alpha=0.3)
-    ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
-    return ax
+    labels = {"xlabel": "λ*, median over the positions", "ylabel": "contract class (positions)"}
+    return finish(ax, "above", xlim=(1, right), **labels)
 
 
 def plot_report(report: Report, figure: Figure | None = None) -> Figure:
@@ -141,10 +129,7 @@ def plot_report(report: Report, figure: Figure | None = None) -> Figure:
     >>> len(plot_report(calibrate(read_table("examples/rank_by_price/logprobs.csv"), clip=5.0)).axes)
     2
     """
-    if figure is None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7.5, 7.5), layout="constrained")
+    figure = figure or new_figure((7.5, 7.5))
     upper, lower = figure.subplots(2, 1, sharex=True)
     plot_tail_ratio(report, upper)
     plot_thresholds(report, lower)
@@ -152,11 +137,9 @@ def plot_report(report: Report, figure: Figure | None = None) -> Figure:
     return figure
 
 
-def _draw_bounds(
-    ax: Axes, bounds: Sequence[Bracket], heights: NDArray[Any], right: float, style: str, label: str
-) -> None:
+def _draw_bounds(ax: Axes, ends: NDArray[Any], heights: NDArray[Any], right: float, style: str, label: str) -> None:
     """Draw a bar for each pair of bounds, a mark at its lower end, and a hollow mark where it leaves the axes."""
-    low, high = np.array(bounds).T
+    low, high = ends.T
     ax.hlines(heights, np.minimum(low, right), np.minimum(high, right), color=style[:2], linewidth=2)
     ax.plot(low[low <= right], heights[low <= right], style, label=label)
     beyond = heights[high > right]

@@ -1,8 +1,9 @@
-"""Pictures of the cliff experiment."""
+"""Pictures of the cliff experiment: ``derivations/sequence.md`` derives the curve of validity, and
+``derivations/bernoulli.md`` the regimes.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lambda_star.cliff import Comparison, compare
-from lambda_star.plotting._axes import shade_regimes
+from lambda_star.plotting._axes import finish, new_figure, shade_regimes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,31 +37,26 @@ def plot_run(record: Mapping[str, Any], axes: Sequence[Axes] | None = None) -> S
     Raises:
         ValueError: the record is not that of a finished run.
 
-    Source: ``derivations/sequence.md`` for the curve, ``derivations/bernoulli.md`` for the regimes.
-
     >>> import json
     >>> from pathlib import Path
     >>> axes = plot_run(json.loads(Path("results/cliff/short-3.json").read_text()))
     >>> [ax.get_ylabel() for ax in axes]
     ['share', 'tail mass 1 − q where a list may end']
     """
-    from matplotlib.figure import Figure
-
     run = compare(record)
-    if axes is None:
-        axes = Figure(figsize=(9, 3.6), layout="constrained").subplots(1, 2)
-    said, seen = record["prediction"], record["outcome"]
-    grid, upper, lower = said["grid"], axes[0], axes[1]
+    axes = new_figure((9, 3.6)).subplots(1, 2) if axes is None else axes
+    said, seen, (upper, lower) = record["prediction"], record["outcome"], axes
+    grid = said["grid"]
     upper.plot(said["lam"], said["validity"], color="0.5", label="valid answers, predicted")
     share = np.array(seen["validity"])
     error = 2 * np.sqrt(share * (1 - share) / seen["judged"])  # two standard errors of a share
     upper.errorbar(grid, share, error, **SEEN, label="valid answers, seen")
-    right = [math.nan if share is None else share for share in seen["right"]]
+    right = np.array(seen["right"], dtype=float)  # NaN where no answer was valid
     upper.plot(grid, right, "^", color="C2", markersize=4, label="right digits in valid answers")
     if run.band:
         upper.axvspan(*run.band, color="0.92", zorder=0, label="predicted band")
-    upper.set(xlabel="λ", ylabel="share", ylim=(0, 1.03), title=f"{run.label}, seed {run.seed}")
-    upper.legend(fontsize="small", loc="lower left")
+    title = f"{run.label}, seed {run.seed}"
+    finish(upper, "lower left", xlabel="λ", ylabel="share", ylim=(0, 1.03), title=title)
     _draw_tail(lower, record, run)
     return axes
 
@@ -69,8 +65,7 @@ def plot_cliff(records: Sequence[Mapping[str, Any]], figure: Figure | None = Non
     """Draw runs of the cliff experiment: the falls of validity, the tail, and predicted against seen onsets.
 
     Args:
-        records: finished runs, as :func:`lambda_star.cliff.run.run` returns them; at least one without a control and
-            with a predicted onset.
+        records: finished runs, at least one of them without a control and with a predicted onset.
         figure: figure to draw on; a new one by default.
 
     Returns:
@@ -81,21 +76,17 @@ def plot_cliff(records: Sequence[Mapping[str, Any]], figure: Figure | None = Non
     Raises:
         ValueError: there is no such run.
 
-    Source: ``derivations/sequence.md`` for the curve, ``derivations/bernoulli.md`` for the regimes.
-
     >>> import json
     >>> from pathlib import Path
     >>> figure = plot_cliff([json.loads(path.read_text()) for path in sorted(Path("results/cliff").glob("*.json"))])
     >>> [ax.get_ylabel() for ax in figure.axes]
     ['share of valid answers', 'tail mass 1 − q where a list may end', 'onset seen']
     """
-    from matplotlib.figure import Figure
-
     pairs = [(compare(record), record) for record in records]
     plain = [(run, record) for run, record in pairs if not run.control and run.predicted is not None]
     if not plain:
         raise ValueError("records must hold a finished run with a predicted onset and without a control, got none")
-    figure = figure or Figure(figsize=(13, 3.9), layout="constrained")
+    figure = figure or new_figure((13, 3.9))
     fall, tail, onsets = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
     _draw_falls(fall, pairs, {(run.preset, run.seed): run.predicted for run, _ in plain})
     _draw_tail(tail, plain[0][1], plain[0][0])
@@ -105,6 +96,7 @@ def plot_cliff(records: Sequence[Mapping[str, Any]], figure: Figure | None = Non
 
 def _draw_falls(ax: Axes, pairs: Sequence[tuple[Comparison, Mapping[str, Any]]], scales: Mapping[Any, Any]) -> None:
     markers = dict(zip(dict.fromkeys(run.preset for run, _ in pairs if not run.control), cycle("os^Dv"), strict=False))
+    style: dict[str, Any] = {"markersize": 4, "fillstyle": "none", "linestyle": "-", "linewidth": 0.5}
     labelled: set[str] = set()
     for run, record in sorted(pairs, key=lambda pair: bool(pair[0].control)):
         scale = scales.get((run.preset, run.seed))
@@ -112,13 +104,12 @@ def _draw_falls(ax: Axes, pairs: Sequence[tuple[Comparison, Mapping[str, Any]]],
             continue
         at = (np.array(record["prediction"]["grid"]) - 1) / (scale - 1)
         label, colour, marker = (run.control, "C0", "x") if run.control else (run.preset, "k", markers[run.preset])
-        style: dict[str, Any] = {"markersize": 4, "fillstyle": "none", "linestyle": "-", "linewidth": 0.5}
         once = None if label in labelled else label  # one entry in the legend for all seeds
         ax.plot(at, record["outcome"]["validity"], marker, color=colour, label=once, **style)
         labelled.add(label)
     ax.axvline(1, color="C3", linewidth=1, label="predicted onset")
-    ax.set(xlabel="(λ − 1) / (predicted onset − 1)", ylabel="share of valid answers", ylim=(0, 1))
-    ax.legend(fontsize="small", loc="lower left")
+    label = "(λ − 1) / (predicted onset − 1)"
+    finish(ax, "lower left", xlabel=label, ylabel="share of valid answers", ylim=(0, 1))
 
 
 def _draw_tail(ax: Axes, record: Mapping[str, Any], run: Comparison) -> None:
@@ -128,10 +119,9 @@ def _draw_tail(ax: Axes, record: Mapping[str, Any], run: Comparison) -> None:
     alive = tail > 0  # the axis is logarithmic
     ax.plot(lam[alive], tail[alive], color="0.5", label="predicted, at median p and b")
     ax.errorbar(said["grid"], middle, (middle - low, high - middle), **SEEN, label="seen: median, 10–90 %")
-    shade_regimes(ax, run.threshold, run.collapse, 1.0, lam[-1], ("preserving", "sat.", "collapsing"))
+    shade_regimes(ax, (1.0, run.threshold, run.collapse, lam[-1]), ("preserving", "sat.", "collapsing"))
     ax.set(xlabel=f"λ ({run.label}, seed {run.seed})", ylabel="tail mass 1 − q where a list may end", yscale="log")
-    ax.set(xlim=(0.98, lam[-1]), ylim=(low.min() / 2, 1))
-    ax.legend(fontsize="small", loc="lower left")
+    finish(ax, "lower left", xlim=(0.98, lam[-1]), ylim=(low.min() / 2, 1))
 
 
 def _draw_onsets(ax: Axes, runs: Sequence[Comparison]) -> None:
@@ -149,5 +139,4 @@ def _draw_onsets(ax: Axes, runs: Sequence[Comparison]) -> None:
     line = np.array([min(every, default=1.0) - 0.03, max(every, default=2.0) + 0.03])
     ax.plot(line, line, color="C3", linewidth=1, label="seen = predicted")
     ax.fill_between(line, 1 + 0.9 * (line - 1), 1 + 1.1 * (line - 1), color="0.92", zorder=0, label="±10 % of λ − 1")
-    ax.set(xlabel="onset predicted", ylabel="onset seen", xlim=line, ylim=line)
-    ax.legend(fontsize="small", loc="upper left")
+    finish(ax, "upper left", xlabel="onset predicted", ylabel="onset seen", xlim=line, ylim=line)
