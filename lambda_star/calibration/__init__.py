@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lambda_star import _deprecated
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
-from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
+from lambda_star.bernoulli import flip_point_from_logits, formulas, threshold_from_logits
 from lambda_star.calibration import readings
 from lambda_star.calibration.report import QUANTILES, ClassReport, Place, Report
 from lambda_star.calibration.statistics import Estimate, _Bootstrap
@@ -117,7 +117,7 @@ def calibrate(
         strict_at=Place(table.sequence[rows[first]], int(table.position[rows[first]]), table.modal[rows[first]]),
         quantiles={level: lower_quantile(sample.threshold, level) for level in QUANTILES},
         advised=advised,
-        operating_point=Estimate(*(1 + (1 - margin) * (value - 1) for value in advised)),
+        operating_point=Estimate(*(formulas.operating(value, margin) for value in advised)),
         flip_point=float(sample.flip.min()),
         answers=len(np.unique(sample.answer)),
         used=len(rows),

@@ -13,8 +13,6 @@ from lambda_star._core.rows import dot
 from lambda_star.categorical._rows import Rows, log_sum_exp, take
 from lambda_star.categorical._search import Look, Search
 
-__all__ = ["ClassSearch", "Classes", "Tilted", "columns", "modal_class", "pieces_of"]
-
 
 class Classes(NamedTuple):
     """A partition of the tokens: the label of each class, the tokens in it and in none, and each token's class."""

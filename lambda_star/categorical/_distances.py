@@ -10,8 +10,6 @@ from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import by_rows, dot
 from lambda_star.categorical._rows import log_sum_exp, log_teacher, of_rows, prepare_wide, raise_at
 
-__all__ = ["hilbert_distance", "renyi", "with_unlisted"]
-
 ORDER = Quantity("order", 0.0, math.inf)
 LOW, HIGH = (Quantity(end, -math.inf, math.inf) for end in ("low", "high"))
 

@@ -10,21 +10,6 @@ from lambda_star._core.namespaces import Values, wide
 from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import RowError, by_rows, dot
 
-__all__ = [
-    "Rows",
-    "as_column",
-    "as_vector",
-    "first_flip",
-    "log_fixed_point",
-    "log_sum_exp",
-    "log_teacher",
-    "of_rows",
-    "prepare",
-    "prepare_wide",
-    "raise_at",
-    "take",
-]
-
 TINY = 1e-30
 """Keeps 0/0 away from the modal token; a float32 holds it, and no log-probability is so near to 0."""
 

@@ -7,8 +7,6 @@ from typing import Any, TypeAlias
 
 from lambda_star._core.namespaces import Values
 
-__all__ = ["Look", "Search"]
-
 Look: TypeAlias = tuple[Values, Values, float]
 """What one evaluation shows: the residual log R − log c, a step towards its root, and the relative size of a
 negligible step.

@@ -12,8 +12,6 @@ from lambda_star._core.quantities import LAM, C
 from lambda_star._core.rows import dot
 from lambda_star.categorical._rows import Rows, first_flip, log_fixed_point, log_sum_exp, log_teacher, of_rows, take
 
-__all__ = ["fixed_point", "flip_point", "ratio", "stationary_student"]
-
 
 def fixed_point(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Values:
     """Log π_λ, the student that training without a clip ends at: λ log π_T + (1−λ) log π_B, normalised.

@@ -18,8 +18,6 @@ from lambda_star.categorical._classes import Classes, ClassSearch, columns, moda
 from lambda_star.categorical._rows import as_vector, first_flip, log_sum_exp, prepare, prepare_wide, take
 from lambda_star.categorical._token import TokenSearch, find_bound, too_coarse
 
-__all__ = ["Mode", "Threshold", "threshold"]
-
 Mode = Literal["token", "class", "bernoulli"]
 
 MIN_MASS = Quantity("min_mass", 0.0, 1.0, "[)")

@@ -10,8 +10,6 @@ from lambda_star._core.rows import dot
 from lambda_star.categorical._rows import Rows, as_column, as_vector, take
 from lambda_star.categorical._search import Look, Search
 
-__all__ = ["Bound", "TokenSearch", "find_bound", "too_coarse"]
-
 NARROW = 1e-4
 """Relative width of a bracket inside which Newton's step is as good as one with the second derivative."""
 

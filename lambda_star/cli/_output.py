@@ -13,8 +13,6 @@ import click
 
 from lambda_star._core.quantities import C, Quantity
 
-__all__ = ["Failure", "as_failure", "number", "print_table", "quantity_option", "range_type", "with_flags", "write"]
-
 CLIP_NOTE = """\
 What CLIP means: c caps how many times thinner than the teacher's tail the student's tail may become. A reader of the
 paper reports that its runs use c = 5 and weight the advantage by min(c, pi_T/pi_S). The clips of verl (2), TRL GRPO (3)

@@ -19,7 +19,7 @@ FLOWS = click.Choice(get_args(Flow))
 FLOW_HELP = "budget, trajectory: natural gradient, or plain policy gradient on the logit."
 
 
-@click.command(epilog=CLIP_NOTE, short_help="Lambda* of one output position.")
+@click.command(epilog=CLIP_NOTE, short_help="Print lambda* of one output position.")
 @quantity_option(P, required=True)
 @quantity_option(B, required=True)
 @quantity_option(C, "--clip", required=True)
@@ -52,7 +52,7 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float)
     print_table(f"p = {p:g}, b = {b:g}, c = {clip:g}", rows)
 
 
-@click.command(epilog=CLIP_NOTE, short_help="Pictures of one position: regimes, budget, trajectory.")
+@click.command(epilog=CLIP_NOTE, short_help="Draw one position: regimes, budget, trajectory.")
 @click.argument("picture", type=click.Choice(["regimes", "budget", "trajectory"]))
 @quantity_option(P, required=True)
 @quantity_option(B, required=True, help="The base's probability of the same token, below p.")

@@ -36,7 +36,7 @@ SEED, THREADS = click.IntRange(min=0), click.IntRange(min=1)
 NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 
 
-@click.command(short_help="The cliff on a laptop: predict, train, compare.")
+@click.command(short_help="Predict where small students fall, train them, compare.")
 @click.option("--preset", "presets", **NAMES, help="Preset to run; repeat for more. All by default.")
 @click.option("--control", "controls", **NAMES, help="Run the presets under this control; repeat for more.")
 @click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,), help="Seed; repeat for more.")

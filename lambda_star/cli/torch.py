@@ -18,7 +18,7 @@ TEXT = click.Path(path_type=Path, exists=True, dir_okay=False)
 DTYPES = click.Choice(["float32", "float64", "bfloat16"])
 
 
-@click.command(short_help="Predictions against real distillation steps.")
+@click.command(short_help="Compare predictions with real distillation steps.")
 @click.option("--teacher", type=MODEL, help="Folder of a Hugging Face causal language model or of an adapter for one.")
 @click.option("--base", type=MODEL, help="The same for the base, from which the student starts.")
 @click.option("--text", type=TEXT, help="UTF-8 text that the models score.")

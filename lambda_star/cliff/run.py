@@ -25,6 +25,7 @@ from torch import Tensor
 
 from lambda_star import __version__, bernoulli, dynamics, sequence
 from lambda_star._core.namespaces import Floats
+from lambda_star.bernoulli.formulas import log_odds
 from lambda_star.cliff import onset
 from lambda_star.cliff.model import Weights, forward, new_weights, repeat, sample
 from lambda_star.cliff.presets import Preset, _recorded
@@ -234,7 +235,7 @@ def _pace(this: _Run) -> float:
     student = _distilled(this, [1.0], "rehearsal", REHEARSAL)
     log_s = _log_probabilities(student, held.tokens[None])[0]
     logs = (held.separator(log, this.task) for log in (log_s, held.log_t, held.log_b))
-    now, target, start = (log - np.log(-np.expm1(log)) for log in logs)  # log-odds
+    now, target, start = (log_odds(np, log) for log in logs)
     left = float(np.sqrt(np.mean((now - target) ** 2) / np.mean((start - target) ** 2)))
     return max(0.0, -math.log(left)) / float(np.sum(_schedule(REHEARSAL)))
 

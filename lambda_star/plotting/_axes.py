@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["CLIP_EDGE", "LINE_STYLES", "STYLE", "TAIL", "code", "finish", "new_figure", "shade_regimes"]
-
 STYLE: Any = {
     "figure.figsize": (7, 4),
     "figure.dpi": 110,

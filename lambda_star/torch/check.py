@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lambda_star import bernoulli, categorical, dynamics
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, C, Quantity, require
+from lambda_star.bernoulli.formulas import logit
 from lambda_star.torch.step import advantage, log_softmax, opd_loss
 
 __all__ = ["Line", "StepReport", "check_step"]
@@ -262,7 +263,7 @@ def _modal(rows: _Rows) -> tuple[Floats, ...]:
 
 def _pair(p: Floats, like: Tensor) -> Tensor:
     """Return logits of two outcomes, tail and modal token."""
-    odds = torch.as_tensor(np.log(p) - np.log1p(-p), dtype=like.dtype, device=like.device)
+    odds = torch.as_tensor(logit(np, p), dtype=like.dtype, device=like.device)
     return torch.stack([torch.zeros_like(odds), odds], dim=-1)
 
 

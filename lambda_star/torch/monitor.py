@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
+from lambda_star.bernoulli.formulas import operating
 from lambda_star.sequence import lower_quantile
 from lambda_star.torch import _transformers_for
 from lambda_star.torch.metrics import PREFIX, _is_json, _over_vocabulary, _pooled, _summary
@@ -167,7 +168,7 @@ class SafetyMonitor(TrainerCallback):
             control.should_training_stop = True
         if self.adapt and len(measured["threshold"]):
             star = lower_quantile(measured["threshold"], self.quantile)
-            self._extrapolated.lam = min(self.lam, 1 + (1 - self.margin) * (star - 1))
+            self._extrapolated.lam = min(self.lam, operating(star, self.margin))
         return control
 
     def _adopt(self, trainer: Any) -> None:

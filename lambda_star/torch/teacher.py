@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lambda_star._core.quantities import LAM, MARGIN, C, require
+from lambda_star.bernoulli.formulas import operating
 from lambda_star.categorical import threshold
 from lambda_star.torch import _transformers_for
 
@@ -169,8 +170,8 @@ class _Mixture(nn.Module):
             threshold(self.teacher.logits(block_t), self.base.logits(block_b), self.clip, mode="bernoulli").value
             for block_t, block_b in blocks
         ]
-        operating = 1 + (1 - self.margin) * (torch.cat(found) - 1)
-        return operating.clamp(max=self.lam).reshape(*features_t.shape[:-1], 1)
+        safe = operating(torch.cat(found), self.margin)
+        return safe.clamp(max=self.lam).reshape(*features_t.shape[:-1], 1)
 
 
 class _Part(nn.Module):
