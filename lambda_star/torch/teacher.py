@@ -170,8 +170,8 @@ class _Mixture(nn.Module):
             threshold(self.teacher.logits(block_t), self.base.logits(block_b), self.clip, mode="bernoulli").value
             for block_t, block_b in blocks
         ]
-        safe = operating(torch.cat(found), self.margin)
-        return safe.clamp(max=self.lam).reshape(*features_t.shape[:-1], 1)
+        capped: Tensor = operating(torch.cat(found), self.margin).clamp(max=self.lam)
+        return capped.reshape(*features_t.shape[:-1], 1)
 
 
 class _Part(nn.Module):
