@@ -169,13 +169,13 @@ def threshold(positions: Positions, c: float, *, quantile: float = 0.0, mode: Mo
     return lower_quantile(positions.thresholds(c, mode=mode), quantile)
 
 
-def lower_quantile(values: Floats, level: float, weights: NDArray[Any] | None = None) -> float:
+def lower_quantile(values: Floats, level: float, counts: NDArray[np.int64] | None = None) -> float:
     """The least value that at least a fraction ``level`` of the values does not exceed.
 
     Args:
         values: at least one value, in any order; +inf is allowed.
         level: the fraction, in [0, 1].
-        weights: how much each value counts; by default all count the same.
+        counts: how many times each value is there, at least once in all; by default once each.
 
     Returns:
         One of the values; NaN if a value is NaN.
@@ -190,7 +190,8 @@ def lower_quantile(values: Floats, level: float, weights: NDArray[Any] | None = 
     """
     require((FRACTION.named("quantile"), level))
     _require_some(values)
-    return float(np.quantile(values, level, weights=weights, method="inverted_cdf"))
+    values = values if counts is None else np.repeat(values, counts)
+    return float(np.quantile(values, level, method="inverted_cdf"))
 
 
 def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "bernoulli") -> float | Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
-import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -37,6 +37,8 @@ MODULES = [
     "torch.metrics",
     "torch.monitor",
 ]
+if importlib.util.find_spec("transformers") is None:  # the lowest Python has no TRL
+    MODULES = [module for module in MODULES if module not in {"torch.teacher", "torch.monitor"}]
 PAGES = {
     "bernoulli": "bernoulli.md",
     "categorical": "categorical.md",

@@ -653,7 +653,10 @@ ONE = Positions.from_probabilities([0.9, 0.8], 0.5)
         (lambda: ONE.thresholds(-math.inf), r"c must lie in \[1, inf\], got -inf"),
         (lambda: share_past(ONE, 0.5, 1.0), r"c must lie in \[1, inf\], got 0\.5"),
         (lambda: validity(ONE, 0.5, 1.0), r"c must lie in \[1, inf\], got 0\.5"),
-        (lambda: validity(ONE, cast(Any, [1.0, 1.7]), 5.0), r"c must be one number, got \[1\.0, 1\.7\]; the order is \(positions, c, lam\) from release 0\.2 on"),
+        (
+            lambda: validity(ONE, cast(Any, [1.0, 1.7]), 5.0),
+            r"c must be one number, got \[1\.0, 1\.7\]; the order is \(positions, c, lam\) from release 0\.2 on",
+        ),
         (lambda: validity(ONE, 0.5, []), r"c must lie in \[1, inf\], got 0\.5"),
         (lambda: validity(ONE, 2.0, math.inf), r"lam must lie in \(-inf, inf\), got inf"),
         (lambda: validity(ONE, 2.0, [1.0, -math.inf]), r"lam must lie in \(-inf, inf\), got -inf at index 1"),

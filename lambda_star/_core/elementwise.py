@@ -147,7 +147,10 @@ def _in_numpy(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Values
         if np.broadcast(*arrays).size <= BLOCK:
             arrays = [array.astype(dtype, copy=False) for array in arrays]
             check(np, *zip(quantities, arrays, strict=True))
-            return np.asarray(kernel(numpy, *arrays))[()]
+            shape = np.broadcast(*arrays).shape
+            if numpy is not np:  # NumPy 1 promotes arrays without dimensions as if they were Python numbers
+                arrays = [np.broadcast_to(array, shape or (1,)) for array in arrays]
+            return np.asarray(kernel(numpy, *arrays)).reshape(shape)[()]
         return _in_blocks(kernel, quantities, arrays, dtype)
 
 

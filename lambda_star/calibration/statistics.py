@@ -45,8 +45,7 @@ class _Bootstrap:
         answers = np.arange(self.answer.max() + 1)
 
         def resampled(chosen: NDArray[np.intp]) -> float:
-            weights = np.bincount(chosen, minlength=len(answers))[self.answer]
-            return lower_quantile(thresholds[weights > 0], level, weights[weights > 0])
+            return lower_quantile(thresholds, level, np.bincount(chosen, minlength=len(answers))[self.answer])
 
         return self._interval(lower_quantile(thresholds, level), [answers], resampled, False)
 

@@ -291,6 +291,7 @@ SMOOTH = [name for name in FUNCTIONS if name not in DISCRETE]
 FINITE = slice(0, 4)  # the rows without NaN, p < b and p = b among them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMOOTH)
 def test_no_gradient_is_nan(name: str) -> None:
     arrays = [np.concatenate([array[FINITE], array[6:]]) for array in arguments(name)]
@@ -321,6 +322,7 @@ def test_gradients_are_right_where_teacher_and_base_agree(name: str) -> None:
     assert torch.autograd.gradcheck(lambda p, b: FUNCTIONS[name](p, b, 1.5), (p, b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_compilers_keep_the_values(name: str) -> None:
     function, arrays = FUNCTIONS[name], arguments(name)

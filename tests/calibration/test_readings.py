@@ -117,6 +117,7 @@ leading = vocabularies(lead=2.5)
 """The modal token has more mass than all unlisted ones."""
 
 
+@pytest.mark.slow
 @few
 @given(leading, st.integers(1, 6), st.sampled_from(CLIPS))
 def test_brackets_hold_the_thresholds_of_the_whole_vocabulary(at: Vocabulary, count: int, c: float) -> None:
@@ -127,6 +128,7 @@ def test_brackets_hold_the_thresholds_of_the_whole_vocabulary(at: Vocabulary, co
     assert found.bernoulli == at.eq4(c)
 
 
+@pytest.mark.slow
 @few
 @given(vocabularies(), st.integers(1, 3), st.sampled_from(CLIPS))
 def test_brackets_hold_where_the_unlisted_tokens_outweigh_the_modal_token(at: Vocabulary, count: int, c: float) -> None:
@@ -156,6 +158,7 @@ def test_brackets_shrink_as_more_tokens_are_listed(at: Vocabulary, count: int, m
         assert inner.high - 1 <= (outer.high - 1) * (1 + 1e-10)
 
 
+@pytest.mark.slow
 @few
 @given(leading, st.sampled_from(CLIPS))
 def test_brackets_have_no_width_where_all_tokens_are_listed(at: Vocabulary, c: float) -> None:
@@ -248,6 +251,7 @@ def test_the_token_reading_is_the_strictest_and_the_class_reading_the_laxest(man
 # Several positions and classes
 
 
+@pytest.mark.slow
 @few
 @given(st.lists(leading, min_size=1, max_size=6), st.sampled_from(CLIPS), st.data())
 def test_a_class_has_the_lower_medians_of_its_positions(many: list[Vocabulary], c: float, data: st.DataObject) -> None:

@@ -53,6 +53,7 @@ def test_masked_tokens_and_unknown_rows_in_every_library(name: str, library: str
     check_library(name, library, dtype, (teacher, MASKED_BASE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_numbers_per_position_come_as_lists_or_arrays_of_the_library(library: str) -> None:
     one = LIBRARIES[library]
