@@ -100,14 +100,16 @@ def renamed_keywords(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]
     return decorate
 
 
-def renamed_field(old: str, new: str) -> Any:
-    """A property of a record for the old name of a field."""
+def renamed_fields(record: type, **names: str) -> None:
+    """Give a record properties for old names of its fields, given as old=new; "" is the record itself."""
+    for old, new in names.items():
+        setattr(record, old, property(functools.partial(_field, old, new)))
 
-    def lookup(record: Any) -> Any:
-        _warn(f"{type(record).__name__}.{old}", f"{type(record).__name__}.{new}")
-        return getattr(record, new)
 
-    return property(lookup, doc=f"The old name of ``{new}``.")
+def _field(old: str, new: str, record: Any) -> Any:
+    kind = type(record).__name__
+    _warn(f"{kind}.{old}", f"{kind}.{new}" if new else kind)
+    return getattr(record, new) if new else record
 
 
 class _Moved(MetaPathFinder, Loader):

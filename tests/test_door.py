@@ -6,12 +6,13 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import lambda_star
-from lambda_star import _deprecated, categorical
+from lambda_star import _deprecated, categorical, cliff
 
 ROOT = Path(__file__).parent.parent
 SUBMODULES = {
@@ -119,13 +120,34 @@ def test_an_old_name_works_and_says_the_new_one(module: str, old: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_old_keyword_and_an_old_field_work_and_say_the_new_ones() -> None:
+def test_an_old_keyword_works_and_says_the_new_one() -> None:
     rows = ([-0.1, -2.5], [-0.7, -0.7])
     with pytest.warns(DeprecationWarning, match="min_mass"):
         found = categorical.threshold(*rows, 2.0, floor=0.01)  # type: ignore[call-arg]
     assert found == categorical.threshold(*rows, 2.0, min_mass=0.01)
-    with pytest.warns(DeprecationWarning, match=r"Threshold\.value"):
-        assert found.threshold == found.value
+
+
+def test_old_fields_work_and_say_the_new_ones() -> None:
+    report = lambda_star.calibrate(lambda_star.read_table(ROOT / "examples/rank_by_price/logprobs.csv"), clip=5.0)
+    run = cliff.Comparison("short", "no clip", 3, 1.7, 1.8, 1.71, None, 1.75, 1.72, (None, None))
+    fields: list[tuple[Any, str, Any, str]] = [
+        (
+            found := categorical.threshold([-0.1, -2.5], [-0.7, -0.7], 2.0),
+            "threshold",
+            found.value,
+            r"Threshold\.value",
+        ),
+        (report.binding, "threshold", report.binding, "ClassReport"),
+        (report, "sequences", report.answers, r"Report\.answers"),
+        (report, "resolutions", report.readings, r"Report\.readings"),
+        (reading := report.readings[0], "mates", reading.same_class, r"Reading\.same_class"),
+        (run, "off", run.relative_error, r"Comparison\.relative_error"),
+        (cliff.summarise([run]), "worst", abs(run.relative_error), r"Summary\.worst_error"),
+    ]
+    for record, old, value, said in fields:
+        with pytest.warns(DeprecationWarning, match=said) as caught:
+            assert getattr(record, old) == value
+        assert caught[0].filename == __file__
 
 
 def test_an_old_path_is_imported_as_before() -> None:

@@ -73,6 +73,9 @@ class Reading:
     use: Literal["bernoulli", "class"]
 
 
+_deprecated.renamed_fields(Reading, classes="by_class", mates="same_class")
+
+
 def readings(
     tops: Sequence[Top | None],
     labels: Sequence[str],

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lambda_star import _deprecated
 from lambda_star._core.namespaces import Floats
 from lambda_star.calibration.readings import Reading
 from lambda_star.calibration.statistics import Estimate
@@ -57,6 +58,9 @@ class ClassReport:
     median: float
     share_past: float | None
     budget_threshold: float | None
+
+
+_deprecated.renamed_fields(ClassReport, threshold="")
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,9 @@ class Report:
         """
         values = {name: value for name, value in vars(self).items() if name not in {"thresholds", "flips"}}
         return {"binding": self.binding.name, **_to_json(values)}
+
+
+_deprecated.renamed_fields(Report, sequences="answers", resolutions="readings")
 
 
 def _to_json(value: Any) -> Any:

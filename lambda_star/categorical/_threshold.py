@@ -54,7 +54,8 @@ class Threshold:
     flip: Values
     flips_to: Values
 
-    threshold = _deprecated.renamed_field("threshold", "value")
+
+_deprecated.renamed_fields(Threshold, threshold="value")
 
 
 def _token_threshold(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lambda_star import _deprecated
 from lambda_star._core.quantities import Quantity, require
 from lambda_star.cliff.presets import _label, _recorded
 
@@ -95,6 +96,9 @@ class Comparison(NamedTuple):
         return (self.seen - self.predicted) / (self.predicted - 1)
 
 
+_deprecated.renamed_fields(Comparison, name="label", off="relative_error")
+
+
 def compare(record: Mapping[str, Any]) -> Comparison:
     """Read from a finished run what was predicted and what was seen; nothing is fitted.
 
@@ -139,6 +143,9 @@ class Summary(NamedTuple):
     inside: int
     median_error: float
     worst_error: float
+
+
+_deprecated.renamed_fields(Summary, off="median_error", worst="worst_error")
 
 
 def summarise(runs: Sequence[Comparison]) -> Summary:

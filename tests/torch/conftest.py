@@ -1,17 +1,5 @@
-"""Every test computes on one thread, so that its numbers repeat and a busy machine does not slow it down."""
+"""Every test computes on one thread."""
 
-from __future__ import annotations
+from tests.threads import one_thread
 
-from collections.abc import Iterator
-
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+__all__ = ["one_thread"]
