@@ -27,6 +27,11 @@ MODULES: dict[str, tuple[str, ...]] = {
     "torch.lists": ("cliff.task",),
     "torch.tiny": ("cliff.model",),
     "torch.problems": ("torch.models",),
+    "symbolic.domain": ("symbolic.assumptions",),
+    "symbolic.categorical_bounds": ("symbolic.categorical",),
+    "symbolic.categorical_parts": ("symbolic.categorical",),
+    "symbolic.categorical_student": ("symbolic.categorical",),
+    "symbolic.dynamics_clipped": ("symbolic.dynamics",),
 }
 """Modules that moved, and where their names are now."""
 
@@ -49,6 +54,7 @@ NAMES: dict[str, dict[str, str]] = {
     "dynamics": {"budget_for": "steps_to_edge"},
     "calibration.readings": {"Resolution": "Reading", "resolve": "readings"},
     "calibration": {"Position": "calibration.report.Place"},
+    "symbolic.assumptions": {"Domain": "Assumptions"},
     "lint": {name: f"lint.bounds.{name}" for name in ("BOUNDS", "NEEDS", "Bound")},
     "plotting": {"plot_resolutions": "plot_readings"},
 }

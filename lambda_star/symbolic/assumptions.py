@@ -14,7 +14,11 @@ from functools import cached_property
 import mpmath
 import sympy as sp
 
+from lambda_star import _deprecated
+
 __all__ = ["DIGITS", "GUARD", "Assumptions", "agree", "evaluate", "is_zero", "sign", "tidy"]
+
+_deprecated.serve(__name__)
 
 DIGITS = 50
 GUARD = 40

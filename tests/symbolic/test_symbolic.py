@@ -150,13 +150,6 @@ def test_old_names_work_and_warn(module: str, old: str, new: str) -> None:
         home.push_derivation  # noqa: B018
 
 
-def test_modules_that_were_split_off_are_found_where_they_are_now() -> None:
-    with pytest.warns(DeprecationWarning, match=r"is now lambda_star\.symbolic\.dynamics"):
-        assert symbolic.dynamics_clipped is symbolic.dynamics
-    with pytest.raises(AttributeError):
-        symbolic.dynamics_flows  # noqa: B018
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", sorted(name for module, name in FUNCTIONS if module == "bernoulli" and name not in INVERSES)
