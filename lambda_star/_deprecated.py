@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
@@ -118,12 +117,16 @@ def _field(old: str, new: str, record: Any) -> Any:
     return getattr(record, new) if new else record
 
 
-class _Moved(MetaPathFinder, Loader):
+class _Moved:
     """Finds a module that moved: an empty one, which looks every name up where it is now."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
         moved = name.startswith("lambda_star.") and name.removeprefix("lambda_star.") in MODULES
-        return ModuleSpec(name, self) if moved else None
+        finder: Any = self
+        return ModuleSpec(name, finder) if moved else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave the making of the module to Python."""
 
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__

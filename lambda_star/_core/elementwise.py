@@ -12,10 +12,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from lambda_star._core.namespaces import (
     Values,
@@ -29,6 +28,9 @@ from lambda_star._core.namespaces import (
     scalar,
 )
 from lambda_star._core.quantities import QUANTITIES, Quantity, check, fills
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 Real: TypeAlias = float  # what a kernel says it takes and returns; at run time it may be an array of ``xp``
 

@@ -6,17 +6,19 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # numpy.typing would make the import of this package noticeably longer
+    from numpy.typing import NDArray
 
 numpy: Any = np
 """NumPy as an array API namespace; before version 2.1 that takes a wrapper."""
 if not hasattr(np, "astype"):
     from array_api_compat import numpy
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = "NDArray[np.float64]"
 
 Values: TypeAlias = Any
 """A Python float, or an array of any library that follows the array API standard (which has no static type)."""
