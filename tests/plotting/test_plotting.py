@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -724,7 +724,7 @@ RECORDS = [
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: str(record["sha256"][:8]))
 def test_a_run_of_the_cliff_is_drawn_as_it_was_seen(record: dict[str, Any]) -> None:
     axes = plot_run(record)
-    draw(axes[0].figure.get_figure(root=True) or Figure())
+    draw(cast(Figure, axes[0].get_figure()))
     said, seen = record["prediction"], record["outcome"]
     (predicted,) = lines(axes[0], "valid answers, predicted")
     np.testing.assert_array_equal(predicted.get_ydata(), said["validity"])
