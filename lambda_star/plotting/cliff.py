@@ -118,7 +118,7 @@ def _draw_tail(ax: Axes, record: Mapping[str, Any], run: Comparison) -> None:
     lam, tail = np.array(said["lam"]), np.array(said["tail"])
     alive = tail > 0  # the axis is logarithmic
     ax.plot(lam[alive], tail[alive], color="0.5", label="predicted, at median p and b")
-    ax.errorbar(said["grid"], middle, (middle - low, high - middle), **SEEN, label="seen: median, 10–90 %")
+    ax.errorbar(said["grid"], middle, np.stack([middle - low, high - middle]), **SEEN, label="seen: median, 10–90 %")
     shade_regimes(ax, (1.0, run.threshold, run.collapse, lam[-1]), ("preserving", "sat.", "collapsing"))
     ax.set(xlabel=f"λ ({run.label}, seed {run.seed})", ylabel="tail mass 1 − q where a list may end", yscale="log")
     finish(ax, "lower left", xlim=(0.98, lam[-1]), ylim=(low.min() / 2, 1))
