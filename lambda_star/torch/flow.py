@@ -1,0 +1,148 @@
+"""Where a student comes to rest under a loss, from the velocity of its log-odds alone: no formula of a rule is used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from lambda_star._core.namespaces import Floats
+from lambda_star.torch.velocity import Velocity
+
+__all__ = ["Flow"]
+
+STEP, FINE = 0.25, (-40.0, 60.0)  # evenly spaced log-odds, in the range where rules differ
+ROUNDS, POINTS = 6, 33  # refinements of a bracket and points of each, down to 1e-10 of a step
+HALVINGS = 60
+LAMS = 48  # λ tried on the way up, before the bisection
+SHARE = 0.8  # of the reach: the fixed point must lie inside it at every λ that is tried
+ASIDE = {True: 1e-2, False: 1e-7}  # how far from the fixed point, in log-odds, a student counts as away from it
+
+
+class Flow:
+    """The motion of the student's log-odds at one position, teacher p and base b, from the base on.
+
+    A velocity within rounding of 0 is neutral: the student stops there.
+    """
+
+    def __init__(self, velocity: Velocity, p: float, b: float) -> None:
+        self.velocity, self.p, self.b = velocity, p, b
+        self.start, self.teacher = (math.log(each) - math.log1p(-each) for each in (b, p))
+        self.gap = math.log1p((p - b) / (b * (1 - p)))
+        self.grid = self._grid()
+        values = self._finite(1.0)[1], self._finite(2.0)[1]
+        self.scale = float(np.median(np.abs(np.concatenate(values)))) or float(np.max(np.abs(values[1]), initial=0.0))
+        if not self.scale > 0:
+            raise ValueError(
+                "loss must have a gradient with respect to the student's logits, got 0 at every log-odds tried; is "
+                "the student detached, or the advantage centred over a batch? Every row is a batch of its own here"
+            )
+        self.neutral = velocity.rounding * self.scale
+        self.aside = ASIDE[velocity.rounding > 1e-6]
+        log_odds = self._finite(2.0)[0]
+        self.lowest, self.highest = float(log_odds[0]), float(log_odds[-1])
+        self.max_lam = max(1.0, 1 + (SHARE * self.highest - self.teacher) / self.gap)
+
+    def _grid(self) -> Floats:
+        reach = self.velocity.reach
+        fine = np.arange(FINE[0], FINE[1] + STEP / 2, STEP)
+        above, below = (np.geomspace(abs(end), reach, 40)[1:] if reach > abs(end) else [] for end in reversed(FINE))
+        return np.unique(np.concatenate([-np.asarray(below), fine, above, [self.start]]))
+
+    def _finite(self, lam: float) -> tuple[Floats, Floats]:
+        """Return log-odds and velocities of the unbroken finite stretch around the base."""
+        # Beside q_λ the velocity may change its sign twice within one step of the grid.
+        beside = self.fixed_point(lam) + np.array([-1e-3, 1e-3])
+        log_odds = np.unique(np.concatenate([self.grid, beside[np.abs(beside) < self.velocity.reach]]))
+        values = self.velocity(log_odds, self.p, self.b, lam)
+        broken = np.flatnonzero(~np.isfinite(values))
+        at = int(np.searchsorted(log_odds, self.start))
+        low = int(broken[broken < at].max(initial=-1)) + 1
+        high = int(broken[broken >= at].min(initial=len(values)))
+        return log_odds[low:high], values[low:high]
+
+    def fixed_point(self, lam: float) -> float:
+        """Return the log-odds of q_λ."""
+        return self.teacher + (lam - 1) * self.gap
+
+    def settle(self, lam: float) -> float:
+        """Return the log-odds at which the student that starts at the base stops; ±inf where it runs away.
+
+        NaN says that it passes the last log-odds with a finite gradient while the force that holds it back still grows.
+        """
+        log_odds, values = self._finite(lam)
+        if not len(values):
+            return math.nan
+        at = int(np.searchsorted(log_odds, self.start))
+        if abs(values[at]) <= self.neutral:
+            return self.start
+        sign = 1.0 if values[at] > 0 else -1.0
+        ahead, speeds = (log_odds[at:], values[at:]) if sign > 0 else (log_odds[at::-1], -values[at::-1])
+        stops = np.flatnonzero(speeds <= self.neutral)
+        if not len(stops):
+            return math.nan if self._still_slows(ahead, speeds) else sign * math.inf
+        return self._refine(ahead[stops[0] - 1], ahead[stops[0]], sign, lam)
+
+    def _still_slows(self, log_odds: Floats, speeds: Floats) -> bool:
+        """Tell whether the student still slows down over the last half of its way."""
+        half = int(np.searchsorted(np.abs(log_odds - log_odds[0]), abs(log_odds[-1] - log_odds[0]) / 2))
+        return bool(speeds[half] - speeds[-1] > 1e-3 * speeds[half])
+
+    def _refine(self, moving: float, stopped: float, sign: float, lam: float) -> float:
+        """Return the first log-odds at which the student no longer moves on, between one where it does and a later."""
+        for _ in range(ROUNDS):
+            points = np.linspace(moving, stopped, POINTS)
+            speeds = sign * self.velocity(points, self.p, self.b, lam)
+            first = int(np.argmax(~(speeds[1:] > self.neutral))) + 1
+            moving, stopped = float(points[first - 1]), float(points[first])
+        # A zero is where the velocity is 0, which the chord says better than the end of the bracket; a jump has none.
+        ends = self.velocity(np.array([moving, stopped]), self.p, self.b, lam)
+        return stopped if not np.isfinite(ends).all() else (moving + stopped) / 2
+
+    def dead(self, lam: float) -> bool:
+        """Tell whether the tail runs to 0 from the base on."""
+        return self.settle(lam) == math.inf
+
+    def left(self, lam: float, nearer: float = 1.0) -> bool:
+        """Tell whether the student does not rest at q_λ: it must be driven towards it from both sides."""
+        at, aside = self.fixed_point(lam), self.aside / nearer
+        below, above = self.velocity(np.array([at - aside, at + aside]), self.p, self.b, lam)
+        return not (below > self.neutral and above < -self.neutral)
+
+    def dies(self) -> float:
+        """Return the λ from which on the tail dies: -inf if it does at every λ from 0 on, +inf if at none up to max."""
+        return self._first(self.dead, [0.0, 0.25, 0.5, 0.75, 1.0, *self._above()])
+
+    def leaves(self) -> float:
+        """Return the λ from which on the student does not rest at q_λ, searched from 1 upwards; +inf if there is none.
+
+        A student that is elsewhere at λ = 1 already left at a smaller λ, which is then searched from 0 upwards.
+        """
+        if not self.left(1.0):
+            found = self._first(self.left, [1.0, *self._above()])
+            if not found < 1.1:
+                return found
+            # A student that leaves gradually is seen later the farther away from q_λ one looks.
+            nearer = self._first(lambda lam: self.left(lam, 100.0), [1.0, *self._above()])
+            return 1.0 if nearer - 1 < 0.7 * (found - 1) else found
+        return self._first(self.left, [*np.linspace(0.0, 1.0, LAMS)])
+
+    def _above(self) -> Floats:
+        room = self.max_lam - 1
+        return 1 + np.geomspace(min(1e-3, room / 2), room, LAMS) if room > 0 else np.array([])
+
+    def _first(self, holds: Callable[[float], bool], lams: list[float]) -> float:
+        """Return the least of rising λ at which a condition holds, refined by bisection."""
+        first = next((at for at, lam in enumerate(lams) if holds(lam)), None)
+        if first is None:
+            return math.inf
+        if first == 0:
+            return -math.inf
+        low, high = lams[first - 1], lams[first]
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            if not low < middle < high or high - low <= 1e-12 * high:
+                break
+            low, high = (low, middle) if holds(middle) else (middle, high)
+        return float(high)
