@@ -16,6 +16,7 @@ STEP, FINE = 0.25, (-40.0, 60.0)  # evenly spaced log-odds, in the range where r
 ROUNDS, POINTS = 6, 33  # refinements of a bracket and points of each, down to 1e-10 of a step
 HALVINGS = 60
 LAMS = 48  # λ tried on the way up, before the bisection
+BESIDE = np.outer([-1.0, 1.0], np.geomspace(1e-7, 1e-2, 6)).ravel()  # log-odds around q_λ
 SHARE = 0.8  # of the reach: the fixed point must lie inside it at every λ that is tried
 ASIDE = {True: 1e-2, False: 1e-7}  # how far from the fixed point, in log-odds, a student counts as away from it
 
@@ -53,7 +54,7 @@ class Flow:
     def _finite(self, lam: float) -> tuple[Floats, Floats]:
         """Return log-odds and velocities of the unbroken finite stretch around the base."""
         # Beside q_λ the velocity may change its sign twice within one step of the grid.
-        beside = self.fixed_point(lam) + np.array([-1e-3, 1e-3])
+        beside = self.fixed_point(lam) + BESIDE
         log_odds = np.unique(np.concatenate([self.grid, beside[np.abs(beside) < self.velocity.reach]]))
         values = self.velocity(log_odds, self.p, self.b, lam)
         broken = np.flatnonzero(~np.isfinite(values))
@@ -71,38 +72,44 @@ class Flow:
 
         NaN says that it passes the last log-odds with a finite gradient while the force that holds it back still grows.
         """
+        moving, stopped = self._stop(lam)
+        if moving == stopped or not math.isfinite(stopped):
+            return stopped
+        return self._refine(moving, stopped, lam)
+
+    def _stop(self, lam: float) -> tuple[float, float]:
+        """Return neighbours on the grid, at the first of which the student still moves and at the second no longer."""
         log_odds, values = self._finite(lam)
         if not len(values):
-            return math.nan
+            return self.start, math.nan
         at = int(np.searchsorted(log_odds, self.start))
         if abs(values[at]) <= self.neutral:
-            return self.start
+            return self.start, self.start
         sign = 1.0 if values[at] > 0 else -1.0
         ahead, speeds = (log_odds[at:], values[at:]) if sign > 0 else (log_odds[at::-1], -values[at::-1])
         stops = np.flatnonzero(speeds <= self.neutral)
         if not len(stops):
-            return math.nan if self._still_slows(ahead, speeds) else sign * math.inf
-        return self._refine(ahead[stops[0] - 1], ahead[stops[0]], sign, lam)
+            return float(ahead[-1]), math.nan if self._still_slows(ahead, speeds) else sign * math.inf
+        return float(ahead[stops[0] - 1]), float(ahead[stops[0]])
 
     def _still_slows(self, log_odds: Floats, speeds: Floats) -> bool:
         """Tell whether the student still slows down over the last half of its way."""
         half = int(np.searchsorted(np.abs(log_odds - log_odds[0]), abs(log_odds[-1] - log_odds[0]) / 2))
         return bool(speeds[half] - speeds[-1] > 1e-3 * speeds[half])
 
-    def _refine(self, moving: float, stopped: float, sign: float, lam: float) -> float:
-        """Return the first log-odds at which the student no longer moves on, between one where it does and a later."""
+    def _refine(self, moving: float, stopped: float, lam: float) -> float:
+        """Return the first log-odds at which the student no longer moves on, between two such neighbours."""
+        sign = math.copysign(1.0, stopped - moving)
         for _ in range(ROUNDS):
             points = np.linspace(moving, stopped, POINTS)
             speeds = sign * self.velocity(points, self.p, self.b, lam)
             first = int(np.argmax(~(speeds[1:] > self.neutral))) + 1
             moving, stopped = float(points[first - 1]), float(points[first])
-        # A zero is where the velocity is 0, which the chord says better than the end of the bracket; a jump has none.
-        ends = self.velocity(np.array([moving, stopped]), self.p, self.b, lam)
-        return stopped if not np.isfinite(ends).all() else (moving + stopped) / 2
+        return (moving + stopped) / 2
 
     def dead(self, lam: float) -> bool:
         """Tell whether the tail runs to 0 from the base on."""
-        return self.settle(lam) == math.inf
+        return self._stop(lam)[1] == math.inf
 
     def left(self, lam: float, nearer: float = 1.0) -> bool:
         """Tell whether the student does not rest at q_λ: it must be driven towards it from both sides."""
@@ -111,7 +118,7 @@ class Flow:
         return not (below > self.neutral and above < -self.neutral)
 
     def dies(self) -> float:
-        """Return the λ from which on the tail dies: -inf if it does at every λ from 0 on, +inf if at none up to max."""
+        """Return the λ from which on the tail dies: 0 if it does at every λ from 0 on, +inf if at none up to the largest."""
         return self._first(self.dead, [0.0, 0.25, 0.5, 0.75, 1.0, *self._above()])
 
     def leaves(self) -> float:
@@ -126,7 +133,8 @@ class Flow:
             # A student that leaves gradually is seen later the farther away from q_λ one looks.
             nearer = self._first(lambda lam: self.left(lam, 100.0), [1.0, *self._above()])
             return 1.0 if nearer - 1 < 0.7 * (found - 1) else found
-        return self._first(self.left, [*np.linspace(0.0, 1.0, LAMS)])
+        found = self._first(self.left, [*np.linspace(0.0, 1.0, LAMS)])
+        return found if found > self.aside else 0.0
 
     def _above(self) -> Floats:
         room = self.max_lam - 1
@@ -138,7 +146,7 @@ class Flow:
         if first is None:
             return math.inf
         if first == 0:
-            return -math.inf
+            return lams[0]
         low, high = lams[first - 1], lams[first]
         for _ in range(HALVINGS):
             middle = (low + high) / 2

@@ -7,7 +7,7 @@ advantages of modal token and tail. The velocity here is F_m − F_τ.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +16,12 @@ from torch import Tensor
 from lambda_star._core.namespaces import Floats
 from lambda_star.torch.losses import Loss
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["Draw", "Velocity", "read_velocity"]
+
+Integers: TypeAlias = "NDArray[np.int64]"
 
 REACH = {torch.float64: 600.0, torch.float32: 60.0}  # log-odds whose tail mass is far from the least float
 ALIKE = {torch.float64: 1e-8, torch.float32: 1e-3}  # how exactly a batch must repeat what its rows give alone
@@ -79,19 +84,17 @@ class Velocity(NamedTuple):
         if not self.loss.sampled:
             return self._over_variance(log_odds, self._gradients(log_odds, p, b, lam, None, shift))
         drawn = self.draw.probabilities(self._logits(log_odds + shift))
-        expected = np.zeros((len(log_odds), self.outcomes))
-        for token in range(self.outcomes):
-            weight = drawn[:, token : token + 1]
-            gradients = self._gradients(log_odds, p, b, lam, token, shift)
-            expected += np.where(weight > 0, weight, 0.0) * np.where(weight > 0, gradients, 0.0)
-        return self._over_variance(log_odds, expected)
+        gradients = self._each_token(log_odds, p, b, lam, shift)
+        # What is never drawn counts for nothing, even where its gradient is not finite.
+        weighted = np.where(drawn.T[..., None] > 0, gradients, 0.0) * drawn.T[..., None]
+        return self._over_variance(log_odds, weighted.sum(axis=0))
 
     def of_tokens(self, log_odds: Floats, p: float, b: float, lam: float, shift: float = 0.0) -> tuple[Floats, Floats]:
         """Compute the factors of ∇log π in the gradients of a sampled loss for the modal token and for the tail."""
         log_odds = np.asarray(log_odds, dtype=float)
         q, tail = (1 / (1 + np.exp(sign * log_odds)) for sign in (-1, 1))
-        modal, last = (self._gradients(log_odds, p, b, lam, token, shift) for token in (0, self.outcomes - 1))
-        return modal[:, -1] / tail, -last[:, -1] / q
+        gradients = self._each_token(log_odds, p, b, lam, shift)
+        return gradients[0, :, -1] / tail, -gradients[-1, :, -1] / q
 
     def _over_variance(self, log_odds: Floats, gradients: Floats) -> Floats:
         """Divide the motion of the log-odds by q(1−q); it is read off the rarer outcome, where no digits cancel."""
@@ -103,17 +106,28 @@ class Velocity(NamedTuple):
         share = math.log(self.outcomes - 1)
         return np.stack([log_odds - share] * (self.outcomes - 1) + [np.zeros_like(log_odds)], axis=1)
 
+    def _each_token(self, log_odds: Floats, p: float, b: float, lam: float, shift: float) -> Floats:
+        """Compute the gradients of each row for each drawn token, tokens first."""
+        tokens = np.repeat(np.arange(self.outcomes), len(log_odds))
+        found = self._gradients(np.tile(log_odds, self.outcomes), p, b, lam, tokens, shift)
+        return found.reshape(self.outcomes, len(log_odds), self.outcomes)
+
     def _gradients(
-        self, log_odds: Floats, p: float, b: float, lam: float, token: int | None, shift: float
+        self, log_odds: Floats, p: float, b: float, lam: float, tokens: Integers | None, shift: float
     ) -> Floats:
-        """Compute the gradient of the loss over the logits of each row, for one drawn token if the loss has tokens."""
+        """Compute the gradient of the loss over the logits of each row."""
         if self.batched:
-            found = self._call(log_odds, p, b, lam, token, shift)
+            found = self._call(log_odds, p, b, lam, tokens, shift)
             return found * len(log_odds) if self.mean else found
-        rows = [self._call(log_odds[at : at + 1], p, b, lam, token, shift) for at in range(len(log_odds))]
+        slices = [slice(at, at + 1) for at in range(len(log_odds))]
+        rows = [
+            self._call(log_odds[each], p, b, lam, None if tokens is None else tokens[each], shift) for each in slices
+        ]
         return np.concatenate(rows)
 
-    def _call(self, log_odds: Floats, p: float, b: float, lam: float, token: int | None, shift: float) -> Floats:
+    def _call(
+        self, log_odds: Floats, p: float, b: float, lam: float, tokens: Integers | None, shift: float
+    ) -> Floats:
         """Run the user's loss on a batch of rows, and its backward pass."""
 
         def tensor(logits: Floats) -> Tensor:
@@ -127,8 +141,8 @@ class Velocity(NamedTuple):
             for name, each in (("teacher", p), ("base", b))
         }
         given["rollout"] = tensor(self._logits(log_odds + shift))
-        if token is not None:
-            given["tokens"] = torch.full((count,), token)
+        if tokens is not None:
+            given["tokens"] = torch.as_tensor(tokens)
         try:
             with torch.enable_grad():
                 value = self.loss(student, given, lam)
