@@ -12,6 +12,7 @@ from lambda_star.cli.bernoulli import plot, threshold
 from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
 from lambda_star.cli.lint import lint_config
+from lambda_star.cli.probe import probe
 from lambda_star.cli.symbolic import derive
 from lambda_star.cli.torch import check_step
 
@@ -35,5 +36,5 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
-for command in (threshold, calibrate, plot, lint_config, check_step, cliff, derive):
+for command in (threshold, calibrate, plot, lint_config, check_step, probe, cliff, derive):
     main.add_command(command)

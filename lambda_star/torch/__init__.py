@@ -20,26 +20,32 @@ if TYPE_CHECKING:
     from lambda_star.torch.check import StepReport, check_step
     from lambda_star.torch.metrics import safety_metrics
     from lambda_star.torch.monitor import SafetyMonitor
+    from lambda_star.torch.probing import probe
+    from lambda_star.torch.report import ProbeReport
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
 
 __all__ = [
     "ExtrapolatedTeacher",
+    "ProbeReport",
     "SafetyMonitor",
     "StepReport",
     "advantage",
     "check_step",
     "opd_loss",
+    "probe",
     "safety_metrics",
 ]
 
 _HOME = {
     "ExtrapolatedTeacher": "teacher",
+    "ProbeReport": "report",
     "SafetyMonitor": "monitor",
     "StepReport": "check",
     "advantage": "step",
     "check_step": "check",
     "opd_loss": "step",
+    "probe": "probing",
     "safety_metrics": "metrics",
 }
 

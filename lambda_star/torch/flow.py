@@ -18,7 +18,7 @@ HALVINGS = 60
 LAMS = 48  # λ tried on the way up, before the bisection
 BESIDE = np.outer([-1.0, 1.0], np.geomspace(1e-7, 1e-2, 6)).ravel()  # log-odds around q_λ
 SHARE = 0.8  # of the reach: the fixed point must lie inside it at every λ that is tried
-ASIDE = {True: 1e-2, False: 1e-7}  # how far from the fixed point, in log-odds, a student counts as away from it
+ASIDE = {False: (1e-3, 1e-7), True: (1e-2, 1e-2)}  # log-odds from q_λ that count as away from it, by a loss's digits
 
 
 class Flow:
@@ -32,8 +32,7 @@ class Flow:
         self.start, self.teacher = (math.log(each) - math.log1p(-each) for each in (b, p))
         self.gap = math.log1p((p - b) / (b * (1 - p)))
         self.grid = self._grid()
-        values = self._finite(1.0)[1], self._finite(2.0)[1]
-        self.scale = float(np.median(np.abs(np.concatenate(values)))) or float(np.max(np.abs(values[1]), initial=0.0))
+        self.scale = self._scale()
         if not self.scale > 0:
             raise ValueError(
                 "loss must have a gradient with respect to the student's logits, got 0 at every log-odds tried; is "
@@ -45,11 +44,17 @@ class Flow:
         self.lowest, self.highest = float(log_odds[0]), float(log_odds[-1])
         self.max_lam = max(1.0, 1 + (SHARE * self.highest - self.teacher) / self.gap)
 
+    def _scale(self) -> float:
+        """Return the median speed of students between base and teacher, or else the largest speed of all."""
+        near = np.linspace(self.start - 2, self.teacher + 2, 40)
+        speeds = np.abs(np.concatenate([self.velocity(near, self.p, self.b, lam) for lam in (1.0, 2.0)]))
+        return float(np.nanmedian(speeds)) or float(np.max(np.abs(self._finite(2.0)[1]), initial=0.0))
+
     def _grid(self) -> Floats:
         reach = self.velocity.reach
         fine = np.arange(FINE[0], FINE[1] + STEP / 2, STEP)
-        above, below = (np.geomspace(abs(end), reach, 40)[1:] if reach > abs(end) else [] for end in reversed(FINE))
-        return np.unique(np.concatenate([-np.asarray(below), fine, above, [self.start]]))
+        below, above = (np.geomspace(abs(end), max(reach, abs(end)), 40)[1:] for end in FINE)
+        return np.unique(np.concatenate([-below, fine, above, [self.start]]))
 
     def _finite(self, lam: float) -> tuple[Floats, Floats]:
         """Return log-odds and velocities of the unbroken finite stretch around the base."""
@@ -111,30 +116,34 @@ class Flow:
         """Tell whether the tail runs to 0 from the base on."""
         return self._stop(lam)[1] == math.inf
 
-    def left(self, lam: float, nearer: float = 1.0) -> bool:
-        """Tell whether the student does not rest at q_λ: it must be driven towards it from both sides."""
-        at, aside = self.fixed_point(lam), self.aside / nearer
+    def left(self, lam: float, aside: float) -> bool:
+        """Tell whether the student does not rest this near to q_λ: it must be driven towards it from both sides."""
+        at = self.fixed_point(lam)
         below, above = self.velocity(np.array([at - aside, at + aside]), self.p, self.b, lam)
         return not (below > self.neutral and above < -self.neutral)
 
     def dies(self) -> float:
-        """Return the λ from which on the tail dies: 0 if it does at every λ from 0 on, +inf if at none up to the largest."""
+        """Return the λ from which on the tail dies: 0 if it does at every λ, +inf if at none up to the largest."""
         return self._first(self.dead, [0.0, 0.25, 0.5, 0.75, 1.0, *self._above()])
 
     def leaves(self) -> float:
         """Return the λ from which on the student does not rest at q_λ, searched from 1 upwards; +inf if there is none.
 
-        A student that is elsewhere at λ = 1 already left at a smaller λ, which is then searched from 0 upwards.
+        A student that is elsewhere at λ = 1 already left at a smaller λ, which is then searched from 0 upwards. One
+        that leaves gradually from λ = 1 on left at 1, one that does so later where it is a thousandth away.
         """
-        if not self.left(1.0):
-            found = self._first(self.left, [1.0, *self._above()])
-            if not found < 1.1:
-                return found
-            # A student that leaves gradually is seen later the farther away from q_λ one looks.
-            nearer = self._first(lambda lam: self.left(lam, 100.0), [1.0, *self._above()])
-            return 1.0 if nearer - 1 < 0.7 * (found - 1) else found
-        found = self._first(self.left, [*np.linspace(0.0, 1.0, LAMS)])
-        return found if found > self.aside else 0.0
+        far, near = self.aside
+        if self.left(1.0, far):
+            found = self._first(lambda lam: self.left(lam, near), [*np.linspace(0.0, 1.0, LAMS)])
+            return found if found > near else 0.0
+        lams = [1.0, *self._above()]
+        found = self._first(lambda lam: self.left(lam, far), lams)
+        if found == math.inf or near == far or self.left(1.0, near):
+            return found
+        sharp = self._first(lambda lam: self.left(lam, near), lams)
+        if sharp - 1 < 0.05 * (found - 1):
+            return 1.0
+        return sharp if (found - sharp) * self.gap <= 3 * far else found
 
     def _above(self) -> Floats:
         room = self.max_lam - 1

@@ -64,7 +64,9 @@ class Loss(NamedTuple):
         rows = given | {"student": student if self.returns == "loss" else student.detach()}
         if "base" not in self.roles:
             rows["teacher"] = lam * given["teacher"] + (1 - lam) * given["base"]
-        values = [(each, lam if each.role == "lam" else _in_form(rows[each.role], each.form)) for each in self.parameters]
+        values = [
+            (each, lam if each.role == "lam" else _in_form(rows[each.role], each.form)) for each in self.parameters
+        ]
         positional = [value for each, value in values if each.positional]
         value = self.function(*positional, **{each.name: value for each, value in values if not each.positional})
         if not isinstance(value, Tensor):

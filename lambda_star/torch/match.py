@@ -13,16 +13,15 @@ from lambda_star import updates
 from lambda_star._core.namespaces import Floats
 from lambda_star.torch.velocity import Velocity
 
-__all__ = ["Match", "find_rule", "find_weight"]
+__all__ = ["Match", "find_rule"]
 
 # Besides the position that is probed: one so near to deterministic that a clamp of the tail's log-ratio acts from both
 # sides, and an undecided one.
 PAIRS = ((1 - 1e-9, 0.5), (0.6, 0.3))
 LAMS = (0.5, 1.0, 1.5, 3.0)
 LOG_ODDS = np.arange(-20.0, 50.0, 0.37)
-BOUNDS = np.geomspace(0.01, 48.0, 48)  # of a bound in nats, or of log c
+BOUNDS = np.geomspace(0.01, 48.0, 32)  # of a bound in nats, or of log c
 FITTED = 3  # families whose bound is refined, those that come nearest on the grid of bounds
-SHIFTS = np.linspace(-8.0, 8.0, 65)  # of the rollout's log-odds over the student's
 
 FAMILIES: tuple[Callable[[float], updates.Rule], ...] = (
     lambda bound: updates.log_ratio_cap(math.exp(bound)),
@@ -37,16 +36,20 @@ FAMILIES: tuple[Callable[[float], updates.Rule], ...] = (
     lambda bound: updates.teacher_weight(math.exp(bound)),
     lambda bound: updates.teacher_weight(math.exp(bound), centred=False),
 )
-SINGLE = (updates.none(), updates.top_k(1), updates.top_k(1, through=True))
+SINGLE: tuple[updates.Rule, ...] = (updates.none(), updates.top_k(1), updates.top_k(1, through=True))
 CLIFFS = tuple(FAMILIES[at] for at in (0, 1, 4, 5))
 """The families whose bound follows from where the tail dies."""
 
 
 class Match(NamedTuple):
-    """A rule, and whether the whole force is its own up to a factor; if not, only the direction is."""
+    """A rule, and whether the whole force is its own up to a factor; if not, only the direction is.
+
+    ``near`` says that even the direction is another in some small region: the loss leaves q_λ elsewhere.
+    """
 
     rule: updates.Rule
     exact: bool
+    near: bool = False
 
 
 class _Seen(NamedTuple):
@@ -88,14 +91,15 @@ class _Seen(NamedTuple):
         return bool((np.sign(self.values[clear]) == np.sign(known[clear])).all())
 
 
-def find_rule(velocity: Velocity, p: float, b: float, dies: float) -> Match | None:
+def find_rule(velocity: Velocity, p: float, b: float, leaves: float, dies: float) -> Match | None:
     """Find the rule whose force a loss has, up to a positive factor, or else one with the same directions.
 
     Args:
         velocity: the velocity of the loss.
         p: teacher's modal probability, in (b, 1).
         b: base's probability of the same token, in (0, 1).
-        dies: the λ at which the tail dies under the loss.
+        leaves: the λ at which the student leaves q_λ under the loss.
+        dies: the λ at which its tail dies.
 
     Returns:
         The match, or None if there is no such rule.
@@ -104,19 +108,21 @@ def find_rule(velocity: Velocity, p: float, b: float, dies: float) -> Match | No
     >>> from lambda_star.torch.losses import read_loss
     >>> from lambda_star.torch.velocity import read_velocity
     >>> def loss(student, teacher, base, lam): return 3 * opd_loss(student, teacher, base, lam, clip=5.0)
-    >>> str(find_rule(read_velocity(read_loss(loss), 0.9, 0.5), 0.9, 0.5, 1.7804).rule)
+    >>> str(find_rule(read_velocity(read_loss(loss), 0.9, 0.5), 0.9, 0.5, 1.7712, 1.7804).rule)
     'log_ratio_cap(c=5)'
     """
     seen = _look(velocity, p, b)
-    for rule in SINGLE:
-        if seen.fits(rule):
-            return Match(_over(rule, velocity), True)
-    fitted = [rule for family in _nearest(seen) if (rule := _fit(seen, family))]
+    for single in SINGLE:
+        if seen.fits(single):
+            return Match(_over(single, velocity), True)
+    fitted = [fit for family in _nearest(seen) if (fit := _fit(seen, family))]
     if fitted:
-        return Match(min(fitted, key=lambda rule: seen.mismatch(rule)), True)
+        return Match(min(fitted, key=seen.mismatch), True)
     for rule in (*_of_draw(velocity), *SINGLE, *_of_cliff(p, b, dies)):
         if seen.directed_as(rule):
-            return Match(_over(rule, velocity), False)
+            known = float(rule.leaves(p, b))
+            same = known == leaves or abs(known - leaves) <= 1e-2 * leaves
+            return Match(_over(rule, velocity), False, not same)
     return None
 
 
@@ -124,14 +130,15 @@ def _look(velocity: Velocity, p: float, b: float) -> _Seen:
     """Ask the loss everywhere; what is not finite is left out."""
     settings = [(*pair, lam) for pair in ((p, b), *PAIRS) for lam in LAMS]
     # With more than two tokens the tail is asked about where it is the rarest token, as two outcomes know no other way.
-    log_odds = LOG_ODDS if velocity.outcomes == 2 else LOG_ODDS[LOG_ODDS > math.log(velocity.outcomes - 1)]
+    log_odds = LOG_ODDS if velocity.outcomes == 2 else LOG_ODDS[math.log(velocity.outcomes - 1) < LOG_ODDS]
     values = np.concatenate([velocity(log_odds, *setting) for setting in settings])
     columns = np.repeat(np.array(settings), len(log_odds), axis=0)
     finite = np.isfinite(values)
     everywhere = np.tile(log_odds, len(settings))[finite]
     unit = float(np.median(np.abs(values[finite]))) or 1.0
     tolerance = 1e-6 if velocity.rounding < 1e-6 else 2e-3
-    return _Seen(everywhere, *columns[finite].T, values[finite], unit, tolerance)
+    of_teacher, of_base, lam = columns[finite].T
+    return _Seen(everywhere, of_teacher, of_base, lam, values[finite], unit, tolerance)
 
 
 def _over(rule: updates.Rule, velocity: Velocity) -> updates.Rule:
@@ -192,83 +199,3 @@ def _of_cliff(p: float, b: float, dies: float) -> list[updates.Rule]:
         if math.isfinite(dies) and early(low) < 0 < early(high):
             found.append(family(float(brentq(early, low, high, xtol=1e-13))))
     return found
-
-
-def find_weight(velocity: Velocity, p: float, b: float, lam: float) -> updates.Rule | str | None:
-    """Find how a sampled loss weights a token by the ratio of its probability to the rollout's.
-
-    Args:
-        velocity: the velocity of a sampled loss that takes the rollout.
-        p: teacher's modal probability, in (b, 1).
-        b: base's probability of the same token, in (0, 1).
-        lam: extrapolation coefficient λ.
-
-    Returns:
-        An ``importance_weight`` or ``ppo``; a sentence if there is another weight; None if the rollout changes nothing.
-
-    >>> def loss(student, teacher, base, lam, tokens, rollout):
-    ...     logs = [rows.log_softmax(-1).gather(-1, tokens[:, None])[:, 0] for rows in (student, teacher, rollout)]
-    ...     return -((logs[0] - logs[2]).exp().clamp(max=2.0) * (logs[1] - logs[0])).detach() @ logs[0]
-    >>> from lambda_star.torch.losses import read_loss
-    >>> from lambda_star.torch.velocity import read_velocity
-    >>> str(find_weight(read_velocity(read_loss(loss), 0.9, 0.5), 0.9, 0.5, 1.0))
-    'importance_weight(c=2, centred=False)'
-    """
-    ratios, weights, gains = _weights(velocity, p, b, lam)
-    tolerance = 1e-6 if velocity.rounding < 1e-6 else 1e-3
-    if np.allclose(weights, 1.0, rtol=0, atol=tolerance):
-        return None
-    if np.allclose(weights, ratios, rtol=tolerance, atol=0):
-        return "Drawn tokens are weighted by π/μ without a bound, which corrects for another rollout in full."
-    cap = float(weights.max())
-    if np.allclose(weights, np.minimum(ratios, cap), rtol=tolerance, atol=0):
-        modal, tail = velocity.of_tokens(np.array([0.0]), p, b, lam)
-        centred = abs(float(modal[0] + tail[0])) <= 1e-6 * abs(float(modal[0] - tail[0]))
-        return updates.importance_weight(float(f"{cap:.6g}"), centred=centred)
-    spent = np.isclose(weights, 0.0, atol=tolerance)
-    if np.allclose(weights[~spent], ratios[~spent], rtol=tolerance):
-        return _ppo(velocity, p, b, lam, ratios, spent, gains)
-    return "Drawn tokens are weighted by a function of π/μ that is no rule's."
-
-
-def _weights(velocity: Velocity, p: float, b: float, lam: float) -> tuple[Floats, Floats, Floats]:
-    """Return, over students, shifts of the rollout and both tokens, π/μ, the weight, and the advantage's sign."""
-    rows = np.array([math.log(b) - math.log1p(-b) + 0.37, math.log(p) - math.log1p(-p) + 2.71])
-    still = velocity.of_tokens(rows, p, b, lam)
-    ratios, weights, gains = [], [], []
-    for shift in SHIFTS:
-        moved = velocity.of_tokens(rows, p, b, lam, float(shift))
-        for sign, before, after in zip((1, -1), still, moved, strict=True):
-            ratios.append(np.exp(np.logaddexp(0, -sign * (rows + shift)) - np.logaddexp(0, -sign * rows)))
-            weights.append(after / before)
-            gains.append(np.sign(before))
-    return np.concatenate(ratios), np.concatenate(weights), np.concatenate(gains)
-
-
-def _ppo(
-    velocity: Velocity, p: float, b: float, lam: float, ratios: Floats, spent: Floats, gains: Floats
-) -> updates.Rule | str:
-    """Return PPO's clip if the weights are its own: it ends a gain above 1 + ε, and a loss below 1 − ε."""
-    up, down = (gains > 0) & spent, (gains < 0) & spent
-    if up.any() and down.any():
-        eps = _edge(velocity, p, b, lam)
-        rule = updates.ppo(float(f"{eps:.4g}"))
-        clipped = np.where(gains > 0, ratios > 1 + rule.eps, ratios < 1 - rule.eps)
-        if (clipped == spent).all():
-            return rule
-    return "Drawn tokens whose π/μ is far from 1 are left out, as by a mask."
-
-
-def _edge(velocity: Velocity, p: float, b: float, lam: float) -> float:
-    """Return how far above 1 the ratio π/μ of a token that gains may get before its gradient ends."""
-    row = np.array([math.log(p) - math.log1p(-p) + 2.71])  # past the fixed point of λ near 1, where the tail gains
-
-    def ended(shift: float) -> float:
-        return 1.0 if float(velocity.of_tokens(row, p, b, lam, shift)[1][0]) == 0 else -1.0
-
-    low, high = 0.0, 8.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (low, middle) if ended(middle) > 0 else (middle, high)
-    at = float(row[0])
-    return math.exp(np.logaddexp(0, at + low) - np.logaddexp(0, at)) - 1

@@ -7,7 +7,7 @@ advantages of modal token and tail. The velocity here is F_m − F_τ.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Draw", "Velocity", "read_velocity"]
 
 Integers: TypeAlias = "NDArray[np.int64]"
+Ways = Literal["sum", "mean", "vmap", "one by one"]
 
 REACH = {torch.float64: 600.0, torch.float32: 60.0}  # log-odds whose tail mass is far from the least float
 ALIKE = {torch.float64: 1e-8, torch.float32: 1e-3}  # how exactly a batch must repeat what its rows give alone
@@ -47,23 +48,22 @@ class Draw(NamedTuple):
             kept &= np.cumsum(ordered, axis=1) - ordered < self.top_p
         drawn = np.zeros_like(mass)
         np.put_along_axis(drawn, order, np.where(kept, ordered, 0.0), axis=1)
-        return drawn if kept.all() else drawn / drawn.sum(axis=1, keepdims=True)
+        shares: Floats = drawn / drawn.sum(axis=1, keepdims=True)
+        return drawn if kept.all() else shares
 
 
 class Velocity(NamedTuple):
     """F_m − F_τ of a loss as a function of the student's log-odds.
 
-    The modal outcome is the first ``outcomes − 1`` tokens in equal shares, the tail is the last token. ``batched`` says
-    whether one call serves many rows, and ``factor`` what a row of a batch of one counts for: 1 for a sum over rows,
-    the number of rows for a mean.
+    The modal outcome is the first ``outcomes − 1`` tokens in equal shares, the tail is the last token. ``ways`` says
+    how rows are asked: all in one call whose loss is their sum or mean, through ``vmap``, or one by one.
     """
 
     loss: Loss
     outcomes: int
     draw: Draw
     dtype: torch.dtype
-    batched: bool = False
-    mean: bool = False
+    ways: Ways = "one by one"
 
     @property
     def reach(self) -> float:
@@ -96,11 +96,22 @@ class Velocity(NamedTuple):
         gradients = self._each_token(log_odds, p, b, lam, shift)
         return gradients[0, :, -1] / tail, -gradients[-1, :, -1] / q
 
+    def total(self, log_odds: float, p: float, b: float, lam: float) -> float:
+        """Return the sum of a row's gradient over its largest entry: 0, unless adding a number to all logits counts."""
+        row = np.array([log_odds])
+        if self.loss.sampled:
+            gradients = self._each_token(row, p, b, lam, 0.0)
+        else:
+            gradients = self._gradients(row, p, b, lam, None, 0.0)
+        largest = float(np.max(np.abs(gradients)))
+        return float(np.max(np.abs(gradients.sum(axis=-1)))) / largest if largest else 0.0
+
     def _over_variance(self, log_odds: Floats, gradients: Floats) -> Floats:
         """Divide the motion of the log-odds by q(1−q); it is read off the rarer outcome, where no digits cancel."""
         with np.errstate(over="ignore", invalid="ignore"):
             motion = np.where(log_odds > 0, gradients[:, -1], -gradients[:, :-1].sum(axis=1))
-            return motion * (2 + 2 * np.cosh(log_odds))
+            speeds: Floats = motion * (2 + 2 * np.cosh(log_odds))
+        return speeds
 
     def _logits(self, log_odds: Floats) -> Floats:
         share = math.log(self.outcomes - 1)
@@ -116,18 +127,16 @@ class Velocity(NamedTuple):
         self, log_odds: Floats, p: float, b: float, lam: float, tokens: Integers | None, shift: float
     ) -> Floats:
         """Compute the gradient of the loss over the logits of each row."""
-        if self.batched:
+        if self.ways != "one by one":
             found = self._call(log_odds, p, b, lam, tokens, shift)
-            return found * len(log_odds) if self.mean else found
+            return found * len(log_odds) if self.ways == "mean" else found
         slices = [slice(at, at + 1) for at in range(len(log_odds))]
         rows = [
             self._call(log_odds[each], p, b, lam, None if tokens is None else tokens[each], shift) for each in slices
         ]
         return np.concatenate(rows)
 
-    def _call(
-        self, log_odds: Floats, p: float, b: float, lam: float, tokens: Integers | None, shift: float
-    ) -> Floats:
+    def _call(self, log_odds: Floats, p: float, b: float, lam: float, tokens: Integers | None, shift: float) -> Floats:
         """Run the user's loss on a batch of rows, and its backward pass."""
 
         def tensor(logits: Floats) -> Tensor:
@@ -145,8 +154,7 @@ class Velocity(NamedTuple):
             given["tokens"] = torch.as_tensor(tokens)
         try:
             with torch.enable_grad():
-                value = self.loss(student, given, lam)
-                found = torch.autograd.grad(value, student, allow_unused=True)[0] if value.requires_grad else None
+                found = self._mapped(student, given, lam) if self.ways == "vmap" else self._plain(student, given, lam)
         except Exception as error:
             raise ValueError(
                 f"loss could not be run on {self.outcomes} outcomes, rows of shape {tuple(student.shape)}: "
@@ -158,6 +166,19 @@ class Velocity(NamedTuple):
                 "them; is the student detached, or read under no_grad?"
             )
         return np.asarray(found.detach().double().numpy())
+
+    def _plain(self, student: Tensor, given: dict[str, Tensor], lam: float) -> Tensor | None:
+        value = self.loss(student, given, lam)
+        return torch.autograd.grad(value, student, allow_unused=True)[0] if value.requires_grad else None
+
+    def _mapped(self, student: Tensor, given: dict[str, Tensor], lam: float) -> Tensor:
+        """Run every row as a batch of its own, all at once."""
+
+        def one(row: Tensor, others: dict[str, Tensor]) -> Tensor:
+            return self.loss(row.unsqueeze(0), {name: each.unsqueeze(0) for name, each in others.items()}, lam)
+
+        found: Tensor = torch.func.vmap(torch.func.grad(one))(student.detach(), given)
+        return found
 
 
 def read_velocity(loss: Loss, p: float, b: float, *, outcomes: int = 2, draw: Draw | None = None) -> Velocity:
@@ -177,6 +198,7 @@ def read_velocity(loss: Loss, p: float, b: float, *, outcomes: int = 2, draw: Dr
         ValueError: the loss raises an error, has no gradient, or is random.
 
     >>> from lambda_star.torch import opd_loss
+    >>> from lambda_star.torch.losses import read_loss
     >>> velocity = read_velocity(read_loss(lambda student, teacher, base, lam: opd_loss(student, teacher, base, lam)),
     ...                          0.9, 0.5)
     >>> velocity(np.array([0.0]), 0.9, 0.5, 1.0).round(6)  # the teacher's log-odds are log 9
@@ -199,11 +221,8 @@ def read_velocity(loss: Loss, p: float, b: float, *, outcomes: int = 2, draw: Dr
             "loss must give the same gradient for the same rows, got two that differ; if it draws tokens, let it take "
             "them as `tokens`, and every token will be tried"
         )
-    for mean in (False, True):
-        many = found._replace(batched=True, mean=mean)
-        if _repeats(many, alone, rows, p, b):
-            return many
-    return found
+    ways: tuple[Ways, ...] = ("sum", "mean", "vmap")
+    return next((many for way in ways if _repeats(many := found._replace(ways=way), alone, rows, p, b)), found)
 
 
 def _logit(p: float) -> float:

@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Loss = Callable[..., Tensor]
 
 
 def logs(*logits: Tensor) -> list[Tensor]:
-    return [F.log_softmax(rows, dim=-1) for rows in logits]
+    return [torch.log_softmax(rows, dim=-1) for rows in logits]
 
 
 def drawn(rows: Tensor, tokens: Tensor) -> Tensor:
@@ -103,9 +102,7 @@ def importance_weight(c: float, centred: bool = True) -> Loss:
 
 
 def ppo(eps: float = 0.2) -> Loss:
-    def loss(
-        student: Tensor, teacher: Tensor, base: Tensor, lam: float, tokens: Tensor, old_logits: Tensor
-    ) -> Tensor:
+    def loss(student: Tensor, teacher: Tensor, base: Tensor, lam: float, tokens: Tensor, old_logits: Tensor) -> Tensor:
         log_s, log_t, log_b, log_old = logs(student, teacher, base, old_logits)
         gain = (log_t - log_s + (lam - 1) * (log_t - log_b)).detach()
         gain = drawn(centre(log_s.detach(), gain), tokens)

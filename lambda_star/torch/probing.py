@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,90 +19,17 @@ from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, B, P, Quantity, require
 from lambda_star.torch.flow import Flow
 from lambda_star.torch.losses import Returns, read_loss
-from lambda_star.torch.match import Match, find_rule, find_weight
+from lambda_star.torch.match import Match, find_rule
+from lambda_star.torch.report import Curve, ProbeReport, Rest
 from lambda_star.torch.velocity import Draw, Velocity, read_velocity
+from lambda_star.torch.weights import find_weight
 
-__all__ = ["Curve", "ProbeReport", "Rest", "probe"]
+__all__ = ["probe"]
 
 TOWARDS, AWAY = "towards the teacher", "away from the teacher"
 SHOWN = 25  # λ of the table, unless the caller names them
 DRAWN = np.arange(-6.0, 40.01, 0.25)  # log-odds of the curves
 THIN = math.log(100.0)  # without a threshold the table ends where the tail of q_λ is about 100 times thinner
-
-
-class Rest(NamedTuple):
-    """Where a student that starts at the base comes to rest at one λ; ``log_odds`` is inf where its tail dies."""
-
-    lam: float
-    log_odds: float
-
-    @property
-    def student(self) -> float:
-        """The student's modal probability."""
-        return math.exp(-float(np.logaddexp(0.0, -self.log_odds)))
-
-    @property
-    def tail(self) -> float:
-        """The student's tail mass."""
-        return math.exp(-float(np.logaddexp(0.0, self.log_odds)))
-
-
-class Curve(NamedTuple):
-    """The velocity of the student's log-odds, F_m − F_τ, at one λ."""
-
-    lam: float
-    log_odds: tuple[float, ...]
-    velocity: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class ProbeReport:
-    """What a loss does to a student, as :func:`probe` found it; ``str`` prints it and ``plot_probe`` draws it.
-
-    ``leaves`` is the λ at which the student first departs from q_λ and ``dies`` the λ at which its tail dies, both +inf
-    for never. ``clip`` is the cap on the log-ratio whose tail dies at the same λ. ``rule`` is the known rule that the
-    loss behaves like, or None; ``exact`` tells whether its whole force is the rule's up to a factor, or only its
-    direction everywhere. ``max_lam`` is the largest λ that was tried. If ``direction`` is not towards the teacher,
-    ``leaves``, ``dies`` and ``clip`` are NaN.
-
-    >>> from lambda_star.torch import opd_loss
-    >>> report = probe(lambda student, teacher, base, lam: opd_loss(student, teacher, base, lam), p=0.9, b=0.5)
-    >>> report.at(1.5).student  # q_λ
-    0.964285...
-    """
-
-    p: float
-    b: float
-    leaves: float
-    dies: float
-    clip: float
-    rule: updates.Rule | None
-    exact: bool
-    direction: str
-    stationary: tuple[Rest, ...]
-    curves: tuple[Curve, ...]
-    max_lam: float
-    notes: tuple[str, ...]
-
-    def at(self, lam: float) -> Rest:
-        """Return the row of the table whose λ is nearest."""
-        return min(self.stationary, key=lambda rest: abs(rest.lam - lam))
-
-    def __str__(self) -> str:
-        lines = [
-            f"Loss probed at p = {self.p:g}, b = {self.b:g}",
-            f"  direction   {self.direction}",
-            f"  leaves q_λ  {_threshold(self.leaves, self.max_lam)}",
-            f"  tail dies   {_threshold(self.dies, self.max_lam)}",
-            f"  clip        {_clip(self.clip)}",
-            f"  rule        {_rule(self.rule, self.exact)}",
-            "",
-            "        λ   student's tail   tail of q_λ",
-        ]
-        for rest in self.stationary[:: max(1, len(self.stationary) // 8)]:
-            fixed = Rest(rest.lam, _fixed_point(self.p, self.b, rest.lam)).tail
-            lines.append(f"{rest.lam:9.6g}   {rest.tail:14.4g}   {fixed:11.4g}")
-        return "\n".join([*lines, *(["", *(f"Note: {note}" for note in self.notes)] if self.notes else [])])
 
 
 def probe(
@@ -154,14 +80,16 @@ def probe(
     >>> def capped(student, teacher, base, lam): return opd_loss(student, teacher, base, lam, clip=5.0)
     >>> report = probe(capped, p=0.999, b=0.5)
     >>> str(report.rule), round(report.leaves, 4), round(report.dies, 4), round(report.clip, 4)
-    ('log_ratio_cap(c=5)', 1.233, 1.2332, 5.0)
+    ('log_ratio_cap(c=5)', 1.2331, 1.2332, 5.0)
     """
     require((P, p), (B._replace(high=p), b), (TOKENS, outcomes), (MASS, top_p), (COUNT, top_k))
     for value in () if lam is None else lam:
         require((LAM, value))
     read = read_loss(loss, returns)
     if (top_p, top_k) != (None, None) and not read.sampled:
-        raise ValueError("top_p and top_k belong to a loss that takes tokens; leave them out, or let the loss take them")
+        raise ValueError(
+            "top_p and top_k belong to a loss that takes tokens; leave them out, or let the loss take them"
+        )
     with _one_thread():
         draw = Draw(None if top_p == 1 else top_p, top_k)
         velocity = read_velocity(read, p, b, outcomes=outcomes, draw=draw)
@@ -188,7 +116,10 @@ def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> Prob
     towards = flow.settle(1.0) > flow.start or flow.settle(2.0) > flow.start
     leaves, dies = (flow.leaves(), flow.dies()) if towards else (math.nan, math.nan)
     notes = [*_notes(velocity, flow, dies)] if towards else []
-    match = find_rule(velocity, flow.p, flow.b, dies) if towards else None
+    match = find_rule(velocity, flow.p, flow.b, leaves, dies) if towards else None
+    if match and match.near:
+        notes.append(f"It moves nearly every student as {match.rule} does, but leaves q_λ elsewhere.")
+        match = None
     if towards and "rollout" in velocity.loss.roles:
         match, weight = _with_weight(velocity, flow, match)
         notes += [weight] if weight else []
@@ -233,13 +164,15 @@ def _with_weight(velocity: Velocity, flow: Flow, match: Match | None) -> tuple[M
 
 def _lams(flow: Flow, leaves: float, dies: float) -> list[float]:
     far = [1 + 1.5 * (each - 1) for each in (leaves, dies) if 1 < each < math.inf]
-    last = min(max([1 + THIN / flow.gap, *far] if not far else far), max(flow.max_lam, 1.0))
+    last = min(max(far or [1 + THIN / flow.gap]), flow.max_lam)
     return [float(each) for each in np.linspace(1.0, last, SHOWN)] if last > 1 else [1.0]
 
 
 def _few(flow: Flow, lams: Sequence[float], leaves: float, dies: float) -> list[float]:
     """Return the λ whose curves are drawn: the first of the table, the thresholds inside it, and the last."""
-    inside = [each for each in (leaves, dies) if min(lams) < each < max(lams)]
+    inside = [each for each in (leaves, dies) if lams and min(lams) < each < max(lams)]
+    if len(inside) == 2 and abs(dies - leaves) < 0.02 * (max(lams) - min(lams)):
+        inside = inside[1:]  # two curves that nobody could tell apart
     return sorted({min(lams), *inside, max(lams)}) if lams else []
 
 
@@ -262,7 +195,7 @@ def _notes(velocity: Velocity, flow: Flow, dies: float) -> Iterator[str]:
         yield "A larger λ pulls the student back towards the base: check the sign of λ − 1."
     elif np.allclose(two, other, rtol=0, atol=small, equal_nan=True):
         yield "The loss does not depend on the base, so its λ is not an extrapolation past a base."
-    if abs(_sum_of_gradients(velocity, flow)) > 1e-3:
+    if velocity.total(0.5 * (flow.start + flow.teacher) + 0.1, p, b, 1.3) > 1e-3:
         yield "Adding a number to all logits changes the loss: does it take logits for log-probabilities?"
     far = flow.highest
     if (apart := next((lam for lam in _steps(flow, dies) if _runs(velocity, flow, far, lam)), None)) is not None:
@@ -287,14 +220,6 @@ def _runs(velocity: Velocity, flow: Flow, far: float, lam: float) -> bool:
     return bool(velocity(np.array([far]), flow.p, flow.b, lam)[0] > flow.neutral) and flow.settle(lam) < math.inf
 
 
-def _sum_of_gradients(velocity: Velocity, flow: Flow) -> float:
-    """Return how far the gradients of the logits are from summing to 0, as the velocities from either outcome differ."""
-    at = np.array([-1e-9, 1e-9])  # below 0 the velocity is read off the modal token, above it off the tail
-    below, above = velocity(at, flow.p, flow.b, 1.3)
-    jump = float(above - below) / flow.scale
-    return jump if velocity.outcomes == 2 and math.isfinite(jump) else 0.0
-
-
 def _limits(velocity: Velocity, flow: Flow) -> Iterator[str]:
     """Say what the probe could not see."""
     if velocity.rounding > 1e-6:
@@ -303,29 +228,5 @@ def _limits(velocity: Velocity, flow: Flow) -> Iterator[str]:
         yield f"The gradient is not finite for students past the log-odds {flow.highest:.4g}, which were left out."
     if flow.max_lam <= 1:
         yield "No λ above 1 could be tried, because the gradient is not finite that near to the teacher."
-    if not velocity.batched:
-        yield "The loss mixes its rows, or does not take several, and was given one row at a time."
-
-
-def _threshold(value: float, last: float) -> str:
-    if math.isnan(value):
-        return "not looked for"
-    return f"never, up to λ = {last:.4g}" if value == math.inf else f"at λ = {value:.6g}"
-
-
-def _clip(value: float) -> str:
-    if math.isnan(value):
-        return "not looked for"
-    return "none" if value == math.inf else f"c = {value:.5g}, the log-ratio cap whose tail dies there"
-
-
-def _rule(rule: updates.Rule | None, exact: bool) -> str:
-    if rule is None:
-        return "none of the known ones"
-    return f"{rule}{'' if exact else ', by its directions; its speeds are others'}. {rule.summary}"
-
-
-def _fixed_point(p: float, b: float, lam: float) -> float:
-    """Return the log-odds of q_λ."""
-    x, y = (math.log(each) - math.log1p(-each) for each in (p, b))
-    return lam * x + (1 - lam) * y
+    if velocity.ways == "one by one":
+        yield "The loss mixes its rows, so it was given one row at a time."
