@@ -122,6 +122,13 @@ class Flow:
         below, above = self.velocity(np.array([at - aside, at + aside]), self.p, self.b, lam)
         return not (below > self.neutral and above < -self.neutral)
 
+    def neutral_beyond(self, lam: float) -> bool:
+        """Tell whether no force acts on students just past the one at rest, so that noise alone moves them on."""
+        at = self.settle(lam)
+        if not math.isfinite(at) or not self.start < at < self.highest - 2:
+            return False
+        return bool((np.abs(self.velocity(at + np.array([0.1, 0.5, 1.0]), self.p, self.b, lam)) <= self.neutral).all())
+
     def dies(self) -> float:
         """Return the λ from which on the tail dies: 0 if it does at every λ, +inf if at none up to the largest."""
         return self._first(self.dead, [0.0, 0.25, 0.5, 0.75, 1.0, *self._above()])

@@ -115,7 +115,7 @@ def _one_thread() -> Iterator[None]:
 def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> ProbeReport:
     towards = flow.settle(1.0) > flow.start or flow.settle(2.0) > flow.start
     leaves, dies = (flow.leaves(), flow.dies()) if towards else (math.nan, math.nan)
-    notes = [*_notes(velocity, flow, dies)] if towards else []
+    notes = [*_notes(velocity, flow, leaves, dies)] if towards else []
     match = find_rule(velocity, flow.p, flow.b, leaves, dies) if towards else None
     if match and match.near:
         notes.append(f"It moves nearly every student as {match.rule} does, but leaves q_λ elsewhere.")
@@ -139,7 +139,7 @@ def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> Prob
         stationary,
         tuple(_curve(flow, value) for value in _few(flow, lams, leaves, dies)),
         flow.max_lam,
-        (*notes, *_limits(velocity, flow)),
+        (*notes, *_limits(velocity, flow, dies)),
     )
 
 
@@ -183,7 +183,7 @@ def _curve(flow: Flow, lam: float) -> Curve:
     return Curve(lam, tuple(map(float, log_odds)), tuple(map(float, values)))
 
 
-def _notes(velocity: Velocity, flow: Flow, dies: float) -> Iterator[str]:
+def _notes(velocity: Velocity, flow: Flow, leaves: float, dies: float) -> Iterator[str]:
     """Say what a user may not expect of the loss."""
     p, b = flow.p, flow.b
     one, two = (velocity(DRAWN, p, b, lam) for lam in (1.0, 2.0))
@@ -197,8 +197,12 @@ def _notes(velocity: Velocity, flow: Flow, dies: float) -> Iterator[str]:
         yield "The loss does not depend on the base, so its λ is not an extrapolation past a base."
     if velocity.total(0.5 * (flow.start + flow.teacher) + 0.1, p, b, 1.3) > 1e-3:
         yield "Adding a number to all logits changes the loss: does it take logits for log-probabilities?"
+    if (loose := next((lam for lam in _steps(flow, leaves, dies) if flow.neutral_beyond(lam)), None)) is not None:
+        yield f"At λ = {loose:.4g} no force acts on students past the one at rest: noise alone can move them on."
     far = flow.highest
-    if (apart := next((lam for lam in _steps(flow, dies) if _runs(velocity, flow, far, lam)), None)) is not None:
+    if (
+        apart := next((lam for lam in _steps(flow, leaves, dies) if _runs(velocity, flow, far, lam)), None)
+    ) is not None:
         yield (
             f"At λ = {apart:.4g}, where a student from the base still keeps its tail, one that is pushed far past the "
             "teacher loses it."
@@ -210,18 +214,28 @@ def _notes(velocity: Velocity, flow: Flow, dies: float) -> Iterator[str]:
         )
 
 
-def _steps(flow: Flow, dies: float) -> list[float]:
-    """Return λ from 1 to just below the λ at which the tail dies."""
+def _steps(flow: Flow, leaves: float, dies: float) -> list[float]:
+    """Return some rising λ from 1 to just below the λ at which the tail dies."""
     last = min(dies, flow.max_lam)
-    return [1 + (last - 1) * share for share in (0.25, 0.5, 0.75, 0.99)] if last > 1 else []
+    lams = [
+        1.0,
+        1.25,
+        1.5,
+        2.0,
+        1 + 1.05 * (leaves - 1),
+        *(1 + (last - 1) * share for share in (0.25, 0.5, 0.75, 0.99)),
+    ]
+    return sorted(lam for lam in lams if 1 <= lam < last)
 
 
 def _runs(velocity: Velocity, flow: Flow, far: float, lam: float) -> bool:
     return bool(velocity(np.array([far]), flow.p, flow.b, lam)[0] > flow.neutral) and flow.settle(lam) < math.inf
 
 
-def _limits(velocity: Velocity, flow: Flow) -> Iterator[str]:
+def _limits(velocity: Velocity, flow: Flow, dies: float) -> Iterator[str]:
     """Say what the probe could not see."""
+    if math.isfinite(dies) and flow.fixed_point(dies) > -math.log(velocity.epsilon):
+        yield "Where the tail dies, q_λ is 1 up to rounding; in exact arithmetic it may live."
     if velocity.rounding > 1e-6:
         yield "The loss computes in float32, so thresholds have three to four digits."
     if flow.highest < velocity.reach:

@@ -71,6 +71,11 @@ class Velocity(NamedTuple):
         return REACH[self.dtype]
 
     @property
+    def epsilon(self) -> float:
+        """The rounding of a probability near 1."""
+        return float(torch.finfo(self.dtype).eps)
+
+    @property
     def rounding(self) -> float:
         """The relative error of velocities below which nothing is read from them."""
         return 1e-11 if self.dtype == torch.float64 else 1e-4
