@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from benchmarks import code_losses as codes
@@ -22,7 +24,7 @@ class Code(NamedTuple):
     source: str
     keys: str
     loss: codes.Loss
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 def trl_codes() -> list[Code]:

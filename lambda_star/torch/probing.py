@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 
 from lambda_star import updates
 from lambda_star._core.namespaces import Floats
@@ -21,7 +19,7 @@ from lambda_star.torch.flow import Flow
 from lambda_star.torch.losses import Returns, read_loss
 from lambda_star.torch.match import Match, find_rule
 from lambda_star.torch.report import Curve, ProbeReport, Rest
-from lambda_star.torch.velocity import Draw, Velocity, read_velocity
+from lambda_star.torch.velocity import Draw, Velocity, one_thread, read_velocity
 from lambda_star.torch.weights import find_weight
 
 __all__ = ["probe"]
@@ -90,7 +88,7 @@ def probe(
         raise ValueError(
             "top_p and top_k belong to a loss that takes tokens; leave them out, or let the loss take them"
         )
-    with _one_thread():
+    with one_thread():
         draw = Draw(None if top_p == 1 else top_p, top_k)
         velocity = read_velocity(read, p, b, outcomes=outcomes, draw=draw)
         return _report(velocity, Flow(velocity, p, b), lam)
@@ -99,17 +97,6 @@ def probe(
 TOKENS = Quantity("outcomes", 2.0, math.inf, "[)")
 MASS = Quantity("top_p", 0.0, 1.0, "(]")
 COUNT = Quantity("top_k", 1.0, math.inf, "[)")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run PyTorch on one thread: for rows this short, a second one costs ten times what it saves."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> ProbeReport:

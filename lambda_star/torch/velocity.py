@@ -7,6 +7,8 @@ advantages of modal token and tail. The velocity here is F_m − F_τ.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,7 +21,7 @@ from lambda_star.torch.losses import Loss
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Draw", "Velocity", "read_velocity"]
+__all__ = ["Draw", "Velocity", "one_thread", "read_velocity"]
 
 Integers: TypeAlias = "NDArray[np.int64]"
 Ways = Literal["sum", "mean", "vmap", "one by one"]
@@ -184,6 +186,22 @@ class Velocity(NamedTuple):
 
         found: Tensor = torch.func.vmap(torch.func.grad(one))(student.detach(), given)
         return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run PyTorch on one thread: for rows this short, a second one costs ten times what it saves.
+
+    >>> with one_thread():
+    ...     torch.get_num_threads()
+    1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def read_velocity(loss: Loss, p: float, b: float, *, outcomes: int = 2, draw: Draw | None = None) -> Velocity:
