@@ -278,11 +278,11 @@ def _under_rule(rows: _Rows, rule: Rule) -> list[Line]:
     loss = read_loss(rule_loss(rule))
     with one_thread():
         flows = [Flow(read_velocity(loss, *pair), *pair) for pair in pairs]
-        found = [(flow.settle(rows.lam), flow.leaves(), flow.dies()) for flow in flows]
-    known = [(_log_odds(rule, *pair, rows.lam), rule.leaves(*pair), rule.dies(*pair)) for pair in pairs]
+        found = [(flow.settle(rows.lam), max(1.0, flow.leaves()), flow.dies()) for flow in flows]
+    known = [(_log_odds(rule, *pair, rows.lam), max(1.0, rule.leaves(*pair)), rule.dies(*pair)) for pair in pairs]
     whats = (
         f"log-odds where training ends at λ = {rows.lam:g}, {rule}",
-        f"λ at which the student leaves the fixed point, {rule}",
+        f"λ from 1 on at which the student is not at the fixed point, {rule}",
         f"λ at which the tail dies, {rule}",
     )
     lines = []

@@ -48,11 +48,17 @@ class Flow:
         """Return the median speed of students between base and teacher, or else the largest speed of all."""
         near = np.linspace(self.start - 2, self.teacher + 2, 40)
         speeds = np.abs(np.concatenate([self.velocity(near, self.p, self.b, lam) for lam in (1.0, 2.0)]))
-        return float(np.nanmedian(speeds)) or float(np.max(np.abs(self._finite(2.0)[1]), initial=0.0))
+        speeds = speeds[np.isfinite(speeds)]
+        if not len(speeds):
+            raise ValueError(
+                "loss must have a finite gradient between base and teacher, got none; is its value finite?"
+            )
+        return float(np.median(speeds)) or float(np.max(np.abs(self._finite(2.0)[1]), initial=0.0))
 
     def _grid(self) -> Floats:
         reach = self.velocity.reach
-        fine = np.arange(FINE[0], FINE[1] + STEP / 2, STEP)
+        step = STEP * (4 if self.velocity.slow else 1)
+        fine = np.arange(FINE[0], FINE[1] + step / 2, step)
         below, above = (np.geomspace(abs(end), max(reach, abs(end)), 40)[1:] for end in FINE)
         return np.unique(np.concatenate([-below, fine, above, [self.start]]))
 
@@ -62,6 +68,10 @@ class Flow:
         beside = self.fixed_point(lam) + BESIDE
         log_odds = np.unique(np.concatenate([self.grid, beside[np.abs(beside) < self.velocity.reach]]))
         values = self.velocity(log_odds, self.p, self.b, lam)
+        # A single student may divide 0 by 0, as a gradient that is normalised does at rest.
+        finite = np.isfinite(values)
+        alone = ~finite & np.append(finite[1:], False) & np.append(False, finite[:-1])
+        log_odds, values = log_odds[~alone], values[~alone]
         broken = np.flatnonzero(~np.isfinite(values))
         at = int(np.searchsorted(log_odds, self.start))
         low = int(broken[broken < at].max(initial=-1)) + 1

@@ -20,11 +20,11 @@ ROLES = ("student", "teacher", "base", "lam", "tokens", "rollout")
 # base's, and `logits` alone the student's. A word is what stands between underscores; a star stands for any ending.
 WORDS = {
     "rollout": ("rollout*", "old", "behaviour", "behavior", "sampler", "mu"),
-    "base": ("base", "ref", "reference"),
-    "teacher": ("teacher*", "target", "expert"),
+    "base": ("base", "ref", "reference", "b"),
+    "teacher": ("teacher*", "target", "expert", "t"),
     "tokens": ("token*", "action*", "labels", "sampled"),
     "lam": ("lam*", "lmbda", "extrapolation"),
-    "student": ("student*", "policy", "model", "logits", "log", "logp", "logps", "logprobs", "probs"),
+    "student": ("student*", "policy", "model", "s", "logits", "log", "logp", "logps", "logprobs", "probs"),
 }
 POSITIONAL = inspect.Parameter.POSITIONAL_ONLY
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -97,7 +97,7 @@ def read_loss(loss: Callable[..., Any], returns: Returns | None = None) -> Loss:
     >>> [(each.role, each.form) for each in read_loss(advantage).parameters][:2]
     [('student', 'log-probabilities'), ('teacher', 'log-probabilities')]
     """
-    name = getattr(loss, "__name__", type(loss).__name__)
+    name = getattr(getattr(loss, "func", loss), "__name__", type(loss).__name__)  # a partial has a function
     if returns is None:
         returns = "advantage" if "advantage" in name else "loss"
     if returns not in get_args(Returns):

@@ -131,6 +131,7 @@ def _look(velocity: Velocity, p: float, b: float) -> _Seen:
     settings = [(*pair, lam) for pair in ((p, b), *PAIRS) for lam in LAMS]
     # With more than two tokens the tail is asked about where it is the rarest token, as two outcomes know no other way.
     log_odds = LOG_ODDS if velocity.outcomes == 2 else LOG_ODDS[math.log(velocity.outcomes - 1) < LOG_ODDS]
+    log_odds = log_odds[::4] if velocity.slow else log_odds
     values = np.concatenate([velocity(log_odds, *setting) for setting in settings])
     columns = np.repeat(np.array(settings), len(log_odds), axis=0)
     finite = np.isfinite(values)

@@ -229,5 +229,5 @@ def _limits(velocity: Velocity, flow: Flow, dies: float) -> Iterator[str]:
         yield f"The gradient is not finite for students past the log-odds {flow.highest:.4g}, which were left out."
     if flow.max_lam <= 1:
         yield "No λ above 1 could be tried, because the gradient is not finite that near to the teacher."
-    if velocity.ways == "one by one":
+    if velocity.slow:
         yield "The loss mixes its rows, so it was given one row at a time."

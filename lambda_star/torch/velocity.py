@@ -68,6 +68,11 @@ class Velocity(NamedTuple):
     ways: Ways = "one by one"
 
     @property
+    def slow(self) -> bool:
+        """Whether each row costs a call, so that few should be asked."""
+        return self.ways == "one by one"
+
+    @property
     def reach(self) -> float:
         """The largest log-odds, of either sign, at which the loss is asked."""
         return REACH[self.dtype]
