@@ -1,0 +1,17 @@
+"""Distil from an extrapolated teacher."""
+
+from trl import DistillationConfig, DistillationTrainer
+
+from lambda_star.torch import ExtrapolatedTeacher
+
+
+import os
+
+LARGEST = float(os.environ.get("LARGEST", 1.5))
+LAMBDAS = [1.0, 1.25, LARGEST]
+
+
+def main(student, big, small):
+    for lam in LAMBDAS:
+        teacher = ExtrapolatedTeacher(big, small, lam)
+        DistillationTrainer(model=student, teacher_model=teacher, args=DistillationConfig("out")).train()
