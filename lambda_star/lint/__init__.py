@@ -152,11 +152,9 @@ def _other_ratios(settings: Settings, bounds: Sequence[known.Bound]) -> Iterator
         bound = _bound(setting, bounds)
         if bound and setting.is_set:
             said = f"{setting.key} = {setting.value} ({bound.whose}) bounds {bound.ratio}"
-            harmless = (
-                "it changes the speed of training and not where it ends, so it makes no cliff and is not c, which caps "
-                "(1−p)/(1−q), the teacher's tail mass over the student's"
-            )
-            message = f"{said}, which is c" if bound.resembles_c else f"{said}; {harmless}"
+            harmless = "it changes the speed of training and not where it ends, so it makes no cliff"
+            other = "it is not c, which caps (1−p)/(1−q), the teacher's tail mass over the student's"
+            message = f"{said}, which is c" if bound.resembles_c else f"{said}; {harmless}, and {other}"
             yield Finding("note", setting.line, setting.key, message)
 
 
@@ -167,10 +165,9 @@ def _bound(setting: Setting, bounds: Sequence[known.Bound]) -> known.Bound | Non
 def _nothing(reading: Reading | None) -> str:
     if reading is None:
         return NOTHING
-    title = CODES[reading.code].title
-    return f"the file sets no λ of {title}, so λ is 1 and nothing is extrapolated; under {_rules(reading)}"
-
-
-def _rules(reading: Reading) -> str:
-    rule = reading.rules[0]
-    return f"{rule} no tail dies in the mean at any λ" if rule.dies(0.999, 0.5) == math.inf else f"{rule} tails can die"
+    said = f"{CODES[reading.code].title} has no λ and the file adds none, so λ is 1 and nothing is extrapolated"
+    if not reading.rules:
+        return said
+    safe = reading.rules[0].dies(0.999, 0.5) == math.inf
+    what = "no tail dies in the mean at any λ" if safe else "a tail can die once λ is added"
+    return f"{said}; under {reading.rules[0]} {what}"

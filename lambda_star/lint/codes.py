@@ -96,7 +96,7 @@ def roll(settings: Settings) -> Reading:
     (clamp, bound), whitened = reading.bound(settings, "advantage_clip"), reading.switch(settings, "whiten_advantages")
     pure = reading.switch(settings, "is_pure_opd") or not reading.switch(settings, "use_opd")
     if bound < math.inf and (whitened or not pure):
-        reading.rules = [advantage_clamp(bound, centred=whitened)]
+        reading.rules = [advantage_clamp(bound, centred=bool(whitened))]
     elif bound < math.inf and alpha > 0:
         _clamped(reading, clamp, bound / alpha)
     estimate = settings.last("kl_penalty")

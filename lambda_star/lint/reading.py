@@ -72,21 +72,23 @@ class Reading:
             return None, math.inf
         if math.isnan(setting.number):
             self.say("unknown", setting, f"{setting.key} is {setting.value!r}, so the bound is unknown; write a number")
+            self.rules = []
             return setting, math.inf
         return setting, setting.number if setting.number > 0 else math.inf
 
-    def switch(self, settings: Settings, key: str, default: bool = False) -> bool:
-        """Return whether something is switched on; what cannot be read is said to be unknown, and taken as off."""
+    def switch(self, settings: Settings, key: str) -> bool | None:
+        """Return whether something is switched on, or None, which is said to be unknown, if that cannot be read."""
         found = [*settings.all(key)]
         if not found:
-            return default
+            return False
         text = found[-1].value.strip().strip("'\"").lower()
         if text in ON or text in UNSET:
             return text in ON
         self.say(
             "unknown", found[-1], f"{found[-1].key} is {found[-1].value!r}, not true or false, so the rule is unknown"
         )
-        return False
+        self.rules = []
+        return None
 
 
 def truncations(settings: Settings) -> Iterator[tuple[Setting, Rule]]:

@@ -48,7 +48,7 @@ def gopd(settings: Settings) -> Reading:
 
 def _anywhere(key: str) -> str:
     """The pattern of a key that may stand below others, as in a Python file or a sweep."""
-    return r"(.*\.)?" + key.replace(".", r"\.")
+    return r"(.*\.)?" + key.replace(".", r"\.") + r"(\.value|\.values\.0)?"
 
 
 def verl(settings: Settings) -> Reading:
@@ -63,6 +63,8 @@ def verl(settings: Settings) -> Reading:
     mode = settings.last(LOSS + "loss_mode")
     name = mode.value.strip().strip("'\"") if mode else DEFAULT_MODE
     gradient = reading.switch(settings, LOSS + "use_policy_gradient")
+    if gradient is None:
+        return reading
     if name == TOP_K:
         reading.rules = _over_top_k(reading, settings, gradient)
     elif name in PLAIN and gradient:
