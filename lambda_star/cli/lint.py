@@ -59,7 +59,7 @@ def _print(file: Path, check: Callable[..., Iterable[Finding]], at: Point | None
     try:
         findings = check(file, at)
     except ValueError as error:
-        click.echo(f"{error}".replace(f"{file}", f"{file}: unknown", 1))
+        click.echo(f"{file}: unknown: {str(error).removeprefix(str(file)).lstrip(':, ')}")
         yield "unknown"
         return
     for one in findings:

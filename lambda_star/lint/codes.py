@@ -97,7 +97,7 @@ def roll(settings: Settings) -> Reading:
     pure = reading.switch(settings, "is_pure_opd") or not reading.switch(settings, "use_opd")
     if bound < math.inf and (whitened or not pure):
         reading.rules = [advantage_clamp(bound, centred=bool(whitened))]
-    elif bound < math.inf and alpha > 0:
+    elif bound < math.inf and alpha > 0 and bound / alpha > 0:
         _clamped(reading, clamp, bound / alpha)
     estimate = settings.last("kl_penalty")
     if estimate and estimate.value.strip("'\"") in {"abs", "mse"}:
@@ -118,9 +118,7 @@ def rllm(settings: Settings) -> Reading:
     """Clip the advantage, α(log π_T − log π), to [``clip_min``, ``clip_max``], as rLLM does."""
     reading = loss_notes(Reading("rllm"), settings)
     _, bound = reading.bound(settings, r"(.*\.)?adv_clip_max")
-    clamp = settings.last("clip_max", ANY)
-    if clamp:
-        bound = min(bound, clamp.number) if clamp.number > 0 else bound
+    bound = min(bound, reading.bound(settings, "clip_max", ANY)[1])
     if bound < math.inf:
         reading.rules = [advantage_clamp(bound)]
     weight_note(reading, settings.last("kl_penalty_coef", ANY), None)

@@ -43,7 +43,7 @@ def read(path: Path, text: str) -> Iterator[Setting]:
     except SyntaxError as error:
         raise broken(path, f"broken Python ({error.msg}); correct it", error.lineno) from error
     except (ValueError, MemoryError) as error:
-        raise broken(path, f"broken Python ({error}); correct it") from error
+        raise broken(path, f"broken Python ({str(error) or 'nested too deep'}); correct it") from error
     source = _Source(tree)
     found = [setting for node in ast.walk(tree) for setting in source.settings(path, node)]
     yield from sorted(found, key=lambda setting: setting.line or 0)

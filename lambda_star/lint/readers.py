@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_BYTES", "read_settings"]
 
-MOST_BYTES = 2_000_000
+MOST_BYTES = 500_000
 """A larger file is not read: no configuration is that long, and a log or a data set was meant to go elsewhere."""
 
 TABLE = re.compile(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(#.*)?")
@@ -75,7 +75,7 @@ def _yaml(path: Path, text: str) -> Iterator[Setting]:
         def flatten_mapping(self, node: yaml.MappingNode) -> None:
             super().flatten_mapping(node)
             if len(node.value) > MOST_SETTINGS:
-                raise broken(path, "merged mappings stand for too many settings; write them out")
+                raise broken(path, "a mapping stands for too many settings; write merged ones out")
 
     try:
         loader = Loader(text)
@@ -83,13 +83,13 @@ def _yaml(path: Path, text: str) -> Iterator[Setting]:
         if root is not None and not isinstance(root, yaml.MappingNode):
             problem = "the file is not a mapping of keys to values; give a configuration file"
             raise broken(path, problem, root.start_mark.line + 1)
-        leaves = [] if root is None else islice(_leaves(loader, root, "", 1), MOST_SETTINGS + 1)
-        settings = {count if count >= MOST_SETTINGS else leaf.key: leaf for count, leaf in enumerate(leaves)}
+        leaves = [] if root is None else list(islice(_leaves(loader, root, "", 1), MOST_SETTINGS + 1))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)  # a character that YAML does not admit has none
         said = f"broken YAML ({getattr(error, 'problem', error)}); correct it"
         raise broken(path, said, mark.line + 1 if mark else None) from error
-    yield from settings.values()
+    # More leaves than are admitted go on to the check of their number; of a key that is set twice the last one counts.
+    yield from leaves if len(leaves) > MOST_SETTINGS else {leaf.key: leaf for leaf in leaves}.values()
 
 
 def _leaves(loader: yaml.SafeLoader, node: yaml.Node, key: str, line: int) -> Iterator[Setting]:

@@ -65,9 +65,9 @@ class Reading:
         """Add a finding about a setting, or about the whole file."""
         self.findings.append(Finding(severity, setting and setting.line, setting and setting.key, message))
 
-    def bound(self, settings: Settings, key: str) -> tuple[Setting | None, float]:
+    def bound(self, settings: Settings, key: str, scope: str = "(?!dict$).*") -> tuple[Setting | None, float]:
         """Return a bound and its setting, +inf where none is set; one that cannot be read is said to be unknown."""
-        setting = settings.last(key)
+        setting = settings.last(key, scope)
         if setting is None:
             return None, math.inf
         if math.isnan(setting.number):

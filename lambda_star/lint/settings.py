@@ -14,6 +14,9 @@ __all__ = ["MOST_SETTINGS", "UNSET", "Setting", "Settings", "broken"]
 
 UNSET = ("", "null", "none", "~", "false")
 INTERPOLATION = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+LONGEST = 1000
+"""References in a longer value are left alone, so that references to references cannot fill the memory."""
+
 DEEPEST = 5
 """An interpolation may lead to another one so many times."""
 
@@ -50,7 +53,7 @@ class Settings:
         for _ in range(DEEPEST):
             found = [
                 setting._replace(value=INTERPOLATION.sub(lambda name: known.get(name[1], name[0]), setting.value))
-                if "${" in setting.value
+                if "${" in setting.value and len(setting.value) <= LONGEST
                 else setting
                 for setting in found
             ]

@@ -40,6 +40,12 @@ STARTS = (
     "{",
     "!",
 )
+LONGEST = 10_000
+"""A variable is not put in where the word would get longer, as with one that doubles itself."""
+
+DEEPEST = 50
+"""Variables are put into a word so many times; a script that needs more is not one that a person wrote."""
+
 BRANCHES = {"if": 1, "case": 1, "fi": -1, "esac": -1}
 LOOPS = ("for", "select")
 SEQUENCE = re.compile(r"\$ \( seq (?:-s \S+ )?([-+.\d]+)(?: ([-+.\d]+))?(?: ([-+.\d]+))? \)")
@@ -182,14 +188,14 @@ class _Script:
         Unknown variables stay as written.
         """
         found = [word]
-        for _ in range(word.count("$")):
+        for _ in range(min(word.count("$"), DEEPEST) if len(word) <= LONGEST else 0):
             found = list(dict.fromkeys(islice((new for old in found for new in self._once(old)), MOST_VALUES + 1)))
         return found
 
     def _once(self, word: str) -> list[str]:
         """The word with its first known variable put in."""
         for match in (*VARIABLE.finditer(word), *ELEMENT.finditer(word)):
-            if known := self._known(match):
+            if (known := self._known(match)) and len(word) + max(map(len, known)) <= LONGEST:
                 return [word[: match.start()] + value + word[match.end() :] for value in known]
         return [word]
 

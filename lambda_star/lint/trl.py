@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lambda_star.lint.reading import Reading, loss_notes, share_notes
 from lambda_star.lint.settings import Settings
 from lambda_star.updates import log_ratio_cap
@@ -22,9 +24,9 @@ def trl(settings: Settings) -> Reading:
     reading.lambdas += settings.all("lam", f"{TEACHER}|{LOSS}")
     clip = settings.last("clip", TEACHER)
     reading.capped = clip is not None
-    cap = settings.last("clip", LOSS)
-    if cap and cap.number >= 1:
-        reading.rules = [log_ratio_cap(cap.number)]
+    _, cap = reading.bound(settings, "clip", LOSS)
+    if 1 <= cap < math.inf:
+        reading.rules = [log_ratio_cap(cap)]
     shared = share_notes(reading, settings, "TRL", "" if reading.lambdas else f"; {NO_EXTRAPOLATION}")
     teacher = settings.last("teacher_model_name_or_path")
     if teacher and not shared and not reading.lambdas:

@@ -28,6 +28,9 @@ TYPICAL_BASE, TYPICAL_CLIP = 0.5, 5.0
 MARGIN = 0.1
 """The share of the excess λ−1 that advice gives up, as that of ``calibrate`` does by default."""
 
+LONGEST = 80
+"""A value that is not judged is shown up to so many characters."""
+
 
 class Point(NamedTuple):
     """Where λ is judged: p and b, and with a tolerance or a report also λ*, the operating point, and where from.
@@ -112,7 +115,7 @@ def judge(reading: Reading, at: Point | None) -> Iterator[Finding]:
 
 def _verdict(reading: Reading, lam: float | str, at: Point | None) -> tuple[Severity, str]:
     if isinstance(lam, str):
-        said = f"λ is {lam!r}, which is not a finite number here, so it was not judged"
+        said = f"λ is {_short(lam)!r}, which is not a finite number here, so it was not judged"
         return "unknown", f"{said}; write numbers or defaults where λ is set, or lint the file that sets it"
     if lam <= 1:
         return "note", f"λ = {lam:g} does not extrapolate; only λ > 1 goes past the teacher"
@@ -123,6 +126,10 @@ def _verdict(reading: Reading, lam: float | str, at: Point | None) -> tuple[Seve
     if at is None:
         return "note", _unmeasured(reading.rules[0], lam)
     return _measured(reading.rules[0], lam, at)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _unmeasured(rule: Rule, lam: float) -> str:
@@ -184,7 +191,8 @@ def _measured(rule: Rule, lam: float, at: Point) -> tuple[Severity, str]:
 def _times(rule: Rule, lam: float, at: Point) -> str:
     """How many times thinner than the teacher's the tail gets, from the student of the rule."""
     if lam <= rule.leaves(at.p, at.b):
-        return f"{tail_ratio(at.p, at.b, lam):.3g}"
+        ratio = float(tail_ratio(at.p, at.b, lam))
+        return f"{ratio:.3g}" if ratio < math.inf else "countless"
     tail = 1 - float(rule.student(at.p, at.b, lam))
     return f"{(1 - at.p) / tail:.3g}" if tail > 0 else "countless"
 

@@ -164,7 +164,11 @@ def test_the_defaults_of_the_examples_raise_no_alarm(row: Row, point: dict[str, 
 def test_errors_and_warnings_about_lambda_follow_the_rule(row: Row) -> None:
     rule, (p, b) = configuration(CORPUS / row.file).rules[0], row.point
     findings = lint_config(CORPUS / row.file, p=p, b=b)
-    said = {finding.message.split(" ")[2].strip(":"): finding.severity for finding in findings if "λ = " in finding.message[:4]}
+    said = {
+        finding.message.split(" ")[2].strip(":"): finding.severity
+        for finding in findings
+        if "λ = " in finding.message[:4]
+    }
     for lam in row.lam:
         if isinstance(lam, float) and row.file != "trl/capped.py":
             expected = "error" if lam >= rule.dies(p, b) else "warning" if lam > rule.leaves(p, b) else "note"
