@@ -39,6 +39,9 @@ class Exact(Rule):
     def _ends(self, rows: Rows) -> Floats:
         return rows.mixture
 
+    def _bereft(self, rows: Rows) -> Any:
+        return np.zeros(len(rows.lam), bool)
+
 
 @dataclass(frozen=True)
 class none(Exact):  # noqa: N801 (the classes are called like functions)
@@ -75,7 +78,7 @@ class log_ratio_cap(Rule):  # noqa: N801
 
     >>> rule = log_ratio_cap(2.0)
     >>> rule.leaves(0.9, 0.5), rule.dies(0.9, 0.5), log_ratio_cap(2.0, through=True).dies(0.9, 0.5)
-    (1.34006..., 1.36341..., 1.81853...)
+    (1.34007..., 1.36341..., 1.81853...)
     """
 
     c: float
@@ -137,7 +140,7 @@ class log_ratio_clamp(Rule):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> log_ratio_clamp(10.0).dies(0.999, 0.5), log_ratio_clamp(10.0, teacher="extrapolated").dies(0.999, 0.5)
-    (2.44791..., inf)
+    (2.44800..., inf)
     """
 
     bound: float
@@ -200,7 +203,7 @@ class log_prob_floor(Rule):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> log_prob_floor(8.0).dies(0.999, 0.5)
-    1.15830...
+    1.15828...
     """
 
     bound: float
@@ -225,9 +228,7 @@ class log_prob_floor(Rule):  # noqa: N801
         return ((rows.mixture < -self.bound) & (rows.power > -math.inf)).any(axis=-1)
 
     def _ends(self, rows: Rows) -> Floats:
-        return settle(
-            rows, lambda level: np.where(level < rows.power + self.bound, rows.power - level, -math.inf)
-        )
+        return settle(rows, lambda level: np.where(level < rows.power + self.bound, rows.power - level, -math.inf))
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ class kl_to_base_cap(Rule):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> kl_to_base_cap(5.0).leaves(0.999, 0.5), kl_to_base_cap(5.0).dies(0.999, 0.5)
-    (0.31813..., 0.33338...)
+    (0.31812..., 0.33338...)
     """
 
     c: float

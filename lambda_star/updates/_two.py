@@ -18,6 +18,7 @@ from lambda_star.bernoulli import formulas
 
 BOUND = Quantity("bound", 0.0, math.inf, "(]", meaning="the bound of a rule, in nats")
 FROM_ZERO = Quantity("lam", 0.0, math.inf, "[)", LAM.symbol, LAM.meaning)
+FROM_ONE = FROM_ZERO._replace(low=1.0)
 SHARE = Quantity("share", 0.5, 1.0, "[)", meaning="the student's probability from which on an outcome is alone drawn")
 COST = Quantity("cost", 0.0, 1.0, "[]", meaning="1 where the loss is differentiated through, else 0")
 STAR = Quantity("star", -math.inf, math.inf, "[]", meaning="the λ at which the tail dies")
@@ -284,11 +285,11 @@ def reward_student(xp: Any, p: Real, b: Real, lam: Real, bound: Real) -> Real:
 # The reported weight min(c, π_T/π) on an advantage without baseline.
 
 
-@elementwise(FROM_ZERO)
+@elementwise(FROM_ONE)
 def weighted_student(xp: Any, p: Real, b: Real, lam: Real, c: Real) -> Real:
     """Return the q at which min(c, p/q)·A_m = min(c, r)·A_τ, with r the tail ratio."""
     of_modal, of_tail = log_ratios(xp, p, b)
-    start, teacher = formulas.logit(xp, b), formulas.logit(xp, p)
+    teacher = formulas.logit(xp, p)
     target = teacher + formulas.push(xp, p, b, lam)
 
     def force(log_odds: Values, log_p: Values, ratio: Values, sign: float) -> tuple[Values, Values]:
@@ -308,8 +309,7 @@ def weighted_student(xp: Any, p: Real, b: Real, lam: Real, c: Real) -> Real:
         modal, _, tail, _ = forces(log_odds)
         return modal > tail
 
-    other = where(xp, lam >= 1, teacher, start)  # with the fixed point, this brackets the root
-    found = root(xp, rises, least(xp, target, other), greatest(xp, target, other))
+    found = root(xp, rises, least(xp, target, teacher), greatest(xp, target, teacher))
     q = formulas.fixed_point(xp, 0.5 + 0 * found, found)
     modal, modal_slope, tail, tail_slope = forces(found)
     slope = (1 - q) * modal_slope + q * tail_slope
