@@ -16,15 +16,14 @@ __all__ = ["read"]
 
 POSITIONAL: dict[str, tuple[str, ...]] = {
     "ExtrapolatedTeacher": ("teacher", "base", "lam"),
-    "opd_loss": (),
-    "attach": ("trainer",),
+    "opd_loss": ("student", "teacher", "base", "lam"),
 }
 """Calls whose arguments are settings by any name, with the names of their positional arguments."""
 
 HOLDS_SETTINGS = re.compile(r".*(Config|Arguments|Args|Trainer|Workflow)")
 OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_]\w*(\.[\w@/]+)+=\S*")
 FLAGS = re.compile(r"\s*--[A-Za-z][\w.-]*([\s=].*)?", re.DOTALL)
-MODELS = ("teacher", "base", "model", "teacher_model", "trainer")
+MODELS = ("student", "teacher", "base", "model", "teacher_model")
 """Arguments that are objects: they keep their name, by which two of them can be told apart."""
 
 WRAPPERS = ("float", "int", "str", "Decimal")

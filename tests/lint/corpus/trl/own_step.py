@@ -4,4 +4,4 @@ from lambda_star.torch import opd_loss
 
 
 def step(student, teacher, base, tokens):
-    return opd_loss(student, teacher, base, tokens, lam=1.25, clip=5.0)
+    return opd_loss(student, teacher, base, 1.25, clip=5.0, estimator="sampled", tokens=tokens)

@@ -1,13 +1,12 @@
 """Distil from an extrapolated teacher."""
 
+import os
+
 from trl import DistillationConfig, DistillationTrainer
 
 from lambda_star.torch import ExtrapolatedTeacher
 
-
-import os
-
-LARGEST = float(os.environ.get("LARGEST", 1.5))
+LARGEST = float(os.environ.get("LARGEST", "1.5"))
 LAMBDAS = [1.0, 1.25, LARGEST]
 
 
