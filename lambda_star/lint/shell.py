@@ -6,7 +6,7 @@ import io
 import re
 import shlex
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -160,12 +160,11 @@ class _Script:
             yield Setting(self.flag[0].replace("-", "_"), "true", self.flag[1])
             self.flag = None
 
-    def _assign(self, matches: Iterable[re.Match[str]]) -> None:
+    def _assign(self, matches: list[re.Match[str]]) -> None:
         """Set a variable; in a branch and after ``&&`` or ``||`` it may also keep what it had."""
-        for match in matches:
-            name, value = match[1], match[2]
-            kept = self.variables.get(name, []) if self.branches or self.after in {"&&", "||"} else []
-            self.variables[name] = list(dict.fromkeys([*kept, value]))
+        name = matches[0][1]
+        kept = self.variables.get(name, []) if self.branches or self.after in {"&&", "||"} else []
+        self.variables[name] = list(dict.fromkeys([*kept, *(match[2] for match in matches)]))
 
     def _close_loop(self) -> None:
         """Give the variable of a loop every word that it runs over."""
