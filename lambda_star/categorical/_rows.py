@@ -123,6 +123,11 @@ def log_sum_exp(xp: Any, rows: Values) -> Values:
     return as_vector(xp, top) + xp.log(dot(xp, xp.exp(rows - top)))
 
 
+def softplus(xp: Any, u: Values) -> Values:
+    """Return log(1 + e^u) without overflow."""
+    return xp.where(u > 0, u, 0.0) + xp.log1p(xp.exp(-xp.abs(u)))
+
+
 def log_teacher(xp: Any, rows: Rows) -> Values:
     """The teacher's log-probabilities."""
     return rows.z - log_sum_exp(xp, rows.z)[:, None]
