@@ -13,7 +13,6 @@ from lambda_star._core.rows import dot
 from lambda_star.categorical._rows import Rows, log_sum_exp, softplus, take
 from lambda_star.categorical._search import STEEP, Look, Search
 
-
 THIN = 1e-3
 """The mean height of r above its least, over its range, below which a difference has lost digits of it."""
 
