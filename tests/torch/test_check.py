@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lambda_star import categorical
 from lambda_star.torch.check import Line, StepReport, check_step
 from lambda_star.torch.models import small_problem
+from lambda_star.updates import parse
 
 # It is untyped, because the tests patch what it imports.
 check: Any = import_module("lambda_star.torch.check")
@@ -392,3 +393,36 @@ def test_tokens_masked_in_teacher_and_base_change_nothing() -> None:
     for one, other in zip(with_mask.lines, without.lines, strict=True):
         assert one.what == other.what
         assert one.predicted == pytest.approx(other.predicted, rel=1e-5)
+
+
+# A rule in the place of the clip
+
+
+RULES = ["none", "log_ratio_cap:2", "log_prob_floor:6", "top_k:1", "top_k:1,through=true", "advantage_clamp:0.5"]
+SURE = torch.tensor([[5.0, 0.0, -1.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_closed_forms_of_a_rule_are_what_its_loss_does(rule: str) -> None:
+    report = check_step(*SURE, lam=1.5, rule=parse(rule))
+    assert names(report)[3:] == [
+        f"log-odds where training ends at λ = 1.5, {parse(rule)}",
+        f"λ from 1 on at which the student is not at the fixed point, {parse(rule)}",
+        f"λ at which the tail dies, {parse(rule)}",
+    ]
+    assert report.passed
+    assert report.rule == parse(rule)
+
+
+@pytest.mark.parametrize("method", ["student", "leaves", "dies"])
+@pytest.mark.parametrize("rule", ["log_ratio_cap:2", "none"])
+def test_a_wrong_closed_form_fells_its_line(rule: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = parse(rule)
+    right = getattr(type(known), method)
+    monkeypatch.setattr(type(known), method, lambda *arguments: min(1.001 * right(*arguments), 1e3) * 0.999999)
+    report = check_step(*SURE, lam=1.1, rule=known)  # where the tail lives
+    assert fallen(report) == {report.lines[3 + ["student", "leaves", "dies"].index(method)].what}
+
+
+def test_a_rule_is_not_asked_for_students_below_the_base() -> None:
+    assert len(check_step(*SURE, lam=-0.5, rule=parse("none")).lines) == 3
