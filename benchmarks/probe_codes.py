@@ -127,7 +127,7 @@ def cells(report: ProbeReport) -> tuple[str, str, str]:
 def number(value: float) -> str:
     """Return a λ with four digits behind the point, or a word."""
     if math.isnan(value):
-        return "away from the teacher"
+        return "not looked for"
     return "never" if value == math.inf else "every λ" if value == 0 else f"{value:.4f}"
 
 

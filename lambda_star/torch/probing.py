@@ -24,7 +24,11 @@ from lambda_star.torch.weights import find_weight
 
 __all__ = ["probe"]
 
-TOWARDS, AWAY = "towards the teacher", "away from the teacher"
+TOWARDS, AWAY, NOWHERE = "towards the teacher", "away from the teacher", "nowhere"
+LOST = {
+    AWAY: "A student that starts at the base moves away from the teacher: check the sign of the loss.",
+    NOWHERE: "No finite force acts on a student that stands at the base, so it is never trained.",
+}
 SHOWN = 25  # λ of the table, unless the caller names them
 DRAWN = np.arange(-6.0, 40.01, 0.25)  # log-odds of the curves
 THIN = math.log(100.0)  # without a threshold the table ends where the tail of q_λ is about 100 times thinner
@@ -100,7 +104,8 @@ COUNT = Quantity("top_k", 1.0, math.inf, "[)")
 
 
 def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> ProbeReport:
-    towards = flow.settle(1.0) > flow.start or flow.settle(2.0) > flow.start
+    direction = _direction(flow)
+    towards = direction == TOWARDS
     leaves, dies = (flow.leaves(), flow.dies()) if towards else (math.nan, math.nan)
     notes = [*_notes(velocity, flow, leaves, dies)] if towards else []
     match = find_rule(velocity, flow.p, flow.b, leaves, dies) if towards else None
@@ -111,7 +116,7 @@ def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> Prob
         match, weight = _with_weight(velocity, flow, match)
         notes += [weight] if weight else []
     if not towards:
-        notes.append("A student that starts at the base moves away from the teacher: check the sign of the loss.")
+        notes.append(LOST[direction])
     lams = _lams(flow, leaves, dies) if lam is None else [float(value) for value in lam]
     stationary = tuple(Rest(value, flow.settle(value)) for value in lams)
     return ProbeReport(
@@ -122,12 +127,21 @@ def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> Prob
         _clip_of(flow, dies),
         match.rule if match else None,
         bool(match and match.exact),
-        TOWARDS if towards else AWAY,
+        direction,
         stationary,
         tuple(_curve(flow, value) for value in _few(flow, lams, leaves, dies)),
         flow.max_lam,
         (*notes, *_limits(velocity, flow, dies)),
     )
+
+
+def _direction(flow: Flow) -> str:
+    """Return where students are moved from the base: some losses need an extrapolation to move them up at all."""
+    lams = (1.0, 2.0, 4.0)
+    if any(flow.settle(lam) > flow.start for lam in lams):
+        return TOWARDS
+    forces = [float(flow.velocity(np.array([flow.start]), flow.p, flow.b, lam)[0]) for lam in lams]
+    return AWAY if any(abs(force) > flow.neutral for force in forces) else NOWHERE
 
 
 def _clip_of(flow: Flow, dies: float) -> float:

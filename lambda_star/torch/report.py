@@ -48,7 +48,7 @@ class ProbeReport:
     departs from q_λ and ``dies`` the λ at which its tail dies, both +inf for never up to ``max_lam``, the largest λ
     that was tried. ``clip`` is the cap on the log-ratio whose tail dies at the same λ. ``rule`` is the known rule that
     the loss behaves like, or None; ``exact`` tells whether its whole force is the rule's up to a factor, or only its
-    direction. If ``direction`` is "away from the teacher", the three numbers are NaN.
+    direction. If ``direction`` is not "towards the teacher", the three numbers are NaN.
 
     >>> from lambda_star.torch import opd_loss, probe
     >>> def capped(student, teacher, base, lam): return opd_loss(student, teacher, base, lam, clip=2.0)

@@ -45,7 +45,7 @@ def test_numbers_are_words_where_there_is_no_number() -> None:
     assert [probe_codes.number(value) for value in (math.inf, 0.0, math.nan, 1.23456)] == [
         "never",
         "every λ",
-        "away from the teacher",
+        "not looked for",
         "1.2346",
     ]
 

@@ -176,6 +176,31 @@ def test_a_sign_error_is_reported_and_nothing_else() -> None:
     assert "not looked for" in str(report)
 
 
+def test_a_loss_that_does_not_move_the_base_says_so() -> None:
+    def positive(student: Tensor, teacher: Tensor, base: Tensor, lam: float) -> Tensor:
+        """The reverse KL over the top token, whose negative values are set to 0."""
+        log_s, log_t, _ = losses.logs(student, teacher, base)
+        return (log_s.exp() * (log_s - log_t))[..., :1].sum(-1).clamp(min=0).mean()
+
+    report = probed(positive)
+    assert report.direction == "nowhere"
+    assert math.isnan(report.dies)
+    assert report.stationary[0].student == pytest.approx(0.6)
+
+
+def test_a_weak_restoring_force_that_grows_is_enough() -> None:
+    def weak(student: Tensor, teacher: Tensor, base: Tensor, lam: float) -> Tensor:
+        log_s, log_t, log_b = losses.logs(student, teacher, base)
+        return losses.policy_loss(log_s, 0.01 * (log_t - log_s) + (lam - 1) * (log_t - log_b))
+
+    report = probed(weak, lam=[1.01, 50.0])
+    assert report.dies == math.inf
+    assert report.leaves == 1
+    # log π_T/π is a hundredth of what it should be, so the excess over 1 counts a hundredfold.
+    assert report.at(1.01).student == pytest.approx(updates.none().student(0.99, 0.6, 2.0))
+    assert math.isnan(report.at(50.0).log_odds)  # it rests past what a float can follow
+
+
 def test_a_wrong_sign_of_the_extrapolation_is_noted() -> None:
     report = probed(lambda student, teacher, base, lam: losses.none(student, teacher, base, 2 - lam))
     assert report.direction == "towards the teacher"
