@@ -45,12 +45,12 @@ def lint_config(files: tuple[Path, ...], strict: bool, **measured: Any) -> None:
       lambda-star lint-config run_verl.sh --p 0.999 --b 0.5
       lambda-star lint-config configs/*.yaml --report report.json --strict
     """  # noqa: D301 (click wants the character \b)
-    from lambda_star import lint
+    from lambda_star.lint.check import check
     from lambda_star.lint.verdict import point
 
     with as_failure(ValueError):
         at = point(**measured)
-    severities = {severity for file in files for severity in _print(file, lint.check, at)}
+    severities = {severity for file in files for severity in _print(file, check, at)}
     statuses = {STATUS[severity] for severity in severities} | {int(strict and "warning" in severities)}
     if status := next(status for status in (1, 3, 0) if status in statuses):
         sys.exit(status)

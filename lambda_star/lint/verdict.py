@@ -73,7 +73,7 @@ def _of_report(path: Path) -> Point:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot read the report ({error}); check the path") from error
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: the report is no JSON ({error}); write it with `lambda-star calibrate`") from error
+        raise ValueError(f"{path}: the report is not JSON ({error}); write it with `lambda-star calibrate`") from error
     try:
         return _of_values(report, str(path))
     except (KeyError, TypeError, AttributeError, StopIteration, ValueError) as error:
