@@ -188,7 +188,10 @@ class _Script:
         """
         found = [word]
         for _ in range(min(word.count("$"), DEEPEST) if len(word) <= LONGEST else 0):
-            found = list(dict.fromkeys(islice((new for old in found for new in self._once(old)), MOST_VALUES + 1)))
+            further = list(dict.fromkeys(islice((new for old in found for new in self._once(old)), MOST_VALUES + 1)))
+            if further == found:
+                break
+            found = further
         return found
 
     def _once(self, word: str) -> list[str]:
