@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from lambda_star._core.namespaces import Floats, Values, as_read
+from lambda_star._core.namespaces import Floats, Values, as_read, known_truth, numpy
 from lambda_star._core.quantities import LAM, B, P, check
 from lambda_star.updates import _rows, _two
 from lambda_star.updates._rows import Rows
@@ -57,6 +57,11 @@ class Rule(ABC):
         values = [(field.name, getattr(self, field.name), field.default) for field in fields(self)]  # type: ignore[arg-type]
         text = ", ".join(f"{name}={_text(value)}" for name, value, default in values if value != default)
         return f"{self.name}({text})"
+
+    @property
+    def clip(self) -> float | None:
+        """The c to which the rule itself holds the tail ratio, the same at every position; None if it has none."""
+        return None
 
     def leaves(self, p: Values, b: Values, *, axis: int | None = None) -> Any:
         """Return the λ at which the student first departs from the fixed point q_λ.
@@ -242,17 +247,18 @@ def _axis_of_rows(first: Values, second: Values, axis: int | None) -> int | None
 
 
 def _is_logarithmic(values: Values) -> bool:
-    """Whether values are an array with a negative and without a positive number."""
+    """Whether values are an array with a negative and without a positive number; a tracer tells neither."""
     if type(values) is float:
         return False
     array = as_read(values)
-    array = array if hasattr(array, "shape") else np.asarray(array)
+    if not hasattr(array, "shape"):
+        array = np.asarray(array)
     if not len(array.shape):
         return False
-    try:
-        return bool((array < 0).any()) and not bool((array > 0).any())
-    except (TypeError, RuntimeError):  # a tracer has no truth; without `axis` it stands for probabilities
-        return False
+    from array_api_compat import array_namespace
+
+    xp = numpy if isinstance(array, np.ndarray) else array_namespace(array)
+    return known_truth(xp.any(array < 0)) is True and known_truth(xp.any(array > 0)) is False
 
 
 def _check_from_zero(lam: Values) -> None:
