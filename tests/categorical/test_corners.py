@@ -229,3 +229,27 @@ def test_divergences_of_wide_rows_keep_their_digits(pair: Pair, order: float) ->
         exact = oracle.renyi(*pair, order)
     found = categorical.renyi(*pair, order)
     assert abs(oracle.real(found) - exact) <= 1e-12 * abs(exact) + 16 * EPS * min(order, 1.0) * (1 + depth(pair))
+
+
+# Clips that float32 cannot hold
+
+
+def test_rows_of_float32_take_a_clip_that_float32_cannot_hold() -> None:
+    rows = np.log([0.9, 0.07, 0.03]), np.log([0.5, 0.3, 0.2])
+    for make in (lambda row: row.astype(np.float32), lambda row: torch.tensor(row, dtype=torch.float32)):
+        for mode in MODES:
+            exact = float(categorical.threshold(*rows, 1e39, mode=mode).value)
+            found = float(categorical.threshold(*map(make, rows), 1e39, mode=mode).value)
+            assert found == pytest.approx(exact, rel=1e-5)
+        exact = categorical.stationary_student(*rows, 1e39, 1.2)
+        np.testing.assert_allclose(categorical.stationary_student(*map(make, rows), 1e39, 1.2), exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("c", [1e39, [1e39], np.array([2.0, 1e39])])
+def test_a_library_without_float64_refuses_such_a_clip(c: Any) -> None:
+    rows = [jnp.asarray(np.log(row), jnp.float32) for row in ([0.9, 0.07, 0.03], [0.5, 0.3, 0.2])]
+    with pytest.raises(
+        ValueError, match=r"^c must lie in \[1, inf\], got 1e\+39, but the dtype of these arrays ends at"
+    ):
+        categorical.threshold(*rows, c)
+    assert math.isinf(float(categorical.threshold(*rows, math.inf).value))
