@@ -17,6 +17,8 @@ from tests import oracle
 from tests.categorical.cases import EPS, FIELDS, MODES, depth, labels_of, size, values
 from tests.strategies import Pair, hostile_lams, labels_for
 
+threshold: Any = categorical.threshold  # without its signature, for rows that come as lists
+student: Any = categorical.stationary_student
 NO_DATA = np.array([0.0, -180.0]), np.array([0.0, -185.0])
 extreme_clips = st.one_of(
     st.sampled_from((1 + 1e-9, 1.1, 2.0, 5.0, 1e4, 1e39, 1e300, 1.7e308)), st.floats(0.01, 9.0).map(lambda k: 1 + k)
@@ -56,10 +58,12 @@ def check_token(found: Any, pair: Pair, c: float, eps: float = EPS, coarse: floa
 
 
 def test_a_token_far_below_the_modal_one_is_found() -> None:
-    for rows in (NO_DATA, [row.astype(np.float32) for row in NO_DATA], [torch.tensor(row) for row in NO_DATA]):
-        found = categorical.threshold(*rows, 2)
+    kinds: Any = (NO_DATA, [row.astype(np.float32) for row in NO_DATA], [torch.tensor(row) for row in NO_DATA])
+    for rows in kinds:
+        found = threshold(*rows, 2)
         assert (float(found.value), float(found.lower), bool(found.converged)) == (37.0, 37.0, True)
-    found = categorical.threshold(*(jnp.asarray(row, jnp.float32) for row in NO_DATA), 2)
+    rows = [jnp.asarray(row, jnp.float32) for row in NO_DATA]
+    found = threshold(*rows, 2)
     assert float(found.value) == pytest.approx(37.0, rel=1e-6)
     deep = categorical.threshold([0.0, -2000.0], [0.0, -2005.0], 2.0)  # e^−2000 underflows
     assert (float(deep.value), bool(deep.converged)) == (401.0, True)
@@ -73,8 +77,8 @@ def test_token_thresholds_of_wide_rows_are_roots(pair: Pair, c: float) -> None:
 
 @given(wide_rows(), st.floats(1.01, 1e4))
 def test_token_thresholds_of_wide_float32_rows_are_roots(pair: Pair, c: float) -> None:
-    rows = tuple(row.astype(np.float32) for row in pair)
-    found = categorical.threshold(*rows, c)
+    rows = [row.astype(np.float32) for row in pair]
+    found = threshold(*rows, c)
     assert found.value.dtype == np.float32
     check_token(found, (rows[0].astype(float), rows[1].astype(float)), c, eps=2.0**-23, coarse=2e-5)
 
@@ -148,9 +152,9 @@ def test_bernoulli_thresholds_of_wide_rows_are_those_of_equation_4(pair: Pair, c
 def test_a_search_that_gives_up_stays_below_the_root(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     rows = [-rng.uniform(0, 28, (300, 6)) for _ in range(2)]
-    true = categorical.threshold(*rows, 2.0, mode=mode)
+    true = threshold(*rows, 2.0, mode=mode)
     monkeypatch.setattr("lambda_star.categorical._search.STEPS", 1)
-    early = categorical.threshold(*rows, 2.0, mode=mode)
+    early = threshold(*rows, 2.0, mode=mode)
     assert not np.all(early.converged)
     assert np.all(early.value[~early.converged] <= true.value[~early.converged] * (1 + 1e-12))
 
@@ -161,9 +165,10 @@ def test_a_search_that_gives_up_stays_below_the_root(mode: Any, monkeypatch: pyt
 def test_nan_beside_the_rows_gives_nan_in_every_mode(mode: Any, classes: Any, name: str) -> None:
     rows = np.log([[0.9, 0.07, 0.03], [0.9, 0.07, 0.03]]), np.log([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
     for make in (np.asarray, torch.tensor, lambda row: jnp.asarray(row, jnp.float32)):
-        arguments = {"c": 2.0, "min_mass": 0.01} | {name: [math.nan, {"c": 2.0, "min_mass": 0.01}[name]]}
-        found = values(categorical.threshold(*map(make, rows), mode=mode, classes=classes, **arguments))
-        plain = values(categorical.threshold(*map(make, rows), 2.0, min_mass=0.01, mode=mode, classes=classes))
+        arrays = [make(row) for row in rows]
+        arguments: dict[str, Any] = {"c": 2.0, "min_mass": 0.01, "mode": mode, "classes": classes}
+        plain = values(threshold(*arrays, **arguments))
+        found = values(threshold(*arrays, **arguments | {name: [math.nan, arguments[name]]}))
         for field in FIELDS:
             one, other = np.asarray(found[field]), np.asarray(plain[field])
             assert one[1] == pytest.approx(other[1], rel=1e-6), field
@@ -194,9 +199,9 @@ def test_students_at_huge_lambda_hold_the_token_of_the_extreme_ratio(pair: Pair,
 def test_a_masked_token_stays_masked_at_huge_lambda() -> None:
     rows = np.array([0.0, -math.inf, -3.0]), np.array([5.0, -math.inf, 5.0])
     for lam in (1e308, -1e308, 2.0):
-        for student in (categorical.fixed_point(*rows, lam), categorical.stationary_student(*rows, 2.0, lam)):
-            assert student[1] == -math.inf
-            assert np.exp(student).sum() == pytest.approx(1)
+        for found in (categorical.fixed_point(*rows, lam), student(*rows, 2.0, lam)):
+            assert found[1] == -math.inf
+            assert np.exp(found).sum() == pytest.approx(1)
 
 
 # Rows nearly alike
@@ -237,12 +242,11 @@ def test_divergences_of_wide_rows_keep_their_digits(pair: Pair, order: float) ->
 def test_rows_of_float32_take_a_clip_that_float32_cannot_hold() -> None:
     rows = np.log([0.9, 0.07, 0.03]), np.log([0.5, 0.3, 0.2])
     for make in (lambda row: row.astype(np.float32), lambda row: torch.tensor(row, dtype=torch.float32)):
+        narrow = [make(row) for row in rows]
         for mode in MODES:
-            exact = float(categorical.threshold(*rows, 1e39, mode=mode).value)
-            found = float(categorical.threshold(*map(make, rows), 1e39, mode=mode).value)
-            assert found == pytest.approx(exact, rel=1e-5)
-        exact = categorical.stationary_student(*rows, 1e39, 1.2)
-        np.testing.assert_allclose(categorical.stationary_student(*map(make, rows), 1e39, 1.2), exact, rtol=1e-5)
+            exact = float(threshold(*rows, 1e39, mode=mode).value)
+            assert float(threshold(*narrow, 1e39, mode=mode).value) == pytest.approx(exact, rel=1e-5)
+        np.testing.assert_allclose(student(*narrow, 1e39, 1.2), student(*rows, 1e39, 1.2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("c", [1e39, [1e39], np.array([2.0, 1e39])])
@@ -251,5 +255,5 @@ def test_a_library_without_float64_refuses_such_a_clip(c: Any) -> None:
     with pytest.raises(
         ValueError, match=r"^c must lie in \[1, inf\], got 1e\+39, but the dtype of these arrays ends at"
     ):
-        categorical.threshold(*rows, c)
-    assert math.isinf(float(categorical.threshold(*rows, math.inf).value))
+        threshold(*rows, c)
+    assert math.isinf(float(threshold(*rows, math.inf).value))
