@@ -84,11 +84,11 @@ def log_ratio_cap_through() -> Derivation:
         (
             Step(Differentiate(q), untouched, free, "J'(q)"),
             Step(Differentiate(q), objective, beyond, "J'(q)"),
-            Step(Substitute({q: hold}), free, gap * (lam - star), "J'(q)"),
-            Step(Substitute({q: hold}), beyond, gap * (lam - star) - 1, "J'(q)"),
-            Step(Substitute(there), gap * (lam - star), share, r"(\lambda-\lambda^*)\Delta", sticking),
-            Step(Substitute(there), gap * (lam - star) - 1, share - 1, r"(\lambda-\lambda^*)\Delta-1", sticking),
-            Step(Sign("<"), share - 1, -(1 - share), "x-1", sticking),
+            Step(Substitute({q: hold}), free, push - edge, "J'"),
+            Step(Substitute({q: hold}), beyond, push - edge - 1, "J'"),
+            Step(Substitute(there), push - edge, share, "J'", sticking),
+            Step(Substitute(there), push - edge - 1, share - 1, "J'", sticking),
+            Step(Sign("<"), share - 1, -(1 - share), "J'", sticking),
             Step(Solve(q), sp.Eq(beyond, 0), past, "q"),
             Step(Substitute({lam: star + 1 / gap}), past, hold, "q"),
             Step(Differentiate(q), beyond, -1 / q, "J''(q)"),
@@ -99,7 +99,7 @@ def log_ratio_cap_through() -> Derivation:
         (
             star,
             end,
-            sp.Piecewise((fixed, push <= edge), (hold, push <= edge + 1), (past, push < 1 + sp.log(c / p)), (1, True)),
+            sp.Piecewise((fixed, push <= edge), (hold, push <= edge + 1), (past, lam < end), (1, True)),
             sp.E * c,
         ),
     )
@@ -122,10 +122,9 @@ def log_ratio_clamp() -> Derivation:
     least = sp.Piecewise((modal_star, p * (1 + clip) < 1), (tail_star, True))
     end = 1 + sp.Min(bound + sp.log(1 / p), 2 * bound) / gap
     student = sp.Piecewise(
-        (fixed, lam <= least),
         (1, lam > end),
-        (held, p * (1 + clip) < 1),
-        (saturated.subs(c, clip), True),
+        (sp.Piecewise((fixed, lam <= modal_star), (held, True)), p * (1 + clip) < 1),
+        (sp.Piecewise((fixed, lam <= tail_star), (saturated.subs(c, clip), True)), True),
     )
     return rule(
         "log_ratio_clamp",
@@ -141,7 +140,13 @@ def log_ratio_clamp() -> Derivation:
                 assumptions=low,
             ),
             Step(Rewrite("factor"), tail_edge - modal_edge, (1 - sp.exp(-bound)) * (1 - p * (1 + clip))),
-            Step(Solve(lam), sp.Eq(fixed, modal_edge), modal_star, leaves, lower),
+            Step(
+                Solve(lam),
+                sp.Eq(logit(p) + push, bound + sp.log(p / (1 - modal_edge))),
+                modal_star,
+                leaves,
+                lower,
+            ),
             Step(Define(), modal_held, name=velocity),
             Step(Solve(q), sp.Eq(modal_held, 0), held, "q"),
             Step(Define(), both, name=velocity),
@@ -171,7 +176,7 @@ def log_prob_floor() -> Derivation:
         "log_prob_floor",
         region,
         (
-            Step(Rewrite("expand"), logit(1 - sp.exp(-depth)), sp.log(sp.exp(depth) - 1)),
+            Step(Substitute({q: 1 - sp.exp(-depth)}), logit(q), sp.log(sp.exp(depth) - 1), r"\mathrm{logit}(1-e^{-L})"),
             Step(Solve(lam), sp.Eq(logit(p) + push, sp.log(sp.exp(depth) - 1)), start, leaves),
             Step(Rewrite(), start, star.subs(c, own_clip), leaves),
             Step(Define(), tail_held, name=velocity),

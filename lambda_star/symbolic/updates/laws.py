@@ -65,8 +65,8 @@ def order() -> Derivation:
             Step(Sign(">"), 1 / log_m - 1 / gap, thin / (log_m * gap), r"\frac{1}{\log\frac pb}-\frac1\Delta"),
         ),
         {
-            "KL": (f"{cap}-{kl}", thin / gap),
-            "top-k": (f"{cap}-{top}", (sp.log(c) - own_clip) / gap),
+            "cap less KL": (f"{cap}-{kl}", thin / gap),
+            "cap less top-1": (f"{cap}-{top}", (sp.log(c) - own_clip) / gap),
         },
         module="updates",
     )
@@ -96,8 +96,8 @@ def loose_bounds() -> Derivation:
             Step(Limit(*certain), clipped, 1 + sp.log(c) / (sp.log(1 / b) + cut)),
         ),
         {
-            "top_k_through": (r"\lim_{p\to1}\lambda_{\mathrm{dies}}^{\mathrm{top,\ through}}", 1 + 1 / sp.log(1 / b)),
-            "reward_clip": (r"\lim_{p\to1}\tilde\lambda^*", 1 + sp.log(c) / (sp.log(1 / b) + cut)),
+            "limit of top-1": (r"\lim_{p\to1}\lambda_{\mathrm{dies}}^{\mathrm{top,\ through}}", 1 + 1 / sp.log(1 / b)),
+            "limit of the clipped reward": (r"\lim_{p\to1}\tilde\lambda^*", 1 + sp.log(c) / (sp.log(1 / b) + cut)),
         },
         module="updates",
     )
@@ -184,14 +184,15 @@ def capacity() -> Derivation:
     region = where(
         r"0<b<p<1,\quad r,c>1,\quad \kappa,\varsigma,d>0", {tail_ratio: 1 + t, pull: k, steady: h, distance: n}
     )
-    rising_part = Assumptions(r"1<r<e^{1+\kappa}", {**region.values, tail_ratio: sp.exp(1 + k - n), pull: k})
+    rising_part = Assumptions(r"0<r<e^{1+\kappa}", {**region.values, tail_ratio: sp.exp(1 + k) / (1 + n)})
     student = 1 - (1 - p) / tail_ratio
     force = q * (1 - q) * (sp.log((1 - p) / (1 - q)) - sp.log(p / q) - pull)
     bare = (sp.log(tail_ratio) - pull) / tail_ratio
     slope = (1 + pull - sp.log(tail_ratio)) / tail_ratio**2
     best = sp.exp(1 + pull)
-    weighted = sp.log(tail_ratio) - pull
-    free_capacity, thick, thin_tail = sp.exp(-1 - pull), sp.log(c) - pull, c * sp.exp(-1 - pull)
+    weighted = sp.log(tail_ratio) + (lam - 1) * log_t - (lam - 1) * log_m / tail_ratio
+    growth = 1 / tail_ratio + (lam - 1) * log_m / tail_ratio**2
+    thick, thin_tail = sp.log(c) - pull, c * sp.exp(-1 - pull)
     uncentred = c / tail_ratio * (sp.log(tail_ratio) - (lam - 1) * thin) - (lam - 1) * log_m / tail_ratio
     gathered = c / tail_ratio * (sp.log(tail_ratio) - (lam - 1) * (thin + log_m / c))
     holds = (1 - p) * sp.exp(-1 - (lam - 1) * distance)
@@ -204,24 +205,24 @@ def capacity() -> Derivation:
             Step(Limit(p, sp.Integer(1), s, sp.oo), (force / (1 - p)).subs(q, student), bare),
             Step(Differentiate(tail_ratio), bare, slope, name),
             Step(Solve(tail_ratio), sp.Eq(slope, 0), best, "r"),
-            Step(Sign(">"), 1 + pull - sp.log(tail_ratio), n, r"1+\kappa-\log r", rising_part),
-            Step(Substitute({tail_ratio: best}), bare, free_capacity),
-            Step(Differentiate(tail_ratio), weighted, 1 / tail_ratio),
-            Step(Sign(">"), 1 / tail_ratio),
+            Step(Sign(">"), 1 + pull - sp.log(tail_ratio), sp.log(best / tail_ratio), r"1+\kappa-\log r", rising_part),
+            Step(Substitute({tail_ratio: best}), bare, sp.exp(-1 - pull)),
+            Step(Differentiate(tail_ratio), weighted, growth),
+            Step(Sign(">"), growth),
             Step(Substitute({tail_ratio: best}), c * bare, thin_tail),
             Step(Substitute({tail_ratio: c}), c * bare, thick),
             Step(Limit(tail_ratio, sp.oo, t, sp.oo), weighted, sp.oo),
             Step(Rewrite("collect"), uncentred, gathered),
-            Step(Rewrite("collect"), gap, thin + log_m, r"\Delta"),
+            Step(Substitute({tail_ratio: c}), weighted, sp.log(c) - (lam - 1) * (thin + log_m / c)),
+            Step(Rewrite("collect"), gap, thin + log_m),
             Step(Limit(p, sp.Integer(1), s, sp.oo), thin_tail.subs(pull, edge), sp.exp(-1)),
             Step(Solve(lam), sp.Eq(holds, steady), wins, r"\lambda"),
             Step(Rewrite("subtract"), wins.subs(steady, steady / c) - wins, sp.log(c) / distance),
         ),
         {
-            "without weights": (r"\frac{\varsigma_{\max}}{1-p}", free_capacity),
-            "capped weight": (
-                r"\frac{\varsigma_{\max}}{1-p}",
-                sp.Piecewise((thick, sp.log(c) >= 1 + pull), (thin_tail, True)),
+            "capacity": (
+                r"\varsigma_{\max}",
+                (1 - p) * sp.Piecewise((thick, sp.log(c) >= 1 + pull), (thin_tail, True)),
             ),
         },
         module="updates",

@@ -133,7 +133,7 @@ def truncated_sampling() -> Derivation:
                 masses[0] * (advantages[0] / (masses[0] + masses[1]) - mean),
                 r"z_1'",
             ),
-            Step(Solve(mass), sp.Eq(sp.log(height / mass) / share, 0), height, r"\pi_a"),
+            Step(Solve(mass), sp.Eq(sp.log(height / mass) / share, 0), height),
             Step(Substitute({lam: sp.Integer(1)}), inside - 1, -teacher[2], "Z_S(1)-1"),
             Step(Sign("<"), -teacher[2], name="Z_S(1)-1"),
             Step(Differentiate(lam), inside, slope, r"\frac{\partial Z_S}{\partial\lambda}"),
@@ -146,7 +146,7 @@ def truncated_sampling() -> Derivation:
         {
             "dies": (dies, sp.Eq(sp.Symbol(r"\sum_{a\in S}t_ae^{(\lambda-1)r_a}"), 1)),
             "two outcomes": (dies, modal_end),
-            "nucleus": (leaves, sp.Max(1, entry)),
+            "leaves": (leaves, sp.Max(1, entry)),
         },
         module="updates",
     )

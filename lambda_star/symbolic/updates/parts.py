@@ -26,8 +26,9 @@ soft_gap, rollout = positive(r"\tilde\Delta \mu")
 
 theta = sp.Symbol("theta", real=True)
 force_m, force_t, force_m2, force_t2 = real(r"F_m F_\tau {F_m(\theta')} {F_\tau(\theta')}")
+drop_m, drop_t = positive(r"\delta_m \delta_\tau")
 least_m, sup_t = real(r"{F_m(1)} {\sup{}F_\tau}")
-"""The forces at the student's θ and at a larger θ', and their limits as the tail dies."""
+"""The forces at the student's θ and at a larger θ', by how much they differ, and their limits as the tail dies."""
 
 held_m, held_t = real(r"f_m f_\tau")
 """The same two limits without the term (λ−1)r."""
@@ -93,16 +94,18 @@ def rule(
 def tail_dies() -> Derivation:
     """Derive when the tail dies from every start, for any pair of monotone forces."""
     places = Assumptions(
-        r"\theta<\theta'",
-        {force_m2: g - h, force_m: g - h + u, force_t: m - n, force_t2: m - n + v, theta: sp.log(t)},
+        r"\theta<\theta',\quad \delta_m,\delta_\tau\ge0",
+        {force_m2: g - h, force_t: m - n, drop_m: u, drop_t: v, force_m: s - t, force_t2: w - z},
     )
     dying = Assumptions(
-        r"F_m(1)>\sup F_\tau",
-        {sup_t: g - h, least_m: g - h + u, force_m: g - h + u + v, force_t: g - h - w},
+        r"F_m(1)>\sup F_\tau,\quad \delta_m,\delta_\tau\ge0",
+        {**places.values, sup_t: g - h, least_m: g - h + w},
     )
     family = Assumptions(r"0<b<p<1,\quad f_m,f_\tau,\lambda\in\mathbb{R}", {**VALUES, held_m: g - h, held_t: t - n})
-    apart = (force_m - least_m) + (sup_t - force_t) + (least_m - sup_t)
-    cost = 2 * theta + sp.exp(theta) - sp.exp(-theta)
+    region = Assumptions(r"\theta\in\mathbb{R}", {theta: sp.log(k)})
+    before = {force_m: force_m2 + drop_m, force_t2: force_t + drop_t}
+    falls, apart = drop_m + drop_t, least_m - sup_t + drop_m + drop_t
+    cost, rate = 2 * theta + sp.exp(theta) - sp.exp(-theta), 2 + sp.exp(theta) + sp.exp(-theta)
     last = held_m - held_t + push
     star = 1 + (held_t - held_m) / gap
     return Derivation(
@@ -110,18 +113,23 @@ def tail_dies() -> Derivation:
         places,
         (
             Step(Define(), force_m - force_t, name=r"D(\theta)"),
+            Step(Substitute(before), (force_m - force_t) - (force_m2 - force_t2), falls, r"D(\theta)-D(\theta')"),
+            Step(Sign(r"\ge"), falls, name=r"D(\theta)-D(\theta')"),
             Step(
-                Sign(r"\ge"),
-                (force_m - force_t) - (force_m2 - force_t2),
-                (force_m - force_m2) + (force_t2 - force_t),
-                r"D(\theta)-D(\theta')",
+                Substitute({force_m: least_m + drop_m, force_t: sup_t - drop_t}),
+                force_m - force_t,
+                apart,
+                r"D(\theta)",
+                dying,
             ),
-            Step(Sign(">"), force_m - force_t, apart, r"D(\theta)", dying),
+            Step(Sign(">"), apart, name=r"D(\theta)", assumptions=dying),
+            Step(Substitute({q: sigmoid(theta)}), 1 / (q * (1 - q)), rate, r"\frac{1}{q(1-q)}", region),
             Step(
                 Differentiate(theta),
                 cost,
-                1 / (sigmoid(theta) * (1 - sigmoid(theta))),
+                rate,
                 r"\frac{\mathrm{d}}{\mathrm{d}\theta}\left(2\theta+e^\theta-e^{-\theta}\right)",
+                region,
             ),
             Step(Define(), last, name=r"F_m(1)-\sup F_\tau", assumptions=family),
             Step(
@@ -180,7 +188,7 @@ def same_sign() -> Derivation:
                 beyond,
             ),
         ),
-        {"velocity": (velocity, positive_factor * difference)},
+        {"the velocity": (velocity, positive_factor * difference)},
         module="updates",
     )
 
