@@ -7,7 +7,7 @@ from typing import Any
 
 from lambda_star._core.elementwise import Real, elementwise
 from lambda_star._core.namespaces import where
-from lambda_star.updates._two import FROM_ZERO, known
+from lambda_star.updates._two import FROM_ZERO, known, log_ratios
 
 __all__ = ["capacity"]
 
@@ -36,10 +36,11 @@ def capacity(xp: Any, p: Real, b: Real, lam: Real, c: Real = 1.0) -> Real:
     Source: extension, a hypothesis; ``derivations/updates.md``.
 
     >>> capacity(0.999, 0.5, 1.2), capacity(0.999, 0.5, 1.2, 5.0)
-    (0.00010..., 0.00053...)
+    (9.24256...e-05, 0.00051...)
     """
-    push = (lam - 1) * (xp.log1p(-b) - xp.log1p(-p))
+    of_modal, of_tail = log_ratios(xp, p, b)
     finite = where(xp, c == math.inf, 2.0, c)
+    push = (lam - 1) * (of_modal / finite - of_tail)  # the weight acts on the tail, not on the modal token
     linear = xp.log(finite) - push
     held = (1 - p) * where(xp, linear >= 1, linear, finite * xp.exp(-1 - push))
     return known(xp, where(xp, c == math.inf, math.inf, held), p, b, lam, c)
