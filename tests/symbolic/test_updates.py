@@ -176,7 +176,7 @@ CASES = {
     ),
 }
 SETTINGS = [(name, bound, place) for name, case in CASES.items() for bound in case.bounds for place in case.places]
-EXACT = {
+EXACT: dict[str, tuple[Callable[[Outcomes, Any], Forces], Callable[[float], updates.Rule]]] = {
     "centred weight": (lambda o, c: weighted(o, c, o.centred()), updates.teacher_weight),
     "centred clamp": (
         lambda o, c: each(lambda a: clamp(a, c), o.centred()),
@@ -190,8 +190,8 @@ def velocity(force: Callable[[Outcomes, Any], Forces], theta: Any, lam: Any, bou
     """F_m − F_τ at a student, from its log-odds."""
     p, b = place
     log_q = -mpmath.log1p(mpmath.exp(-theta)), -mpmath.log1p(mpmath.exp(theta))
-    split = [(mpmath.log(one), mpmath.log(1 - one)) for one in (p, b)]
-    modal, tail = force(Outcomes(log_q, *split, lam), bound)
+    log_t, log_b = ((mpmath.log(one), mpmath.log(1 - one)) for one in (p, b))
+    modal, tail = force(Outcomes(log_q, log_t, log_b, lam), bound)
     return modal - tail
 
 
@@ -277,6 +277,7 @@ def test_the_tail_dies_where_the_velocity_at_the_end_becomes_positive(
 @pytest.mark.parametrize(("name", "bound", "place"), SETTINGS)
 def test_training_ends_where_the_velocity_changes_its_sign(name: str, bound: str, place: tuple[str, str]) -> None:
     case, rule = CASES[name], CASES[name].rule(float(bound))
+    p, b = map(float, place)
     for lam in students(name, bound, place):
         with mpmath.workdps(50):
             exact = rest(case.force, lam, mpmath.mpf(bound), [mpmath.mpf(one) for one in place])
@@ -285,7 +286,7 @@ def test_training_ends_where_the_velocity_changes_its_sign(name: str, bound: str
             assert abs(found[0] - found[1]) < 1e-30
         else:
             assert abs(found - exact) < 1e-30
-        assert math.isclose(rule.student(*map(float, place), float(lam)), exact, rel_tol=1e-9)
+        assert math.isclose(rule.student(p, b, float(lam)), exact, rel_tol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "bound", "place"), SETTINGS)
@@ -314,14 +315,14 @@ def test_the_student_leaves_the_fixed_point_where_it_is_said_to(name: str, bound
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("place", [("0.999", "0.5"), ("0.3", "0.1")])
 def test_rules_that_keep_the_fixed_point(name: str, place: tuple[str, str]) -> None:
-    force, rule = EXACT[name]
+    (force, rule), (p, b) = EXACT[name], map(float, place)
     numbers = [mpmath.mpf(one) for one in place]
     for lam in (1.2, 2.0, 9.0):
         with mpmath.workdps(50):
             ends = rest(force, mpmath.mpf(lam), mpmath.mpf(2), numbers)
             assert abs(ends - target(mpmath.mpf(lam), numbers)) < 1e-30
-        assert math.isclose(rule(2.0).student(*map(float, place), lam), ends, rel_tol=1e-12)
-    assert rule(2.0).leaves(*map(float, place)) == rule(2.0).dies(*map(float, place)) == math.inf
+        assert math.isclose(rule(2.0).student(p, b, lam), ends, rel_tol=1e-12)
+    assert rule(2.0).leaves(p, b) == rule(2.0).dies(p, b) == math.inf
 
 
 def test_the_reported_weight_without_centring_keeps_a_thicker_tail() -> None:

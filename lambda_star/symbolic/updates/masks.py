@@ -100,7 +100,7 @@ def truncated_sampling() -> Derivation:
     advantages, height = real("A_1:3"), sp.Symbol("h_a", positive=True)
     mass, share = sp.symbols("pi_a sigma", positive=True)
     region = Assumptions(
-        r"K=3,\quad S=\{1,2\},\quad \textstyle\sum_k\pi_k=\sum_kt_k=1,\quad r_1>0>r_2",
+        r"K=3,\quad S=\lbrace1,2\rbrace,\quad \textstyle\sum_k\pi_k=\sum_kt_k=1,\quad r_1>0>r_2",
         {
             **{one: value / (u + v + w) for one, value in zip(masses, (u, v, w), strict=True)},
             **{one: value / (g + h + k) for one, value in zip(teacher, (g, h, k), strict=True)},

@@ -10,9 +10,9 @@ from lambda_star.symbolic.assumptions import Assumptions
 from lambda_star.symbolic.bernoulli import collapse, fixed, push
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
 from lambda_star.symbolic.rules import Define, Differentiate, Limit, Rewrite, Sign, Solve, Substitute
-from lambda_star.symbolic.symbols import b, c, gap, lam, logit, p, positive, q, real, sigmoid
+from lambda_star.symbolic.symbols import Delta, b, c, gap, lam, logit, p, positive, q, real, sigmoid
 
-__all__ = ["none", "same_sign", "tail_dies"]
+__all__ = ["none", "rule", "same_sign", "short", "tail_dies", "where"]
 
 bound, height_m, height_t = positive(r"C h_m h_\tau")
 """The bound of a clamp, and h = π_T^λ π_B^{1−λ} of modal token and tail."""
@@ -49,8 +49,6 @@ VALUES = {
     height_m: g,
     height_t: h,
 }
-RULE = Assumptions(r"0<b<p<1,\quad c>1,\quad \lambda>1,\quad 0<q<1", VALUES)
-
 total = height_m + height_t
 """Z_λ, the sum of the two heights."""
 
@@ -74,7 +72,16 @@ clip_name = r"c_{\mathrm{eq}}"
 
 def where(text: str, values: Mapping[sp.Symbol, sp.Expr]) -> Assumptions:
     """Return the region of the rules with other values for some symbols."""
-    return Assumptions(text, {**VALUES, **values})
+    found = {**VALUES, **values}
+    return Assumptions(text, {Delta: gap.xreplace({p: found[p], b: found[b]}), **found})
+
+
+def short(expr: sp.Basic) -> sp.Basic:
+    """Return an expression with the symbol Δ for the log-odds gap, which SymPy solves faster and which looks the same."""
+    return expr.subs(gap, Delta)
+
+
+RULE = where(r"0<b<p<1,\quad c>1,\quad \lambda>1,\quad 0<q<1", {})
 
 
 def rule(
@@ -101,7 +108,7 @@ def tail_dies() -> Derivation:
         r"F_m(1)>\sup F_\tau,\quad \delta_m,\delta_\tau\ge0",
         {**places.values, sup_t: g - h, least_m: g - h + w},
     )
-    family = Assumptions(r"0<b<p<1,\quad f_m,f_\tau,\lambda\in\mathbb{R}", {**VALUES, held_m: g - h, held_t: t - n})
+    family = where(r"0<b<p<1,\quad f_m,f_\tau,\lambda\in\mathbb{R}", {held_m: g - h, held_t: t - n})
     region = Assumptions(r"\theta\in\mathbb{R}", {theta: sp.log(k)})
     before = {force_m: force_m2 + drop_m, force_t2: force_t + drop_t}
     falls, apart = drop_m + drop_t, least_m - sup_t + drop_m + drop_t
@@ -146,7 +153,7 @@ def tail_dies() -> Derivation:
                 assumptions=family,
             ),
             Step(Solve(lam), sp.Eq(last, 0), star, dies, family),
-            Step(Solve(c), sp.Eq(collapse, lam), p * sp.exp(push), clip_name, family),
+            Step(Solve(c), short(sp.Eq(collapse, lam)), short(p * sp.exp(push)), clip_name, family),
             Step(Substitute({lam: star}), p * sp.exp(push), p * sp.exp(held_t - held_m), clip_name, family),
         ),
         {
@@ -203,7 +210,7 @@ def none() -> Derivation:
             Step(Rewrite("collect"), free_m - free_t, logit(p) + push - logit(q), velocity),
             Step(Differentiate(q), free, -1 / (q * (1 - q)), r"\frac{\mathrm{d}}{\mathrm{d}q}(F_m-F_\tau)"),
             Step(Sign("<"), -1 / (q * (1 - q)), name=r"\frac{\mathrm{d}}{\mathrm{d}q}(F_m-F_\tau)"),
-            Step(Solve(q), sp.Eq(logit(p) + push - logit(q), 0), fixed, r"q_\lambda"),
+            Step(Substitute({q: fixed}), free, sp.Integer(0), r"(F_m-F_\tau)(q_\lambda)"),
             Step(Limit(q, sp.Integer(1), z, sp.oo), free_t, sp.oo, r"\sup F_\tau"),
         ),
         (sp.oo, sp.oo, fixed, sp.oo),
