@@ -395,7 +395,7 @@ def test_rules_die_in_the_derived_order(p: float, share: float, c: float) -> Non
 
 # K tokens, and a push from outside
 
-ROW = np.log([0.7, 0.2, 0.1]), np.log([0.4, 0.25, 0.35])
+ROW = np.log([0.7, 0.2, 0.1]), np.log([0.5, 0.3, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ ROW = np.log([0.7, 0.2, 0.1]), np.log([0.4, 0.25, 0.35])
         (updates.log_ratio_cap(1.5), 1.5),
         (updates.log_ratio_clamp(1.0), math.e),
         (updates.log_prob_floor(4.0), 0.1 * math.exp(4.0)),
-        (updates.kl_to_base_cap(6.0), 6.0 * 0.1 / 0.35),
+        (updates.kl_to_base_cap(6.0), 6.0 * 0.1 / 0.2),
     ],
     ids=str,
 )

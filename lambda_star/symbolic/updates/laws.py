@@ -182,7 +182,7 @@ def capacity() -> Derivation:
     """Derive the largest steady push that the tail survives under plain gradient, near-deterministic."""
     tail_ratio, pull, steady, distance = positive(r"r \kappa \varsigma d")
     region = where(
-        r"0<b<p<1,\quad r,c>1,\quad \kappa,\varsigma,d>0", {tail_ratio: 1 + t, pull: k, steady: h, distance: n}
+        r"0<b<p<1,\quad r,c,\lambda>1,\quad \kappa,\varsigma,d>0", {tail_ratio: 1 + t, pull: k, steady: h, distance: n}
     )
     rising_part = Assumptions(r"0<r<e^{1+\kappa}", {**region.values, tail_ratio: sp.exp(1 + k) / (1 + n)})
     student = 1 - (1 - p) / tail_ratio

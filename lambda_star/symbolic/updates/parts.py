@@ -71,13 +71,21 @@ clip_name = r"c_{\mathrm{eq}}"
 
 
 def where(text: str, values: Mapping[sp.Symbol, sp.Expr]) -> Assumptions:
-    """Return the region of the rules with other values for some symbols."""
+    """Return the region of the rules with other values for some symbols.
+
+    >>> where("c = 2", {c: sp.Integer(2)}).insert(c)
+    2
+    """
     found = {**VALUES, **values}
     return Assumptions(text, {Delta: gap.xreplace({p: found[p], b: found[b]}), **found})
 
 
 def short(expr: sp.Basic) -> sp.Basic:
-    """Return an expression with the symbol Δ for the log-odds gap, which SymPy solves faster and which looks the same."""
+    """Return an expression with the symbol Δ for the log-odds gap, which SymPy solves faster and which looks the same.
+
+    >>> short(push)
+    Delta*(lambda - 1)
+    """
     return expr.subs(gap, Delta)
 
 
@@ -91,7 +99,11 @@ def rule(
     results: tuple[sp.Basic, sp.Basic, sp.Basic, sp.Basic | None],
     **options: object,
 ) -> Derivation:
-    """Return the derivation of a rule: where it leaves the fixed point and dies, its student and its equivalent clip."""
+    """Return the derivation of a rule: where it leaves the fixed point and dies, its student and its equivalent clip.
+
+    >>> rule("none", RULE, (), (sp.oo, sp.oo, fixed, sp.oo)).expr
+    oo
+    """
     names = {"leaves": leaves, "dies": dies, "student": "q", "equivalent_clip": clip_name}
     found = {key: (latex, expr) for (key, latex), expr in zip(names.items(), results, strict=True) if expr is not None}
     return Derivation(name, region, steps, found, module="updates", **options)  # type: ignore[arg-type]
