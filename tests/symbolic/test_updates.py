@@ -427,22 +427,25 @@ def test_tokens_outside_a_set_die_where_its_powers_sum_to_one() -> None:
 @pytest.mark.parametrize("c", ["1", "5", "400"])
 @pytest.mark.parametrize("b", ["0.5", "0.99"])
 @pytest.mark.parametrize("lam", ["1.05", "1.2"])
-def test_the_capacity_is_the_largest_restoring_force(c: str, b: str, lam: str) -> None:
-    """The restoring force of plain gradient without a baseline, along the tail ratio."""
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_capacity_is_the_largest_restoring_force(c: str, b: str, lam: str, centred: bool) -> None:
+    """The restoring force of plain gradient along the tail ratio, with a baseline and without."""
+    force = EXACT["centred weight"][0] if centred else CASES["teacher"].force
     with mpmath.workdps(50):
         p, base, cap, coefficient = (mpmath.mpf(one) for one in ("0.99999999", b, c, lam))
 
         def restoring(log_ratio: Any) -> Any:
             tail = (1 - p) * mpmath.exp(-log_ratio)
             theta = mpmath.log((1 - tail) / tail)
-            return -tail * (1 - tail) * velocity(CASES["teacher"].force, theta, coefficient, cap, [p, base])
+            return -tail * (1 - tail) * velocity(force, theta, coefficient, cap, [p, base])
 
         found = max(map(restoring, [mpmath.log(cap), *(mpmath.mpf(k) / 150 for k in range(1, 1500))]))
         thinner, richer = mpmath.log((1 - base) / (1 - p)), mpmath.log(p / base)
-        values = {"p": p, "c": cap, r"\kappa": (coefficient - 1) * (thinner + richer / cap)}
+        values = {"p": p, "c": cap, r"\kappa": (coefficient - 1) * (thinner + richer / (1 if centred else cap))}
     exact = at(DERIVATIONS["capacity"].results["capacity"][1], values)
     assert abs(found / exact - 1) < 1e-5
-    assert math.isclose(updates.capacity(float(p), float(b), float(lam), float(c)), exact, rel_tol=1e-6)
+    by_code = updates.capacity(float(p), float(b), float(lam), float(c), centred=centred)
+    assert math.isclose(by_code, exact, rel_tol=1e-6)
 
 
 # The page
