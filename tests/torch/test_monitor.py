@@ -403,5 +403,5 @@ def test_a_batch_in_which_nothing_counts_adds_no_shares(tmp_path: Path) -> None:
     )
     logs = {"loss": 0.0}
     control = monitor.on_log(trainer.args, trainer.state, trainer.control, logs=logs, model=trainer.model)
-    assert logs == {"loss": 0.0, f"{PREFIX}lam": 1.2, f"{PREFIX}positions": 0.0}
+    assert logs == {"loss": 0.0, f"{PREFIX}lam": 1.2, f"{PREFIX}positions": 0.0, f"{PREFIX}not_judged": 0.0}
     assert not control.should_training_stop
