@@ -70,9 +70,16 @@ def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
     if below(xp, quotient, math.inf):
         return xp.log1p(quotient)
     overflow = quotient == math.inf
-    # There log(1 + q) = log q. Both sides of a `where` are computed, and both gradients, so each gets harmless values.
+    # There log(1 + q) = log q. Both sides of a `where` are computed, and both gradients, so each gets harmless values;
+    # the quotient is formed again because the gradient of an infinite one is NaN even where it is discarded.
     log_quotient = xp.log(where(xp, overflow, numerator, 1.0)) - xp.log(where(xp, overflow, denominator, 1.0))
-    return where(xp, overflow, log_quotient, xp.log1p(where(xp, overflow, 1.0, quotient)))
+    quotient = where(xp, overflow, 1.0, numerator) / where(xp, overflow, 1.0, denominator)
+    return where(xp, overflow, log_quotient, xp.log1p(quotient))
+
+
+def largest_exponent(xp: Any, values: Values) -> float:
+    """A number whose exponential, and that of its negative, is finite and not 0 in the dtype of the values."""
+    return 700.0 if xp is scalar else math.floor(math.log(float(xp.finfo(values.dtype).smallest_normal)) * -0.99)
 
 
 def cpus() -> int:

@@ -142,15 +142,7 @@ def stationary_student(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Real:
     >>> stationary_student(0.9, 0.5, 2.0, 1.35)
     0.97095...
     """
-    push = formulas.push(xp, p, b, lam)
-    favoured, size = formulas.favoured_side(xp, p, push)
-    collapse = formulas.push_to_collapse(xp, favoured, c)
-    clipped = size > formulas.push_to_edge(xp, favoured, c)
-    # The log of the favoured side's mass (favoured/c)·e^|t|, which is 0 (mass 1) once nothing holds it back.
-    log_mass = where(xp, clipped & (size < collapse), size - collapse, 0.0)
-    saturated = where(xp, push >= 0, xp.exp(log_mass), -xp.expm1(log_mass))
-    preserved = formulas.fixed_point(xp, p, where(xp, clipped, 0.0, push))
-    return where(xp, clipped, saturated, where(xp, c >= 1, preserved, c))  # a NaN in c is returned
+    return formulas.capped_student(xp, p, formulas.push(xp, p, b, lam), c)
 
 
 @elementwise()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lambda_star._core.namespaces import Values, log1p_quotient, nowhere, where
+from lambda_star._core.namespaces import Values, largest_exponent, log1p_quotient, nowhere, where
 
-__all__ = ["excess", "excess_for", "favoured_side", "fixed_point", "flip_point", "log_odds", "log_odds_gap", "logit"]
-__all__ += ["operating", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
+__all__ = ["capped_student", "excess", "excess_for", "favoured_side", "fixed_point", "flip_point", "log_odds"]
+__all__ += ["log_odds_gap", "logit", "operating", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
 
 
 def logit(xp: Any, p: Values) -> Values:
@@ -59,9 +59,10 @@ def excess_for(xp: Any, push: Values, p: Values, b: Values) -> Values:
     behind = p <= b
     if nowhere(xp, behind):
         return push / _gap_above(xp, p, b)
-    never = behind & (push >= 0)  # the comparison is false for a NaN in the clip, which so stays NaN
+    never = behind | (push == math.inf)
     gap = _gap_above(xp, where(xp, never, 0.75, p), where(xp, never, 0.25, b))
-    return where(xp, never, math.inf, push / gap)
+    infinite = where(xp, push >= 0, math.inf, push)  # the comparison is false for a NaN in the clip, which so stays NaN
+    return where(xp, never, infinite, where(xp, never, 0.0, push) / gap)
 
 
 def excess(xp: Any, p: Values, b: Values, c: Values) -> Values:
@@ -93,7 +94,25 @@ def flip_point(xp: Any, never: Values, at_once: Values, excess: Values) -> Value
 
 def fixed_point(xp: Any, p: Values, push: Values) -> Values:
     """Return q = p·e^t / (p·e^t + 1−p)."""
-    up = push >= 0
-    small = xp.exp(where(xp, up, -push, push))  # both weights divided by the larger exponential: neither overflows
-    modal, tail = p * where(xp, up, 1.0, small), (1 - p) * where(xp, up, small, 1.0)
+    # Both weights are multiplied by e^(−t/2), so that neither overflows, and neither underflows unless q is 0 or 1.
+    most = 2 * largest_exponent(xp, push)
+    push = where(xp, push > most, most, where(xp, push < -most, -most, push))
+    half = xp.exp(push / 2)
+    modal, tail = p * half, (1 - p) / half
     return modal / (modal + tail)
+
+
+def capped_student(xp: Any, p: Values, push: Values, c: Values) -> Values:
+    """Return the modal probability at which a push comes to rest against a restoring force that is capped at log c.
+
+    Up to the clip edge it is q of ``fixed_point``; past it the losing side slides to 0, where it arrives at the push of
+    ``push_to_collapse``. A push down exchanges the roles of modal token and tail.
+    """
+    favoured, size = favoured_side(xp, p, push)
+    collapse = push_to_collapse(xp, favoured, c)
+    clipped = size > push_to_edge(xp, favoured, c)
+    # The log of the favoured side's mass (favoured/c)·e^|t|, which is 0 (mass 1) once nothing holds it back.
+    log_mass = where(xp, clipped & (size < collapse), size - collapse, 0.0)
+    saturated = where(xp, push >= 0, xp.exp(log_mass), -xp.expm1(log_mass))
+    preserved = fixed_point(xp, p, where(xp, clipped, 0.0, push))
+    return where(xp, clipped, saturated, where(xp, c >= 1, preserved, c))  # a NaN in c is returned
