@@ -30,6 +30,7 @@ from lambda_star.torch.metrics import (
     _summary,
     _verdicts,
 )
+from lambda_star.updates import Rule
 
 with _transformers_for("SafetyMonitor"):
     from transformers import TrainerCallback
@@ -86,10 +87,12 @@ class SafetyMonitor(TrainerCallback):
         contract: a labeller, or pairs for :func:`lambda_star.contract.classify`. Of the positions looked at only those
             whose modal token it gives a class count then, as in :func:`lambda_star.calibrate`; give ``json_structure``
             for the default of that function.
+        rule: the trainer's update rule, a value of :mod:`lambda_star.updates` such as ``updates.none()`` for TRL's
+            losses. It changes no number; by it the message of a stop says whether tails die past λ* at all.
 
     Raises:
-        ValueError: a value lies outside its range, or ``stop_above`` and ``adapt`` are both given: an adapted λ keeps
-            the share below any limit.
+        ValueError: a value lies outside its range, ``rule`` is not a rule, or ``stop_above`` and ``adapt`` are both
+            given: an adapted λ keeps the share below any limit.
 
     Source: paper, Eq. 4, for λ*; ``derivations/sequence.md`` for its quantiles.
 
@@ -112,6 +115,7 @@ class SafetyMonitor(TrainerCallback):
         positions: int = 256,
         valid: Valid | None = None,
         contract: Labeller | Sequence[tuple[str, str]] | None = None,
+        rule: Rule | None = None,
     ) -> None:
         require(
             (LAM, lam),
@@ -123,9 +127,11 @@ class SafetyMonitor(TrainerCallback):
         )
         if adapt and stop_above is not None:
             raise ValueError(f"stop_above must be None where adapt is True, got {stop_above!r}; give one of them")
+        if not isinstance(rule, Rule | None):
+            raise ValueError(f"rule must be a rule of lambda_star.updates, such as updates.none(), got {rule!r}")
         self.teacher, self.base, self.clip = teacher, base, clip
         self.stop_above, self.adapt, self.quantile, self.margin = stop_above, adapt, quantile, margin
-        self.positions, self.valid, self.contract = positions, valid, contract
+        self.positions, self.valid, self.contract, self.rule = positions, valid, contract, rule
         self._extrapolated: Any = None  # the ExtrapolatedTeacher, if there is one: its λ may change during the run
         self._lam: Any = lam
         self._trainer: Any = None
@@ -264,7 +270,7 @@ class SafetyMonitor(TrainerCallback):
         past, positions, hidden = (metrics[f"{PREFIX}{name}"] for name in ("past", "positions", "not_judged"))
         limit = 0.5 if self.stop_above is None else self.stop_above
         if self.stop_above is not None and past > limit:
-            return f"{past:.1%} of the positions are past λ*, stop_above is {limit:.1%}"
+            return f"{past:.1%} of the positions are past λ*, stop_above is {limit:.1%}; {self._meaning()}"
         if positions and hidden == positions:
             return f"none of {positions:.0f} positions can be judged, because logits are NaN or infinite"
         seen = 0.0 if self.adapt or not positions else past * (positions - hidden)
@@ -274,6 +280,15 @@ class SafetyMonitor(TrainerCallback):
             return None
         judged = f"now {positions - hidden:.0f} of {positions:.0f}"
         return f"too few positions could be judged at {BLIND_LOGS} logs in a row, {judged}"
+
+    def _meaning(self) -> str:
+        """Say what it means to be past λ*, which depends on the update rule."""
+        meaning = f"past λ* a converged student's tail is more than {self.clip:g} times thinner than the teacher's"
+        if self.rule is None:
+            return f"{meaning}, and whether it dies depends on the update rule (rule=)"
+        # If this rule lets no tail die at a sure teacher and an undecided base, it lets none die anywhere.
+        dies = math.isfinite(self.rule.dies(0.999, 0.5))
+        return f"{meaning}, and under {self.rule} {'it dies once λ is large enough' if dies else 'it never dies'}"
 
     def _adopt(self, trainer: Any) -> None:
         """Find teacher, base and λ."""

@@ -16,7 +16,7 @@ pytest.importorskip("trl.experimental.gkd", reason="the monitor is made for TRL:
 
 from datasets import Dataset
 
-from lambda_star import categorical
+from lambda_star import categorical, updates
 from lambda_star.contract import json_structure
 from lambda_star.torch.adapters import without_adapters
 from lambda_star.torch.metrics import PREFIX
@@ -85,6 +85,25 @@ def test_a_looser_cap_than_that_of_the_monitor_is_seen(tmp_path: Path, temperatu
     trainer.train()
     assert [metrics["past"] for metrics in reporter.metrics] == pytest.approx(reporter.looks)
     assert (0 < reporter.looks[0] < 1) == (temperature == 1.0), "the case tests nothing"
+
+
+@pytest.mark.parametrize(
+    ("rule", "meaning"),
+    [
+        (None, "and whether it dies depends on the update rule (rule=)"),
+        (updates.none(), "and under none() it never dies"),
+        (updates.log_ratio_clamp(5.0, teacher="extrapolated"), "it never dies"),
+        (updates.log_ratio_cap(5.0), "and under log_ratio_cap(c=5) it dies once λ is large enough"),
+    ],
+)
+def test_a_stop_says_what_lam_star_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, rule: Any, meaning: str
+) -> None:
+    blind_rows(monkeypatch, [0])
+    assert watch(distil(tmp_path, llama(), Reporter()), 1, 3.0, stop_above=0.1, rule=rule)[0] == [True]
+    (said,) = caplog.messages
+    assert "past λ* a converged student's tail is more than 5 times thinner than the teacher's" in said
+    assert said.endswith(meaning)
 
 
 # The student as its own teacher or base
