@@ -96,18 +96,29 @@ def _refuse_code(folder: Path) -> None:
     if not folder.is_dir():  # transformers would look the name up on a hub
         raise FileNotFoundError(f"{folder} must be a folder with a model, got none")
     for path in (folder / "config.json", folder / "tokenizer_config.json"):
-        if code := _settings(path).get("auto_map"):
+        if code := _code_in(_settings(path)):
             raise ValueError(
                 f"{path} must not name Python code, got auto_map={code!r}, and code of a folder is never run; if "
                 "transformers itself has this model, remove auto_map from the file"
             )
 
 
+def _code_in(settings: Any) -> Any:
+    """Find the first ``auto_map`` in settings, which may hold those of further models."""
+    if isinstance(settings, list):
+        return next(filter(None, map(_code_in, settings)), None)
+    if not isinstance(settings, dict):
+        return None
+    return settings.get("auto_map") or _code_in([*settings.values()])
+
+
 def _refuse_pickles(folder: Path, weights: str) -> None:
     """Raise ``ValueError`` unless there are weights as safetensors."""
-    if any(folder.glob(weights)):
+    named = _settings(folder / "model.safetensors.index.json").get("weight_map", {})
+    pickles = sorted({str(name) for name in named.values() if not str(name).endswith(".safetensors")})
+    if any(folder.glob(weights)) and not pickles:
         return
-    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    pickles += sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise ValueError(
             f"{folder} must hold its weights as safetensors, got {pickles[0]}, a pickle, which can run code when it is "

@@ -180,6 +180,33 @@ def test_pickled_weights_are_refused_and_not_read(
     assert not mark.exists()
 
 
+def test_an_index_that_names_a_pickle_is_refused(folders: tuple[Path, Path], text: Path, tmp_path: Path) -> None:
+    folder, mark = copied(folders[1], tmp_path / "pickled"), tmp_path / "it was read"
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    (folder / "weights.bin").write_bytes(pickle.dumps(Bomb(mark)))
+    index = {
+        "metadata": {},
+        "weight_map": {"lm_head.weight": "model-1.safetensors", "model.norm.weight": "weights.bin"},
+    }
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"must hold its weights as safetensors, got weights\.bin, a pickle"):
+        load_problem(folders[0], folder, text)
+    assert not mark.exists()
+
+
+def test_code_is_found_in_the_settings_of_a_part_and_of_the_model_of_an_adapter(
+    folders: tuple[Path, Path], text: Path, tmp_path: Path
+) -> None:
+    folder = copied(folders[1], tmp_path / "own")
+    place = adapter((folders[0], folder), tmp_path / "adapter")
+    with_setting(folder / "config.json", parts=[{"text_config": {"auto_map": {"AutoModel": "own.Own"}}}])
+    for base in (folder, place):
+        with pytest.raises(
+            ValueError, match=r"own.config\.json must not name Python code, got auto_map=\{'AutoModel': "
+        ):
+            load_problem(folders[0], base, text)
+
+
 def adapter(folders: tuple[Path, Path], place: Path) -> Path:
     """Save an adapter for the base."""
     peft = pytest.importorskip("peft", reason="adapters need PEFT")

@@ -359,16 +359,16 @@ def one_process(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_process")
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("version", "original"), [(1, True), (1, False), (2, True)])
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-def test_fsdp_is_refused_before_and_after_the_teacher_is_made(version: int) -> None:
+def test_fsdp_is_refused_before_and_after_the_teacher_is_made(version: int, original: bool) -> None:
     fsdp: Any = import_module("torch.distributed.fsdp")
 
     def shard(model: Any) -> Any:
         if version == 2:
             mesh: Any = import_module("torch.distributed.device_mesh")
             return fsdp.fully_shard(model, mesh=mesh.init_device_mesh("cpu", (1,)))
-        return fsdp.FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=True)
+        return fsdp.FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=original)
 
     base = llama()
     shard(base)

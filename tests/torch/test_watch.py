@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,36 @@ def test_the_first_step_refuses_the_student_without_any_monitor(tmp_path: Path, 
         trainer.train()
 
 
+# Models cut into shards
+
+
+SHARDS = r"^{} must have whole parameters on every device, got shards of {}: "
+
+
+def test_attach_refuses_a_trainer_that_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = distil(tmp_path, llama(1.5, seed=1), Reporter())
+    trainer.is_fsdp_enabled = True
+    with pytest.raises(ValueError, match=SHARDS.format("trainer", "FSDP")):
+        SafetyMonitor(base=llama(), lam=1.2, clip=5.0).attach(trainer)
+    trainer.is_fsdp_enabled, trainer.is_deepspeed_enabled = False, True
+    plugin = SimpleNamespace(zero_stage=3)
+    monkeypatch.setattr(type(trainer.accelerator.state), "deepspeed_plugin", plugin, raising=False)
+    with pytest.raises(ValueError, match=SHARDS.format("trainer", "DeepSpeed ZeRO-3")):
+        SafetyMonitor(base=llama(), lam=1.2, clip=5.0).attach(trainer)
+    plugin.zero_stage = 2
+    SafetyMonitor(base=llama(), lam=1.2, clip=5.0).attach(trainer)
+
+
+@pytest.mark.parametrize("name", ["model", "teacher", "base"])
+def test_a_run_of_sharded_models_does_not_begin(tmp_path: Path, name: str) -> None:
+    models = {"model": llama(0.1, seed=2), "teacher": llama(1.5, seed=1), "base": llama(0.1, seed=3)}
+    trainer = distil(tmp_path, models["teacher"], Reporter(), models["model"])
+    SafetyMonitor(base=models["base"], lam=1.2, clip=5.0).attach(trainer)
+    next(models[name].parameters()).ds_id = 0  # as DeepSpeed marks a parameter that it has partitioned
+    with pytest.raises(ValueError, match=SHARDS.format(name, "DeepSpeed ZeRO-3")):
+        trainer.train()
+
+
 # A student with adapters, and its base
 
 
@@ -213,10 +244,12 @@ def test_a_run_with_adapters_off_is_that_with_a_second_copy(tmp_path: Path) -> N
 
 
 def test_a_resumed_run_goes_on_with_the_adapted_lam(tmp_path: Path) -> None:
-    def run(steps: int, checkpoint: Any = None, lam: float = 3.0) -> tuple[ExtrapolatedTeacher, list[float]]:
+    def run(
+        steps: int, checkpoint: Any = None, lam: float = 3.0, **options: Any
+    ) -> tuple[ExtrapolatedTeacher, list[float]]:
         teacher = ExtrapolatedTeacher(llama(1.5, seed=1), llama(0.1, seed=2), lam)
         reporter = Reporter()
-        arguments = {"max_steps": steps, "save_strategy": "steps", "save_steps": 2}
+        arguments = {"max_steps": steps, "save_strategy": "steps", "save_steps": 2} | options
         trainer = distil(tmp_path, teacher, reporter, **arguments)
         SafetyMonitor(clip=CLIP, adapt=True).attach(trainer)
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -225,8 +258,9 @@ def test_a_resumed_run_goes_on_with_the_adapted_lam(tmp_path: Path) -> None:
     first, lams = run(2)
     assert lams[0] == 3.0
     assert 1 < first.lam < lams[1] < 3.0
-    _, resumed = run(3, str(tmp_path / "checkpoint-2"))
-    assert resumed == [first.lam]
+    for restore in (False, True):  # with it, the trainer makes those callbacks anew whose state it has saved itself
+        _, resumed = run(3, str(tmp_path / "checkpoint-2"), restore_callback_states_from_checkpoint=restore)
+        assert resumed == [first.lam]
     lower, resumed = run(3, str(tmp_path / "checkpoint-2"), lam=1.01)
     assert resumed == [1.01], "λ is never raised"
     assert lower.lam <= 1.01
