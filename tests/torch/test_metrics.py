@@ -120,7 +120,7 @@ def test_only_positions_of_the_contract_count() -> None:
     assert 10 < inside.sum() < 100
     expected = row_by_row((row[inside] for row in rows), LAM, CLIP)
     assert short(safety_metrics(*rows, lam=LAM, clip=CLIP, classes=classes)) == close(expected)
-    rows[0][inside.nonzero()[0, 0], inside.nonzero()[0, 1], 3] = math.nan
+    rows[0][inside.nonzero()[0, 0], inside.nonzero()[0, 1], 9] = math.nan
     blind = short(safety_metrics(*rows, lam=LAM, clip=CLIP, classes=classes))
     assert (blind["positions"], blind["not_judged"]) == (int(inside.sum()), 1), "its modal token is not known"
 

@@ -442,7 +442,6 @@ def test_evaluations_are_logged_under_their_prefix(tmp_path: Path) -> None:
         f"eval_hard_{PREFIX}lam",
     ]
     assert not trainer.control.should_training_stop
-    trainer.predict(data["easy"])
     trainer.train()
     assert trainer.state.global_step == 1
     assert not any("eval" in name or "train_" + PREFIX in name for logs in reporter.logs[2:] for name in logs)
@@ -477,5 +476,7 @@ def test_an_evaluation_is_that_of_its_first_batch(tmp_path: Path) -> None:
     logged = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     assert len(logged) == 2
     assert [entry[f"eval_{PREFIX}json"] for entry in logged] == [0.5, 0.5], "the second batch has no JSON"
+    trainer.predict(data.select(range(4)))
+    assert trainer.evaluate(data.select(range(4, 8)))[f"eval_{PREFIX}json"] == 0, "the batch is that of the prediction"
     training = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert all(f"{PREFIX}past" in entry and f"eval_{PREFIX}past" not in entry for entry in training)
