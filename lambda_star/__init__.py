@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         sequence,
         symbolic,
         torch,
+        updates,
     )
     from lambda_star.calibration import calibrate
     from lambda_star.calibration.readers import read_table
@@ -74,6 +75,7 @@ _SUBMODULES = (
     "sequence",
     "symbolic",
     "torch",
+    "updates",
 )
 _ON_FIRST_USE = {"calibrate": "calibration", "read_table": "calibration.readers"}
 

@@ -27,6 +27,7 @@ SUBMODULES = {
     "sequence",
     "symbolic",
     "torch",
+    "updates",
 }
 HEAVY = (
     "yaml",

@@ -20,6 +20,8 @@ MODULES = [
     "contract",
     "dynamics",
     "sequence",
+    "updates",
+    "updates.general",
     "calibration",
     "calibration.table",
     "calibration.readers",

@@ -40,7 +40,7 @@ class advantage_clamp(Rule):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> advantage_clamp(1.0).leaves(0.9, 0.5), advantage_clamp(1.0, centred=True).leaves(0.9, 0.5)
-    (2.86903..., inf)
+    (2.87749..., inf)
     """
 
     bound: float
@@ -69,17 +69,23 @@ class advantage_clamp(Rule):  # noqa: N801
     def _ends(self, rows: Rows) -> Floats:
         if self.centred:
             return rows.mixture
-        value = log_sum(rows.power)[:, None]
+        students, acts = rows.mixture, np.abs(log_sum(rows.power)) > self.bound
+        students[acts] = self._held(Rows(*(part[acts] for part in rows)))
+        return students
+
+    def _held(self, rows: Rows) -> Floats:
+        """Where training from the base meets the neutral students.
+
+        With log Z_λ above the bound no token may exceed the mass at which its advantage is the bound; with log Z_λ
+        below its negative none may fall short of that mass.
+        """
+        above = log_sum(rows.power)[:, None] > 0
+        most, least = rows.power - self.bound, rows.power + self.bound
 
         def log_masses(level: Floats) -> Floats:
-            # Above the bound no token may exceed the mass at which its advantage is the bound; below, none fall short.
-            from_base = rows.log_b - level
-            return np.where(
-                value > 0, np.minimum(from_base, rows.power - self.bound), np.maximum(from_base, rows.power + self.bound)
-            )
+            return np.where(above, np.minimum(rows.log_b - level, most), np.maximum(rows.log_b - level, least))
 
-        acts = np.abs(value) > self.bound
-        return np.where(acts, settle(rows, log_masses), rows.mixture) if acts.any() else rows.mixture
+        return settle(rows, log_masses)
 
     def _bereft(self, rows: Rows) -> Any:
         return np.zeros(len(rows.lam), bool)

@@ -15,6 +15,8 @@ from lambda_star.updates import _two
 from lambda_star.updates._rows import Rows, settle
 from lambda_star.updates._rule import Rule, uncapped
 
+LONGEST = 700.0  # the longest log-ratio whose ratio is a float
+
 Teacher = Literal["plain", "extrapolated"]
 
 
@@ -38,6 +40,9 @@ class Exact(Rule):
 
     def _ends(self, rows: Rows) -> Floats:
         return rows.mixture
+
+    def _bereft(self, rows: Rows) -> Any:
+        return np.zeros(len(rows.lam), bool)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class log_ratio_cap(Rule):  # noqa: N801
 
     >>> rule = log_ratio_cap(2.0)
     >>> rule.leaves(0.9, 0.5), rule.dies(0.9, 0.5), log_ratio_cap(2.0, through=True).dies(0.9, 0.5)
-    (1.34006..., 1.36341..., 1.81853...)
+    (1.34007..., 1.36341..., 1.81853...)
     """
 
     c: float
@@ -84,6 +89,10 @@ class log_ratio_cap(Rule):  # noqa: N801
 
     def __post_init__(self) -> None:
         require((C, self.c))
+
+    @property
+    def clip(self) -> float | None:
+        return self.c if self.c < math.inf else None
 
     def _leaves(self, p: Values, b: Values) -> Any:
         return bernoulli.two_sided_threshold(p, b, self.c)
@@ -137,7 +146,7 @@ class log_ratio_clamp(Rule):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> log_ratio_clamp(10.0).dies(0.999, 0.5), log_ratio_clamp(10.0, teacher="extrapolated").dies(0.999, 0.5)
-    (2.44791..., inf)
+    (2.44800..., inf)
     """
 
     bound: float
@@ -148,6 +157,10 @@ class log_ratio_clamp(Rule):  # noqa: N801
         require((_two.BOUND, self.bound))
         if self.teacher not in get_args(Teacher):
             raise ValueError(f"teacher must be one of {', '.join(get_args(Teacher))}, got {self.teacher!r}")
+
+    @property
+    def clip(self) -> float | None:
+        return None if self._exact or self.bound > LONGEST else math.exp(self.bound)
 
     @property
     def _exact(self) -> bool:
@@ -200,7 +213,7 @@ class log_prob_floor(Rule):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> log_prob_floor(8.0).dies(0.999, 0.5)
-    1.15830...
+    1.15828...
     """
 
     bound: float
@@ -225,9 +238,7 @@ class log_prob_floor(Rule):  # noqa: N801
         return ((rows.mixture < -self.bound) & (rows.power > -math.inf)).any(axis=-1)
 
     def _ends(self, rows: Rows) -> Floats:
-        return settle(
-            rows, lambda level: np.where(level < rows.power + self.bound, rows.power - level, -math.inf)
-        )
+        return settle(rows, lambda level: np.where(level < rows.power + self.bound, rows.power - level, -math.inf))
 
 
 @dataclass(frozen=True)
@@ -246,7 +257,7 @@ class kl_to_base_cap(Rule):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> kl_to_base_cap(5.0).leaves(0.999, 0.5), kl_to_base_cap(5.0).dies(0.999, 0.5)
-    (0.31813..., 0.33338...)
+    (0.31812..., 0.33338...)
     """
 
     c: float

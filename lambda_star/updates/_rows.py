@@ -20,6 +20,7 @@ __all__ = ["Rows", "first", "of_rows", "settle"]
 
 LARGEST = 1e6  # the largest λ that is looked at
 HALVINGS = 64
+DOUBLINGS = 60  # of the step by which ν is bracketed
 
 
 class Rows(NamedTuple):
@@ -80,10 +81,7 @@ def of_rows(
         with np.errstate(all="ignore"):
             kept = Rows(*(part[known] for part in rows))
             result[known] = evaluate(kept.at(kept.lam))
-    if tokens:
-        result = np.moveaxis(result.reshape((*lead, shape[axis])), -1, axis)
-    else:
-        result = result.reshape(lead)
+    result = np.moveaxis(result.reshape((*lead, shape[axis])), -1, axis) if tokens else result.reshape(lead)
     return _like(mixture, result)
 
 
@@ -113,23 +111,22 @@ def settle(rows: Rows, log_masses: Callable[[Floats], Floats]) -> Floats:
         return sums
 
     low = high = log_sum(rows.power)
-    step = np.ones_like(low)
-    while (short := total(low) < 1).any():
-        low, step = np.where(short, low - step, low), 2 * step
-    step = np.ones_like(high)
-    while (over := total(high) > 1).any():
-        high, step = np.where(over, high + step, high), 2 * step
+    for step in 2.0 ** np.arange(DOUBLINGS):
+        short, over = total(low) < 1, total(high) > 1
+        if not (short | over).any():
+            break
+        low, high = np.where(short, low - step, low), np.where(over, high + step, high)
     while True:
         middle = low + (high - low) / 2
         if ((middle <= low) | (middle >= high)).all():
             break
         over = total(middle) >= 1
         low, high = np.where(over, middle, low), np.where(over, high, middle)
-    less, more = (np.exp(np.minimum(log_masses(level[:, None]), 700.0)) for level in (high, low))
-    jump = more.sum(axis=-1) - less.sum(axis=-1)
-    share = (1 - less.sum(axis=-1)) / np.where(jump > 0, jump, 1.0)
-    share = np.clip(np.where(jump > 0, share, 0.0), 0.0, 1.0)[:, None]
-    students: Floats = np.log(less + (more - less) * share)
+    log_less, log_more = (np.minimum(log_masses(level[:, None]), 700.0) for level in (high, low))
+    less, more = np.exp(log_less).sum(axis=-1), np.exp(log_more).sum(axis=-1)
+    share = np.where(more > less, (1 - less) / np.where(more > less, more - less, 1.0), 0.0)
+    share = np.clip(share, 0.0, 1.0)[:, None]
+    students: Floats = np.logaddexp(log_less + np.log1p(-share), log_more + np.log(share))
     return students
 
 

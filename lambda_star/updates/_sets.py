@@ -15,14 +15,17 @@ from lambda_star.updates import _rows, _two
 from lambda_star.updates._rows import Rows, log_sum
 from lambda_star.updates._rule import Rule, uncapped
 
+ROUNDS = 50  # of choosing a set anew
+
 TOP_P = Quantity("top_p", 0.0, 1.0, "(]", meaning="the student's mass that rollouts are drawn from")
 
 
 class _Set(Rule):
     """A rule under which tokens outside a set of the student's most probable ones get no advantage.
 
-    Over K tokens the set is taken from π_λ. The tokens outside it keep the base's proportions, and share what the set
-    leaves. Where they would then belong to the set themselves, no set is settled on, and the student is NaN.
+    Over K tokens the set is at first the base's, and then that of the student that training with it would end at, until
+    it stays the same. The tokens outside keep the base's proportions and share what the set leaves. Where no set
+    stays, the student is NaN.
     """
 
     @property
@@ -60,16 +63,23 @@ class _Set(Rule):
         return (~self._inside(rows.mixture) & (rows.power > -math.inf)).any(axis=-1)
 
     def _ends(self, rows: Rows) -> Floats:
-        inside = self._inside(rows.mixture)
-        held = np.where(inside, rows.power - self._cost, -math.inf)
-        total, outside = log_sum(held), ~inside & (rows.power > -math.inf)
-        left = np.where(outside, rows.log_b, -math.inf)
-        left = left + np.log1p(-np.exp(np.minimum(total, 0.0)))[:, None] - log_sum(left)[:, None]
-        student = np.where(outside, left, held)
-        full = ((total >= 0) | ~outside.any(axis=-1))[:, None]
-        student = np.where(full, np.where(inside, held - total[:, None], -math.inf), student)
-        settled = full[:, 0] | (self._inside(student) == inside).all(axis=-1)
+        inside = self._inside(np.where(rows.power == -math.inf, -math.inf, rows.log_b))
+        for _ in range(ROUNDS):
+            student = self._ends_with(rows, inside)
+            kept, inside = inside, self._inside(student)
+            settled = (inside == kept).all(axis=-1)
+            if settled.all():
+                break
         return np.where(settled[:, None], student, math.nan)
+
+    def _ends_with(self, rows: Rows, inside: Any) -> Floats:
+        """Where training would end if the set stayed the same."""
+        held = np.where(inside, rows.power - self._cost, -math.inf)
+        total, outside = log_sum(held)[:, None], ~inside & (rows.power > -math.inf)
+        left = np.where(outside, rows.log_b, -math.inf)
+        left = left + np.log1p(-np.exp(np.minimum(total, 0.0))) - log_sum(left)[:, None]
+        full = (total >= 0) | ~outside.any(axis=-1, keepdims=True)
+        return np.where(full, np.where(inside, held - total, -math.inf), np.where(outside, left, held))
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class top_k(_Set):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> top_k(1).dies(0.999, 0.5), top_k(1, through=True).dies(0.999, 0.5)
-    (1.00144..., 2.44620...)
+    (1.00144..., 2.44622...)
     """
 
     k: int
@@ -130,7 +140,7 @@ class truncated_sampling(_Set):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> truncated_sampling(top_p=0.95).leaves(0.9, 0.5), truncated_sampling(top_p=0.95).dies(0.9, 0.5)
-    (1.34006..., 1.34006...)
+    (1.34007..., 1.34007...)
     """
 
     top_p: float | None = None

@@ -18,9 +18,11 @@ from lambda_star.bernoulli import formulas
 
 BOUND = Quantity("bound", 0.0, math.inf, "(]", meaning="the bound of a rule, in nats")
 FROM_ZERO = Quantity("lam", 0.0, math.inf, "[)", LAM.symbol, LAM.meaning)
+FROM_ONE = FROM_ZERO._replace(low=1.0)
 SHARE = Quantity("share", 0.5, 1.0, "[)", meaning="the student's probability from which on an outcome is alone drawn")
 COST = Quantity("cost", 0.0, 1.0, "[]", meaning="1 where the loss is differentiated through, else 0")
 STAR = Quantity("star", -math.inf, math.inf, "[]", meaning="the λ at which the tail dies")
+CERTAIN = 1e4  # log-odds past which a probability is 0 or 1
 HALVINGS = 80  # of an interval; float64 has no use for more
 
 
@@ -95,7 +97,7 @@ def through_student(xp: Any, p: Real, b: Real, lam: Real, c: Real) -> Real:
     push = formulas.push(xp, p, b, lam)
     favoured, size = formulas.favoured_side(xp, p, push)
     past = size - formulas.push_to_edge(xp, favoured, c)
-    beyond = least(xp, size - 1 - formulas.push_to_collapse(xp, favoured, c), 0 * size)
+    beyond = least(xp, size - 1 - formulas.push_to_collapse(xp, favoured, c), 0.0)
     finite = where(xp, c == math.inf, 2.0, c)
     stuck = xp.log(finite - 1 + favoured) - xp.log(finite)
     held = either_side(xp, push >= 0, where(xp, past > 1, beyond, stuck))
@@ -113,7 +115,8 @@ def _clamp_edge(xp: Any, favoured: Values, bound: Values) -> tuple[Values, Value
     losing = bound + log1p_quotient(xp, (favoured - 1) * xp.expm1(-bound), favoured)
     reachable = xp.log(favoured) + bound < 0
     fits = where(xp, reachable, bound, 0.0 * bound)
-    own = fits + xp.log1p(favoured * xp.expm1(fits) / -xp.expm1(xp.log(favoured) + fits))
+    short = where(xp, reachable, xp.log(favoured) + bound, -1.0)
+    own = fits + xp.log1p(favoured * xp.expm1(fits) / -xp.expm1(short))
     own = where(xp, reachable, own, math.inf)
     return least(xp, losing, own), losing <= own
 
@@ -182,7 +185,7 @@ def floor_student(xp: Any, p: Real, b: Real, lam: Real, bound: Real) -> Real:
     target = formulas.logit(xp, p) + push
     size = where(xp, target >= 0, target, -target)
     free = size <= _log_odds_at(xp, bound)
-    held = either_side(xp, target >= 0, where(xp, free, 0.0, least(xp, size - bound, 0 * size)))
+    held = either_side(xp, target >= 0, where(xp, free, 0.0, least(xp, size - bound, 0.0)))
     return known(xp, where(xp, free, formulas.fixed_point(xp, p, push), held), push, bound)
 
 
@@ -246,15 +249,15 @@ def advantage_student(xp: Any, p: Real, b: Real, lam: Real, bound: Real) -> Real
     """Return q_λ while |log Z_λ| ≤ bound; beyond, the end nearer to the base of an interval of neutral students."""
     of_modal, of_tail = log_ratios(xp, p, b)
     value = _log_normaliser(xp, p, lam - 1, of_modal, of_tail)
-    sign = where(xp, value >= 0, 1.0, -1.0 + 0 * value)
-    level = least(xp, bound + 0 * value, 2 + sign * value)  # the bound where it acts; finite where it does not
-    modal = xp.exp(xp.log(p) + (lam - 1) * of_modal - sign * level)
-    tail = xp.exp(xp.log1p(-p) + (lam - 1) * of_tail - sign * level)
-    one_end, other = modal, 1 - tail
+    size = where(xp, value >= 0, value, -value)
+    level = least(xp, bound, 2 + size)  # the bound where it acts; finite where it does not
+    level = where(xp, value >= 0, level, -level)
+    one_end = xp.exp(xp.log(p) + (lam - 1) * of_modal - level)
+    other = 1 - xp.exp(xp.log1p(-p) + (lam - 1) * of_tail - level)
     low, high = least(xp, one_end, other), greatest(xp, one_end, other)
-    neutral = greatest(xp, low, least(xp, high, b + 0 * high))
+    neutral = greatest(xp, low, least(xp, high, b))
     preserved = formulas.fixed_point(xp, p, formulas.push(xp, p, b, lam))
-    return known(xp, where(xp, sign * value > bound, neutral, preserved), value, bound)
+    return known(xp, where(xp, size > bound, neutral, preserved), p, b, lam, bound)
 
 
 # A reward that is clipped to ±bound.
@@ -284,12 +287,12 @@ def reward_student(xp: Any, p: Real, b: Real, lam: Real, bound: Real) -> Real:
 # The reported weight min(c, π_T/π) on an advantage without baseline.
 
 
-@elementwise(FROM_ZERO)
+@elementwise(FROM_ONE)
 def weighted_student(xp: Any, p: Real, b: Real, lam: Real, c: Real) -> Real:
     """Return the q at which min(c, p/q)·A_m = min(c, r)·A_τ, with r the tail ratio."""
     of_modal, of_tail = log_ratios(xp, p, b)
-    start, teacher = formulas.logit(xp, b), formulas.logit(xp, p)
-    target = teacher + formulas.push(xp, p, b, lam)
+    teacher = formulas.logit(xp, p)
+    target = least(xp, greatest(xp, teacher + formulas.push(xp, p, b, lam), -CERTAIN), CERTAIN)
 
     def force(log_odds: Values, log_p: Values, ratio: Values, sign: float) -> tuple[Values, Values]:
         """One side's weighted advantage, and its derivative by that side's log-probability."""
@@ -308,12 +311,12 @@ def weighted_student(xp: Any, p: Real, b: Real, lam: Real, c: Real) -> Real:
         modal, _, tail, _ = forces(log_odds)
         return modal > tail
 
-    other = where(xp, lam >= 1, teacher, start)  # with the fixed point, this brackets the root
-    found = root(xp, rises, least(xp, target, other), greatest(xp, target, other))
+    found = root(xp, rises, least(xp, target, teacher), greatest(xp, target, teacher))
     q = formulas.fixed_point(xp, 0.5 + 0 * found, found)
     modal, modal_slope, tail, tail_slope = forces(found)
     slope = (1 - q) * modal_slope + q * tail_slope
-    found = found - (modal - tail) / where(xp, slope == 0, 1.0, slope)  # Newton: the gradient, as above
+    step = (modal - tail) / where(xp, slope == 0, 1.0, slope)  # Newton: the gradient, as above
+    found = found - where(xp, (step > -1) & (step < 1), step, 0.0)
     return known(xp, formulas.fixed_point(xp, 0.5 + 0 * found, found), p, b, lam, c)
 
 
@@ -348,8 +351,8 @@ def nucleus_leaves(xp: Any, p: Real, b: Real, share: Real) -> Real:
 def set_student(xp: Any, p: Real, b: Real, lam: Real, share: Real, cost: Real) -> Real:
     """Return where training from the base ends when an outcome of student probability ≥ share is alone in the set."""
     of_modal, of_tail = log_ratios(xp, p, b)
-    alone = xp.exp(least(xp, xp.log(p) + (lam - 1) * of_modal - cost, 0 * (p + lam)))
-    losing = xp.exp(least(xp, xp.log1p(-p) + (lam - 1) * of_tail - cost, 0 * (p + lam)))
+    alone = xp.exp(least(xp, xp.log(p) + (lam - 1) * of_modal - cost, 0.0))
+    losing = xp.exp(least(xp, xp.log1p(-p) + (lam - 1) * of_tail - cost, 0.0))
     both = formulas.fixed_point(xp, p, formulas.push(xp, p, b, lam))
     # A student that is pushed to a border of the sets from both sides stays there.
     upper, lower = greatest(xp, alone, share + 0 * alone), 1 - greatest(xp, losing, share + 0 * losing)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lambda_star._core.namespaces import Floats, Values
-from lambda_star._core.quantities import C, Quantity, require
+from lambda_star._core.quantities import C, Quantity, check, require
 from lambda_star.updates import _two
 from lambda_star.updates._advantages import centre
 from lambda_star.updates._ratios import Exact
@@ -36,7 +36,7 @@ class importance_weight(Exact):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> importance_weight(5.0).force(3.0, 0.9, 0.5, 1.2, rollout=0.0)
-    Force(modal=-0.016..., tail=0.343...)
+    Force(modal=-0.18..., tail=0.18...)
     """
 
     c: float
@@ -58,8 +58,8 @@ class importance_weight(Exact):  # noqa: N801
 class ppo(Exact):  # noqa: N801
     """PPO's clip of the ratio π_new/π_old to 1 ± eps, on a centred advantage.
 
-    The clip ends a step that has gone far enough. It keeps the sign of each advantage, so the fixed point is q_λ and the
-    tail never dies.
+    The clip ends a step that has gone far enough. It keeps the sign of each advantage, so the fixed point is q_λ and
+    the tail never dies.
 
     Args:
         eps: the distance from 1 at which the ratio is clipped, in (0, inf).
@@ -70,7 +70,7 @@ class ppo(Exact):  # noqa: N801
     Source: extension; ``derivations/updates.md``.
 
     >>> ppo(0.2).force(3.0, 0.9, 0.5, 1.2, rollout=3.0)
-    Force(modal=-0.017..., tail=0.343...)
+    Force(modal=-0.017..., tail=0.346...)
     """
 
     eps: float = 0.2
@@ -95,8 +95,8 @@ class teacher_weight(Exact):  # noqa: N801
 
     Args:
         c: the cap on the weight, in [1, inf].
-        centred: whether a baseline is subtracted from the advantage. Rows without centring need λ ≥ 1 and give NaN
-            below.
+        centred: whether a baseline is subtracted from the advantage. Without one, ``student`` needs λ ≥ 1: below,
+            where training ends may depend on where it starts.
 
     Raises:
         ValueError: c is outside its range.
@@ -136,6 +136,8 @@ class teacher_weight(Exact):  # noqa: N801
             return rows.mixture
         from scipy.special import wrightomega
 
+        check(np, (_two.FROM_ONE, rows.lam))
+
         push, present = rows.push, rows.power > -math.inf
 
         def log_masses(level: Floats) -> Floats:
@@ -145,6 +147,4 @@ class teacher_weight(Exact):  # noqa: N801
             ratio = np.where(free < math.log(self.c), free, np.exp(np.minimum(level, 700.0)) / self.c - push)
             return np.where(present, rows.log_t - ratio, -math.inf)
 
-        at_teacher = (rows.lam == 1)[:, None]
-        students = np.where(at_teacher, rows.log_t, settle(rows, log_masses))
-        return np.where((rows.lam < 1)[:, None], math.nan, students)
+        return np.where((rows.lam == 1)[:, None], rows.log_t, settle(rows, log_masses))

@@ -9,7 +9,7 @@ These functions follow the force on a grid, one position at a time. They are the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,10 +26,11 @@ Forces: TypeAlias = Callable[[Any, float, float, float], tuple[Any, Any]]
 
 FARTHEST = 1e6  # log-odds that stand for q = 1; restoring forces that grow with the log-odds have won long before
 LARGEST = 1e4  # the largest λ that is looked at
-NEAR = 1e-10  # distance in log-odds at which a stationary point must pull
+NEAR = 1e-12  # distance in log-odds at which a stationary point must pull
+BESIDE = 1e-10  # distance in log-odds at which a force is past its jump
 
 
-def student(force: Forces, p: float, b: float, lam: float) -> float:
+def student(force: Forces, p: float, b: float, lam: float, *, jumps: Sequence[float] = ()) -> float:
     """Return the modal probability at which a student that starts at the base is first at rest.
 
     Args:
@@ -37,6 +38,7 @@ def student(force: Forces, p: float, b: float, lam: float) -> float:
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, 1).
         lam: extrapolation coefficient λ, in [0, inf).
+        jumps: log-odds at which the force jumps, if it does; the grid might step over what lies beside them.
 
     Returns:
         The student's modal probability; 1 or 0 where it is never at rest.
@@ -51,16 +53,17 @@ def student(force: Forces, p: float, b: float, lam: float) -> float:
     0.97095...
     """
     require((P, p), (B, b), (FROM_ZERO, lam))
-    return _probability(_rest(force, p, b, lam))
+    return _probability(_rest(force, p, b, lam, jumps))
 
 
-def dies(force: Forces, p: float, b: float) -> float:
+def dies(force: Forces, p: float, b: float, *, jumps: Sequence[float] = ()) -> float:
     """Return the λ at which a student that starts at the base is no longer at rest anywhere below q = 1.
 
     Args:
         force: the effective advantages F_m and F_τ at log-odds θ, as :meth:`Rule.force` gives them.
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, 1).
+        jumps: log-odds at which the force jumps, if it does; the grid might step over what lies beside them.
 
     Returns:
         The least such λ, at least 0, to about nine digits; +inf if there is none up to 10,000, or if p ≤ b.
@@ -75,7 +78,7 @@ def dies(force: Forces, p: float, b: float) -> float:
     1.36341...
     """
     require((P, p), (B, b))
-    return _first(lambda lam: _rest(force, p, b, lam) == math.inf) if p > b else math.inf
+    return _first(lambda lam: _rest(force, p, b, lam, jumps) == math.inf) if p > b else math.inf
 
 
 def leaves(force: Forces, p: float, b: float) -> float:
@@ -98,7 +101,7 @@ def leaves(force: Forces, p: float, b: float) -> float:
 
     >>> from lambda_star import updates
     >>> leaves(updates.log_ratio_cap(2.0).force, 0.9, 0.5)
-    1.34006...
+    1.34007...
     """
     require((P, p), (B, b))
     start = math.log(b) - math.log1p(-b)
@@ -117,7 +120,7 @@ def _push(force: Forces, theta: Any, p: float, b: float, lam: float) -> Floats:
     return np.asarray(modal, np.float64) - np.asarray(tail, np.float64)
 
 
-def _rest(force: Forces, p: float, b: float, lam: float) -> float:
+def _rest(force: Forces, p: float, b: float, lam: float, jumps: Sequence[float]) -> float:
     """The log-odds at which the student comes to rest, ±inf for nowhere."""
     start = math.log(b) - math.log1p(-b)
     (moved,) = _push(force, np.array([start]), p, b, lam)
@@ -126,6 +129,8 @@ def _rest(force: Forces, p: float, b: float, lam: float) -> float:
     up = moved > 0
     way = np.concatenate([np.linspace(0.0, 120.0, 24001), np.geomspace(120.0, FARTHEST, 400)[1:]])
     grid = start + way if up else start - way
+    beside = [jump + side for jump in jumps for side in (-BESIDE, BESIDE)]
+    grid = np.sort(np.concatenate([grid, [at for at in (*beside, *jumps) if (at > start) == up]]))[:: 1 if up else -1]
     onward = _push(force, grid, p, b, lam) > 0 if up else _push(force, grid, p, b, lam) < 0
     if onward.all():
         return math.inf if up else -math.inf
@@ -133,7 +138,7 @@ def _rest(force: Forces, p: float, b: float, lam: float) -> float:
 
     def sign(theta: float) -> float:
         (push,) = _push(force, np.array([theta]), p, b, lam)
-        return float(push) if (push > 0) == up else (-1.0 if up else 1.0)
+        return float(push) or (-1e-300 if up else 1e-300)  # neutral is at rest, from the first such point on
 
     ends = float(grid[stop - 1]), float(grid[stop])
     # Where the force jumps there is no root to interpolate to, and brentq halves the interval.
