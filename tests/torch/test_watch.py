@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import socket
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +45,8 @@ gkd: Any = import_module("trl.experimental.gkd")
 
 # TRL's settings always use a name that the newest transformers deprecates.
 pytestmark = pytest.mark.filterwarnings(r"ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning")
+
+ROOT = Path(__file__).parent.parent.parent
 
 PROMPTS = ["w5 w3", "w4 w5 w6", "w7", "w8 w9 w10 w11"]
 
@@ -204,6 +211,7 @@ def weights_of(model: Any) -> dict[str, Any]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extrapolated", [False, True])
 def test_a_student_with_adapters_off_is_its_base(tmp_path: Path, extrapolated: bool) -> None:
     student, inner, copy = student_with_adapter(), llama(1.5, seed=1), llama(0.1, seed=2)
@@ -227,6 +235,7 @@ def test_a_student_with_adapters_off_is_its_base(tmp_path: Path, extrapolated: b
     assert student.training
 
 
+@pytest.mark.slow
 def test_a_run_with_adapters_off_is_that_with_a_second_copy(tmp_path: Path) -> None:
     losses = []
     makers: list[Any] = [without_adapters, lambda _: llama(0.1, seed=2)]
@@ -240,9 +249,58 @@ def test_a_run_with_adapters_off_is_that_with_a_second_copy(tmp_path: Path) -> N
     assert losses[0][0] != losses[0][-1]
 
 
+PROCESS = """
+import json, sys
+from pathlib import Path
+import torch
+from lambda_star.torch import ExtrapolatedTeacher, SafetyMonitor, without_adapters
+from tests.torch.test_monitor import Reporter, distil, llama
+from tests.torch.test_watch import student_with_adapter
+torch.set_num_threads(1)
+place = Path(sys.argv[1])
+student, reporter = student_with_adapter(), Reporter()
+teacher = ExtrapolatedTeacher(llama(1.5, seed=1), without_adapters(student), 3.0)
+trainer = distil(place / "run", teacher, reporter, student, per_device_train_batch_size=2)
+SafetyMonitor(clip=2.0, adapt=True).attach(trainer)
+trainer.train()
+found = [type(trainer.model_wrapped).__name__, teacher.lam, reporter.metrics]
+(place / f"{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_see_and_act_alike(tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="adapters need PEFT")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meet = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT)}
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path)],
+            env=os.environ | meet | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [run.communicate(timeout=280)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    found = [json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
+    assert found[0] == found[1]
+    kind, lam, metrics = found[0]
+    assert kind == "DistributedDataParallel"
+    assert len(metrics) == 3
+    assert 1 < lam < metrics[1]["lam"] < metrics[0]["lam"] == 3.0
+    assert metrics[0]["positions"] > 12, "two answers of at most six tokens are one process's share"
+
+
 # Resuming
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_adapted_lam(tmp_path: Path) -> None:
     def run(
         steps: int, checkpoint: Any = None, lam: float = 3.0, **options: Any
@@ -395,6 +453,7 @@ def test_validity_is_the_users(tmp_path: Path) -> None:
     assert "json" not in reporter.metrics[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", [lambda text: "mark" if text in ("17", "w9") else None, [("mark", "17|w9")]])
 def test_only_positions_of_the_contract_count(tmp_path: Path, rules: Any) -> None:
     teacher, base = llama(1.5, seed=1), llama(0.1, seed=2)
@@ -427,6 +486,7 @@ def test_text_needs_a_tokenizer(tmp_path: Path, option: dict[str, Any]) -> None:
         SafetyMonitor(base=llama(), lam=1.2, clip=5.0, **option).attach(trainer)
 
 
+@pytest.mark.slow
 def test_evaluations_are_logged_under_their_prefix(tmp_path: Path) -> None:
     teacher = ExtrapolatedTeacher(llama(1.5, seed=1), llama(0.1, seed=2), 1.5)
     reporter = Reporter()
@@ -447,6 +507,7 @@ def test_evaluations_are_logged_under_their_prefix(tmp_path: Path) -> None:
     assert not any("eval" in name or "train_" + PREFIX in name for logs in reporter.logs[2:] for name in logs)
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_that_of_its_first_batch(tmp_path: Path) -> None:
     teacher, base, words = llama(1.5, seed=1), llama(0.1, seed=2), tokenizer()
     words.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
