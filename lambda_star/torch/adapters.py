@@ -29,8 +29,7 @@ def without_adapters(student: Any) -> WithoutAdapters:
         A :class:`WithoutAdapters`.
 
     Raises:
-        ValueError: the model has no adapters of PEFT, or trains biases of the base with them, so that the base is
-            gone.
+        ValueError: the model has no adapters of PEFT, or trains weights of the base with them, so that the base moves.
 
     Source: extension; the base is π_B of ``derivations/bernoulli.md``.
 
@@ -49,6 +48,13 @@ def without_adapters(student: Any) -> WithoutAdapters:
             raise ValueError(
                 f"student must leave the weights of its base as they are, got bias={bias!r} in the adapter {name!r}: "
                 "biases are trained in place, so the base is gone. Load a second copy of it"
+            )
+    adapters = set(student.peft_config)  # each is a part of the names of its weights
+    for name, weight in student.named_parameters():
+        if weight.requires_grad and not adapters & set(name.split(".")):
+            raise ValueError(
+                f"student must train adapters alone, got the weight {name} of its base, so the base moves. Freeze it, "
+                "name its module in modules_to_save, or load a second copy of the base"
             )
     return WithoutAdapters(student)
 

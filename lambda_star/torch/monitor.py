@@ -39,9 +39,8 @@ __all__ = ["SafetyMonitor"]
 
 logger = logging.getLogger(__name__)
 
-STATE = (
-    "lambda_star.SafetyMonitor"  # where the trainer's state, which is saved with each checkpoint, holds the λ reached
-)
+# Under this name the trainer's state, which is saved with each checkpoint, holds the λ reached.
+STATE = "lambda_star.SafetyMonitor"
 
 MODELS = ("teacher", "base", "student")
 
@@ -240,17 +239,18 @@ class SafetyMonitor(TrainerCallback):
 
     def _warn(self, measured: Measured, step: int) -> None:
         """Say once that there are positions which cannot be judged, and whose logits are at fault."""
+        hidden = len(measured["p"]) - len(_judged(measured)["p"])
+        if not hidden or self._warned:
+            return
+        self._warned = True
         unknown = {name: np.isnan(measured[name]) for name in ("p", "b", "tail_ratio")}
         unknown["tail_ratio"] &= ~unknown["p"]  # it needs the teacher too
         models = [model for model, hits in zip(MODELS, unknown.values(), strict=True) if hits.any()]
-        if models and not self._warned:
-            self._warned = True
-            count = len(measured["p"]) - len(_judged(measured)["p"])
-            logger.warning(
-                "at step %d %d of %d positions cannot be judged, because logits are NaN or infinite (%s); the metrics "
-                "leave such positions out, and %snot_judged counts them in every log",
-                *(step, count, len(measured["p"]), ", ".join(models), PREFIX),
-            )
+        logger.warning(
+            "at step %d %d of %d positions cannot be judged, because logits are NaN or infinite (%s); the metrics "
+            "leave such positions out, and %snot_judged counts them in every log",
+            *(step, hidden, len(measured["p"]), ", ".join(models), PREFIX),
+        )
 
     def _act(self, judged: Measured, metrics: dict[str, float], state: Any, control: Any) -> None:
         """Stop the run or adapt λ, where this was asked for."""
@@ -279,7 +279,8 @@ class SafetyMonitor(TrainerCallback):
         if self._blind < BLIND_LOGS:
             return None
         judged = f"now {positions - hidden:.0f} of {positions:.0f}"
-        return f"too few positions could be judged at {BLIND_LOGS} logs in a row, {judged}"
+        remedy = "look at the completions and at what contract= and positions= leave"
+        return f"too few positions could be judged at {BLIND_LOGS} logs in a row, {judged}; {remedy}"
 
     def _meaning(self) -> str:
         """Say what it means to be past λ*, which depends on the update rule."""

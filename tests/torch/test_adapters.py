@@ -131,3 +131,9 @@ def test_what_has_no_base_inside_is_refused() -> None:
     config = peft.LoraConfig(target_modules=["q_proj"], bias="all")
     with pytest.raises(ValueError, match=r"^student must leave .* got bias='all' in the adapter 'default': biases are"):
         without_adapters(peft.get_peft_model(llama(0), config))
+    student = trained("whole head")
+    student.base_model.model.model.embed_tokens.weight.requires_grad_(True)
+    with pytest.raises(
+        ValueError, match=r"^student must train adapters alone, got the weight .*embed_tokens\.weight of"
+    ):
+        without_adapters(student)
