@@ -117,7 +117,6 @@ def calibrate(
     first = int(np.argmin(sample.threshold))
     advised = bootstrap.quantile(sample.threshold, quantile)
     dies = None if sample.death is None else bootstrap.quantile(sample.death, quantile)
-    limits = [advised] if dies is None else [advised, dies]
     return Report(
         source=table.source,
         clip=clip,
@@ -131,7 +130,7 @@ def calibrate(
         strict_at=Place(table.sequence[rows[first]], int(table.position[rows[first]]), table.modal[rows[first]]),
         quantiles={level: lower_quantile(sample.threshold, level) for level in QUANTILES},
         advised=advised,
-        operating_point=Estimate(*(formulas.operating(min(ends), margin) for ends in zip(*limits, strict=True))),
+        operating_point=_operating(margin, advised, dies or advised),
         rule=None if rule is None else str(rule),
         dies=dies,
         flip_point=float(sample.flip.min()),
@@ -144,6 +143,11 @@ def calibrate(
         thresholds=sample.threshold,
         flips=sample.flip,
     )
+
+
+def _operating(margin: float, *limits: Estimate) -> Estimate:
+    """What keeps a margin below the least of some λ, and its interval."""
+    return Estimate(*(formulas.operating(min(ends), margin) for ends in zip(*limits, strict=True)))
 
 
 def _labels(table: Table, labeller: Labeller | None) -> list[str | None]:
