@@ -17,8 +17,9 @@ except ImportError as error:
     raise ImportError("lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'") from error
 
 if TYPE_CHECKING:
+    from lambda_star.torch.adapters import without_adapters
     from lambda_star.torch.check import StepReport, check_step
-    from lambda_star.torch.metrics import safety_metrics
+    from lambda_star.torch.metrics import safety_metrics, safety_metrics_from_sampled
     from lambda_star.torch.monitor import SafetyMonitor
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
@@ -31,6 +32,8 @@ __all__ = [
     "check_step",
     "opd_loss",
     "safety_metrics",
+    "safety_metrics_from_sampled",
+    "without_adapters",
 ]
 
 _HOME = {
@@ -41,6 +44,8 @@ _HOME = {
     "check_step": "check",
     "opd_loss": "step",
     "safety_metrics": "metrics",
+    "safety_metrics_from_sampled": "metrics",
+    "without_adapters": "adapters",
 }
 
 
