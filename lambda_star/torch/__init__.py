@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from lambda_star.torch.check import StepReport, check_step
     from lambda_star.torch.metrics import safety_metrics, safety_metrics_from_sampled
     from lambda_star.torch.monitor import SafetyMonitor
+    from lambda_star.torch.probing import probe
+    from lambda_star.torch.report import ProbeReport
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
 
 __all__ = [
     "ExtrapolatedTeacher",
+    "ProbeReport",
     "SafetyMonitor",
     "StepReport",
     "advantage",
     "check_step",
     "opd_loss",
+    "probe",
     "safety_metrics",
     "safety_metrics_from_sampled",
     "without_adapters",
@@ -38,11 +42,13 @@ __all__ = [
 
 _HOME = {
     "ExtrapolatedTeacher": "teacher",
+    "ProbeReport": "report",
     "SafetyMonitor": "monitor",
     "StepReport": "check",
     "advantage": "step",
     "check_step": "check",
     "opd_loss": "step",
+    "probe": "probing",
     "safety_metrics": "metrics",
     "safety_metrics_from_sampled": "metrics",
     "without_adapters": "adapters",
