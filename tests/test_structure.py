@@ -12,7 +12,7 @@ MODULES = structure.modules()
 FOUND = structure.figures()
 BOUNDS = {
     "lines of the package without symbolic": 8850,
-    "lines of symbolic, Python": 3200,
+    "lines of symbolic, Python": 4200,
     "longest module": 400,
     "longest function body": 40,
     "root modules": 5,
