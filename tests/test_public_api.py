@@ -49,6 +49,7 @@ PAGES = {
     "categorical": "categorical.md",
     "dynamics": "dynamics.md",
     "sequence": "sequence.md",
+    "updates": "updates.md",
 }
 
 

@@ -17,8 +17,9 @@ except ImportError as error:
     raise ImportError("lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'") from error
 
 if TYPE_CHECKING:
+    from lambda_star.torch.adapters import without_adapters
     from lambda_star.torch.check import StepReport, check_step
-    from lambda_star.torch.metrics import safety_metrics
+    from lambda_star.torch.metrics import safety_metrics, safety_metrics_from_sampled
     from lambda_star.torch.monitor import SafetyMonitor
     from lambda_star.torch.probing import probe
     from lambda_star.torch.report import ProbeReport
@@ -35,6 +36,8 @@ __all__ = [
     "opd_loss",
     "probe",
     "safety_metrics",
+    "safety_metrics_from_sampled",
+    "without_adapters",
 ]
 
 _HOME = {
@@ -47,6 +50,8 @@ _HOME = {
     "opd_loss": "step",
     "probe": "probing",
     "safety_metrics": "metrics",
+    "safety_metrics_from_sampled": "metrics",
+    "without_adapters": "adapters",
 }
 
 
