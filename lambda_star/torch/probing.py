@@ -49,7 +49,7 @@ def probe(
 
     The loss is called as ``loss(student, teacher, base, lam)`` with logits of shape (rows, tokens) on the CPU, float64
     if it bears that, and λ as a float. Only the student requires a gradient. Each row is a position of its own, so the
-    loss is to be a sum or a mean over rows; one that mixes rows gets them one by one, which is slow. Parameters named
+    loss is to be a sum or a mean over rows; one that mixes rows gets each as a batch of its own. Parameters named
     otherwise are read as :func:`lambda_star.torch.losses.read_loss` says: log-probabilities for ``log_…``, an
     extrapolated teacher for a loss without ``base``, the advantage of every token for a function called so.
 
@@ -62,7 +62,7 @@ def probe(
         loss: the callable.
         p: teacher's modal probability, in (0, 1).
         b: base's probability of the same token, in (0, p).
-        lam: the λ of the table of stationary students; by default 25 from 1 to past the thresholds.
+        lam: the λ of the table of stationary students, at least one; by default 25 from 1 to past the thresholds.
         outcomes: number of tokens, at least 2. The teacher's modal outcome is all but the last of them, in equal
             shares; for a loss over the top k tokens give k + 1.
         top_p: rollouts draw from the nucleus of this mass of the student, in (0, 1]; only for a loss that takes tokens.
@@ -87,6 +87,8 @@ def probe(
     require((P, p), (B._replace(high=p), b), (TOKENS, outcomes), (MASS, top_p), (COUNT, top_k))
     for value in () if lam is None else lam:
         require((LAM, value))
+    if lam is not None and not len(lam):
+        raise ValueError("lam must hold at least one number, got none; leave it out for the default")
     read = read_loss(loss, returns)
     if (top_p, top_k) != (None, None) and not read.sampled:
         raise ValueError(

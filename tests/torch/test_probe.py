@@ -376,6 +376,7 @@ def test_what_cannot_be_probed_is_refused_with_the_reason(loss: losses.Loss, sai
         ({"b": 0.99}, r"b must lie in \(0, 0.99\), got 0.99"),
         ({"b": math.nan}, "b must lie in"),
         ({"lam": [1.0, math.inf]}, "lam must lie in"),
+        ({"lam": []}, "lam must hold at least one number"),
         ({"outcomes": 1}, r"outcomes must lie in \[2, inf\), got 1"),
         ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], got 0.0"),
         ({"top_k": 0}, r"top_k must lie in \[1, inf\), got 0"),
