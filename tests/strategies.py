@@ -88,3 +88,26 @@ def labelled_rows(draw: st.DrawFn) -> tuple[Pair, list[int] | None]:
     """A teacher, a base and classes, or none."""
     pair = draw(token_rows())
     return pair, draw(st.one_of(st.none(), labels_for(len(pair[0]))))
+
+
+hostile_probabilities = st.one_of(
+    st.sampled_from((5e-324, 1e-323, 1e-310, 2.3e-308, 1e-20, 0.5, math.nextafter(0.5, 1.0), 1 - 2.0**-52, LARGEST)),
+    st.floats(5e-324, LARGEST),
+)
+"""Probabilities with subnormal ones and the last ones below 1."""
+
+hostile_clips = st.one_of(st.sampled_from((1.0, 1 + 2.0**-52, 2.0, 1e300, 1.7e308)), st.floats(1.0, 1.7e308))
+hostile_lams = st.one_of(
+    st.sampled_from((1.0, 1 + 2.0**-52, 1 - 2.0**-53, 0.0, 1e300, 1e308, -1e308)),
+    st.floats(-6.0, 6.0),
+    st.floats(-1.7e308, 1.7e308),
+)
+"""λ from one rounding away from 1 to the largest floats of either sign."""
+
+
+@st.composite
+def hostile_pairs(draw: st.DrawFn) -> tuple[float, float]:
+    """A teacher and a base: unrelated, equal, or one rounding apart."""
+    p = draw(hostile_probabilities)
+    beside = st.sampled_from((p, min(math.nextafter(p, 1.0), LARGEST), max(math.nextafter(p, 0.0), 5e-324)))
+    return p, draw(st.one_of(hostile_probabilities, beside))

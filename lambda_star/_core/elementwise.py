@@ -27,7 +27,7 @@ from lambda_star._core.namespaces import (
     on_device_of,
     scalar,
 )
-from lambda_star._core.quantities import QUANTITIES, Quantity, check, fills
+from lambda_star._core.quantities import QUANTITIES, Quantity, check, fills, require_representable
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -70,7 +70,8 @@ def elementwise(
 
     The result takes Python floats (and returns one) or anything that broadcasts, and raises ``ValueError`` for a
     value outside its range; ``narrower`` gives the quantities whose range is narrower here than elsewhere. Values that
-    only a tracer knows (``jax.jit``, ``torch.compile``) are not checked.
+    only a tracer knows (``jax.jit``, ``torch.compile``) are not checked. A Python number takes the floating dtype of
+    the arrays beside it; one that would become infinite there, such as c = 1e39 beside float32, is refused.
     """
     ranges = QUANTITIES | {quantity.name: quantity for quantity in narrower}
 
@@ -123,6 +124,8 @@ def _in_namespace(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Va
         xp = array_namespace(*arrays)
     floating = [array.dtype for array in arrays if xp.isdtype(array.dtype, "real floating")]
     dtype = xp.result_type(*floating) if floating else xp.asarray(1.0).dtype
+    if not compiling:
+        _require_representable(quantities, args, float(xp.finfo(dtype).max))
     values = [
         xp.astype(value, dtype, copy=False) if hasattr(value, "shape") else on_device_of(xp, arrays[0], value, dtype)
         for value in args
@@ -145,6 +148,7 @@ def _in_numpy(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Values
         a.dtype for a, value in zip(arrays, args, strict=True) if a.dtype.kind == "f" and type(value) is not float
     ]
     dtype = np.result_type(*floating) if floating else np.dtype(np.float64)
+    _require_representable(quantities, args, float(np.finfo(dtype).max))
     with np.errstate(over="ignore", under="ignore"):  # an overflow here is a limit, +inf or 0, and the right answer
         if np.broadcast(*arrays).size <= BLOCK:
             arrays = [array.astype(dtype, copy=False) for array in arrays]
@@ -154,6 +158,13 @@ def _in_numpy(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Values
                 arrays = [np.broadcast_to(array, shape or (1,)) for array in arrays]
             return np.asarray(kernel(numpy, *arrays)).reshape(shape)[()]
         return _in_blocks(kernel, quantities, arrays, dtype)
+
+
+def _require_representable(quantities: Sequence[Quantity], args: Sequence[Values], largest: float) -> None:
+    """Refuse the Python numbers that the dtype of the arrays beside them cannot hold."""
+    for quantity, value in zip(quantities, args, strict=True):
+        if type(value) in (float, int):
+            require_representable(quantity, value, largest)
 
 
 def _in_blocks(kernel: Any, quantities: Sequence[Quantity], arrays: Sequence[Any], dtype: np.dtype[Any]) -> Any:

@@ -24,6 +24,10 @@ Values: TypeAlias = Any
 """A Python float, or an array of any library that follows the array API standard (which has no static type)."""
 
 
+LARGE = 1e17
+"""Past this number adding 1 changes no floating-point number."""
+
+
 class _Scalar:
     """The part of an array namespace that kernels use, for single Python floats."""
 
@@ -69,17 +73,17 @@ def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
     quotient = numerator / denominator
     if below(xp, quotient, math.inf):
         return xp.log1p(quotient)
-    overflow = quotient == math.inf
     # There log(1 + q) = log q. Both sides of a `where` are computed, and both gradients, so each gets harmless values;
-    # the quotient is formed again because the gradient of an infinite one is NaN even where it is discarded.
-    log_quotient = xp.log(where(xp, overflow, numerator, 1.0)) - xp.log(where(xp, overflow, denominator, 1.0))
-    quotient = where(xp, overflow, 1.0, numerator) / where(xp, overflow, 1.0, denominator)
-    return where(xp, overflow, log_quotient, xp.log1p(quotient))
+    # the quotient is formed again because its gradient may overflow, which makes a NaN even where it is discarded.
+    large = quotient > LARGE
+    log_quotient = xp.log(where(xp, large, numerator, 1.0)) - xp.log(where(xp, large, denominator, 1.0))
+    quotient = where(xp, large, 1.0, numerator) / where(xp, large, 1.0, denominator)
+    return where(xp, large, log_quotient, xp.log1p(quotient))
 
 
-def largest_exponent(xp: Any, values: Values) -> float:
-    """A number whose exponential, and that of its negative, is finite and not 0 in the dtype of the values."""
-    return 700.0 if xp is scalar else math.floor(math.log(float(xp.finfo(values.dtype).smallest_normal)) * -0.99)
+def exponent_range(xp: Any, values: Values) -> int:
+    """The greatest whole n for which 2^n and 2^−n are both normal numbers in the dtype of the values."""
+    return 1022 if xp is scalar else -round(math.log2(float(xp.finfo(values.dtype).smallest_normal)))
 
 
 def cpus() -> int:

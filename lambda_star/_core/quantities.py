@@ -76,6 +76,15 @@ def check(xp: Any, *arguments: tuple[Quantity, Values]) -> None:
         outside(quantity, float(array[index]), place)
 
 
+def require_representable(quantity: Quantity, value: Any, largest: float) -> None:
+    """Raise ``ValueError`` for a finite number that would be infinite in arrays whose largest number is given."""
+    if math.isfinite(value) and abs(value) > largest:
+        meant = ", or inf" if quantity.contains(math.inf) else ""
+        outside(
+            quantity, float(value), f", which is past {largest:g}, the end of this dtype; pass float64 arrays{meant}"
+        )
+
+
 def fills(quantity: Quantity, block: Values) -> bool:
     """Whether a NumPy block lies inside the range but for NaN; two reductions decide it for a block without NaN."""
     ends = numpy.minimum.reduce(block, axis=None), numpy.maximum.reduce(block, axis=None)

@@ -109,7 +109,7 @@ def regime(xp: Any, p: Real, b: Real, c: Real, lam: Real) -> Regime:
     push = formulas.push(xp, p, b, lam)
     favoured, size = formulas.favoured_side(xp, p, push)
     clipped = size > formulas.push_to_edge(xp, favoured, c)
-    collapsing = size >= formulas.push_to_collapse(xp, favoured, c)
+    collapsing = clipped & (size >= formulas.push_to_collapse(xp, favoured, c))
     undefined = xp.isnan(push) | xp.isnan(c)
     if xp is scalar:
         return Regime.UNDEFINED if undefined else Regime(clipped + collapsing)

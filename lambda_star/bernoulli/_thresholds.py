@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lambda_star._core.elementwise import Real, elementwise
@@ -93,8 +94,7 @@ def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
     near_edge = formulas.push_to_edge(xp, 1 / (1 + xp.exp(-where(xp, x < -80, 0.0, x))), c)
     far_edge = xp.log(where(xp, far, c - 1, 1.0)) - x
     push = where(xp, far, far_edge, where(xp, x < -80, c - 1, near_edge))
-    never = (x <= y) & (push >= 0)
-    return where(xp, never, math.inf, 1 + push / where(xp, never, 1.0, x - y))
+    return 1 + formulas.excess_from_gap(xp, push, x - y)
 
 
 @elementwise()
@@ -216,7 +216,10 @@ def operating_point(xp: Any, p: Real, b: Real, c: Real, margin: Real = 0.1) -> R
     1.165...
     """
     # Not formulas.operating(λ*, margin), which would round twice: to λ*, and to the result.
-    return 1 + formulas.excess_for(xp, (1 - margin) * formulas.push_to_edge(xp, p, c), p, b)
+    push = formulas.push_to_edge(xp, p, c)
+    endless = (push == math.inf) & (margin >= 0)  # any share of it is infinite, and has no slope in the margin
+    share = where(xp, endless, push, (1 - margin) * where(xp, endless, 0.0, push))
+    return 1 + formulas.excess_for(xp, share, p, b)
 
 
 def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
@@ -246,26 +249,34 @@ def sensitivity(p: Values, b: Values, c: Values) -> Sensitivity:
     return Sensitivity(_slope_in_p(p, b, c), _slope_in_b(p, b, c), _slope_in_c(p, b, c))
 
 
-def _finite(xp: Any, p: Values, b: Values, c: Values) -> tuple[Values, Values, Values, Values]:
-    """Return where λ* is +inf on all sides, and the arguments with harmless values there: gradients stay finite."""
-    flat = (c >= 1) & ((p <= b) | ((p > b) & (c == math.inf)))
-    return flat, where(xp, flat, 0.75, p), where(xp, flat, 0.25, b), where(xp, flat, 2.0, c)
+def _slope(xp: Any, p: Values, b: Values, c: Values, formula: Callable[..., Values]) -> Values:
+    """Return a slope of λ*, and 0 where λ* is +inf on all sides; the formula gets harmless values there."""
+    flat = (p <= b) | (c == math.inf)
+    slope = formula(xp, where(xp, flat, 0.75, p), where(xp, flat, 0.25, b), where(xp, flat, 2.0, c))
+    known = (p > 0) & (b > 0) & (c >= 1)
+    return where(xp, flat, where(xp, known, 0.0, p + b + c), slope)  # the sum is NaN where an argument is
 
 
 @elementwise()
 def _slope_in_p(xp: Any, p: Real, b: Real, c: Real) -> Real:
-    flat, p, b, c = _finite(xp, p, b, c)
-    slope = -((c - 1) / (c - 1 + p) / p + formulas.excess(xp, p, b, c) / p / (1 - p)) / formulas.log_odds_gap(xp, p, b)
-    return where(xp, flat, 0.0, slope)
+    def slope(xp: Any, p: Values, b: Values, c: Values) -> Values:
+        push, star = (c - 1) / (c - 1 + p) / p, formulas.excess(xp, p, b, c) / p / (1 - p)
+        return -(push + star) / formulas.log_odds_gap(xp, p, b)
+
+    return _slope(xp, p, b, c, slope)
 
 
 @elementwise()
 def _slope_in_b(xp: Any, p: Real, b: Real, c: Real) -> Real:
-    flat, p, b, c = _finite(xp, p, b, c)
-    return where(xp, flat, 0.0, formulas.excess(xp, p, b, c) / (b * (1 - b)) / formulas.log_odds_gap(xp, p, b))
+    def slope(xp: Any, p: Values, b: Values, c: Values) -> Values:
+        return formulas.excess(xp, p, b, c) / (b * (1 - b)) / formulas.log_odds_gap(xp, p, b)
+
+    return _slope(xp, p, b, c, slope)
 
 
 @elementwise()
 def _slope_in_c(xp: Any, p: Real, b: Real, c: Real) -> Real:
-    flat, p, b, c = _finite(xp, p, b, c)
-    return where(xp, flat, 0.0, 1 / (c - 1 + p) / formulas.log_odds_gap(xp, p, b))
+    def slope(xp: Any, p: Values, b: Values, c: Values) -> Values:
+        return 1 / (c - 1 + p) / formulas.log_odds_gap(xp, p, b)
+
+    return _slope(xp, p, b, c, slope)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lambda_star._core.namespaces import Values, largest_exponent, log1p_quotient, nowhere, where
+from lambda_star._core.namespaces import Values, below, exponent_range, log1p_quotient, nowhere, where
 
-__all__ = ["capped_student", "excess", "excess_for", "favoured_side", "fixed_point", "flip_point", "log_odds"]
-__all__ += ["log_odds_gap", "logit", "operating", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
+__all__ = ["capped_student", "excess", "excess_for", "excess_from_gap", "favoured_side", "fixed_point", "flip_point"]
+__all__ += ["log_odds", "log_odds_gap", "logit", "operating", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
 
 
 def logit(xp: Any, p: Values) -> Values:
@@ -55,14 +55,24 @@ def push_to_collapse(xp: Any, p: Values, c: Values) -> Values:
 
 
 def excess_for(xp: Any, push: Values, p: Values, b: Values) -> Values:
-    """Return the excess λ−1 = push/Δ that makes a push; +inf at p ≤ b, where no λ > 1 pushes the tail down."""
+    """Return the excess λ−1 = push/Δ that makes a push ≥ 0; +inf at p ≤ b, where no λ > 1 pushes the tail down."""
     behind = p <= b
     if nowhere(xp, behind):
         return push / _gap_above(xp, p, b)
-    never = behind | (push == math.inf)
+    never = behind | ((push == math.inf) & (p > b))  # a NaN is never behind, and so stays NaN
     gap = _gap_above(xp, where(xp, never, 0.75, p), where(xp, never, 0.25, b))
-    infinite = where(xp, push >= 0, math.inf, push)  # the comparison is false for a NaN in the clip, which so stays NaN
-    return where(xp, never, infinite, where(xp, never, 0.0, push) / gap)
+    return _or_never(xp, never, push, gap)
+
+
+def excess_from_gap(xp: Any, push: Values, gap: Values) -> Values:
+    """Return the excess λ−1 = push/Δ that makes a push ≥ 0, from Δ; +inf at Δ ≤ 0."""
+    never = (gap <= 0) | ((push == math.inf) & (gap > 0))
+    return _or_never(xp, never, push, where(xp, never, 1.0, gap))
+
+
+def _or_never(xp: Any, never: Values, push: Values, gap: Values) -> Values:
+    """Return push/Δ, and +inf where no λ makes the push; a NaN in the push stays NaN."""
+    return where(xp, never, where(xp, push >= 0, math.inf, push), where(xp, never, 0.0, push) / gap)
 
 
 def excess(xp: Any, p: Values, b: Values, c: Values) -> Values:
@@ -84,7 +94,12 @@ def favoured_side(xp: Any, p: Values, push: Values) -> tuple[Values, Values]:
 def tail_ratio(xp: Any, p: Values, push: Values) -> Values:
     """Return R = (1−p) + p·e^t."""
     half = xp.exp(push / 2)  # e^t in two factors, because e^t may overflow where p·e^t does not
-    return (1 - p) + p * half * half
+    ratio = (1 - p) + p * half * half
+    if below(xp, ratio, math.inf):
+        return ratio
+    infinite = ratio == math.inf  # there the gradients of the factors may be infinities of both signs
+    half = xp.exp(where(xp, infinite, 0.0, push) / 2)
+    return where(xp, infinite, math.inf, (1 - p) + p * half * half)
 
 
 def flip_point(xp: Any, never: Values, at_once: Values, excess: Values) -> Values:
@@ -94,11 +109,13 @@ def flip_point(xp: Any, never: Values, at_once: Values, excess: Values) -> Value
 
 def fixed_point(xp: Any, p: Values, push: Values) -> Values:
     """Return q = p·e^t / (p·e^t + 1−p)."""
-    # Both weights are multiplied by e^(−t/2), so that neither overflows, and neither underflows unless q is 0 or 1.
-    most = 2 * largest_exponent(xp, push)
+    # Both weights are divided by e^(t/2), so that neither overflows or underflows unless q is 0 or 1, and multiplied by
+    # a power of 2, so that no digits are lost where p is subnormal. Past ``most``, q is 0 or 1 for every p.
+    exponents = exponent_range(xp, push)
+    most, scale = 1.0 * exponents, 2.0 ** (exponents // 5)
     push = where(xp, push > most, most, where(xp, push < -most, -most, push))
-    half = xp.exp(push / 2)
-    modal, tail = p * half, (1 - p) / half
+    grown = scale * xp.exp(push / 2)
+    modal, tail = p * grown, (1 - p) * (scale * scale / grown)
     return modal / (modal + tail)
 
 
@@ -112,7 +129,7 @@ def capped_student(xp: Any, p: Values, push: Values, c: Values) -> Values:
     collapse = push_to_collapse(xp, favoured, c)
     clipped = size > push_to_edge(xp, favoured, c)
     # The log of the favoured side's mass (favoured/c)·e^|t|, which is 0 (mass 1) once nothing holds it back.
-    log_mass = where(xp, clipped & (size < collapse), size - collapse, 0.0)
-    saturated = where(xp, push >= 0, xp.exp(log_mass), -xp.expm1(log_mass))
+    log_mass = where(xp, clipped & (size < collapse), size - where(xp, clipped, collapse, 0.0), 0.0)
+    saturated = where(xp, push >= 0, xp.exp(log_mass), 0 - xp.expm1(log_mass))
     preserved = fixed_point(xp, p, where(xp, clipped, 0.0, push))
     return where(xp, clipped, saturated, where(xp, c >= 1, preserved, c))  # a NaN in c is returned

@@ -27,6 +27,7 @@ from lambda_star.calibration.table import Table
 from lambda_star.contract import Labeller, json_structure
 from lambda_star.dynamics.formulas import natural_threshold
 from lambda_star.sequence import lower_quantile
+from lambda_star.updates import Rule
 
 __all__ = ["calibrate"]
 
@@ -44,6 +45,9 @@ OPTIONS = (
 )
 """The numbers that :func:`calibrate` takes, in its order."""
 
+TOLERANCE = 5.0
+"""The clip where neither the caller nor the update rule gives one: the c that the paper runs, as a tolerance."""
+
 SMALLEST, LARGEST = 5e-324, 1 - 2.0**-53
 """The probabilities nearest to 0 and to 1 that a float64 can hold."""
 
@@ -54,7 +58,8 @@ ROUNDED_TAIL = 2.0**-24
 def calibrate(
     table: Table,
     *,
-    clip: float,
+    clip: float | None = None,
+    rule: Rule | None = None,
     lam: float | None = None,
     contract: Labeller | None = None,
     margin: float = 0.1,
@@ -68,7 +73,10 @@ def calibrate(
 
     Args:
         table: rows from :func:`lambda_star.read_table` or :meth:`lambda_star.calibration.table.Table.from_rows`.
-        clip: the clip c, how many times thinner than the teacher's the student's tail may become; in (1, inf).
+        clip: the clip c, how many times thinner than the teacher's the student's tail may become; in (1, inf). The
+            default is the cap of the rule if it has one, and otherwise 5, a tolerance.
+        rule: what the trainer's update bounds, a value of :mod:`lambda_star.updates`. The report then says where tails
+            die under it, and the operating point keeps its margin below that λ too.
         lam: a λ to judge, for instance the one in a training configuration.
         contract: the labeller that tells the contract class of a position from the text of its modal token, and which
             listed tokens share a class. The default is the table's ``contract`` column for the class of a position,
@@ -95,15 +103,20 @@ def calibrate(
     >>> 1 < report.operating_point.value <= report.advised.value < report.binding.high
     True
     """
+    if clip is None:
+        clip = TOLERANCE if rule is None or rule.clip is None else rule.clip
     require(*zip(OPTIONS, (clip, lam, margin, quantile, confidence, resamples, seed, budget), strict=True))
     labels = _labels(table, contract)
     rows, skipped = _used_rows(table, labels)
-    sample = _sample(table, labels, rows, clip)
+    sample = _sample(table, labels, rows, clip, rule)
     bootstrap = _Bootstrap(sample.answer, confidence, resamples, seed)
-    classes = [_class_report(sample, name, clip, lam, bootstrap, budget) for name in sorted(set(sample.label.tolist()))]
+    classes = [
+        _class_report(sample, name, clip, rule, lam, bootstrap, budget) for name in sorted(set(sample.label.tolist()))
+    ]
     tops = [None if table.top is None else table.top[row] for row in rows]
     first = int(np.argmin(sample.threshold))
     advised = bootstrap.quantile(sample.threshold, quantile)
+    dies = None if sample.death is None else bootstrap.quantile(sample.death, quantile)
     return Report(
         source=table.source,
         clip=clip,
@@ -117,7 +130,9 @@ def calibrate(
         strict_at=Place(table.sequence[rows[first]], int(table.position[rows[first]]), table.modal[rows[first]]),
         quantiles={level: lower_quantile(sample.threshold, level) for level in QUANTILES},
         advised=advised,
-        operating_point=Estimate(*(formulas.operating(value, margin) for value in advised)),
+        operating_point=_operating(margin, advised, dies or advised),
+        rule=None if rule is None else str(rule),
+        dies=dies,
         flip_point=float(sample.flip.min()),
         answers=len(np.unique(sample.answer)),
         used=len(rows),
@@ -128,6 +143,11 @@ def calibrate(
         thresholds=sample.threshold,
         flips=sample.flip,
     )
+
+
+def _operating(margin: float, *limits: Estimate) -> Estimate:
+    """What keeps a margin below the least of some λ, and its interval."""
+    return Estimate(*(formulas.operating(min(ends), margin) for ends in zip(*limits, strict=True)))
 
 
 def _labels(table: Table, labeller: Labeller | None) -> list[str | None]:
@@ -163,9 +183,12 @@ class _Sample(NamedTuple):
     masses: tuple[Floats, Floats, Floats, Floats]
     threshold: Floats
     flip: Floats
+    death: Floats | None
 
 
-def _sample(table: Table, labels: Sequence[str | None], rows: NDArray[np.intp], clip: float) -> _Sample:
+def _sample(
+    table: Table, labels: Sequence[str | None], rows: NDArray[np.intp], clip: float, rule: Rule | None
+) -> _Sample:
     p, tail, log_odds_p = _masses(table.log_p[rows])
     b, base_tail, log_odds_b = _masses(table.log_b[rows])
     return _Sample(
@@ -174,6 +197,7 @@ def _sample(table: Table, labels: Sequence[str | None], rows: NDArray[np.intp], 
         (p, tail, b, base_tail),
         threshold_from_logits(log_odds_p, log_odds_b, clip),
         flip_point_from_logits(log_odds_p, log_odds_b),
+        None if rule is None else rule.dies(p, b),
     )
 
 
@@ -199,7 +223,13 @@ def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> flo
 
 
 def _class_report(
-    sample: _Sample, name: str, clip: float, lam: float | None, bootstrap: _Bootstrap, budget: float | None
+    sample: _Sample,
+    name: str,
+    clip: float,
+    rule: Rule | None,
+    lam: float | None,
+    bootstrap: _Bootstrap,
+    budget: float | None,
 ) -> ClassReport:
     members = sample.label == name
     masses = [mass[members] for mass in sample.masses]
@@ -214,6 +244,7 @@ def _class_report(
         b=b,
         **estimate._asdict(),
         collapse_point=_collapse_point(estimate.value, p, tail, clip),
+        dies=None if rule is None else rule.dies(p, b),
         flip_point=flip_point_from_logits(*_log_odds(*means)),
         least=float(thresholds.min()),
         median=lower_quantile(thresholds, 0.5),

@@ -38,6 +38,7 @@ class ClassReport:
         p, b: the mean probabilities of the modal tokens under teacher and base.
         value, low, high: λ* of (p, b) and the ends of its interval, which are NaN if only one answer has the class.
         collapse_point, flip_point: λ_c of (p, b), and the λ past which the modal token loses its majority.
+        dies: the λ at which the tail of (p, b) dies under the update rule, +inf for never; None if no rule was given.
         least, median: the least and the median λ* of the positions of the class.
         share_past: share of its positions whose own λ* lies below the λ asked about; None if none was asked about.
         budget_threshold: the λ at which a run of the planned budget just reaches the clip edge, at least λ*; None if no
@@ -53,6 +54,7 @@ class ClassReport:
     low: float
     high: float
     collapse_point: float
+    dies: float | None
     flip_point: float
     least: float
     median: float
@@ -73,8 +75,11 @@ class Report:
         classes: the contract classes, the least λ* first; classes seen in only one answer, without interval, come last.
         strict, strict_at: the least λ* of all positions, and the position that has it.
         quantiles: quantiles of the per-position λ*, by level.
+        rule: the update rule, as text; None if none was given.
         advised: the per-position λ* at ``quantile``, with its interval.
-        operating_point: 1 + (1−margin)(λ*−1) of ``advised``, with its interval.
+        dies: the per-position λ at which the tail dies under the rule, at ``quantile``, with its interval; None if no
+            rule was given.
+        operating_point: 1 + (1−margin)(λ−1), with its interval, of ``advised``, or of ``dies`` where that is less.
         flip_point: the least flip point of all positions.
         answers: number of answers that the used positions come from.
         used, skipped: how many rows are used, and how many are not, by reason.
@@ -100,7 +105,9 @@ class Report:
     strict: float
     strict_at: Place
     quantiles: dict[float, float]
+    rule: str | None
     advised: Estimate
+    dies: Estimate | None
     operating_point: Estimate
     flip_point: float
     answers: int

@@ -10,8 +10,14 @@ import numpy as np
 
 from lambda_star._core.namespaces import Values, on_device_of
 from lambda_star._core.rows import dot
-from lambda_star.categorical._rows import Rows, log_sum_exp, take
-from lambda_star.categorical._search import Look, Search
+from lambda_star.categorical._rows import Rows, log_sum_exp, softplus, take
+from lambda_star.categorical._search import STEEP, Look, Search
+
+THIN = 1e-3
+"""The mean height of r above its least, over its range, below which a difference has lost digits of it."""
+
+FAR = 600.0
+"""The greatest logarithm whose exponential is formed."""
 
 
 class Classes(NamedTuple):
@@ -111,7 +117,7 @@ class ClassSearch(Search):
     def __init__(self, xp: Any, rows: Rows, classes: Classes | None, c: Values, min_mass: Values) -> None:
         y = rows.r - rows.high
         self.log_c = xp.log(c)[:, None]
-        self.pieces = pieces_of(xp, classes, rows.modal, rows.z, y)
+        self.rows, self.pieces = rows, pieces_of(xp, classes, rows.modal, rows.z, y)
         self.start = self.here = Tilted.of(xp, self.pieces, xp.zeros_like(c))
         self.log_t = self.start.log_mass - self.start.log_total[:, None]
         count = len(classes.labels) if classes else len(self.pieces)
@@ -131,12 +137,14 @@ class ClassSearch(Search):
         root = xp.where(self.unknown, math.nan, never)
         super().__init__(xp, xp.zeros_like(c), never, root, self.unknown, float(xp.finfo(c.dtype).eps))
         self.binding, self.reach = xp.zeros_like(self.steps), never
+        self.lower, self.upper = self._bounds(y)
         self._look_ahead()
 
     def advance(self) -> Values:
         """Go ahead as far as is safe or promising; once a crossing is bracketed, follow the last step inside it."""
         xp, low, high = self.xp, self.low, self.high
         short, far = xp.min(self.within, axis=-1), xp.minimum(self.jump, self.reach)
+        far = xp.minimum(far, self.upper - low)
         ahead = low + xp.where(far < math.inf, xp.maximum(short, far), short)
         inside = xp.where((self.guess > low) & (self.guess < high), self.guess, (low + high) / 2)
         return xp.where(high < math.inf, inside, ahead)
@@ -148,7 +156,8 @@ class ClassSearch(Search):
         ratio = xp.where(self.may, self.log_ratio(self.at), -math.inf)
         self.largest = xp.argmax(ratio, axis=-1)
         residual = take(xp, ratio, self.largest)[:, 0] - self.log_c[:, 0]
-        return residual, self.newton(self.at), self.epsilon**0.5 / 8
+        depth = xp.abs(take(xp, self.at.log_mass, self.largest)[:, 0]) + xp.abs(self.at.log_total)
+        return residual, self.newton(self.at), self.epsilon**0.5 / 8, 4 * self.epsilon * (1 + depth)
 
     def certify(self, x: Values) -> Values:
         """Tell where no class crosses c and falls back between ``low`` and x; elsewhere the next step is shorter."""
@@ -171,20 +180,34 @@ class ClassSearch(Search):
 
     def _look_ahead(self) -> None:
         """Find the safe steps and Newton's from ``low``, and end the rows in which nothing ever binds."""
-        self.within, self.jump = self.safe(self.here), self.newton(self.here)
+        self.within, self.jump = self.safe(self.here, self.low), self.newton(self.here)
         self.done = self.done | (self.xp.min(self.within, axis=-1) == math.inf)
 
     def log_ratio(self, at: Tilted) -> Values:
         """Log R of every class, at the λ that the weights are tilted to."""
         return self.log_t - (at.log_mass - at.log_total[:, None])
 
-    def safe(self, at: Tilted) -> Values:
+    def safe(self, at: Tilted, x: Values) -> Values:
         """For every class a step within which its ratio does not reach c; +inf if it never will, or may not bind."""
         xp = self.xp
-        weight = (at.total_mean[:, None] + self.span) / self.span
-        step = xp.log1p(xp.expm1(self.log_c - self.log_ratio(at)) / weight) / -at.mean
+        missing = self.log_c - self.log_ratio(at)
+        step = self._push(xp.where(missing > 0, missing, 0.0), at, x) / -at.mean
         enough = self.summit - at.log_total[:, None] >= self.log_t - self.log_c
         return xp.where(self.may & ~enough & (at.mean < 0), step, math.inf)
+
+    def _push(self, missing: Values, at: Tilted, x: Values) -> Values:
+        """Return log(1 + (e^missing − 1)/w) of Eq. 4, with w the mean height of r above its least, over its range."""
+        xp = self.xp
+        share = (at.total_mean[:, None] + self.span) / self.span
+        thin = ~(share > THIN) | (missing > FAR)
+        push = xp.log1p(xp.expm1(xp.where(thin, 0.0, missing)) / xp.where(thin, 1.0, share))
+        if not bool(xp.any(thin)):
+            return push
+        rise = self.rows.r - self.rows.low
+        weighted = self.rows.z + x[:, None] * (self.rows.r - self.rows.high) + xp.log(xp.where(rise > 0, rise, 0.0))
+        log_share = (log_sum_exp(xp, weighted) - at.log_total)[:, None] - xp.log(self.span)
+        log_quotient = missing + xp.log(-xp.expm1(-missing)) - log_share
+        return xp.where(thin, softplus(xp, log_quotient), push)
 
     def newton(self, at: Tilted) -> Values:
         """The least of Newton's steps of the classes whose ratio grows."""
@@ -192,13 +215,23 @@ class ClassSearch(Search):
         steps = (self.log_c - self.log_ratio(at)) / slope
         return self.xp.min(self.xp.where(self.may & (slope > 0), steps, math.inf), axis=-1)
 
-    def bounds(self) -> tuple[Values, Values]:
+    def _bounds(self, y: Values) -> tuple[Values, Values]:
         """What the weights at λ = 1 prove: no class reaches c before the first excess, one does by the second."""
         xp, start = self.xp, self.start
-        lower = xp.min(self.safe(start), axis=-1)
+        lower = xp.min(self.safe(start, self.low), axis=-1)
         # What the modal token alone has to gain on the class with the greatest mean that it can have.
-        missing = self.log_c + start.log_total[:, None] - self.own_weight
-        single = xp.where(self.own > self.top, missing / (self.own - self.top), math.inf)
-        jensen = start.total_mean[:, None] - self.top
-        upper = xp.minimum(single, xp.where(jensen > 0, self.log_c / jensen, math.inf))
+        missing = self.log_c + start.log_total[:, None]
+        single = _gains(xp, missing - self.own_weight, self.own - self.top)
+        jensen = _gains(xp, self.log_c, start.total_mean[:, None] - self.top)
+        upper = xp.minimum(single, jensen)
+        steep = self.may & ~(upper * self.span < STEEP)
+        if bool(xp.any(steep)):  # then what any token alone has to gain
+            tops = [self.top[:, column, None] for column in range(upper.shape[-1])]
+            least = xp.stack([xp.min(_gains(xp, missing - self.rows.z, y - top), axis=-1) for top in tops], axis=-1)
+            upper = xp.where(steep, xp.minimum(upper, least), upper)
         return lower, xp.maximum(lower, xp.min(xp.where(self.may, upper, math.inf), axis=-1))
+
+
+def _gains(xp: Any, missing: Values, speed: Values) -> Values:
+    """Return the excess at which a log-ratio that grows at a speed has gained what it lacks; +inf if it never has."""
+    return xp.where(speed > 0, missing / xp.where(speed > 0, speed, 1.0), math.inf)

@@ -8,13 +8,16 @@ from typing import Any
 from lambda_star._core.namespaces import Values, wide
 from lambda_star._core.quantities import Quantity
 from lambda_star._core.rows import by_rows, dot
-from lambda_star.categorical._rows import log_sum_exp, log_teacher, of_rows, prepare_wide, raise_at
+from lambda_star.categorical._rows import log_sum_exp, of_rows, prepare_wide, raise_at
 
 ORDER = Quantity("order", 0.0, math.inf)
 LOW, HIGH = (Quantity(end, -math.inf, math.inf) for end in ("low", "high"))
 
 EXPONENT = 600.0
 """Log-ratios beyond ±600 count as ±600, so that their exponentials stay finite."""
+
+SERIES, TERMS = 0.05, 10
+"""Up to which exponent e^u − 1 − u is summed as a series, and its last term, u^10/10!: below rounding there."""
 
 ROUNDING = 1e-6
 """How far the logarithm of a sum of rounded probabilities may exceed 0."""
@@ -45,21 +48,45 @@ def renyi(log_t: Values, log_b: Values, order: Values, *, axis: int = -1) -> Val
     """
 
     def kernel(xp: Any, log_t: Values, log_b: Values, order: Values) -> tuple[Values, ...]:
-        log_t = log_teacher(xp, prepare_wide(xp, log_t, log_b))
-        excess = (order - 1)[:, None]
-        log_base = xp.astype(log_b, wide(xp))
-        r = xp.where(log_t == -math.inf, 0.0, log_t - (log_base - log_sum_exp(xp, log_base)[:, None]))
-        divisor = xp.where(excess == 0, 1.0, excess)
-        # Near α = 1 the sum is close to 1, and the division would magnify the digits that its logarithm has lost.
-        near = xp.where(excess == 0, r, xp.expm1(excess * r) / divisor)
-        mean = dot(xp, xp.exp(log_t), near)
-        close = xp.where(order == 1, mean, xp.log1p(xp.where(order == 1, 0.0, (order - 1) * mean)) / divisor[:, 0])
-        far = log_sum_exp(xp, log_t + excess * r) / divisor[:, 0]
-        small = xp.abs(order - 1) * xp.max(xp.abs(r), axis=-1) < 0.5
-        found = xp.where(small | (order == 1), close, far)
-        return (xp.where(found < 0, 0.0, found),)  # a divergence of 0 may be rounded to a negative number
+        prepare_wide(xp, log_t, log_b)
+        log_t, log_b = (xp.astype(rows, wide(xp), copy=False) for rows in (log_t, log_b))
+        # D_α(T‖B) = α/(1−α)·D_{1−α}(B‖T), and for small α the right-hand side cancels no digits.
+        swap = order < 0.5
+        first, second = (xp.where(swap[:, None], *pair) for pair in ((log_b, log_t), (log_t, log_b)))
+        found = _divergence(xp, first, second, xp.where(swap, -order, order - 1))
+        found = xp.where(swap, order / (1 - order), 1.0) * found
+        return (xp.where(found <= 0, 0.0, found),)  # a divergence of 0 may be rounded to a negative number
 
     return by_rows(kernel, log_t, log_b, axis, (ORDER, order))[0]
+
+
+def _divergence(xp: Any, log_p: Values, log_q: Values, excess: Values) -> Values:
+    """D_{1+excess}(p‖q) = log E[e^(excess·s)]/excess + log E[e^−s] under p, where s is log p/q less its mean.
+
+    The mean of s is 0, so E[e^u] − 1 is the mean of e^u − 1 − u, in which no term is negative and no digit cancels.
+    """
+    s = xp.where(log_p == -math.inf, 0.0, log_p - log_q)  # of the given numbers: exact where they nearly agree
+    log_p = log_p - log_sum_exp(xp, log_p)[:, None]
+    mass = xp.exp(log_p)
+    s = s - dot(xp, mass, s)[:, None]
+    top = xp.max(xp.where(log_p == -math.inf, -math.inf, s), axis=-1)
+    power = xp.where(log_p == -math.inf, -math.inf, excess[:, None] * (s - top[:, None]))
+    divisor = xp.where(excess == 0, 1.0, excess)
+    far = top + log_sum_exp(xp, log_p + power) / divisor
+    near = _log_mean_exp(xp, mass, excess[:, None] * s) / divisor
+    small = xp.abs(excess) * xp.max(xp.abs(s), axis=-1) < EXPONENT
+    tilted = xp.where(excess == 0, 0.0, xp.where(small, near, far))
+    within = xp.max(-s, axis=-1) < EXPONENT
+    return tilted + xp.where(within, _log_mean_exp(xp, mass, -s), log_sum_exp(xp, log_p - s))
+
+
+def _log_mean_exp(xp: Any, mass: Values, u: Values) -> Values:
+    """Return log E[e^u] for u of mean 0."""
+    total = xp.ones_like(u)
+    for k in range(TERMS, 2, -1):  # the series of (e^u − 1 − u)·2/u², where the difference would lose digits
+        total = 1 + total * u / k
+    g = xp.where(xp.abs(u) < SERIES, u * u / 2 * total, xp.expm1(u) - u)
+    return xp.log1p(dot(xp, mass, g))
 
 
 def hilbert_distance(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:

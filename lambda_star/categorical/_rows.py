@@ -123,14 +123,26 @@ def log_sum_exp(xp: Any, rows: Values) -> Values:
     return as_vector(xp, top) + xp.log(dot(xp, xp.exp(rows - top)))
 
 
+def softplus(xp: Any, u: Values) -> Values:
+    """Return log(1 + e^u) without overflow."""
+    return xp.where(u > 0, u, 0.0) + xp.log1p(xp.exp(-xp.abs(u)))
+
+
 def log_teacher(xp: Any, rows: Rows) -> Values:
     """The teacher's log-probabilities."""
     return rows.z - log_sum_exp(xp, rows.z)[:, None]
 
 
+def push_of(xp: Any, rows: Rows, lam: Values) -> Values:
+    """Return (λ−1)·r, -inf if masked, less a constant per row that makes the greatest 0: no λ overflows to +inf."""
+    most = xp.where((lam >= 1)[:, None], rows.high, rows.low)
+    push = (lam - 1)[:, None] * (rows.r - most)
+    return push if rows.alive is None else xp.where(rows.z == -math.inf, -math.inf, push)
+
+
 def log_fixed_point(xp: Any, rows: Rows, lam: Values) -> Values:
     """Log π_λ."""
-    power = rows.z + (lam - 1)[:, None] * rows.r
+    power = rows.z + push_of(xp, rows, lam)
     return power - log_sum_exp(xp, power)[:, None]
 
 

@@ -7,13 +7,17 @@ from typing import Any, TypeAlias
 
 from lambda_star._core.namespaces import Values
 
-Look: TypeAlias = tuple[Values, Values, float]
-"""What one evaluation shows: the residual log R − log c, a step towards its root, and the relative size of a
-negligible step.
+Look: TypeAlias = tuple[Values, Values, Values, Values]
+"""What one evaluation shows: the residual log R − log c, a step towards its root, the relative size of a negligible
+step, and the size of a residual that rounding alone may have made.
 """
 
 STEPS = 100
 """Most evaluations before a row counts as not converged; a test holds the mean of ordinary rows to eight."""
+
+
+STEEP = 60.0
+"""Up to this product of excess and range of r no exponential overflows, and bounds from means are good enough."""
 
 
 class Search(ABC):
@@ -43,9 +47,9 @@ class Search(ABC):
 
     def polish(self, x: Values, seen: Look, certain: Values) -> None:
         """Narrow the bracket to x where that is certain, and end the rows whose step is negligible."""
-        xp, (residual, step, negligible) = self.xp, seen
+        xp, (residual, step, negligible, noise) = self.xp, seen
         certain = certain & ~self.done
-        near = certain & ((xp.abs(step) <= negligible * x) | (xp.abs(residual) <= 4 * self.epsilon))
+        near = certain & ((xp.abs(step) <= negligible * x) | (xp.abs(residual) <= noise))
         self.low = xp.where(certain & (residual < 0), x, self.low)
         self.high = xp.where(certain & (residual > 0), x, self.high)
         self.guess = x + step

@@ -10,7 +10,16 @@ import numpy as np
 from lambda_star._core.namespaces import Values, numpy
 from lambda_star._core.quantities import LAM, C
 from lambda_star._core.rows import dot
-from lambda_star.categorical._rows import Rows, first_flip, log_fixed_point, log_sum_exp, log_teacher, of_rows, take
+from lambda_star.categorical._rows import (
+    Rows,
+    first_flip,
+    log_fixed_point,
+    log_sum_exp,
+    log_teacher,
+    of_rows,
+    push_of,
+    take,
+)
 
 
 def fixed_point(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Values:
@@ -121,8 +130,8 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
 
     def student_of(xp: Any, rows: Rows, c: Values, lam: Values) -> Values:
         log_t = log_teacher(xp, rows)
-        push = xp.where(rows.z == -math.inf, -math.inf, (lam - 1)[:, None] * rows.r)
-        power = xp.where(rows.z == -math.inf, -math.inf, log_t + push)
+        push = push_of(xp, rows, lam)
+        power = log_t + push
         last_push, release, total = _last_survivor(xp, power, push, xp.log(c)[:, None])
         level = xp.minimum(total, release)
         student = xp.where(push > last_push, power - level, -math.inf)

@@ -70,7 +70,7 @@ def _token_threshold(
         return _token_threshold(xp, log_t, log_b, c, min_mass, modal, classes)
     excess, steps, converged = TokenSearch(xp, rows.z, bound, xp.log(c)).run()
     value, lower, upper = (xp.where(bound.binds, 1 + found, math.inf) for found in (excess, bound.lower, bound.upper))
-    unknown = xp.isnan(bound.mean)
+    unknown = xp.isnan(bound.lower)
     binding = xp.where(bound.binds & ~unknown, bound.binding, -1)
     return value, lower, upper, binding, steps, converged & ~unknown, rows.modal, *first_flip(xp, rows)
 
@@ -81,8 +81,10 @@ def _class_threshold(
     rows = prepare_wide(xp, log_t, log_b, True, modal)
     search = ClassSearch(xp, rows, classes, c, min_mass)
     excess, steps, done = search.run()
-    lower, upper = search.bounds()
-    lower, upper = xp.minimum(lower, excess), xp.maximum(upper, excess)  # rounding may put them in the wrong order
+    lower, upper = (
+        xp.minimum(search.lower, excess),
+        xp.maximum(search.upper, excess),
+    )  # rounding may put them in the wrong order
     labels = on_device_of(xp, rows.modal, np.array([*(classes.labels if classes else (-1, -1)), -1]))
     label = xp.where(excess < math.inf, xp.take(labels, search.binding), -1)
     converged = done & ~search.unknown
@@ -107,7 +109,7 @@ def _bernoulli_threshold(
     value = threshold_from_logits(xp.where(known, x, 1.0), xp.where(known, y, 0.0), c)
     value = xp.where(at_once & (c < math.inf), 1.0, value)
     binds = (known | at_once) & ~none & (tail_t - log_sum_exp(xp, teacher) >= xp.log(min_mass))
-    unknown = xp.isnan(as_vector(xp, rows.z[:, :1])) | xp.isnan(c) | xp.isnan(min_mass)
+    unknown = xp.isnan(as_vector(xp, rows.z[:, :1])) | xp.isnan(c)
     value = xp.where(unknown, math.nan, xp.where(binds, value, math.inf))
     steps = xp.zeros_like(rows.modal)
     return value, value, value, steps - 1, steps, ~xp.isnan(value), rows.modal, *first_flip(xp, rows)
@@ -155,7 +157,7 @@ def threshold(
         mode: "token", "class" or "bernoulli".
 
     Returns:
-        A :class:`Threshold`, whose fields have the leading shape; NaN rows give NaN.
+        A :class:`Threshold`, whose fields have the leading shape; NaN in a row, in ``c`` or in ``min_mass`` gives NaN.
 
     Raises:
         ValueError: a value lies outside its range, or one model cannot produce a token that the other can (the message
@@ -178,6 +180,7 @@ def threshold(
     def kernel(
         xp: Any, log_t: Values, log_b: Values, c: Values, min_mass: Values, modal: Values | None = None
     ) -> tuple[Values, ...]:
+        c = xp.where(xp.isnan(min_mass), math.nan, c)
         return MODES[mode](xp, log_t, log_b, c, min_mass, modal, labels)
 
     return Threshold(*by_rows(kernel, log_t, log_b, axis, *arguments))

@@ -14,6 +14,7 @@ from lambda_star.cli.cliff import cliff
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.symbolic import derive
 from lambda_star.cli.torch import check_step
+from lambda_star.cli.updates import updates
 
 __all__ = ["main"]
 
@@ -28,12 +29,13 @@ def main() -> None:
     depends on the update rule: with a cap on the log-ratio inside the advantage the tail slides to zero from lambda* to
     a slightly larger lambda_c; with the losses of TRL and G-OPD nothing collapses in the mean.
 
-    `threshold` gives lambda* for one position, `calibrate` for measured answers.
+    `threshold` gives lambda* for one position, `calibrate` for measured answers; `updates` says what each update rule
+    does there.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-for command in (threshold, calibrate, plot, lint_config, check_step, cliff, derive):
+for command in (threshold, updates, calibrate, plot, lint_config, check_step, cliff, derive):
     main.add_command(command)

@@ -41,6 +41,31 @@ def quantity_option(quantity: Quantity, *flags: str, **settings: Any) -> Callabl
     return click.option(*(flags or (f"--{quantity.name}",)), type=range_type(quantity), **settings)
 
 
+class RuleType(click.ParamType[Any]):
+    """An update rule, by the name of a training code or of the rule."""
+
+    name = "rule"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the rule that a text names."""
+        from lambda_star.lint import rule_of
+
+        try:
+            return rule_of(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+RULE_HELP = """\
+What your trainer's update bounds: a training code such as trl, gopd or verl:loss_max_clamp=5, or a rule such as
+log_ratio_cap:5. `lambda-star updates` lists the rules."""
+
+
+def rule_option(**settings: Any) -> Callable[..., Any]:
+    """Return the option of an update rule."""
+    return click.option("--rule", type=RuleType(), **{"help": RULE_HELP, **settings})
+
+
 class Failure(click.ClickException):
     """An error with its remedy: one message, no traceback, exit code 2."""
 
@@ -74,11 +99,13 @@ def write(path: Path, content: Any) -> None:
     click.echo(f"wrote {path}")
 
 
-def print_table(title: str, rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]] | None = None) -> None:
+def print_table(
+    title: str, rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]] | None = None, prose: str = ""
+) -> None:
     """Print a table below an empty line.
 
     ``columns`` holds each head with the function that computes a cell, a number or text, from a row. Without it a row
-    is a sequence of its cells, and there are no heads.
+    is a sequence of its cells, and there are no heads. ``prose`` is the head of a column of sentences.
     """
     from rich.console import Console
     from rich.table import Table
@@ -87,7 +114,7 @@ def print_table(title: str, rows: Sequence[Any], columns: dict[str, Callable[[An
     cells = rows if columns is None else [[cell(row) for cell in columns.values()] for row in rows]
     table = Table(title=title, title_justify="left", show_header=columns is not None, box=None, pad_edge=False)
     for index, head in enumerate(columns or [""] * len(rows[0])):
-        table.add_column(head, justify="right" if index and columns else "left", no_wrap=True)
+        table.add_column(head, justify="right" if index and columns and head != prose else "left", no_wrap=True)
     for row in cells:
         table.add_row(*(Text(number(cell)) for cell in row))
     click.echo()

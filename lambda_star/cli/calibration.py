@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
-from lambda_star.cli._output import CLIP_NOTE, FILE, OPEN_CLIP, as_failure, number, print_table, quantity_option, write
+from lambda_star.cli._output import (
+    CLIP_NOTE,
+    FILE,
+    OPEN_CLIP,
+    as_failure,
+    number,
+    print_table,
+    quantity_option,
+    rule_option,
+    write,
+)
 
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
@@ -38,12 +48,22 @@ BUDGET_HELP = """\
 Planned training time: the learning rate times the number of natural-gradient steps. Adds the lambda at which such a run
 just reaches the clip edge."""
 
+CLIP_HELP = """\
+How many times thinner than the teacher's the student's tail may become; by default the cap of the rule if it has one,
+else 5, a tolerance."""
+
+WITHOUT_RULE = """\
+No --rule says what your trainer's update bounds, so this report cannot say that tails die anywhere. λ* is the λ from
+which on the converged student's tail is more than {clip:g} times thinner than the teacher's; whether training collapses
+there depends on the trainer. `lambda-star updates` shows the rules; --rule trl, for instance, names yours."""
+
 BUDGET = Quantity("budget", 0.0, math.inf)
 
 
 @click.command(epilog=CLIP_NOTE, short_help="Print the safe lambda for measured answers.")
 @click.argument("file", type=click.Path(path_type=Path))
-@quantity_option(OPEN_CLIP, "--clip", required=True)
+@quantity_option(OPEN_CLIP, "--clip", help=CLIP_HELP)
+@rule_option()
 @quantity_option(LAM, help="A lambda to judge, for instance the one in your training configuration.")
 @click.option("--contract", multiple=True, metavar="TOKEN", help=CONTRACT_HELP)
 @quantity_option(MARGIN, default=0.1, help="Share of lambda*-1 that the operating point gives up.")
@@ -113,11 +133,12 @@ def _print_classes(report: Report) -> None:
         "b": lambda one: f"{one.b:.4f}",
         "λ*": lambda one: one.value,
         f"{report.confidence:.0%} interval": lambda one: _interval(one.low, one.high),
-        "λ_c": lambda one: one.collapse_point,
         "flip": lambda one: one.flip_point,
         "least λ*": lambda one: one.least,
         "median": lambda one: one.median,
     }
+    if report.rule is not None:
+        columns["tail dies"] = lambda one: one.dies
     if report.budget is not None:
         columns[f"λ* by {report.budget:g}"] = lambda one: one.budget_threshold or math.nan
     if report.lam is not None:
@@ -148,24 +169,42 @@ def _print_readings(report: Report) -> None:
 def _print_advice(report: Report) -> None:
     binding, at, lam, point = report.binding, report.strict_at, report.lam, report.operating_point
     quantiles = ", ".join(f"{share:.0%} {number(value)}" for share, value in report.quantiles.items() if share)
-    rests = f"λ* = {number(report.advised.value)}, the {100 * report.quantile:.3g}% quantile by position, with λ*−1 cut"
+    dies, level = report.dies, f"the {100 * report.quantile:.3g}% quantile by position"
+    rests = f"λ* = {number(report.advised.value)}, {level}, with λ*−1 cut"
+    if dies is not None and dies.value < report.advised.value:
+        rests = f"tails die at {number(dies.value)}, {level}; its excess over 1 is cut"
     rows = [
         ("binding class", binding.name, f"λ* = {number(binding.value)} {_interval(binding.low, binding.high)}"),
         ("strict λ*", report.strict, f"answer {at.sequence}, position {at.position}, token {at.modal}"),
         ("λ* by position", "", quantiles),
+        *_of_rule(report),
         ("least flip", report.flip_point, "λ past which a modal token loses its majority"),
         ("operating λ", point.value, f"{_interval(point.low, point.high)}: {rests} by {report.margin:.0%}"),
     ]
     if lam is not None:
         past = sum(one.value < lam for one in report.classes)
+        tolerance = ", a tolerance, as no tail dies" if dies is not None and dies.value == math.inf else ""
         judged = (
-            f"the operating λ; past λ* of {past} of {len(report.classes)} classes, past λ* of "
+            f"the operating λ{tolerance}; past λ* of {past} of {len(report.classes)} classes, past λ* of "
             f"{report.share_past(lam):.1%} and the flip point of {report.share_flipped(lam):.1%} of the positions"
         )
         rows.append((f"λ = {lam:g}", "within" if lam <= point.value else "ABOVE", judged))
     print_table("Which λ is safe", rows)
+    if report.rule is None:
+        click.echo(WITHOUT_RULE.format(clip=report.clip))
     if report.budget is not None:
         click.echo(BUDGET_NOTE.format(budget=report.budget))
+
+
+def _of_rule(report: Report) -> list[tuple[str, float | str, str]]:
+    """The row that says where tails die under the update rule."""
+    if report.dies is None or report.rule is None:
+        return []
+    if report.dies.value == math.inf:
+        means = f"in the mean, under {report.rule}; past λ* a tail is more than {report.clip:g} times thinner, not dead"
+        return [("tails die", "never", means)]
+    place = f"under {report.rule}, the {100 * report.quantile:.3g}% quantile by position"
+    return [("tails die", report.dies.value, f"{_interval(report.dies.low, report.dies.high)}: {place}")]
 
 
 def _bounds(low: float, high: float) -> str:

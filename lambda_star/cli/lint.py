@@ -3,39 +3,67 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lambda_star._core.quantities import B, C, P
-from lambda_star.cli._output import CLIP_NOTE, as_failure, quantity_option, with_flags
+from lambda_star.cli._output import CLIP_NOTE, FILE, as_failure, quantity_option, with_flags
+
+if TYPE_CHECKING:
+    from lambda_star.lint import Finding
+    from lambda_star.lint.verdict import Point
 
 __all__ = ["lint_config"]
 
+STATUS = {"error": 1, "unknown": 3, "warning": 0, "note": 0}
+
 
 @click.command(epilog=CLIP_NOTE, short_help="Check what a training configuration says about lambda.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @quantity_option(P)
 @quantity_option(B)
-@quantity_option(C, "--clip")
-def lint_config(file: Path, **measured: Any) -> None:
-    """Print what is wrong with the extrapolation of a training configuration.
+@quantity_option(C, "--clip", help="How many times thinner than the teacher's the student's tail may become.")
+@click.option("--report", type=FILE, help="JSON file of `calibrate`, which gives p, b, c and the operating point.")
+@click.option("--strict", is_flag=True, help="End with status 1 on warnings too.")
+def lint_config(files: tuple[Path, ...], strict: bool, **measured: Any) -> None:
+    """Print what is wrong with the extrapolation of training configurations.
 
-    FILE is a verl or G-OPD YAML file, a shell script that starts such a run, or a TRL configuration (YAML, JSON,
-    script). Given --p and --b of a contract token, as `lambda-star calibrate` measures them, the command compares the
-    configuration's lambda with lambda*. The exit status is 1 if there is an error among the findings.
+    FILES are configurations of verl, G-OPD, slime, miles, NeMo-RL, ROLL, rLLM, SkyRL, ms-swift, LightRFT or TRL: YAML,
+    JSON, TOML, a shell script that starts a run, or Python, which is read and never run. Each is mapped to its update
+    rule, and every value of its lambda, those of a sweep too, is compared with what that rule does at the p and b of a
+    contract token, as `lambda-star calibrate` measures them.
+
+    The exit status is 1 if a finding is an error, which is a lambda at which the tail dies or a loss that pushes the
+    wrong way; else 3 if something could not be read and was not judged; else 0. The worst file decides.
 
     \b
     Example:
-      lambda-star lint-config run_gopd.sh --p 0.999 --b 0.5 --clip 5
+      lambda-star lint-config run_verl.sh --p 0.999 --b 0.5
+      lambda-star lint-config configs/*.yaml --report report.json --strict
     """  # noqa: D301 (click wants the character \b)
     from lambda_star import lint
+    from lambda_star.lint.verdict import point
 
     with as_failure(ValueError):
-        findings = lint.lint_config(file, **measured)
+        at = point(**measured)
+    severities = {severity for file in files for severity in _print(file, lint.check, at)}
+    statuses = {STATUS[severity] for severity in severities} | {int(strict and "warning" in severities)}
+    sys.exit(next(status for status in (1, 3, 0) if status in statuses))
+
+
+def _print(file: Path, check: Callable[..., Iterable[Finding]], at: Point | None) -> Iterator[str]:
+    """Print the findings of a file, and yield their severities; a file that cannot be read is one of them."""
+    try:
+        findings = check(file, at)
+    except ValueError as error:
+        click.echo(f"{file}: unknown: {str(error).removeprefix(str(file)).lstrip(':, ')}")
+        yield "unknown"
+        return
     for one in findings:
         place = f"{file}:{one.line}" if one.line else str(file)
-        click.echo(f"{place}: {one.severity}: {one.key + ': ' if one.key else ''}{with_flags(one.message)}")
-    if any(one.severity == "error" for one in findings):
-        sys.exit(1)
+        message = with_flags(one.message).replace("`report`", "--report")
+        click.echo(f"{place}: {one.severity}: {one.key + ': ' if one.key else ''}{message}")
+        yield one.severity

@@ -1,67 +1,67 @@
-"""Read the settings of a YAML, JSON or shell file as text, each with its key and line."""
+"""Read the settings of a configuration file as text, each with its key and line."""
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import shlex
-from bisect import bisect_left
+import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from lambda_star.lint import python_source, shell
+from lambda_star.lint.settings import MOST_SETTINGS, Setting, broken
 
 if TYPE_CHECKING:
     import yaml
 
-__all__ = ["Setting", "read_settings"]
+__all__ = ["MOST_BYTES", "read_settings"]
 
-HEREDOC = re.compile(r"((?<!<)<<-?[ \t]*(['\"]?)([A-Za-z_]\w*)\2.*\n)(?:.*\n)*?[ \t]*\3(?=\n|\Z)")
-CONTINUATION = re.compile(r"^(?![ \t]*#)(.*)\\\n", re.MULTILINE)
-OVERRIDE = re.compile(r"\+{0,2}([A-Za-z_][\w.@/]*)=(.*)", re.DOTALL)
-ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-VALUED_FLAG = re.compile(r"--([A-Za-z][\w.-]*)=(.*)", re.DOTALL)
-FLAG = re.compile(r"--([A-Za-z][\w.-]*)")
-VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?[-=]([^{}]*))?\})")
-SEPARATORS = ";&|()"
-STARTS = ("export", "local", "declare", "readonly", "env", "then", "do", "else", "{")
+MOST_BYTES = 500_000
+"""A larger file is not read: no configuration is that long, and a log or a data set was meant to go elsewhere."""
 
-
-class Setting(NamedTuple):
-    """One value of a configuration, as text."""
-
-    key: str
-    value: str
-    line: int
+TABLE = re.compile(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(#.*)?")
+ENTRY = re.compile(r"\s*([^=#]+?)\s*=")
 
 
 def read_settings(path: Path) -> list[Setting]:
     """Return the settings of a file in the order in which they are set."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise _broken(path, f"{error.strerror or error}; check the path") from error
-    except UnicodeDecodeError as error:
-        raise _broken(path, "the file is not UTF-8 text; check its type, or convert it to UTF-8") from error
-    reader = _shell if re.match(r"#!.*sh\b", text) else READERS.get(path.suffix.lower())
+    text = _text(path)
+    first = text.partition("\n")[0]
+    reader = READERS.get(path.suffix.lower())
+    if first.startswith("#!"):
+        reader = shell.read if re.search(r"sh\b", first) else python_source.read if "python" in first else reader
     if reader is None:
         kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
-        raise _broken(path, f"cannot read {kind}; give one of {', '.join(READERS)}, or a shell script")
+        raise broken(path, f"cannot read {kind}; give one of {', '.join(READERS)}, or a shell script")
     try:
-        return list(reader(path, text))
+        found = list(islice(reader(path, text), MOST_SETTINGS + 1))
     except RecursionError as error:
-        raise _broken(path, "the nesting is too deep, or an alias holds itself; write it out") from error
+        raise broken(path, "the nesting is too deep, or an alias holds itself; write it out") from error
+    if len(found) > MOST_SETTINGS:
+        raise broken(path, f"more than {MOST_SETTINGS:,} settings; give a configuration file")
+    return found
 
 
-def _broken(path: Path, problem: str, line: int | None = None) -> ValueError:
-    return ValueError(f"{path}{f', line {line}' if line else ''}: {problem}")
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise broken(path, f"the file is larger than {MOST_BYTES:,} bytes; give a configuration file")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except OSError as error:
+        raise broken(path, f"{error.strerror or error}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise broken(path, "the file is not UTF-8 text; check its type, or convert it to UTF-8") from error
 
 
 def _json(path: Path, text: str) -> Iterator[Setting]:
     try:
         json.loads(text, parse_int=str)  # an integer may have more digits than Python reads
     except json.JSONDecodeError as error:
-        raise _broken(path, f"broken JSON ({error.msg} at column {error.colno}); correct it", error.lineno) from error
+        raise broken(path, f"broken JSON ({error.msg} at column {error.colno}); correct it", error.lineno) from error
     # The YAML reader also reads JSON and keeps lines, but it refuses tabs, which JSON has only outside of strings.
     return _yaml(path, text.replace("\t", " "))
 
@@ -69,18 +69,27 @@ def _json(path: Path, text: str) -> Iterator[Setting]:
 def _yaml(path: Path, text: str) -> Iterator[Setting]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """A loader that stops where merges of merges would fill the memory."""
+
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            super().flatten_mapping(node)
+            if len(node.value) > MOST_SETTINGS:
+                raise broken(path, "a mapping stands for too many settings; write merged ones out")
+
     try:
-        loader = yaml.SafeLoader(text)
+        loader = Loader(text)
         root = loader.get_single_node()
         if root is not None and not isinstance(root, yaml.MappingNode):
             problem = "the file is not a mapping of keys to values; give a configuration file"
-            raise _broken(path, problem, root.start_mark.line + 1)
-        settings = {} if root is None else {setting.key: setting for setting in _leaves(loader, root, "", 1)}
+            raise broken(path, problem, root.start_mark.line + 1)
+        leaves = [] if root is None else list(islice(_leaves(loader, root, "", 1), MOST_SETTINGS + 1))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)  # a character that YAML does not admit has none
         said = f"broken YAML ({getattr(error, 'problem', error)}); correct it"
-        raise _broken(path, said, mark.line + 1 if mark else None) from error
-    yield from settings.values()
+        raise broken(path, said, mark.line + 1 if mark else None) from error
+    # More leaves than are admitted go on to the check of their number; of a key that is set twice the last one counts.
+    yield from leaves if len(leaves) > MOST_SETTINGS else {leaf.key: leaf for leaf in leaves}.values()
 
 
 def _leaves(loader: yaml.SafeLoader, node: yaml.Node, key: str, line: int) -> Iterator[Setting]:
@@ -99,58 +108,49 @@ def _leaves(loader: yaml.SafeLoader, node: yaml.Node, key: str, line: int) -> It
         yield Setting(key, node.value, line)
 
 
-def _shell(path: Path, text: str) -> Iterator[Setting]:
-    """Overrides and flags of every command, with the variables that are assigned before it or have a default."""
-    variables: dict[str, str] = {}
-    flag: re.Match[str] | None = None
-    command, opening = -1, True
-    for word, line, number in _words(path, text):
-        opening = opening or number != command
-        command = number
-        if word in STARTS or {*word} <= {*SEPARATORS}:
-            opening, flag = True, None
-            continue
-        value = _expand(word, variables)
-        # A variable that stands alone may hold several options; a word in quotes may not.
-        for part in value.split() if VARIABLE.fullmatch(word) else [value]:
-            assignment = ASSIGNMENT.fullmatch(part) if opening else None
-            if assignment:
-                variables[assignment[1]] = assignment[2]
-            elif match := OVERRIDE.fullmatch(part) or VALUED_FLAG.fullmatch(part):
-                yield Setting(match[1].replace("-", "_"), match[2], line)
-            elif flag and not opening and not FLAG.fullmatch(part):
-                yield Setting(flag[1].replace("-", "_"), part, line)
-            flag = FLAG.fullmatch(part)
-            opening = assignment is not None
-
-
-def _words(path: Path, text: str) -> Iterator[tuple[str, int, int]]:
-    """Every word with its line and the number of line ends before it that close a command."""
-    text = HEREDOC.sub(lambda match: match[1] + "\n" * (match[0].count("\n") - 1), text)
-    # Two blanks replace a continuation, so that every character keeps its index and lines can still be counted.
-    joined = CONTINUATION.sub(r"\1  ", text)
-    lines, commands = ([place for place, mark in enumerate(t) if mark == "\n"] for t in (text, joined))
-    stream = io.StringIO(joined)
-    lexer = shlex.shlex(stream, posix=True, punctuation_chars=SEPARATORS)
-    lexer.whitespace_split = True
+def _toml(path: Path, text: str) -> Iterator[Setting]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
-        for word in lexer:
-            end = stream.tell() - 1
-            yield word, bisect_left(lines, end) + 1 - word.count("\n"), bisect_left(commands, end)
-    except ValueError as error:
-        line = len(lines) + 1 - lexer.token.count("\n")
-        raise _broken(path, f"{error} in what opens here; close it, and write no quotes inside $(…)", line) from error
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"at line (\d+)", str(error))
+        said = f"broken TOML ({str(error).partition(' (')[0]}); correct it"
+        raise broken(path, said, int(place[1]) if place else None) from error
+    lines = _toml_lines(text)
+    for key, value in _items(values, ""):
+        yield Setting(key, value, lines.get(key) or lines.get(re.sub(r"\.\d+", "", key)))
 
 
-def _expand(word: str, variables: dict[str, str]) -> str:
-    """The word with known variables and defaults put in, the innermost first; unknown variables stay as written."""
-
-    def value(match: re.Match[str]) -> str:
-        return variables.get(match[1] or match[2], match[0] if match[3] is None else match[3])
-
-    for _ in range(word.count("$")):
-        word = VARIABLE.sub(value, word)
-    return word
+def _items(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in pairs:
+            yield from _items(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, str(value).lower() if isinstance(value, bool) else str(value)
 
 
-READERS = dict.fromkeys([".yaml", ".yml"], _yaml) | {".json": _json} | dict.fromkeys([".sh", ".bash", ".slurm"], _shell)
+def _toml_lines(text: str) -> dict[str, int]:
+    """The line of each key, as far as it stands in a line of its own: the TOML reader does not tell."""
+    table, lines = "", {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if head := TABLE.fullmatch(line):
+            table = f"{_plain_key(head[1])}."
+        elif entry := ENTRY.match(line):
+            lines[table + _plain_key(entry[1])] = number
+    return lines
+
+
+def _plain_key(key: str) -> str:
+    return ".".join(part.strip().strip("'\"") for part in key.split("."))
+
+
+READERS = (
+    dict.fromkeys([".yaml", ".yml"], _yaml)
+    | {".json": _json, ".toml": _toml}
+    | dict.fromkeys([".sh", ".bash", ".slurm"], shell.read)
+    | {".py": python_source.read}
+)

@@ -15,6 +15,8 @@ from lambda_star.updates import _two
 from lambda_star.updates._rows import Rows, settle
 from lambda_star.updates._rule import Rule, uncapped
 
+LONGEST = 700.0  # the longest log-ratio whose ratio is a float
+
 Teacher = Literal["plain", "extrapolated"]
 
 
@@ -88,6 +90,10 @@ class log_ratio_cap(Rule):  # noqa: N801
     def __post_init__(self) -> None:
         require((C, self.c))
 
+    @property
+    def clip(self) -> float | None:
+        return self.c if self.c < math.inf else None
+
     def _leaves(self, p: Values, b: Values) -> Any:
         return bernoulli.two_sided_threshold(p, b, self.c)
 
@@ -151,6 +157,10 @@ class log_ratio_clamp(Rule):  # noqa: N801
         require((_two.BOUND, self.bound))
         if self.teacher not in get_args(Teacher):
             raise ValueError(f"teacher must be one of {', '.join(get_args(Teacher))}, got {self.teacher!r}")
+
+    @property
+    def clip(self) -> float | None:
+        return None if self._exact or self.bound > LONGEST else math.exp(self.bound)
 
     @property
     def _exact(self) -> bool:

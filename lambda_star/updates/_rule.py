@@ -58,6 +58,11 @@ class Rule(ABC):
         text = ", ".join(f"{name}={_text(value)}" for name, value, default in values if value != default)
         return f"{self.name}({text})"
 
+    @property
+    def clip(self) -> float | None:
+        """The c to which the rule itself holds the tail ratio, the same at every position; None if it has none."""
+        return None
+
     def leaves(self, p: Values, b: Values, *, axis: int | None = None) -> Any:
         """Return the λ at which the student first departs from the fixed point q_λ.
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.optimize import brentq
 
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import B, P, require
@@ -122,6 +121,8 @@ def _push(force: Forces, theta: Any, p: float, b: float, lam: float) -> Floats:
 
 def _rest(force: Forces, p: float, b: float, lam: float, jumps: Sequence[float]) -> float:
     """The log-odds at which the student comes to rest, ±inf for nowhere."""
+    from scipy.optimize import brentq
+
     start = math.log(b) - math.log1p(-b)
     (moved,) = _push(force, np.array([start]), p, b, lam)
     if moved == 0:

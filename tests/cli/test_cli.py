@@ -171,7 +171,9 @@ def test_threshold_refuses_what_is_out_of_range_and_names_the_option(option: str
 
 def test_missing_and_unknown_options_are_named() -> None:
     assert "Missing option '--clip'" in refused("threshold", "--p", 0.9, "--b", 0.5)
-    assert "Missing option '--clip'" in refused("calibrate", "rows.csv")
+    assert "'cap' names no" not in refused("calibrate", "rows.csv", "--rule", "cap:5")
+    assert "log_ratio_cap needs a value of c" in refused("calibrate", "rows.csv", "--rule", "cap")
+    assert "'capp' names no training code" in refused("updates", "--rule", "capp")
     assert "Missing argument 'FILE'" in refused("calibrate", "--clip", 5)
     assert "--lamda" in refused("calibrate", "rows.csv", "--clip", 5, "--lamda", 1.2)
     assert "No such command 'treshold'" in refused("treshold")

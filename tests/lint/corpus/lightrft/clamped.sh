@@ -1,0 +1,10 @@
+KL=0.01
+torchrun --nnodes 1 our/train_colocate.py \
+    --pretrain "$STUDENT" \
+    --advantage_estimator "on_policy_distillation" \
+    --fsdp \
+    --use_kl_loss \
+    --remote_rm_url "$TEACHER_URL" \
+    --opd_kl_coef 1.0 \
+    --init_kl_coef $KL \
+    --kl_estimator "k3"

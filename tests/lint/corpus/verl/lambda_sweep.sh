@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+set -euo pipefail
+
+STUDENT=${STUDENT:-Qwen/Qwen3-1.7B}
+TEACHER=${TEACHER:-Qwen/Qwen3-8B}
+
+DISTILLATION=(
+    distillation.enabled=True
+    distillation.teacher_models.teacher_model.model_path="$TEACHER"
+    distillation.distillation_loss.loss_mode=k1
+    distillation.distillation_loss.topk=64
+    distillation.distillation_loss.use_task_rewards=False
+    distillation.distillation_loss.use_policy_gradient=True
+    distillation.distillation_loss.loss_max_clamp=1.5
+)
+
+python3 -m verl.trainer.main_ppo \
+    algorithm.adv_estimator=grpo \
+    actor_rollout_ref.model.path="$STUDENT" \
+    actor_rollout_ref.rollout.name=vllm \
+    +distillation.distillation_loss.lambda_vals=1.0,1.1,1.5 \
+    "${DISTILLATION[@]}"

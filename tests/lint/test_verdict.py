@@ -1,0 +1,125 @@
+"""A report of calibrate decides where it is given, so that the two commands never disagree."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_star import calibrate, read_table
+from lambda_star.calibration.report import Report
+from lambda_star.lint import Finding, lint_config
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "examples" / "rank_by_price" / "logprobs.csv"
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return calibrate(read_table(TABLE), clip=5.0)
+
+
+def written(folder: Path, values: Any) -> Path:
+    path = folder / "report.json"
+    path.write_text(values if isinstance(values, str) else json.dumps(values), encoding="utf-8")
+    return path
+
+
+def of_lambda(folder: Path, lam: float, report: Path, extra: str = "") -> Finding:
+    path = folder / "config.yaml"
+    path.write_text(f"policy_loss:\n  lambda_vals: {lam!r}\n{extra}", encoding="utf-8")
+    return next(found for found in lint_config(path, report=report) if found.message.startswith("λ = "))
+
+
+def test_the_verdict_is_that_of_the_operating_point_of_the_report(tmp_path: Path, report: Report) -> None:
+    path = written(tmp_path, report.to_dict())
+    safe, star = report.operating_point.value, report.advised.value
+    assert of_lambda(tmp_path, safe, path).severity == "note"
+    above = of_lambda(tmp_path, math.nextafter(safe, 2), path)
+    assert (above.severity, f"operating point is {safe:g}" in above.message) == ("warning", True)
+    past = of_lambda(tmp_path, math.nextafter(star, 2), path)
+    assert (past.severity, f"set at most {safe:g}, the operating point" in past.message) == ("warning", True)
+    assert f"class {report.binding.name}, p = {report.binding.p:g}, b = {report.binding.b:g}, c = 5" in past.message
+    # Eq. 4 at the mean p and b of the class alone gives a laxer number, by which the two commands once disagreed.
+    assert safe < 1 + 0.9 * (report.binding.value - 1)
+
+
+@given(st.floats(1.001, 1.6))
+def test_no_advice_of_lint_exceeds_that_of_calibrate(
+    tmp_path_factory: pytest.TempPathFactory, report: Report, lam: float
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    found = of_lambda(folder, lam, written(folder, report.to_dict()))
+    assert (found.severity == "note") == (lam <= report.operating_point.value)
+
+
+def test_a_rule_with_a_cliff_is_an_error_past_it_with_a_report_too(tmp_path: Path, report: Report) -> None:
+    path = written(tmp_path, report.to_dict())
+    clamp = (
+        "distillation:\n  enabled: true\n  distillation_loss:\n    loss_mode: k1\n    use_policy_gradient: true\n"
+        "    loss_max_clamp: 1.5\n"
+    )
+    found = of_lambda(tmp_path, 1.4, path, clamp)
+    assert (found.severity, f"set at most {report.operating_point.value:g}" in found.message) == ("error", True)
+
+
+def test_a_report_without_a_tolerance_gives_p_and_b(tmp_path: Path, report: Report) -> None:
+    values = report.to_dict() | {"clip": None, "advised": None, "operating_point": {"value": None}}
+    found = of_lambda(tmp_path, 1.25, written(tmp_path, values))
+    assert (found.severity, "give `clip`" in found.message) == ("note", True)
+
+
+def test_a_report_for_another_rule_is_said_to_be_one(tmp_path: Path, report: Report) -> None:
+    path = written(tmp_path, report.to_dict() | {"rule": "log_ratio_cap(c=5)"})
+    of_lambda(tmp_path, 1.1, path)
+    found = lint_config(tmp_path / "config.yaml", report=path)
+    assert any("made for log_ratio_cap(c=5), and this configuration's rule is none()" in f.message for f in found)
+    same = written(tmp_path, report.to_dict() | {"rule": "none()"})
+    assert not any("made for" in f.message for f in lint_config(tmp_path / "config.yaml", report=same))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("{", "the report is no JSON"),
+        ("[" * 100_000, "the report is no JSON"),
+        ("[]", "not as this version writes it; write the report again"),
+        ("{}", "it has no 'classes'"),
+        ({"binding": "x", "classes": []}, "not as this version writes it"),
+        ({"binding": "x", "classes": [{"name": "x", "p": 2, "b": 0.5}], "clip": 5}, "not as this version writes it"),
+        ({"binding": "x", "classes": [{"name": "x", "p": 0.9, "b": None}], "clip": 5}, "not as this version writes it"),
+        ({"binding": "x", "classes": [{"name": "x", "p": 0.9, "b": 0.5}], "clip": 5}, "it has no 'advised'"),
+    ],
+)
+def test_a_report_that_is_none_is_refused(tmp_path: Path, values: Any, said: str) -> None:
+    path = written(tmp_path, values)
+    with pytest.raises(ValueError, match=said) as caught:
+        of_lambda(tmp_path, 1.25, path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_report_and_two_sources_are_refused(tmp_path: Path, report: Report) -> None:
+    with pytest.raises(ValueError, match=r"none\.json: cannot read the report"):
+        of_lambda(tmp_path, 1.25, tmp_path / "none.json")
+    path = written(tmp_path, report.to_dict())
+    with pytest.raises(ValueError, match="give `report`, or `p`, `b` and `clip`"):
+        lint_config(tmp_path / "config.yaml", p=0.9, b=0.5, report=path)
+
+
+@pytest.mark.parametrize(
+    ("top", "lam", "severity"),
+    [("top_p: 0.95", 1.25, "note"), ("top_p: 0.95", 1.4, "warning"), ("top_k: 5", 1.1, "warning")],
+)
+def test_truncated_rollouts_are_compared_where_their_rule_says_when(
+    tmp_path: Path, top: str, lam: float, severity: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"policy_loss: {{lambda_vals: {lam}}}\nrollout: {{{top}}}\n", encoding="utf-8")
+    found = next(f for f in lint_config(path, p=0.9, b=0.5) if (f.key or "").startswith("rollout"))
+    assert found.severity == severity
+    assert "tokens outside die from λ = 1." in found.message
