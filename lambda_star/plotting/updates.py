@@ -17,7 +17,7 @@ from scipy.special import logit
 from lambda_star import bernoulli, updates
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, B, P, require
-from lambda_star.plotting._axes import TAIL, new_figure
+from lambda_star.plotting._axes import LINE_STYLES, TAIL, new_figure
 from lambda_star.updates import Rule
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def plot_forces(p: float, b: float, lam: float, rules: Sequence[Rule] | None = N
     >>> plot_forces(0.9, 0.5, 1.5, [updates.none(), updates.log_ratio_cap(2.0)]).get_ylabel()
     'force at λ = 1.5'
     """
-    rules = _checked(p, b, (updates.none(), CAP) if rules is None else rules)
-    require((LAM._replace(low=0.0, ends="[)"), lam))
+    rules = _checked(p, b, (updates.none(), CAP) if rules is None else rules, lam)
     ends = {rule: float(rule.student(p, b, lam)) for rule in rules}
     ax = ax or new_figure((7, max(3.6, 0.4 * len(rules)))).subplots()
     return _draw_forces(ax, p, b, lam, ends, _looks(p, b, rules))
@@ -111,10 +110,11 @@ def _draw_forces(ax: Axes, p: float, b: float, lam: float, ends: dict[Rule, floa
         if lam >= rule.dies(p, b):
             ax.fill_between(theta, force.tail, force.modal, color=look["color"], alpha=0.15, linewidth=0)
             label += "\nnever meets F$_m$, its tail dies"
-        elif THINNEST < tail < 1:
+        else:
+            label += f"\nmeets F$_m$ at 1 − q {f'= {tail:.3g}' if tail > THINNEST else f'< {THINNEST:g}'}"
+        if THINNEST < tail < 1:
             at = float(logit(end))
             ax.plot(at, rule.force(at, p, b, lam).modal, "o", color=look["color"], markeredgecolor="k", zorder=3)
-            label += f"\nmeets F$_m$ at 1 − q = {tail:.3g}"
         ax.plot(theta, force.tail, **look, label=label)
     ax.set(xlabel="log-odds θ of the student", ylabel=f"force at λ = {lam:.5g}", xlim=(theta[0], theta[-1]))
     _name_tails(ax)
@@ -152,8 +152,9 @@ def plot_rules(p: float, b: float, rules: Sequence[Rule] | None = None, ax: Axes
     fixed = 1 - bernoulli.fixed_point(p, b, lam)
     bottom = max(float(fixed[-1]) / 30, THINNEST / 100)
     looks = _looks(p, b, rules)
-    kept = [str(rule) for rule, look in looks.items() if look == KEPT]
-    departing = [(rule, float(rule.leaves(p, b)), float(rule.dies(p, b))) for rule in looks if looks[rule] != KEPT]
+    ends = {rule: (float(rule.leaves(p, b)), float(rule.dies(p, b))) for rule in rules}
+    kept = [str(rule) for rule in ends if ends[rule] == (math.inf, math.inf)]
+    departing = [(rule, *ends[rule]) for rule in ends if str(rule) not in kept]
     ax = ax or new_figure((7, max(4.2, 0.4 * len(rules)))).subplots()
     ax.plot(lam, fixed, **FIXED, label="\n".join(["fixed point q$_λ$", *kept]))
     for place, (rule, leaves, dies) in enumerate(departing):
@@ -201,7 +202,7 @@ def plot_updates(
     >>> len(plot_updates(0.999, 0.5).axes)
     2
     """
-    shown = _checked(p, b, RULES if rules is None else rules)
+    shown = _checked(p, b, RULES if rules is None else rules, lam)
     bounded = next((rule for rule in shown if 1 < rule.dies(p, b) < math.inf), shown[0])
     dies = float(bounded.dies(p, b))
     if lam is None:
@@ -209,13 +210,13 @@ def plot_updates(
     figure = figure or new_figure((7, 7.4))
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 4))
     ends = {rule: float(rule.student(p, b, lam)) for rule in (updates.none(), bounded)}
-    _draw_forces(upper, p, b, lam, ends, {updates.none(): KEPT} | _looks(p, b, shown))
+    _draw_forces(upper, p, b, lam, ends, _looks(p, b, (updates.none(), *shown)))
     plot_rules(p, b, shown, lower)
     return figure
 
 
-def _checked(p: float, b: float, rules: Sequence[Rule]) -> Sequence[Rule]:
-    require((P, p), (B, b))
+def _checked(p: float, b: float, rules: Sequence[Rule], lam: float | None = None) -> Sequence[Rule]:
+    require((P, p), (B, b), (LAM._replace(low=0.0, ends="[)"), lam))
     if p <= b:
         raise ValueError(f"p must lie in (b, 1) = ({b:g}, 1), got {p!r}; no λ > 1 thins the tail where p ≤ b")
     if not len(rules):
@@ -224,14 +225,14 @@ def _checked(p: float, b: float, rules: Sequence[Rule]) -> Sequence[Rule]:
 
 
 def _looks(p: float, b: float, rules: Sequence[Rule]) -> dict[Rule, Look]:
-    """The line of each rule: ``KEPT`` where it keeps q_λ at every λ, else one of ``LOOKS``."""
+    """The line of each rule: grey where it keeps q_λ at every λ, else one of ``LOOKS``."""
     kept = {rule: rule.leaves(p, b) == rule.dies(p, b) == math.inf for rule in rules}
-    others = cycle(LOOKS)
-    return {rule: KEPT if kept[rule] else next(others) for rule in kept}
+    greys, others = cycle(LINE_STYLES), cycle(LOOKS)
+    return {rule: KEPT | {"linestyle": next(greys)} if kept[rule] else next(others) for rule in kept}
 
 
 def _lambdas(p: float, b: float, rules: Sequence[Rule]) -> tuple[float, float]:
-    """The ends of the axis: every departure and death is in view, and q_λ stays above the thinnest tail."""
+    """The ends of the axis, with every departure and death in view for which q_λ is not too thin."""
     events = [float(event) for rule in rules for event in (rule.leaves(p, b), rule.dies(p, b))]
     farthest = max((event for event in events if 1 < event < math.inf), default=2.0)
     thinnest = float((logit(1 - THINNEST) - logit(b)) / (logit(p) - logit(b)))
