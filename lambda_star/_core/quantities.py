@@ -80,9 +80,8 @@ def require_representable(quantity: Quantity, value: Any, largest: float) -> Non
     """Raise ``ValueError`` for a finite number that would be infinite in arrays whose largest number is given."""
     if math.isfinite(value) and abs(value) > largest:
         meant = ", or inf" if quantity.contains(math.inf) else ""
-        outside(
-            quantity, float(value), f", which is past {largest:g}, the end of this dtype; pass float64 arrays{meant}"
-        )
+        end = f", but the dtype of these arrays ends at {largest:g}; pass float64 arrays{meant}"
+        outside(quantity, float(value), end)
 
 
 def fills(quantity: Quantity, block: Values) -> bool:

@@ -43,8 +43,8 @@ def renyi(log_t: Values, log_b: Values, order: Values, *, axis: int = -1) -> Val
     Source: extension; ``derivations/categorical.md``.
 
     >>> import numpy as np
-    >>> float(renyi(np.log([0.9, 0.1]), np.log([0.5, 0.5]), 2.0)) == float(np.log(2 * 0.82))
-    True
+    >>> float(renyi(np.log([0.9, 0.1]), np.log([0.5, 0.5]), 2.0))  # log(2·0.82)
+    0.494696...
     """
 
     def kernel(xp: Any, log_t: Values, log_b: Values, order: Values) -> tuple[Values, ...]:

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lambda_star._core.namespaces import Floats
+from lambda_star._core.namespaces import Floats, scalar
 from lambda_star._core.quantities import LAM, B, C, P, Quantity, require
 from lambda_star.bernoulli import formulas
-from lambda_star.dynamics._arguments import RATE, STEPS, Flow, checked_arrays, require_flow
+from lambda_star.dynamics._arguments import RATE, STEPS, Flow, as_longdouble, checked_arrays, require_flow
 
 ROLLOUTS = Quantity("rollouts", 1, math.inf, "[)")
 
+OVERWHELMING = 1e18  # beside such a push, any log-ratio of two floats is below rounding
+LARGEST = 1e300  # the size at which an advantage of a simulation ends
+NEWTON_STEPS = 12  # from θ = arcsinh, where 2θ is all that is missing
 NEGLIGIBLE = 1e-30  # within such a time the log-odds move by less than the spacing of floats
 TOLERANCE = 1e-12  # largest error of one integration step, between the kinks where the clip starts or stops to act
 
@@ -27,21 +30,33 @@ class _Update(NamedTuple):
     c: float
     lam: Any
 
-    def advantages(self, theta: Any) -> tuple[Any, Any]:
-        """Return the advantages of the modal token and of the tail at the student's log-odds."""
+    def capped(self, theta: Any) -> tuple[Any, Any]:
+        """Return the capped log-ratios of the modal token and of the tail at the student's log-odds."""
         from scipy.special import log_expit
 
-        log_c, tail_p, tail_b = math.log(self.c), math.log1p(-self.p), math.log1p(-self.b)
+        log_c = math.log(self.c)
         modal = np.minimum(math.log(self.p) - log_expit(theta), log_c)
-        tail = np.minimum(tail_p - log_expit(-theta), log_c)
-        push = np.asarray(self.lam) - 1
-        return modal + push * (math.log(self.p) - math.log(self.b)), tail + push * (tail_p - tail_b)
+        return modal, np.minimum(math.log1p(-self.p) - log_expit(-theta), log_c)
+
+    def advantages(self, theta: Any) -> tuple[Any, Any]:
+        """Return the advantages of the modal token and of the tail, within ±LARGEST, so that they have a difference."""
+        excess = np.asarray(self.lam) - 1
+        log_ratios = math.log(self.p) - math.log(self.b), math.log1p(-self.p) - math.log1p(-self.b)
+        with np.errstate(over="ignore"):
+            both = (capped + excess * r for capped, r in zip(self.capped(theta), log_ratios, strict=True))
+            modal, tail = (np.clip(advantage, -LARGEST, LARGEST) for advantage in both)
+        return modal, tail
+
+    def push(self) -> float:
+        """Return (λ−1)Δ, which keeps its digits where p and b nearly agree."""
+        return float(formulas.push(scalar, self.p, self.b, self.lam))
 
     def kinks(self) -> list[float]:
         """Return the log-odds at which the clip stops to act on the modal token, and starts to act on the tail."""
         if self.c == math.inf:
             return []
-        return [formulas.logit(math, self.p / self.c), -formulas.logit(math, (1 - self.p) / self.c)]
+        stops = math.log(self.p) - math.log(self.c - self.p)  # logit p/c, and minus logit (1−p)/c, without underflow
+        return [stops, math.log(self.c - 1 + self.p) - math.log1p(-self.p)]
 
 
 def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, flow: Flow = "natural") -> Floats:
@@ -49,7 +64,8 @@ def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, fl
 
     The clip acts on the modal token and on the tail. Where it starts or stops to act the velocity has a kink, so each
     stretch between kinks is integrated by itself. The error is at most 1e-12 per step and adds up to less than 1e-8 as
-    long as the student moves; once its velocity is below 1e-7, rounding errors dominate.
+    long as the student moves; once its velocity is below 1e-7, rounding errors dominate. A push (λ−1)Δ beyond ±1e18 has
+    a closed form, since no log-ratio of the student counts beside it; log-odds too large for a float are ±inf.
 
     Args:
         p: teacher's modal probability, in (0, 1).
@@ -83,8 +99,27 @@ def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, fl
     update = _Update(*(float(value) for value in arrays))
     if np.isnan(update).any() or np.isnan(moments).any():
         return np.full(moments.shape, np.nan)
+    if abs(update.push()) > OVERWHELMING:
+        return _pushed(update, flow, moments)
     distinct, order = np.unique(moments, return_inverse=True)
     return _integrated(update, flow, distinct)[order]
+
+
+def _pushed(update: _Update, flow: Flow, times: Floats) -> Floats:
+    """Return the log-odds under a push beside which the student's log-ratios are below rounding, clipped or not."""
+    start, push = as_longdouble(formulas.logit(math, update.b)), as_longdouble(update.lam - 1)
+    push = push * formulas.log_odds_gap(scalar, update.p, update.b)
+    with np.errstate(over="ignore"):
+        if flow == "policy-gradient":  # θ' = q(1−q)·push, and so 2θ + 2 sinh θ grows by push per unit of time
+            goal = 2 * start + 2 * np.sinh(start) + push * times
+            theta = np.arcsinh(goal / 2)
+            for _ in range(NEWTON_STEPS):
+                theta = theta - (2 * theta + 2 * np.sinh(theta) - goal) / (2 + 2 * np.cosh(theta))
+        elif update.c == math.inf:
+            theta = start * np.exp(-times) - (push + formulas.logit(math, update.p)) * np.expm1(-times)
+        else:
+            theta = start + push * times
+        return np.asarray(theta, dtype=np.float64)
 
 
 def _integrated(update: _Update, flow: Flow, times: Floats) -> Floats:
@@ -92,12 +127,16 @@ def _integrated(update: _Update, flow: Flow, times: Floats) -> Floats:
     from scipy.integrate import solve_ivp
     from scipy.special import expit
 
-    def velocity(_: float, theta: Any) -> Any:
-        modal, tail = update.advantages(theta)
-        # Natural gradient divides out the factor q(1−q) of plain policy gradient.
-        return (modal - tail) * (1.0 if flow == "natural" else expit(theta) * expit(-theta))
+    theta, now, push = formulas.logit(math, update.b), 0.0, update.push()
+    # The unit of time is that in which the push moves θ by 1, for the solver knows the time of a kink to 1e-15.
+    unit = max(1.0, abs(push))
+    times = times * unit
 
-    theta, now = formulas.logit(math, update.b), 0.0
+    def velocity(_: float, theta: Any) -> Any:
+        modal, tail = update.capped(theta)
+        # Natural gradient divides out the factor q(1−q) of plain policy gradient.
+        return (modal - tail + push) / unit * (1.0 if flow == "natural" else expit(theta) * expit(-theta))
+
     out = np.full(times.shape, theta)
     while len(times) and now < times[-1] > NEGLIGIBLE:
         kinks = [kink for kink in update.kinks() if kink != theta]

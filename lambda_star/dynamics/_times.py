@@ -90,8 +90,14 @@ def _closed(start: Floats, distance: Floats, beyond: Floats, _: Nodes) -> tuple[
     The factors e^±θ_λ may overflow by themselves, so each is split between the two scaled integrals.
     """
     from_start, end = distance + beyond, start + distance
-    up = np.exp(end) * scaled_e1(beyond) - np.exp(start) * scaled_e1(from_start)
-    return up, scaled_ei(from_start) / np.exp(start) - scaled_ei(beyond) / np.exp(end)
+    up = _grown(end, scaled_e1(beyond)) - _grown(start, scaled_e1(from_start))
+    return up, _grown(-start, scaled_ei(from_start)) - _grown(-end, scaled_ei(beyond))
+
+
+def _grown(exponent: Floats, value: Floats) -> Floats:
+    """Return e^exponent times a small value, also where the exponential alone overflows."""
+    half: Floats = np.exp(exponent / 2)
+    return half * value * half
 
 
 def _summed_near(start: Floats, distance: Floats, beyond: Floats, nodes: Nodes) -> tuple[Floats, Floats]:

@@ -150,7 +150,7 @@ def clamp_student(xp: Any, p: Real, b: Real, lam: Real, bound: Real) -> Real:
     return known(xp, where(xp, size > edge, clamped, formulas.fixed_point(xp, p, push)), push, bound)
 
 
-# A floor of −bound on the student's log-probabilities.
+# A lower bound of −bound on the student's log-probabilities.
 
 
 def _log_odds_at(xp: Any, bound: Values) -> Values:

@@ -348,3 +348,25 @@ def test_traced_values_are_not_checked() -> None:
 
 def test_device_of_the_arrays_is_kept() -> None:
     assert ls.threshold(torch.empty(3, device="meta"), 0.5, 5.0).device.type == "meta"
+
+
+# Numbers that a narrow dtype cannot hold
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_number_that_the_dtype_would_make_infinite_is_refused(library: str) -> None:
+    p = LIBRARIES[library].make(np.array([0.9], dtype=np.float32))
+    text = r"^c must lie in \[1, inf\], got 1e\+39, but .* ends at 3\.40282e\+38; pass float64 arrays, or inf$"
+    with pytest.raises(ValueError, match=text):
+        ls.threshold(p, 0.5, 1e39)
+    with pytest.raises(ValueError, match=r"^lam must lie in \(-inf, inf\), got -1e\+39, but .*; pass float64 arrays$"):
+        ls.fixed_point(p, 0.5, -1e39)
+    assert math.isinf(float(ls.threshold(p, 0.5, math.inf)[0]))
+    assert math.isfinite(float(ls.threshold(p, 0.5, 3e38)[0]))
+    assert math.isnan(float(ls.threshold(p, 0.5, math.nan)[0]))
+
+
+def test_a_number_that_float64_holds_is_taken() -> None:
+    expected = ls.threshold(0.9, 0.5, 1e39)
+    assert ls.threshold(np.array([0.9]), 0.5, 1e39)[0] == pytest.approx(expected, rel=1e-14)
+    assert ls.threshold(np.array([0.9]), np.float32(0.5), np.array([1e39]))[0] == pytest.approx(expected, rel=1e-14)

@@ -156,12 +156,14 @@ def test_the_reported_rule_is_a_little_below_its_clip_at_the_threshold() -> None
     assert ratio == pytest.approx(4.44, abs=0.01)
 
 
-@given(st.floats(0.9, 1.0, exclude_max=True), st.floats(0.1, 0.8), st.floats(1.0, 2.0), st.floats(1.0, 50.0))
-def test_capacity_is_the_largest_restoring_force(p: float, b: float, lam: float, c: float) -> None:
-    """Near p = 1 the maximum over the tail ratio r of (1−p)/r·min(c, r)·(log r − (λ−1)ℓ), by brute force."""
-    push = (lam - 1) * math.log((1 - b) / (1 - p))
-    ratios = np.exp(np.linspace(-2.0, push + math.log(c) + 5.0, 20_001))
-    ratios = np.append(ratios, [c, math.exp(1 + push)])  # the kink and the top of the uncapped force
-    restoring = (1 - p) / ratios * np.minimum(c, ratios) * (np.log(ratios) - push)
-    assert updates.capacity(p, b, lam, c) == pytest.approx(float(restoring.max()), rel=1e-6)
-    assert updates.capacity(p, b, lam, math.inf) == math.inf
+@given(st.floats(3.0, 9.0), st.floats(0.1, 0.8), st.floats(1.0, 2.0), st.floats(1.0, 50.0), st.booleans())
+def test_capacity_is_the_largest_restoring_force(nines: float, b: float, lam: float, c: float, centred: bool) -> None:
+    """The maximum of q(1−q)(F_τ−F_m) over the log-odds, by brute force; the closed form is its limit at p = 1."""
+    p = 1 - 10.0**-nines
+    rule = updates.teacher_weight(c, centred=centred)
+    theta = math.log(p / (1 - p)) + np.append(np.linspace(-5.0, 60.0, 20_001), math.log(c))
+    modal, tail = rule.force(theta, p, b, lam)
+    q = 1 / (1 + np.exp(-theta))
+    largest = float((q / (1 + np.exp(theta)) * (tail - modal)).max())
+    assert updates.capacity(p, b, lam, c, centred=centred) == pytest.approx(largest, rel=0.02)
+    assert updates.capacity(p, b, lam, math.inf, centred=centred) == math.inf

@@ -1,0 +1,88 @@
+"""The closed forms over their whole domain, against the same formulas at 50 digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_star import updates
+from lambda_star.updates import Rule
+from tests.strategies import ordered
+
+mp = mpmath.mp.clone()
+mp.dps = 50
+Formula = Callable[[Any, Any, Any], Any]
+
+
+def gap(p: Any, b: Any) -> Any:
+    return mp.log(p / (1 - p)) - mp.log(b / (1 - b))
+
+
+DEATHS: dict[str, tuple[Callable[[float], Rule], Formula]] = {
+    "cap": (updates.log_ratio_cap, lambda p, b, c: 1 + mp.log(c / p) / gap(p, b)),
+    "through": (
+        lambda c: updates.log_ratio_cap(c, through=True),
+        lambda p, b, c: 1 + (1 + mp.log(c / p)) / gap(p, b),
+    ),
+    "clamp": (updates.log_ratio_clamp, lambda p, b, bound: 1 + min(bound - mp.log(p), 2 * bound) / gap(p, b)),
+    "least log-probability": (
+        updates.log_prob_floor,
+        lambda p, b, bound: max(0, 1 + (bound - mp.log(p / (1 - p))) / gap(p, b)),
+    ),
+    "KL to base": (updates.kl_to_base_cap, lambda p, b, c: mp.log(c / b) / gap(p, b)),
+}
+LEAVES: dict[str, tuple[Callable[[float], Rule], Formula]] = {
+    "cap": (updates.log_ratio_cap, lambda p, b, c: 1 + mp.log((c - 1 + p) / p) / gap(p, b)),
+    "KL to base": (updates.kl_to_base_cap, lambda p, b, c: mp.log(1 + (c - 1) / b) / gap(p, b)),
+}
+
+
+def agree(value: float, exact: Any, digits: float = 1e-13) -> bool:
+    # λ−1 may be far below a float's spacing at 1, or beyond its range.
+    return bool(abs(mp.mpf(value) - exact) <= digits * max(1, abs(exact))) if value < math.inf else exact > 1e300
+
+
+@pytest.mark.parametrize("name", DEATHS)
+@given(ordered(), st.floats(1.0, 100.0))
+def test_the_tail_dies_where_the_formula_says(name: str, pair: tuple[float, float], value: float) -> None:
+    rule, formula = DEATHS[name]
+    p, b = pair
+    assert agree(rule(value).dies(p, b), formula(mp.mpf(p), mp.mpf(b), mp.mpf(value)))
+
+
+@pytest.mark.parametrize("name", LEAVES)
+@given(ordered(), st.floats(1.0, 100.0))
+def test_the_student_leaves_where_the_formula_says(name: str, pair: tuple[float, float], value: float) -> None:
+    rule, formula = LEAVES[name]
+    p, b = pair
+    assert agree(rule(value).leaves(p, b), formula(mp.mpf(p), mp.mpf(b), mp.mpf(value)))
+
+
+@given(ordered(), st.floats(0.01, 50.0))
+def test_the_clamped_advantage_leaves_at_the_root(pair: tuple[float, float], bound: float) -> None:
+    p, b = map(mp.mpf, pair)
+    star = updates.advantage_clamp(bound).leaves(*pair)
+    if star == math.inf:
+        return
+    ratio, tail = mp.log(p / b), mp.log((1 - p) / (1 - b))
+
+    def value(lam: Any) -> Any:
+        return mp.log(p * mp.exp((lam - 1) * ratio) + (1 - p) * mp.exp((lam - 1) * tail))
+
+    slack = 1e-12 * max(1.0, star) + 1e-9 * (star - 1)
+    assert value(mp.mpf(star) - slack) <= bound <= value(mp.mpf(star) + slack)
+
+
+@given(ordered())
+def test_one_token_alone_dies_where_the_formula_says(pair: tuple[float, float]) -> None:
+    p, b = map(mp.mpf, pair)
+    if b >= 0.5:
+        exact = 1 + mp.log(1 / p) / mp.log(p / b)
+        assert agree(updates.top_k(1).dies(*pair), exact)
+        assert agree(updates.top_k(1, through=True).dies(*pair), exact + 1 / mp.log(p / b))
