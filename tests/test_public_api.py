@@ -38,6 +38,8 @@ MODULES = [
     "torch.teacher",
     "torch.metrics",
     "torch.monitor",
+    "torch.probing",
+    "torch.report",
 ]
 UNLOADABLE = set() if importlib.util.find_spec("transformers") else {"torch.teacher", "torch.monitor"}
 """TRL asks for a newer Python than this project."""
@@ -47,6 +49,7 @@ PAGES = {
     "categorical": "categorical.md",
     "dynamics": "dynamics.md",
     "sequence": "sequence.md",
+    "updates": "updates.md",
 }
 
 

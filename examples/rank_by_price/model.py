@@ -14,6 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 MODEL_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+"""No Python of a model folder runs, and nothing is fetched from a hub."""
+
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
@@ -28,17 +31,19 @@ def find_gguf() -> Path:
 def load_tokenizer() -> Any:
     """Load the model's tokenizer."""
     path = find_gguf()
-    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, **SAFE)
 
 
 def load_plain_model() -> Any:
     """Load the model without an adapter, with its weights unpacked to float32."""
     path = find_gguf()
-    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32, **SAFE)
 
 
 def load_with_adapter(folder: Path) -> Any:
-    """Load the model with the adapter saved in a folder, ready to sample or score."""
+    """Load the model with the adapter saved in a folder, ready to sample or score; the adapter must be safetensors."""
+    if not (folder / "adapter_model.safetensors").exists():  # PEFT would read a pickle instead
+        raise FileNotFoundError(f"{folder} must hold adapter_model.safetensors, got none; train.py makes it")
     return PeftModel.from_pretrained(load_plain_model(), str(folder)).eval()
 
 

@@ -12,6 +12,7 @@ from lambda_star.cli.bernoulli import plot, threshold
 from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
 from lambda_star.cli.lint import lint_config
+from lambda_star.cli.probe import probe
 from lambda_star.cli.symbolic import derive
 from lambda_star.cli.torch import check_step
 from lambda_star.cli.updates import updates
@@ -30,12 +31,12 @@ def main() -> None:
     a slightly larger lambda_c; with the losses of TRL and G-OPD nothing collapses in the mean.
 
     `threshold` gives lambda* for one position, `calibrate` for measured answers; `updates` says what each update rule
-    does there.
+    does there, `probe` what a loss of your own does.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-for command in (threshold, updates, calibrate, plot, lint_config, check_step, cliff, derive):
+for command in (threshold, updates, probe, calibrate, plot, lint_config, check_step, cliff, derive):
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -44,14 +45,15 @@ def lint_config(files: tuple[Path, ...], strict: bool, **measured: Any) -> None:
       lambda-star lint-config run_verl.sh --p 0.999 --b 0.5
       lambda-star lint-config configs/*.yaml --report report.json --strict
     """  # noqa: D301 (click wants the character \b)
-    from lambda_star import lint
+    from lambda_star.lint.check import check
     from lambda_star.lint.verdict import point
 
     with as_failure(ValueError):
         at = point(**measured)
-    severities = {severity for file in files for severity in _print(file, lint.check, at)}
+    severities = {severity for file in files for severity in _print(file, check, at)}
     statuses = {STATUS[severity] for severity in severities} | {int(strict and "warning" in severities)}
-    sys.exit(next(status for status in (1, 3, 0) if status in statuses))
+    if status := next(status for status in (1, 3, 0) if status in statuses):
+        sys.exit(status)
 
 
 def _print(file: Path, check: Callable[..., Iterable[Finding]], at: Point | None) -> Iterator[str]:
@@ -59,11 +61,15 @@ def _print(file: Path, check: Callable[..., Iterable[Finding]], at: Point | None
     try:
         findings = check(file, at)
     except ValueError as error:
-        click.echo(f"{file}: unknown: {str(error).removeprefix(str(file)).lstrip(':, ')}")
+        # The library names the path and then the line, in words.
+        said = str(error).removeprefix(str(file))
+        found = re.match(r"(?:, line (\d+))?: ", said)
+        place = f"{file}:{found[1]}" if found and found[1] else file
+        click.echo(f"{place}: unknown: {said[found.end() :] if found else said}")
         yield "unknown"
         return
     for one in findings:
         place = f"{file}:{one.line}" if one.line else str(file)
-        message = with_flags(one.message).replace("`report`", "--report")
+        message = with_flags(one.message)
         click.echo(f"{place}: {one.severity}: {one.key + ': ' if one.key else ''}{message}")
         yield one.severity

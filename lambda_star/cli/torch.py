@@ -24,11 +24,18 @@ DTYPES = click.Choice(["float32", "float64", "bfloat16"])
 @click.option("--text", type=TEXT, help="UTF-8 text that the models score.")
 @quantity_option(LAM, default=1.25)
 @quantity_option(OPEN_CLIP, "--clip", default=5)
+@click.option("--rule", help="Update rule whose students are predicted, such as log_prob_floor:8; replaces --clip.")
 @click.option("--positions", type=click.IntRange(min=1), default=64, help="The most positions to look at.")
 @click.option("--device", default="cpu", help="Where the models run, for instance cuda.")
 @click.option("--dtype", type=DTYPES, default="float32", help="Dtype in which the models compute.")
 def check_step(
-    teacher: Path | None, base: Path | None, text: Path | None, device: str, dtype: str, **options: Any
+    teacher: Path | None,
+    base: Path | None,
+    text: Path | None,
+    device: str,
+    dtype: str,
+    rule: str | None,
+    **options: Any,
 ) -> None:
     """Run real distillation steps with PyTorch, and compare them with what the formulas predict.
 
@@ -38,18 +45,20 @@ def check_step(
     \b
     Examples:
       lambda-star check-step
+      lambda-star check-step --rule log_prob_floor:8
       lambda-star check-step --teacher runs/8b --base runs/1.7b --text answers.txt --device cuda --dtype bfloat16
     """  # noqa: D301 (click wants the character \b)
     with as_failure(ImportError, OSError, RuntimeError, ValueError):
         if bool(teacher) != bool(base) or bool(teacher) != bool(text):
             raise ValueError("--teacher, --base and --text belong together; give all of them, or none")
         from lambda_star.torch import check, models
+        from lambda_star.updates import parse
 
         if teacher and base and text:
             problem = models.load_problem(teacher, base, text, device, dtype)
         else:
             problem = models.small_problem(device, dtype)
-        report = check.check_step(*problem, **options)
+        report = check.check_step(*problem, rule=parse(rule) if rule else None, **options)
     where = f"{report.positions} positions × {report.tokens} tokens, {report.dtype} on {report.device}"
     columns = {
         "": lambda line: line.what,
@@ -58,6 +67,7 @@ def check_step(
         "tolerance": lambda line: line.tolerance,
         "holds": lambda line: "yes" if line.holds else "NO",
     }
-    print_table(f"λ = {report.lam:g}, c = {report.clip:g}; {where}", report.lines, columns)
+    bound = f"c = {report.clip:g}" if report.rule is None else str(report.rule)
+    print_table(f"λ = {report.lam:g}, {bound}; {where}", report.lines, columns)
     if not report.passed:
         sys.exit(1)

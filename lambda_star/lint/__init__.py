@@ -9,33 +9,26 @@ is named there; the caps that make no cliff are data in :mod:`lambda_star.lint.b
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
 from lambda_star import _deprecated
 from lambda_star.lint import bounds as known
-from lambda_star.lint.codes import CODES, read
-from lambda_star.lint.findings import SEVERITIES, Finding, Severity
+from lambda_star.lint.check import check
+from lambda_star.lint.codes import read
+from lambda_star.lint.findings import Finding, Severity
 from lambda_star.lint.readers import read_settings
-from lambda_star.lint.reading import Reading
 from lambda_star.lint.rules import rule_of
-from lambda_star.lint.settings import Setting, Settings
+from lambda_star.lint.settings import Settings
 from lambda_star.lint.sweeps import values
-from lambda_star.lint.verdict import Point, judge, point
-from lambda_star.updates import Rule, log_ratio_cap
+from lambda_star.lint.verdict import point
+from lambda_star.updates import Rule
 
 __all__ = ["Configuration", "Finding", "Severity", "configuration", "lint_config", "rule_of"]
 
 _deprecated.serve(__name__)
-
-NOTHING = "the file sets nothing about extrapolation: no lambda_vals, no clamp, no distillation that is known; check it"
-
-TOLD = ("gopd", "trl")
-"""Codes for which a λ that is missing is told with the key that is missing."""
 
 
 class Configuration(NamedTuple):
@@ -87,25 +80,13 @@ def lint_config(
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     script = Path(folder, "run.sh")
-    ...     _ = script.write_text("python -m verl.trainer.main_ppo actor.policy_loss.lambda_vals=1.25")
-    ...     first, *others = lint_config(script, p=0.9993, b=0.5, clip=5.0)
-    >>> first.severity, first.line, first.message.split(";")[0]
-    ('warning', 1, 'λ = 1.25 is above λ* = 1.22165 (p = 0.9993, b = 0.5, c = 5)')
+    ...     step = Path(folder, "step.py")
+    ...     _ = step.write_text("loss = opd_loss(student, teacher, base, lam=1.25, clip=5.0)")
+    ...     (finding,) = lint_config(step, p=0.999, b=0.5)
+    >>> finding.severity, finding.line, finding.message.split(":")[0]
+    ('error', 1, 'λ = 1.25 is past λ_dies = 1.23317 under log_ratio_cap(c=5)')
     """
     return check(Path(path), point(p, b, clip, report), bounds)
-
-
-def check(path: Path, at: Point | None, bounds: Sequence[known.Bound] = known.BOUNDS) -> tuple[Finding, ...]:
-    """Return the findings of a file at a point that is known already."""
-    settings = Settings(read_settings(path))
-    reading = _with_caps(read(settings), settings, bounds)
-    findings = [*(reading.findings if reading else ()), *_other_ratios(settings, bounds)]
-    if reading:
-        findings += judge(reading, at)
-    if not findings or (reading and not reading.lambdas and not reading.clamp and reading.code not in TOLD):
-        findings.append(Finding("note", None, None, _nothing(reading)))
-    return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.line or math.inf)))
 
 
 def configuration(path: str | PathLike[str]) -> Configuration:
@@ -135,39 +116,3 @@ def configuration(path: str | PathLike[str]) -> Configuration:
     rules = (*reading.rules, *(rule for _, rule in reading.truncated))
     lam = (value for setting in reading.lambdas for value in values(setting.value))
     return Configuration(reading.code, rules, tuple(lam))
-
-
-def _with_caps(reading: Reading | None, settings: Settings, bounds: Sequence[known.Bound]) -> Reading | None:
-    """The reading, with a user's own cap of the log-ratio as its rule."""
-    for setting in settings.found if reading else ():
-        bound = _bound(setting, bounds)
-        if reading and bound and bound.resembles_c and setting.number >= 1:
-            reading.rules = [log_ratio_cap(setting.number)]
-    return reading
-
-
-def _other_ratios(settings: Settings, bounds: Sequence[known.Bound]) -> Iterator[Finding]:
-    """A cap that may be mistaken for c."""
-    for setting in settings.found:
-        bound = _bound(setting, bounds)
-        if bound and setting.is_set:
-            said = f"{setting.key} = {setting.value} ({bound.whose}) bounds {bound.ratio}"
-            harmless = "it changes the speed of training and not where it ends, so it makes no cliff"
-            other = "it is not c, which caps (1−p)/(1−q), the teacher's tail mass over the student's"
-            message = f"{said}, which is c" if bound.resembles_c else f"{said}; {harmless}, and {other}"
-            yield Finding("note", setting.line, setting.key, message)
-
-
-def _bound(setting: Setting, bounds: Sequence[known.Bound]) -> known.Bound | None:
-    return next((bound for bound in bounds if re.fullmatch(bound.pattern, setting.key)), None)
-
-
-def _nothing(reading: Reading | None) -> str:
-    if reading is None:
-        return NOTHING
-    said = f"{CODES[reading.code].title} has no λ and the file adds none, so λ is 1 and nothing is extrapolated"
-    if not reading.rules:
-        return said
-    safe = reading.rules[0].dies(0.999, 0.5) == math.inf
-    what = "no tail dies in the mean at any λ" if safe else "a tail can die once λ is added"
-    return f"{said}; under {reading.rules[0]} {what}"

@@ -16,10 +16,11 @@ from lambda_star.lint.trl import trl
 from lambda_star.lint.verl import gopd, verl
 from lambda_star.updates import advantage_clamp, log_ratio_clamp, none
 
-__all__ = ["CODES", "Code", "read"]
+__all__ = ["CODES", "Code", "lightrft", "miles", "nemo", "read", "rllm", "roll", "skyrl", "slime", "swift"]
 
 LIGHTRFT_CLAMP = 20.0
-"""The bound that LightRFT's versions with ``opd_kl_coef`` put on the reverse KL of a token; it is not a setting."""
+"""The bound on the reverse KL of a token in versions of LightRFT with ``opd_kl_coef``; as reported, since the version
+named below has no such key. It is not a setting."""
 
 
 class Code(NamedTuple):

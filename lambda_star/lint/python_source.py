@@ -27,8 +27,6 @@ MODELS = ("student", "teacher", "base", "model", "teacher_model")
 """Arguments that are objects: they keep their name, by which two of them can be told apart."""
 
 WRAPPERS = ("float", "int", "str", "Decimal")
-DEEPEST = 20
-"""Names are followed through so many assignments; no file needs more, and a name may stand for itself."""
 
 
 def read(path: Path, text: str) -> Iterator[Setting]:
@@ -40,7 +38,9 @@ def read(path: Path, text: str) -> Iterator[Setting]:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        raise broken(path, f"broken Python ({error.msg}); correct it", error.lineno) from error
+        raise broken(
+            path, f"broken Python ({error.msg}); correct it, or run lambda-star with a newer Python", error.lineno
+        ) from error
     except (ValueError, MemoryError) as error:
         raise broken(path, f"broken Python ({str(error) or 'nested too deep'}); correct it") from error
     source = _Source(tree)
@@ -53,6 +53,7 @@ class _Source:
 
     def __init__(self, tree: ast.Module) -> None:
         self.assigned: dict[str, list[ast.expr]] = {}
+        self.known: dict[str, list[str]] = {}
         self.documentation: set[int] = set()
         for node in ast.walk(tree):
             for target, value in _assignments(node):
@@ -80,10 +81,10 @@ class _Source:
     def _overrides(self, path: Path, node: ast.Constant | ast.JoinedStr) -> Iterator[Setting]:
         """An override or flags in a text that is passed on to a command."""
         texts = list(islice(self.texts(node), MOST_VALUES + 1))
-        if all(map(OVERRIDE.fullmatch, texts)):
+        if texts and all(map(OVERRIDE.fullmatch, texts)):
             name = texts[0].partition("=")[0].lstrip("+")
             yield Setting(name, ",".join(dict.fromkeys(text.partition("=")[2] for text in texts)), node.lineno)
-        elif FLAGS.fullmatch(texts[0]):
+        elif texts and FLAGS.fullmatch(texts[0]):
             yield from _flags(path, " ".join(texts), node.lineno)
 
     def _arguments(self, call: ast.Call) -> Iterator[Setting]:
@@ -105,33 +106,40 @@ class _Source:
             texts = list(dict.fromkeys(islice(self.texts(value), MOST_VALUES + 1)))
             yield Setting(key, ",".join(texts), value.lineno, scope)
 
-    def texts(self, node: ast.expr, depth: int = DEEPEST) -> Iterator[str]:
+    def texts(self, node: ast.expr) -> Iterator[str]:
         """Yield each value that an expression may have, as text."""
         if isinstance(node, ast.Constant):
             yield _literal(node.value)
         elif isinstance(node, ast.JoinedStr):
             parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
-            yield from map("".join, product(*(list(islice(self.texts(part, depth), MOST_VALUES)) for part in parts)))
-        elif isinstance(node, ast.Name) and node.id in self.assigned and depth:
-            for value in self.assigned[node.id]:
-                yield from self.texts(value, depth - 1)
+            yield from map("".join, product(*(list(islice(self.texts(part), MOST_VALUES)) for part in parts)))
+        elif isinstance(node, ast.Name) and node.id in self.assigned:
+            yield from self._values(node.id)
         elif isinstance(node, ast.IfExp):
-            yield from self.texts(node.body, depth)
-            yield from self.texts(node.orelse, depth)
+            yield from self.texts(node.body)
+            yield from self.texts(node.orelse)
         elif isinstance(node, ast.Call) and (inner := _inner(node)) is not None:
-            yield from self.texts(inner, depth)
+            yield from self.texts(inner)
         elif isinstance(node, ast.BinOp | ast.UnaryOp):
-            yield from self._computed(node, depth)
+            yield from self._computed(node)
         elif isinstance(node, ast.List | ast.Tuple | ast.Set):
             for element in node.elts:
-                yield from self.texts(element, depth)
+                yield from self.texts(element)
         else:
             yield ast.unparse(node)
 
-    def _computed(self, node: ast.BinOp | ast.UnaryOp, depth: int) -> Iterator[str]:
+    def _values(self, name: str) -> list[str]:
+        """Everything that a name stands for; within its own value it stands for itself."""
+        if name not in self.known:
+            self.known[name] = [name]
+            found = (text for value in self.assigned[name] for text in self.texts(value))
+            self.known[name] = list(dict.fromkeys(islice(found, MOST_VALUES + 1)))
+        return self.known[name]
+
+    def _computed(self, node: ast.BinOp | ast.UnaryOp) -> Iterator[str]:
         """The value of a sum, a difference, a product or a quotient of numbers, or its text."""
         parts = [node.operand] if isinstance(node, ast.UnaryOp) else [node.left, node.right]
-        for texts in product(*(list(islice(self.texts(part, depth), MOST_VALUES)) for part in parts)):
+        for texts in product(*(list(islice(self.texts(part), MOST_VALUES)) for part in parts)):
             number = _compute(node.op, texts)
             yield ast.unparse(node) if number is None else f"{number:.15g}"
 

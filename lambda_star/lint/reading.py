@@ -91,7 +91,7 @@ class Reading:
         return None
 
 
-def truncations(settings: Settings) -> Iterator[tuple[Setting, Rule]]:
+def _truncations(settings: Settings) -> Iterator[tuple[Setting, Rule]]:
     """Yield the settings that draw rollouts from a part of the vocabulary alone, each with its rule."""
     for name in ("top_p", "top_k"):
         found = (settings.last(sampler.format(name), NOT_ROLLOUTS) for sampler in SAMPLERS)
@@ -155,5 +155,5 @@ def share_notes(reading: Reading, settings: Settings, whose: str, advice: str = 
 def loss_notes(reading: Reading, settings: Settings) -> Reading:
     """Add what every code shares: λ by its usual key, and the sampler of the rollouts."""
     reading.lambdas += settings.all(LAMBDA, ".*")
-    reading.truncated += truncations(settings)
+    reading.truncated += _truncations(settings)
     return reading

@@ -39,7 +39,7 @@ class Setting(NamedTuple):
 
     @property
     def number(self) -> float:
-        """The least value, which of several bounds is the tightest; NaN if one of them is no number."""
+        """The least value, which of several bounds is the tightest; NaN if one of them cannot be read."""
         found = values(self.value)
         numbers = [value for value in found if isinstance(value, float)]
         return min(numbers) if len(numbers) == len(found) else math.nan
@@ -77,7 +77,7 @@ class Settings:
         return any(re.fullmatch(value, setting.value.strip(), re.IGNORECASE) for setting in self.all(pattern))
 
     def number(self, pattern: str, default: float = math.nan) -> float:
-        """Return the value of a key as a number; NaN if it is no number, and the default if it is unset."""
+        """Return the value of a key as a number; NaN if it cannot be read, and the default if it is unset."""
         last = self.last(pattern)
         return last.number if last else default
 

@@ -188,7 +188,10 @@ class _Script:
         """
         found = [word]
         for _ in range(min(word.count("$"), DEEPEST) if len(word) <= LONGEST else 0):
-            found = list(dict.fromkeys(islice((new for old in found for new in self._once(old)), MOST_VALUES + 1)))
+            further = list(dict.fromkeys(islice((new for old in found for new in self._once(old)), MOST_VALUES + 1)))
+            if further == found:
+                break
+            found = further
         return found
 
     def _once(self, word: str) -> list[str]:
@@ -219,6 +222,7 @@ def _sequence(counted: re.Match[str]) -> list[str]:
 def _words(path: Path, text: str) -> Iterator[tuple[str, int, int]]:
     """Every word with its line and the number of line ends before it that close a command."""
     text = HEREDOC.sub(lambda match: match[1] + "\n" * (match[0].count("\n") - 1), text)
+    text = text.removesuffix("\\")  # a continuation that nothing follows
     # Two blanks replace a continuation, so that every character keeps its index and lines can still be counted.
     joined = CONTINUATION.sub(r"\1  ", text)
     lines, commands = ([place for place, mark in enumerate(t) if mark == "\n"] for t in (text, joined))

@@ -73,7 +73,7 @@ def _of_report(path: Path) -> Point:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot read the report ({error}); check the path") from error
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: the report is no JSON ({error}); write it with `lambda-star calibrate`") from error
+        raise ValueError(f"{path}: the report is not JSON ({error}); write it with `lambda-star calibrate`") from error
     try:
         return _of_values(report, str(path))
     except (KeyError, TypeError, AttributeError, StopIteration, ValueError) as error:
@@ -177,10 +177,12 @@ def _measured(rule: Rule, lam: float, at: Point) -> tuple[Severity, str]:
     thinner = f"the student's tail ends {_times(rule, lam, at)} times thinner than the teacher's"
     if at.star is None:
         tolerance = "give `clip`, the factor from which on you would mind, to compare λ with its λ*"
-        return "note", f"λ = {lam:g}: {under}; {thinner} ({at.where}). {tolerance}"
+        return "note", f"λ = {lam:g}: {under}; {thinner} ({at.where}); {tolerance}"
     allowed = f"λ* = {at.star:g}" + (" of the report" if at.reported else "")
     if lam > at.star:
-        return "warning", f"λ = {lam:g} is above {allowed} ({at.where}); {under}, but {thinner}{advice}"
+        # λ* of a report belongs to its least positions, whose p and b are not those of the class.
+        what = "some positions' tails end more than c times thinner than the teacher's" if at.reported else thinner
+        return "warning", f"λ = {lam:g} is above {allowed} ({at.where}); {under}, but {what}{advice}"
     where = f"λ = {lam:g} is at most {allowed} ({at.where}); {under}; the operating point is {safe:g}"
     if lam > safe:
         # A report has measured how sure p and b are, and its operating point is what calibrate advises.

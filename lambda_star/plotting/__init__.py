@@ -10,6 +10,7 @@ from lambda_star.plotting.bernoulli import plot_regimes
 from lambda_star.plotting.calibration import plot_readings, plot_report, plot_tail_ratio, plot_thresholds
 from lambda_star.plotting.cliff import plot_cliff, plot_run
 from lambda_star.plotting.dynamics import plot_budget, plot_trajectory
+from lambda_star.plotting.probe import plot_probe
 from lambda_star.plotting.updates import plot_forces, plot_rules, plot_updates
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "plot_budget",
     "plot_cliff",
     "plot_forces",
+    "plot_probe",
     "plot_readings",
     "plot_regimes",
     "plot_report",

@@ -5,7 +5,17 @@ function or the section it belongs to. A derivation is a function that returns a
 checks every step.
 """
 
-from lambda_star.symbolic import bernoulli, categorical, dynamics, sequence, symbols
+from lambda_star.symbolic import bernoulli, categorical, dynamics, sequence, symbols, updates
 from lambda_star.symbolic.derivation import Derivation, DerivationError, Step
 
-__all__ = ["Derivation", "DerivationError", "Step", "bernoulli", "categorical", "dynamics", "sequence", "symbols"]
+__all__ = [
+    "Derivation",
+    "DerivationError",
+    "Step",
+    "bernoulli",
+    "categorical",
+    "dynamics",
+    "sequence",
+    "symbols",
+    "updates",
+]

@@ -178,6 +178,8 @@ class Derivation:
         names = ", ".join(f"`{name}`" for name in self.results if name.isidentifier())
         if not names:
             return ""
+        if self.module == "updates" and self.name != "capacity":
+            names = f"{names} of the rule `{self.name.removesuffix('_through')}`"
         home, tests = (f"{self.module}.py", "test_sequence.py") if self.module == "sequence" else (self.module,) * 2
         return fill(
             f"Evaluated by {names} in [`lambda_star.{self.module}`](../lambda_star/{home}). "

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from functools import cache
 
 from lambda_star._core.quantities import QUANTITIES
-from lambda_star.symbolic import bernoulli, categorical, dynamics, sequence
+from lambda_star.symbolic import bernoulli, categorical, dynamics, sequence, updates
 from lambda_star.symbolic.derivation import REGISTRY, Derivation
 from lambda_star.symbolic.prose import insert, read
 
 __all__ = ["PAGES", "derivations", "page", "pages"]
 
-PAGES = tuple(module.__name__.rpartition(".")[2] for module in (bernoulli, dynamics, categorical, sequence))
+PAGES = tuple(module.__name__.rpartition(".")[2] for module in (bernoulli, dynamics, categorical, sequence, updates))
 """The pages in the order of the index; each holds the derivations of one module."""
 
 INFINITY = r"\infty"
@@ -85,6 +85,6 @@ def pages() -> dict[str, str]:
     """Return every page by its file name, the index first.
 
     >>> list(pages())
-    ['README.md', 'bernoulli.md', 'dynamics.md', 'categorical.md', 'sequence.md']
+    ['README.md', 'bernoulli.md', 'dynamics.md', 'categorical.md', 'sequence.md', 'updates.md']
     """
     return {"README.md": _index(), **{f"{name}.md": page(name) for name in PAGES}}

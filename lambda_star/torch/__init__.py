@@ -17,30 +17,41 @@ except ImportError as error:
     raise ImportError("lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'") from error
 
 if TYPE_CHECKING:
+    from lambda_star.torch.adapters import without_adapters
     from lambda_star.torch.check import StepReport, check_step
-    from lambda_star.torch.metrics import safety_metrics
+    from lambda_star.torch.metrics import safety_metrics, safety_metrics_from_sampled
     from lambda_star.torch.monitor import SafetyMonitor
+    from lambda_star.torch.probing import probe
+    from lambda_star.torch.report import ProbeReport
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
 
 __all__ = [
     "ExtrapolatedTeacher",
+    "ProbeReport",
     "SafetyMonitor",
     "StepReport",
     "advantage",
     "check_step",
     "opd_loss",
+    "probe",
     "safety_metrics",
+    "safety_metrics_from_sampled",
+    "without_adapters",
 ]
 
 _HOME = {
     "ExtrapolatedTeacher": "teacher",
+    "ProbeReport": "report",
     "SafetyMonitor": "monitor",
     "StepReport": "check",
     "advantage": "step",
     "check_step": "check",
     "opd_loss": "step",
+    "probe": "probing",
     "safety_metrics": "metrics",
+    "safety_metrics_from_sampled": "metrics",
+    "without_adapters": "adapters",
 }
 
 

@@ -17,7 +17,12 @@ from lambda_star import bernoulli, categorical, dynamics
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, C, Quantity, require
 from lambda_star.bernoulli.formulas import logit
+from lambda_star.torch.flow import Flow
+from lambda_star.torch.losses import read_loss
+from lambda_star.torch.rules import rule_loss
 from lambda_star.torch.step import advantage, log_softmax, opd_loss
+from lambda_star.torch.velocity import one_thread, read_velocity
+from lambda_star.updates import Rule
 
 __all__ = ["Line", "StepReport", "check_step"]
 
@@ -27,6 +32,8 @@ ROUNDING = 256  # the rounding error allowed in gradients and logarithms, in uni
 SHARE = 1e-3  # how much of the divergence from the fixed point one step of a model should remove, to first order
 GAIN = 0.1  # how far second-order terms may take the gain of that step from its first order
 HALVINGS = 50  # bisection steps, enough for the 53 bits of a float64 between 1 and twice the threshold
+PROBED = 3  # the most positions at which a rule's loss is followed to where the student rests
+FOLLOWED = 1e-6  # how far the λ and log-odds found so may be from the closed forms, relative to 1 or more
 FAR = 1e3  # the λ at which the clip is tried where λ* is infinite, so that no clip should act
 
 # The name of a flow, whether its gradient is natural, and the flow time of the steps; a gradient moves both of two
@@ -73,6 +80,7 @@ class StepReport:
     tokens: int
     lam: float
     clip: float
+    rule: Rule | None = None
 
     @property
     def passed(self) -> bool:
@@ -112,6 +120,7 @@ def check_step(
     lam: float = 1.25,
     clip: float = 5.0,
     positions: int = 64,
+    rule: Rule | None = None,
 ) -> StepReport:
     """Run real distillation steps, and compare what they do with what the theory predicts.
 
@@ -120,6 +129,10 @@ def check_step(
     student probability must be R(λ), and the clip must begin to act at λ*. For a student model three more predictions
     are checked: its gradient vanishes at the fixed point, the gradient of the loss is that of the divergence from the
     fixed point, and one small step reduces this divergence as its first order says. The student is not changed.
+
+    With a ``rule`` the clip plays no part. In its place the gradient of the rule's loss is followed, at positions with
+    two outcomes, to where it vanishes. The student there, the λ at which it leaves the fixed point, and the λ at which
+    its tail dies must be those of the rule's closed forms.
 
     Args:
         teacher: logits of shape (..., tokens), or a module that returns them: a Hugging Face causal language model, or
@@ -130,6 +143,7 @@ def check_step(
         lam: extrapolation coefficient λ, finite.
         clip: cap c on the ratio of teacher to student probability, above 1 and finite.
         positions: the most positions to look at, at least 1; they are spread evenly.
+        rule: the update rule whose students are predicted; by default the cap on the log-ratio at ``clip``.
 
     Returns:
         A :class:`StepReport`.
@@ -152,10 +166,11 @@ def check_step(
     chosen = torch.linspace(0, len(raw) - 1, min(positions, len(raw)), device=raw.device).long()
     wide = torch.promote_types(raw.dtype, torch.float32)
     rows = _Rows(raw[chosen].to(wide), other[chosen].to(wide), lam, clip, ROUNDING * torch.finfo(wide).eps)
-    lines = [_gradient(rows), _table(rows), _ratio(rows), _clip_onset(rows), *_two_outcomes(rows)]
+    lines = [_gradient(rows), _table(rows), _ratio(rows)]
+    lines += [_clip_onset(rows), *_two_outcomes(rows)] if rule is None else _under_rule(rows, rule)
     if student is not None:
         lines += _model_step(student, inputs, chosen, rows)
-    return StepReport(tuple(lines), str(raw.device), str(raw.dtype)[6:], len(chosen), raw.shape[-1], lam, clip)
+    return StepReport(tuple(lines), str(raw.device), str(raw.dtype)[6:], len(chosen), raw.shape[-1], lam, clip, rule)
 
 
 def _logits(model: Tensor | nn.Module, inputs: Inputs, name: str) -> Tensor:
@@ -250,6 +265,42 @@ def _two_outcomes(rows: _Rows) -> list[Line]:
         what = f"log-odds after {STEPS} {flow} steps past λ*, clip {rows.clip:g}"
         lines.append(_worst(what, predicted, measured, RATE * (np.abs(predicted) + 1)))
     return lines
+
+
+def _under_rule(rows: _Rows, rule: Rule) -> list[Line]:
+    """Check where a rule's loss leads students of two outcomes, in float64 on the CPU."""
+    p, b = _modal(rows)
+    where = np.flatnonzero(p > b)
+    chosen = where[np.linspace(0, len(where) - 1, min(PROBED, len(where))).astype(int)]
+    pairs = [(float(p[row]), float(b[row])) for row in chosen]
+    if not pairs or not rows.lam >= 0:  # closed forms of students begin at λ = 0
+        return []
+    loss = read_loss(rule_loss(rule))
+    with one_thread():
+        flows = [Flow(read_velocity(loss, *pair), *pair) for pair in pairs]
+        found = [(flow.settle(rows.lam), max(1.0, flow.leaves()), flow.dies()) for flow in flows]
+    known = [(_log_odds(rule, *pair, rows.lam), max(1.0, rule.leaves(*pair)), rule.dies(*pair)) for pair in pairs]
+    whats = (
+        f"log-odds where training ends at λ = {rows.lam:g}, {rule}",
+        f"λ from 1 on at which the student is not at the fixed point, {rule}",
+        f"λ at which the tail dies, {rule}",
+    )
+    lines = []
+    for what, predicted, measured in zip(whats, zip(*known, strict=True), zip(*found, strict=True), strict=True):
+        apart = [Line(what, *pair, _followed(pair[0])) for pair in zip(predicted, measured, strict=True)]
+        lines.append(next((line for line in apart if not line.holds), apart[0]))
+    return lines
+
+
+def _followed(predicted: float) -> float:
+    """Return the tolerance of a number that was followed; +inf must be met exactly."""
+    return FOLLOWED * max(1.0, abs(predicted)) if math.isfinite(predicted) else 0.0
+
+
+def _log_odds(rule: Rule, p: float, b: float, lam: float) -> float:
+    """Return the log-odds of a rule's student of two outcomes, +inf where the tail has died."""
+    modal, tail = rule.student(p, b, lam), 1 - rule.student(p, b, lam)
+    return float(logit(np, np.float64(modal))) if tail > 0 else math.inf
 
 
 def _modal(rows: _Rows) -> tuple[Floats, ...]:

@@ -6,8 +6,9 @@ the prefix ``lambda_star/``. Below, p and b are the probabilities of the teacher
 and q is its probability under the student.
 
 =====================  ================================================================================
-``lam``                the λ in use
+``lam``                the λ in use; the median where positions differ in it
 ``positions``          number of positions
+``not_judged``         number of them that cannot be judged, as a logit is NaN or +inf; all else leaves them out
 ``p``, ``b``           medians of p and b
 ``threshold_median``   median of λ* (Eq. 4)
 ``threshold_least``    least λ*
@@ -17,6 +18,7 @@ and q is its probability under the student.
 ``tail_ratio_max``     greatest tail ratio
 ``clipped``            share of positions whose tail ratio has reached the clip
 ``json``               share of completions that are JSON
+``valid``              share of completions that your own ``valid`` accepts; in place of ``json``
 ``known``              share of positions that count; only from :func:`safety_metrics_from_sampled`
 =====================  ================================================================================
 """
@@ -25,7 +27,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -34,13 +36,15 @@ from torch import Tensor
 
 from lambda_star import categorical
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import LAM, C, require
+from lambda_star._core.quantities import LAM, C, check, require
 from lambda_star.bernoulli import threshold_from_logits
 from lambda_star.sequence import lower_quantile
 
 __all__ = ["safety_metrics", "safety_metrics_from_sampled"]
 
 Measured = dict[str, Floats]  # one array per quantity, with one value per position
+Valid = Callable[[str], bool]  # tells whether the text of a completion is a valid answer
+Verdicts = dict[str, list[bool]]  # what was said of each completion, under the name of the metric
 
 PREFIX = "lambda_star/"
 BLOCK = 64  # rows that are copied at a time: a copy of all rows would need as much memory again as the logits
@@ -52,10 +56,12 @@ def safety_metrics(
     log_b: Tensor,
     log_s: Tensor | None = None,
     *,
-    lam: float,
+    lam: float | Tensor,
     clip: float,
     mask: Tensor | None = None,
+    classes: Sequence[int] | NDArray[np.int64] | None = None,
     completions: Iterable[str] | None = None,
+    valid: Valid | None = None,
 ) -> dict[str, float]:
     """Compute the metrics from log-probabilities or logits over the whole vocabulary.
 
@@ -63,14 +69,18 @@ def safety_metrics(
         log_t: log-probabilities or logits of the teacher, shape (..., tokens), any floating dtype.
         log_b: the same of the base, of the same shape.
         log_s: the same of the current student; without it the metrics of the student are left out.
-        lam: extrapolation coefficient λ in use, finite.
+        lam: extrapolation coefficient λ in use, finite; a number, or one per position, shape (...).
         clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf].
         mask: which positions count, shape (...); all by default.
+        classes: the contract class of every token, such as ``labels`` of :func:`lambda_star.contract.classify`. Only
+            positions whose modal token has a class, 0 or above, count then, as in :func:`lambda_star.calibrate`.
         completions: answers of the student as texts; without them ``json`` is left out.
+        valid: a function that tells whether a text is a valid answer; by default JSON is.
 
     Returns:
-        A dictionary with a float for each name in the table above except ``known``. The floats are NaN if no position
-        counts, or if one that counts holds a NaN. A median is always one of the values, so that of λ* may be +inf.
+        A dictionary with a float for each name in the table above except ``known``. A position where a
+        logit is NaN or +inf is counted in ``not_judged`` and left out of all else. The floats are NaN if no position
+        remains. A median is always one of the values, so that of λ* may be +inf.
 
     Raises:
         ValueError: shapes differ, a value lies outside its range, or one model cannot produce a token that the other
@@ -84,8 +94,9 @@ def safety_metrics(
     >>> metrics["lambda_star/threshold_least"], metrics["lambda_star/past"], metrics["lambda_star/json"]
     (1.35..., 0.5, 0.5)
     """
-    require((LAM, lam), (C.named("clip"), clip))
-    return _summary(_over_vocabulary(log_t, log_b, log_s, clip, mask), lam, clip, _valid(completions))
+    require((C.named("clip"), clip))
+    measured = _over_vocabulary(log_t, log_b, log_s, lam, clip, mask, classes)
+    return _summary(measured, lam, clip, _verdicts(completions, valid))
 
 
 def safety_metrics_from_sampled(
@@ -93,10 +104,11 @@ def safety_metrics_from_sampled(
     log_b: Tensor,
     log_s: Tensor | None = None,
     *,
-    lam: float,
+    lam: float | Tensor,
     clip: float,
     mask: Tensor | None = None,
     completions: Iterable[str] | None = None,
+    valid: Valid | None = None,
 ) -> dict[str, float]:
     """Compute the metrics from the log-probability of one token per position, the sampled one (G-OPD, verl).
 
@@ -113,8 +125,10 @@ def safety_metrics_from_sampled(
         log_s: the same under the student; ``old_log_probs`` in verl.
         lam: as for :func:`safety_metrics`; ``lambda_vals`` in G-OPD.
         clip: as for :func:`safety_metrics`; the other clips of these codes do not bound the tail ratio.
-        mask: which positions count, of the same shape; ``response_mask`` in verl.
+        mask: which positions count, of the same shape; ``response_mask`` in verl. For contract positions alone, mark
+            those whose sampled token has a class.
         completions: as for :func:`safety_metrics`.
+        valid: as for :func:`safety_metrics`.
 
     Returns:
         A dictionary as for :func:`safety_metrics`, with ``known`` in place of ``flipped``.
@@ -129,41 +143,81 @@ def safety_metrics_from_sampled(
     >>> metrics["lambda_star/known"], metrics["lambda_star/threshold_least"], metrics["lambda_star/clipped"]
     (0.66..., 1.35..., 0.5)
     """
-    require((LAM, lam), (C.named("clip"), clip))
-    rows = _counted(log_t, log_b, log_s, mask, log_t.shape)
+    require((C.named("clip"), clip))
+    rows, lams = _counted(log_t, log_b, log_s, lam, mask, log_t.shape)
     modal = ~(rows[0] <= math.log(0.5))  # keeps a NaN, which must not pass for a token that is not modal
     kept = [each[modal] for each in rows]
     for name, each in zip(("log_t", "log_b", "log_s"), kept, strict=False):
         if len(outside := each[(each > ROUNDING) | (each == -math.inf)]):
             raise ValueError(f"{name} must lie in (-inf, 0], got {float(outside[0])!r}; give log-probabilities")
     log_odds = [_log_odds_of(each) for each in kept]
-    measured = _measured(log_odds, threshold_from_logits(log_odds[0], log_odds[1], clip))
-    return _summary(measured, lam, clip, _valid(completions)) | {f"{PREFIX}known": float(modal.double().mean())}
+    measured = _measured(log_odds, threshold_from_logits(log_odds[0], log_odds[1], clip), lams[modal.cpu()])
+    metrics = _summary(measured, lam, clip, _verdicts(completions, valid))
+    return metrics | {f"{PREFIX}known": float(modal.double().mean())}
 
 
-def _over_vocabulary(log_t: Tensor, log_b: Tensor, log_s: Tensor | None, clip: float, mask: Tensor | None) -> Measured:
+def _over_vocabulary(
+    log_t: Tensor,
+    log_b: Tensor,
+    log_s: Tensor | None,
+    lam: float | Tensor,
+    clip: float,
+    mask: Tensor | None = None,
+    classes: Sequence[int] | NDArray[np.int64] | None = None,
+) -> Measured:
     """Measure each position that counts, from rows over the vocabulary."""
-    rows = _counted(log_t, log_b, log_s, mask, log_t.shape[:-1])
+    rows, lams = _counted(log_t, log_b, log_s, lam, mask, log_t.shape[:-1])
+    rows = [_nan_where_infinite(each) for each in rows]
     found = categorical.threshold(rows[0], rows[1], clip, mode="bernoulli")
     log_odds = [_log_odds_in(each, found.modal) for each in rows]
-    return _measured(log_odds, found.value) | {"flip": _floats(found.flip)}
+    measured = _measured(log_odds, found.value, lams) | {"flip": _floats(found.flip)}
+    if classes is None:
+        return measured
+    labels = np.asarray(classes)
+    if labels.shape != log_t.shape[-1:]:
+        raise ValueError(f"classes must have one entry per token, {log_t.shape[-1]}, got shape {labels.shape}")
+    # Where the teacher's logits are NaN nobody knows the modal token, and the position must not pass for content.
+    inside = (labels[found.modal.cpu().numpy()] >= 0) | np.isnan(measured["p"])
+    return {name: values[inside] for name, values in measured.items()}
 
 
 def _counted(
-    log_t: Tensor, log_b: Tensor, log_s: Tensor | None, mask: Tensor | None, positions: Sequence[int]
-) -> list[Tensor]:
-    """Check the tensors of all models, and flatten the positions that count to one dimension."""
+    log_t: Tensor,
+    log_b: Tensor,
+    log_s: Tensor | None,
+    lam: float | Tensor,
+    mask: Tensor | None,
+    positions: Sequence[int],
+) -> tuple[list[Tensor], Tensor]:
+    """Check the tensors of all models and λ, and flatten the positions that count to one dimension."""
     models = {"log_t": log_t, "log_b": log_b} | ({} if log_s is None else {"log_s": log_s})
     for name, rows in models.items():
         if rows.shape != log_t.shape:
             raise ValueError(f"{name} must have the shape of log_t, {tuple(log_t.shape)}, got {tuple(rows.shape)}")
         if not rows.is_floating_point():
             raise ValueError(f"{name} must have a floating dtype, got {rows.dtype}")
-    if mask is not None and mask.shape != positions:
-        raise ValueError(f"mask must have the shape of the positions, {tuple(positions)}, got {tuple(mask.shape)}")
+    for name, given in (("mask", mask), ("lam", lam)):
+        if isinstance(given, Tensor) and given.shape != positions:
+            raise ValueError(
+                f"{name} must have the shape of the positions, {tuple(positions)}, got {tuple(given.shape)}"
+            )
+    if isinstance(lam, Tensor):
+        check(np, (LAM, _floats(lam)))
+    else:
+        require((LAM, lam))
     tokens = log_t.shape[len(positions) :]
     flat = [rows.detach().reshape(-1, *tokens) for rows in models.values()]
-    return flat if mask is None else [rows[mask.to(rows.device).bool().reshape(-1)] for rows in flat]
+    lams = torch.as_tensor(lam).detach().cpu().double().expand(positions).reshape(-1)
+    if mask is None:
+        return flat, lams
+    *flat, lams = (each[mask.to(each.device).bool().reshape(-1)] for each in (*flat, lams))
+    return flat, lams
+
+
+def _nan_where_infinite(rows: Tensor) -> Tensor:
+    """Fill rows that hold +inf with NaN: such logits have overflowed, and their softmax is NaN."""
+    infinite = rows.amax(-1, keepdim=True) == math.inf
+    return rows.masked_fill(infinite, math.nan) if infinite.any() else rows
 
 
 def _log_odds_in(rows: Tensor, modal: Tensor) -> Tensor:
@@ -183,9 +237,9 @@ def _log_odds_of(log_p: Tensor) -> Tensor:
     return wide - (-torch.expm1(wide)).clamp(min=torch.finfo(log_p.dtype).eps).log()
 
 
-def _measured(log_odds: Sequence[Tensor], threshold: Tensor) -> Measured:
+def _measured(log_odds: Sequence[Tensor], threshold: Tensor, lams: Tensor) -> Measured:
     measured = {name: _floats(each.sigmoid()) for name, each in zip("pb", log_odds[:2], strict=True)}
-    measured["threshold"] = _floats(threshold)
+    measured |= {"threshold": _floats(threshold), "lam": _floats(lams)}
     if len(log_odds) == 3:
         teacher, student = (torch.nn.functional.logsigmoid(-each.double()) for each in (log_odds[0], log_odds[2]))
         # A teacher without a tail has none to lose.
@@ -197,39 +251,46 @@ def _floats(values: Tensor) -> Floats:
     return values.detach().double().cpu().numpy()
 
 
-def _pooled(measured: Measured, valid: list[bool]) -> tuple[Measured, list[bool]]:
+def _pooled(measured: Measured, verdicts: Verdicts) -> tuple[Measured, Verdicts]:
     """Join what all processes of a distributed run measured."""
-    records = [(measured, valid)]
+    records = [(measured, verdicts)]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         records *= torch.distributed.get_world_size()  # every entry is replaced
-        torch.distributed.all_gather_object(records, (measured, valid))
+        torch.distributed.all_gather_object(records, (measured, verdicts))
     pooled = {name: np.concatenate([record[name] for record, _ in records]) for name in measured}
-    return pooled, [flag for _, flags in records for flag in flags]
+    return pooled, {name: [flag for _, each in records for flag in each[name]] for name in verdicts}
 
 
-def _summary(measured: Measured, lam: float, clip: float, valid: list[bool] | None) -> dict[str, float]:
-    """Summarise the positions, and which texts are JSON, in the metrics of the table above."""
-    threshold = measured["threshold"]
+def _judged(measured: Measured) -> Measured:
+    """Keep the positions where nothing is NaN."""
+    judged = ~np.isnan(list(measured.values())).any(axis=0)
+    return {name: values[judged] for name, values in measured.items()}
+
+
+def _summary(measured: Measured, lam: float | Tensor, clip: float, verdicts: Verdicts) -> dict[str, float]:
+    """Summarise the positions, and which texts are valid, in the metrics of the table above."""
+    judged = _judged(measured)
+    threshold, lams = judged["threshold"], judged["lam"]
     metrics = {
-        "lam": float(lam),
-        "positions": float(len(threshold)),
-        "p": _quantile(measured["p"], 0.5),
-        "b": _quantile(measured["b"], 0.5),
+        "lam": _quantile(lams, 0.5) if isinstance(lam, Tensor) else float(lam),
+        "positions": float(len(measured["threshold"])),
+        "not_judged": float(len(measured["threshold"]) - len(threshold)),
+        "p": _quantile(judged["p"], 0.5),
+        "b": _quantile(judged["b"], 0.5),
         "threshold_median": _quantile(threshold, 0.5),
         "threshold_least": _quantile(threshold, 0.0),
-        "past": _share(threshold, threshold < lam),
+        "past": _share(threshold < lams),
     }
-    if "flip" in measured:
-        metrics["flipped"] = _share(measured["flip"], measured["flip"] < lam)
-    if "tail_ratio" in measured:
-        ratio = measured["tail_ratio"]
+    if "flip" in judged:
+        metrics["flipped"] = _share(judged["flip"] < lams)
+    if "tail_ratio" in judged:
+        ratio = judged["tail_ratio"]
         metrics |= {
             "tail_ratio_median": _quantile(ratio, 0.5),
             "tail_ratio_max": _quantile(ratio, 1.0),
-            "clipped": _share(ratio, ratio >= clip),
+            "clipped": _share(ratio >= clip),
         }
-    if valid is not None:
-        metrics["json"] = sum(valid) / len(valid) if valid else math.nan
+    metrics |= {name: _share(flags) for name, flags in verdicts.items()}
     return {PREFIX + name: value for name, value in metrics.items()}
 
 
@@ -237,13 +298,15 @@ def _quantile(values: Floats, level: float) -> float:
     return lower_quantile(values, level) if len(values) else math.nan
 
 
-def _share(values: Floats, hits: NDArray[np.bool_]) -> float:
-    return float(hits.mean()) if len(values) and not np.isnan(values).any() else math.nan
+def _share(hits: NDArray[np.bool_] | list[bool]) -> float:
+    return float(np.mean(hits)) if len(hits) else math.nan
 
 
-def _valid(texts: Iterable[str] | None) -> list[bool] | None:
-    """Tell which texts are JSON."""
-    return None if texts is None else [_is_json(text) for text in texts]
+def _verdicts(texts: Iterable[str] | None, valid: Valid | None) -> Verdicts:
+    """Tell which texts are valid answers, under the name of the metric."""
+    if texts is None:
+        return {}
+    return {"json": [_is_json(text) for text in texts]} if valid is None else {"valid": [*map(bool, map(valid, texts))]}
 
 
 def _is_json(text: str) -> bool:

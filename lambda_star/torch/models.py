@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lambda_star.torch import _transformers_for
+from lambda_star.torch._folders import load_model, load_tokenizer
 from lambda_star.torch.check import Inputs
 
 __all__ = ["load_problem", "small_problem"]
@@ -47,22 +47,18 @@ def load_problem(teacher: Path, base: Path, text: Path, device: str = "cpu", dty
     """Load a teacher, a base and a text from disk; the student is a copy of the base.
 
     Each folder holds a Hugging Face causal language model or an adapter for one, and the teacher's also the tokenizer.
-    ``dtype`` names the floating dtype in which the models compute. What cannot be read raises ``OSError``; what does
-    not fit raises ``ValueError``: no text, other vocabularies, or a device that PyTorch cannot use.
+    Weights must be safetensors, Python code in a folder is refused and never runs, and nothing is fetched from a hub.
+    ``dtype`` names the floating dtype in which the models compute. A file or folder that is not there raises
+    ``OSError``; one that is damaged or does not fit raises ``ValueError``: no text, no tokenizer, missing weights,
+    other vocabularies, or a device that PyTorch cannot use.
 
     >>> load_problem(Path("runs/8b"), Path("runs/1.7b"), Path("answers.txt"), "cuda", "bfloat16")     # doctest: +SKIP
     """
-    with _transformers_for("a folder with a model"):
-        from transformers import AutoModelForCausalLM, AutoTokenizer
     content = text.read_text(encoding="utf-8")
     if not content.strip():
         raise ValueError(f"{text} must hold text, got an empty file")
-    for folder in (teacher, base):
-        if not folder.is_dir():  # transformers would look the name up on a hub
-            raise FileNotFoundError(f"{folder} must be a folder with a model, got none")
-    tokens = AutoTokenizer.from_pretrained(teacher)(content, return_tensors="pt")
-    kind = getattr(torch, dtype)
-    models: list[Any] = [AutoModelForCausalLM.from_pretrained(folder, dtype=kind) for folder in (teacher, base)]
+    tokens = load_tokenizer(teacher)(content, return_tensors="pt")
+    models: list[Any] = [load_model(folder, getattr(torch, dtype)) for folder in (teacher, base)]
     sizes = [model.config.get_text_config().vocab_size for model in models]
     if sizes[0] != sizes[1]:
         raise ValueError(f"base must have the teacher's vocabulary, {sizes[0]} tokens, got {sizes[1]}")

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.bernoulli.formulas import operating
+from lambda_star.contract import Labeller, classify
 from lambda_star.sequence import lower_quantile
 from lambda_star.torch import _transformers_for
-from lambda_star.torch.metrics import PREFIX, _is_json, _over_vocabulary, _pooled, _summary
+from lambda_star.torch._batches import Batch, tokenizer_of
+from lambda_star.torch._frozen import refuse_roles, refuse_sharded, refuse_sharding
+from lambda_star.torch.adapters import WithoutAdapters
+from lambda_star.torch.metrics import (
+    PREFIX,
+    Measured,
+    Valid,
+    _judged,
+    _nan_where_infinite,
+    _over_vocabulary,
+    _pooled,
+    _summary,
+    _verdicts,
+)
+from lambda_star.updates import Rule
 
 with _transformers_for("SafetyMonitor"):
     from transformers import TrainerCallback
@@ -25,6 +38,13 @@ with _transformers_for("SafetyMonitor"):
 __all__ = ["SafetyMonitor"]
 
 logger = logging.getLogger(__name__)
+
+# Under this name the trainer's state, which is saved with each checkpoint, holds the λ reached.
+STATE = "lambda_star.SafetyMonitor"
+
+MODELS = ("teacher", "base", "student")
+
+BLIND_LOGS = 3  # one batch may be odd; three in a row are not
 
 
 class SafetyMonitor(TrainerCallback):
@@ -39,24 +59,39 @@ class SafetyMonitor(TrainerCallback):
     Two kinds of batches are supported. ``DistillationTrainer`` gives prompts and completions of text; the logits are
     divided by the trainer's temperature, as in its loss. ``GKDTrainer`` gives labels; its loss has no temperature, and
     where the step was not on-policy the answers are those of the dataset. Of accumulated batches only the last is
-    looked at. Models sharded over devices have not been tried. Where the teacher itself caps λ at each position,
-    ``past`` and ``flipped`` refer to its uncapped λ.
+    looked at, and of an evaluation only the first, under the prefix of its loss: ``eval_lambda_star/past``. An
+    evaluation never stops or adapts a run. Where the teacher itself caps λ at each position, ``lam`` is the median of
+    the capped λ, and ``past`` and ``flipped`` refer to it.
+
+    A position where a logit is NaN or infinite is counted in ``not_judged`` and left out of all else, and the first one
+    gives a warning. A monitor that stops or adapts ends the run when it cannot see: at a log where no position can be
+    judged, and at the third log in a row where those not judged could hide a share above ``stop_above`` (with
+    ``adapt``: where they are more than half) or where the batch holds no position.
 
     Args:
         teacher: the teacher, by default that of the trainer. An :class:`~lambda_star.torch.teacher.ExtrapolatedTeacher`
             brings its own base and λ.
-        base: the base; only for a teacher that does not bring one.
+        base: the base; only for a teacher that does not bring one. For a student with adapters
+            :func:`~lambda_star.torch.adapters.without_adapters` of it saves a second copy.
         lam: extrapolation coefficient λ in use, finite; only for a teacher that does not bring one.
         clip: cap c on the tail ratio (1−p)/(1−q), in [1, inf].
         stop_above: ends the run once the share of positions past their λ* exceeds this, in [0, 1).
-        adapt: whether to lower an ``ExtrapolatedTeacher``'s λ to the operating point; λ is never raised.
+        adapt: whether to lower an ``ExtrapolatedTeacher``'s λ to the operating point; λ is never raised. The λ reached
+            is saved with each checkpoint, and a run that resumes from it goes on with that λ.
         quantile: which quantile of λ* over positions ``adapt`` uses, in [0, 1]; 0 is the strictest.
         margin: share of the excess λ*−1 that ``adapt`` gives up, in [0, 1).
         positions: the most completion positions to look at, at least 1.
+        valid: a function that tells whether the text of a completion is a valid answer, for the metric ``valid``; by
+            default the metric is ``json``.
+        contract: a labeller, or pairs for :func:`lambda_star.contract.classify`. Of the positions looked at only those
+            whose modal token it gives a class count then, as in :func:`lambda_star.calibrate`; give ``json_structure``
+            for the default of that function.
+        rule: the trainer's update rule, a value of :mod:`lambda_star.updates` such as ``updates.none()`` for TRL's
+            losses. It changes no number; by it the message of a stop says whether tails die past λ* at all.
 
     Raises:
-        ValueError: a value lies outside its range, or ``stop_above`` and ``adapt`` are both given: an adapted λ keeps
-            the share below any limit.
+        ValueError: a value lies outside its range, ``rule`` is not a rule, or ``stop_above`` and ``adapt`` are both
+            given: an adapted λ keeps the share below any limit.
 
     Source: paper, Eq. 4, for λ*; ``derivations/sequence.md`` for its quantiles.
 
@@ -77,6 +112,9 @@ class SafetyMonitor(TrainerCallback):
         quantile: float = 0.01,
         margin: float = 0.1,
         positions: int = 256,
+        valid: Valid | None = None,
+        contract: Labeller | Sequence[tuple[str, str]] | None = None,
+        rule: Rule | None = None,
     ) -> None:
         require(
             (LAM, lam),
@@ -88,14 +126,19 @@ class SafetyMonitor(TrainerCallback):
         )
         if adapt and stop_above is not None:
             raise ValueError(f"stop_above must be None where adapt is True, got {stop_above!r}; give one of them")
+        if not isinstance(rule, Rule | None):
+            raise ValueError(f"rule must be a rule of lambda_star.updates, such as updates.none(), got {rule!r}")
         self.teacher, self.base, self.clip = teacher, base, clip
         self.stop_above, self.adapt, self.quantile, self.margin = stop_above, adapt, quantile, margin
-        self.positions = positions
+        self.positions, self.valid, self.contract, self.rule = positions, valid, contract, rule
         self._extrapolated: Any = None  # the ExtrapolatedTeacher, if there is one: its λ may change during the run
         self._lam: Any = lam
         self._trainer: Any = None
-        self._inputs: Mapping[str, Any] | None = None
+        self._inputs: dict[bool, Mapping[str, Any]] = {}  # by whether the model was in training mode
         self._order = torch.Generator().manual_seed(0)
+        self._classes: Any = None  # of every token, made once the vocabulary is known
+        self._blind = 0  # logs in a row at which too little could be judged
+        self._warned = False
 
     @property
     def lam(self) -> float:
@@ -110,8 +153,9 @@ class SafetyMonitor(TrainerCallback):
         logs. ``trainer.compute_loss`` is wrapped to see the batches.
 
         Raises:
-            ValueError: teacher, base or λ is missing or given twice, ``adapt`` has no λ to lower, or the monitor
-                already watches a trainer.
+            ValueError: teacher, base or λ is missing or given twice; teacher or base is the student itself, or they are
+                the same; parameters are cut into shards (FSDP, ZeRO-3); ``adapt`` has no λ to lower; ``contract`` or
+                ``valid`` has no tokenizer; or the monitor already watches a trainer.
 
         >>> from tempfile import mkdtemp
         >>> from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
@@ -132,44 +176,120 @@ class SafetyMonitor(TrainerCallback):
 
         @functools.wraps(compute_loss)
         def remembering(model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-            if model.training:
-                self._inputs = inputs
+            if model.training or False not in self._inputs:
+                self._inputs[bool(model.training)] = inputs
             return compute_loss(model, inputs, *args, **options)
 
         trainer.compute_loss = remembering
         return self
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Refuse a run whose batches the monitor cannot see."""
+        """Refuse a run that the monitor cannot watch, and take the λ from the checkpoint that a run resumes from."""
         if self._trainer is None:
             raise RuntimeError("a SafetyMonitor in callbacks= sees no batch; call monitor.attach(trainer) instead")
+        for name, model in (("model", kwargs.get("model")), ("teacher", self.teacher), ("base", self.base)):
+            if model is not None:
+                refuse_sharded(name, model)
+        saved = (state.stateful_callbacks or {}).get(STATE)
+        if self.adapt and saved is not None:
+            self._extrapolated.lam = min(self.lam, saved["lam"])
+
+    def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:
+        """Forget the batch of a prediction, which is not logged."""
+        self._inputs.pop(False, None)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Add the metrics to the logs of a training step, and stop or adapt."""
+        """Add the metrics to the logs of a training step or of an evaluation; at a step, stop or adapt."""
         logs: dict[str, float] = kwargs["logs"]
-        if self._inputs is None or "loss" not in logs:  # the logs of an evaluation, or of the whole run at its end
+        prefix = next((name.removesuffix("loss") for name in logs if name == "loss" or name.endswith("_loss")), None)
+        training = prefix == ""
+        # The log of the whole run at its end has a train_loss, and no batch of its own.
+        inputs = None if prefix in (None, "train_") else self._inputs.get(training)
+        if inputs is None:
             return control
-        batch = _Batch.of(self._inputs, self._trainer)
-        sample = batch.sample(self.positions, self._order)
-        teacher, base, student = (sample.logits(each) for each in (self.teacher, self.base, kwargs["model"]))
-        measured = _over_vocabulary(teacher, base, student, self.clip, None)
-        measured, valid = _pooled(measured, batch.valid(kwargs.get("processing_class")))
-        metrics = _summary(measured, self.lam, self.clip, valid)
+        if not training:
+            del self._inputs[False]
+        measured, metrics = self._look(inputs, kwargs["model"], kwargs.get("processing_class"))
         # Some reporters write JSON, which has neither NaN nor infinity.
-        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        finite = {f"{prefix}{name}": value for name, value in metrics.items() if math.isfinite(value)}
         logs.update(finite)
         if state.log_history:  # the trainer copies the logs there before it calls anyone
             state.log_history[-1].update(finite)
-        if self.stop_above is not None and metrics[f"{PREFIX}past"] > self.stop_above:
-            logger.warning(
-                "training ends at step %d: %.1f%% of the positions are past λ*, stop_above is %.1f%%",
-                *(state.global_step, 100 * metrics[f"{PREFIX}past"], 100 * self.stop_above),
-            )
-            control.should_training_stop = True
-        if self.adapt and len(measured["threshold"]):
-            star = lower_quantile(measured["threshold"], self.quantile)
-            self._extrapolated.lam = min(self.lam, operating(star, self.margin))
+        self._warn(measured, state.global_step)
+        if training:
+            self._act(_judged(measured), metrics, state, control)
         return control
+
+    def _look(
+        self, inputs: Mapping[str, Any], student: Any, processing_class: Any
+    ) -> tuple[Measured, dict[str, float]]:
+        """Measure a sample of a batch, and summarise it."""
+        batch = Batch.of(inputs, self._trainer)
+        sample = batch.sample(self.positions, self._order)
+        rows = [_nan_where_infinite(sample.logits(each)) for each in (self.teacher, self.base, student)]
+        lam = self.lam if self._extrapolated is None else self._extrapolated.lam_at(*rows[:2])
+        if self.contract is not None and self._classes is None:
+            texts = tokenizer_of(processing_class).batch_decode([[token] for token in range(rows[0].shape[-1])])
+            self._classes = classify(texts, self.contract).labels
+        rows = [row / batch.temperature for row in rows]
+        measured = _over_vocabulary(rows[0], rows[1], rows[2], lam, self.clip, classes=self._classes)
+        texts = batch.texts(processing_class)
+        measured, verdicts = _pooled(measured, _verdicts(texts, self.valid))
+        return measured, _summary(measured, lam, self.clip, verdicts)
+
+    def _warn(self, measured: Measured, step: int) -> None:
+        """Say once that there are positions which cannot be judged, and whose logits are at fault."""
+        hidden = len(measured["p"]) - len(_judged(measured)["p"])
+        if not hidden or self._warned:
+            return
+        self._warned = True
+        unknown = {name: np.isnan(measured[name]) for name in ("p", "b", "tail_ratio")}
+        unknown["tail_ratio"] &= ~unknown["p"]  # it needs the teacher too
+        models = [model for model, hits in zip(MODELS, unknown.values(), strict=True) if hits.any()]
+        logger.warning(
+            "at step %d %d of %d positions cannot be judged, because logits are NaN or infinite (%s); the metrics "
+            "leave such positions out, and %snot_judged counts them in every log",
+            *(step, hidden, len(measured["p"]), ", ".join(models), PREFIX),
+        )
+
+    def _act(self, judged: Measured, metrics: dict[str, float], state: Any, control: Any) -> None:
+        """Stop the run or adapt λ, where this was asked for."""
+        if self.stop_above is None and not self.adapt:
+            return
+        reason = self._reason_to_stop(metrics)
+        if reason:
+            logger.warning("training ends at step %d: %s", state.global_step, reason)
+            control.should_training_stop = True
+        if self.adapt and len(judged["threshold"]):
+            star = lower_quantile(judged["threshold"], self.quantile)
+            self._extrapolated.lam = min(self.lam, operating(star, self.margin))
+            state.stateful_callbacks[STATE] = {"lam": self.lam}
+
+    def _reason_to_stop(self, metrics: dict[str, float]) -> str | None:
+        """Say why the run must end: too many positions are past λ*, or the monitor cannot see whether they are."""
+        past, positions, hidden = (metrics[f"{PREFIX}{name}"] for name in ("past", "positions", "not_judged"))
+        limit = 0.5 if self.stop_above is None else self.stop_above
+        if self.stop_above is not None and past > limit:
+            return f"{past:.1%} of the positions are past λ*, stop_above is {limit:.1%}; {self._meaning()}"
+        if positions and hidden == positions:
+            return f"none of {positions:.0f} positions can be judged, because logits are NaN or infinite"
+        seen = 0.0 if self.adapt or not positions else past * (positions - hidden)
+        blind = not positions or (hidden and (seen + hidden) / positions > limit)
+        self._blind = self._blind + 1 if blind else 0
+        if self._blind < BLIND_LOGS:
+            return None
+        judged = f"now {positions - hidden:.0f} of {positions:.0f}"
+        remedy = "look at the completions and at what contract= and positions= leave"
+        return f"too few positions could be judged at {BLIND_LOGS} logs in a row, {judged}; {remedy}"
+
+    def _meaning(self) -> str:
+        """Say what it means to be past λ*, which depends on the update rule."""
+        meaning = f"past λ* a converged student's tail is more than {self.clip:g} times thinner than the teacher's"
+        if self.rule is None:
+            return f"{meaning}, and whether it dies depends on the update rule (rule=)"
+        # If this rule lets no tail die at a sure teacher and an undecided base, it lets none die anywhere.
+        dies = math.isfinite(self.rule.dies(0.999, 0.5))
+        return f"{meaning}, and under {self.rule} {'it dies once λ is large enough' if dies else 'it never dies'}"
 
     def _adopt(self, trainer: Any) -> None:
         """Find teacher, base and λ."""
@@ -185,88 +305,23 @@ class SafetyMonitor(TrainerCallback):
                 raise ValueError(f"{name} must be given unless the teacher is an ExtrapolatedTeacher, got {given}")
         if extrapolated is None and self.adapt:
             raise ValueError(f"adapt must be False unless the teacher is an ExtrapolatedTeacher, got {self.adapt!r}")
-        self._extrapolated = extrapolated
-        self.teacher, self.base = (teacher, self.base) if extrapolated is None else (teacher.teacher, teacher.base)
+        if (self.contract or self.valid) and tokenizer_of(getattr(trainer, "processing_class", None)) is None:
+            raise ValueError("contract and valid read text, so the trainer must have a tokenizer, got none")
+        base = self.base if extrapolated is None else teacher.base
+        teacher = teacher if extrapolated is None else teacher.teacher
+        _refuse(trainer, teacher, base)
+        self._extrapolated, self.teacher, self.base = extrapolated, teacher, base
         for model in (self.teacher, self.base):
+            if isinstance(model, WithoutAdapters):
+                continue
             if next(model.parameters()).device.type == "cpu":  # the trainer moves only the models that it knows
                 model.to(trainer.accelerator.device)
 
 
-class _Batch(NamedTuple):
-    """Sequences of tokens, and which of the tokens are completion tokens that count."""
-
-    ids: Tensor
-    attention: Tensor
-    counts: Tensor
-    temperature: float
-
-    @classmethod
-    def of(cls, inputs: Mapping[str, Any], trainer: Any) -> _Batch:
-        if "pixel_values" in inputs:
-            raise ValueError("inputs must be text alone, got pixel_values")
-        if "completion_ids" in inputs:
-            prompt, completion = inputs["prompt_mask"], inputs["completion_mask"]
-            own = completion * inputs.get("tool_mask", torch.ones_like(completion))
-            return cls(
-                torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
-                torch.cat([prompt, completion], dim=1),
-                torch.cat([torch.zeros_like(prompt), own], dim=1).bool(),
-                trainer.temperature,
-            )
-        if "labels" in inputs:
-            return cls(inputs["input_ids"], inputs["attention_mask"], inputs["labels"] != -100, 1.0)
-        raise ValueError(f"inputs must hold completion_ids or labels, got {', '.join(inputs)}")
-
-    def valid(self, processing_class: Any) -> list[bool]:
-        """Tell which completions are JSON; without a tokenizer the list is empty."""
-        tokenizer = getattr(processing_class, "tokenizer", processing_class)
-        if tokenizer is None:
-            return []
-        rows = [ids[counts].tolist() for ids, counts in zip(self.ids, self.counts, strict=True)]
-        return [_is_json(text) for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
-
-    def sample(self, positions: int, generator: torch.Generator) -> _Sample:
-        """Draw completion positions, from as few sequences as hold that many."""
-        counts = self.counts[:, 1:].cpu()  # a position predicts the token after it
-        order = torch.randperm(len(counts), generator=generator)
-        before = counts[order].sum(dim=1).cumsum(dim=0) - counts[order].sum(dim=1)
-        chosen = order[before < positions]
-        rows, columns = counts[chosen].nonzero(as_tuple=True)
-        some = torch.randperm(len(rows), generator=generator)[:positions]
-        rows, columns = rows[some], columns[some]
-        # A causal model ignores what comes after the last position. Even where none counts one position is run, because
-        # the shape of the logits is needed.
-        end = int(columns.max()) + 1 if len(columns) else 1
-        chosen = chosen.to(self.ids.device)
-        return _Sample(self.ids[chosen, :end], self.attention[chosen, :end], rows, columns, self.temperature)
-
-
-class _Sample(NamedTuple):
-    """Sequences of tokens, and the positions in them that are looked at."""
-
-    ids: Tensor
-    attention: Tensor
-    rows: Tensor
-    columns: Tensor
-    temperature: float
-
-    @torch.no_grad()
-    def logits(self, model: Any) -> Tensor:
-        """Return a model's logits at the positions, shape (positions, tokens), without dropout."""
-        core = model.get_base_model() if hasattr(model, "get_base_model") else model
-        takes = inspect.signature(type(core).forward).parameters
-        device, options, place = next(model.parameters()).device, {}, self.columns
-        # The head may cost as much as all the layers, so it is run only at the columns that are needed.
-        if "logits_to_keep" in takes and len(self.columns):
-            kept, inverse = np.unique(self.columns.numpy(), return_inverse=True)
-            options["logits_to_keep"], place = torch.from_numpy(kept).to(device), torch.from_numpy(inverse)
-        ids, attention = self.ids.to(device), self.attention.to(device)
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        try:
-            logits = model(input_ids=ids, attention_mask=attention, use_cache=False, **options).logits
-        finally:
-            for module, training in modes:
-                module.training = training
-        rows: Tensor = logits[self.rows.to(device), place.to(device)].to(self.ids.device)
-        return rows.to(torch.promote_types(rows.dtype, torch.float32)) / self.temperature
+def _refuse(trainer: Any, teacher: Any, base: Any) -> None:
+    """Raise ``ValueError`` for a trainer that shards its models, and for a teacher or base that is its student."""
+    if getattr(trainer, "is_fsdp_enabled", False):
+        refuse_sharding("trainer", "FSDP")
+    if getattr(trainer, "is_deepspeed_enabled", False) and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3:
+        refuse_sharding("trainer", "DeepSpeed ZeRO-3")
+    refuse_roles(trainer.accelerator.unwrap_model(trainer.model), teacher, base)

@@ -10,6 +10,7 @@ memory.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,8 @@ from lambda_star._core.quantities import LAM, MARGIN, C, require
 from lambda_star.bernoulli.formulas import operating
 from lambda_star.categorical import threshold
 from lambda_star.torch import _transformers_for
+from lambda_star.torch._frozen import refuse_not_finite, refuse_same, refuse_sharded
+from lambda_star.torch.adapters import WithoutAdapters
 
 with _transformers_for("ExtrapolatedTeacher"):
     from transformers import PretrainedConfig, PreTrainedModel
@@ -45,15 +48,18 @@ class ExtrapolatedTeacher(nn.Module):
     λ_t = min(λ, 1 + (1−margin)(λ*_t−1)), where λ*_t is Eq. 4 at the modal probabilities of that position, so that no
     position is pushed past its own threshold. A λ of at most 1 is never changed.
 
-    Both models are frozen and stay in evaluation mode; ``base`` must therefore not be the student itself. Their
-    parameters are not copied. For each loss the two heads are put side by side in a matrix of vocabulary × both widths,
-    which is freed afterwards, so a head tied to an input embedding still takes no memory of its own. Products, also
-    those behind λ_t, are computed in the precision of the models. The teacher cannot generate, and its parameters
-    cannot be sharded over devices.
+    Both models are frozen and stay in evaluation mode. So ``base`` must not be the student itself, which would then
+    train nothing; the first step of a trainer that trains it raises an error. For a student with adapters give
+    :func:`~lambda_star.torch.adapters.without_adapters` of the student. No parameters are copied. For each loss the two
+    heads are put side by side in a matrix of vocabulary × both widths, which is freed afterwards, so a head tied to an
+    input embedding still takes no memory of its own. Products, also those behind λ_t, are computed in the precision of
+    the models. The teacher cannot generate, and parameters that FSDP, DeepSpeed ZeRO-3 or tensor parallelism has cut
+    into shards are refused.
 
     Args:
         teacher: the teacher, a causal language model of transformers, or one with adapters of PEFT.
-        base: the base, the student's warm start; any width, but vocabulary, device and dtype of the teacher.
+        base: the base, the student's warm start; any width, but vocabulary, device and dtype of the teacher. For a
+            student with adapters ``without_adapters(student)`` saves a second copy of its weights.
         lam: extrapolation coefficient λ, in [0, inf); 1 is the teacher itself, 0 the base.
         clip: cap c on the tail ratio, in [1, inf], from which the cap on λ at each position follows; without it every
             position uses λ.
@@ -61,9 +67,11 @@ class ExtrapolatedTeacher(nn.Module):
 
     Raises:
         ImportError: transformers is not installed.
-        ValueError: a number lies outside its range; a model is missing or has no output embeddings; the two differ in
-            vocabulary, device or dtype; or a model's logits are not its head times its hidden states, up to a factor,
-            so that no mixture of hidden states gives the mixture of logits (a soft cap is one such case).
+        ValueError: a number lies outside its range; a model is missing or has no output embeddings; the two are the
+            same, or differ in vocabulary, device or dtype; a weight is NaN or infinite, or a shard; or a model's logits
+            are not its head times its hidden states, up to a factor, so that no mixture of hidden states gives the
+            mixture of logits (a soft cap is one such case). A forward pass raises it if a model has since been sharded
+            or put in training mode.
 
     Source: extension; the target is the fixed point of Theorem 4.1, ``derivations/categorical.md``.
 
@@ -80,7 +88,7 @@ class ExtrapolatedTeacher(nn.Module):
     def __init__(
         self,
         teacher: PreTrainedModel,
-        base: PreTrainedModel,
+        base: PreTrainedModel | WithoutAdapters,
         lam: float,
         *,
         clip: float | None = None,
@@ -89,6 +97,7 @@ class ExtrapolatedTeacher(nn.Module):
         super().__init__()
         require((COEFFICIENT, lam), (C.named("clip"), clip), (MARGIN, margin))
         parts = _Part("teacher", teacher), _Part("base", base)
+        refuse_same(teacher, base)
         found = [(len(part.head.weight), part.head.weight.device, part.head.weight.dtype) for part in parts]
         for what, of_teacher, of_base in zip(("vocabulary size", "device", "dtype"), *found, strict=True):
             if of_teacher != of_base:
@@ -106,9 +115,9 @@ class ExtrapolatedTeacher(nn.Module):
         return model
 
     @property
-    def base(self) -> PreTrainedModel:
+    def base(self) -> PreTrainedModel | WithoutAdapters:
         """The base."""
-        model: PreTrainedModel = self.mixture.base.model
+        model: PreTrainedModel | WithoutAdapters = self.mixture.base.model
         return model
 
     @property
@@ -120,6 +129,10 @@ class ExtrapolatedTeacher(nn.Module):
     def lam(self, value: float) -> None:
         require((COEFFICIENT, value))
         self.mixture.lam = value
+
+    def lam_at(self, logits_t: Tensor, logits_b: Tensor) -> float | Tensor:
+        """Return λ, or with a ``clip`` the λ_t of each position, from both models' logits at temperature 1."""
+        return self.mixture.lam_at(logits_t, logits_b)
 
     @property
     def base_model(self) -> nn.Module:
@@ -133,6 +146,9 @@ class ExtrapolatedTeacher(nn.Module):
 
     def train(self, mode: bool = True) -> ExtrapolatedTeacher:
         """Stay in evaluation mode, whatever ``mode`` says: dropout would make the target random."""
+        # TRL calls eval() before each use of a teacher, which would hide that a trainer has put a model into training.
+        for part in (self.mixture.teacher, self.mixture.base):
+            part.refuse_training()
         return super().train(False)
 
     @torch.no_grad()
@@ -160,18 +176,30 @@ class _Mixture(nn.Module):
         mixed = torch.cat([lam * features_t, (1 - lam) * features_b], -1).to(features_t.dtype)
         return BaseModelOutput(last_hidden_state=mixed)
 
+    @property
+    def caps(self) -> bool:
+        """Whether λ may differ from position to position; no threshold lies below 1."""
+        return self.clip is not None and self.lam > 1
+
+    def lam_at(self, logits_t: Tensor, logits_b: Tensor) -> float | Tensor:
+        """Return λ, or λ_t of every position."""
+        if not self.caps:
+            return self.lam
+        star = threshold(logits_t, logits_b, self.clip, mode="bernoulli").value
+        capped: Tensor = operating(star, self.margin).clamp(max=self.lam)
+        return capped
+
     def _coefficients(self, features_t: Tensor, features_b: Tensor) -> float | Tensor:
         """Return λ, or λ_t of every position as a column; the logits exist for one block of positions at a time."""
-        if self.clip is None or self.lam <= 1:  # no threshold lies below 1
+        if not self.caps:
             return self.lam
         rows = max(1, BLOCK // len(self.teacher.head.weight))
         blocks = zip(*(torch.split(part.flatten(0, -2), rows) for part in (features_t, features_b)), strict=True)
         found = [
-            threshold(self.teacher.logits(block_t), self.base.logits(block_b), self.clip, mode="bernoulli").value
+            torch.as_tensor(self.lam_at(self.teacher.logits(block_t), self.base.logits(block_b)))
             for block_t, block_b in blocks
         ]
-        capped: Tensor = operating(torch.cat(found), self.margin).clamp(max=self.lam)
-        return capped.reshape(*features_t.shape[:-1], 1)
+        return torch.cat(found).reshape(*features_t.shape[:-1], 1)
 
 
 class _Part(nn.Module):
@@ -184,9 +212,13 @@ class _Part(nn.Module):
         head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
         if head is None:
             raise ValueError(f"{name} must have output embeddings, got {type(model).__name__}, which has none")
-        self.model: Any = model.requires_grad_(False).eval()
+        refuse_sharded(name, model)
+        refuse_not_finite(name, model)
+        # A view of the student is not a module, so that what is done to this part is not done to the student.
+        self.model: Any = model if isinstance(model, WithoutAdapters) else model.requires_grad_(False).eval()
+        self.name = name
         self.scale = _logit_scale(name, model.config.get_text_config())
-        self._refuse_other_logits(name)
+        self._refuse_other_logits()
 
     @property
     def head(self) -> nn.Linear:
@@ -213,15 +245,28 @@ class _Part(nn.Module):
 
     @torch.no_grad()
     def forward(self, **inputs: Any) -> Tensor:
+        refuse_sharded(self.name, self.model)
+        self.refuse_training()
         # PEFT puts adapters inside the layers of the model that it wraps, so the backbone of that model is run.
         model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        hidden: Tensor = model.base_model(**inputs).last_hidden_state.to(self.head.weight.device)
+        with self.model.off() if isinstance(self.model, WithoutAdapters) else nullcontext():
+            hidden: Tensor = model.base_model(**inputs).last_hidden_state
+        hidden = hidden.to(self.head.weight.device)
         if self.width > hidden.shape[-1]:
             hidden = torch.cat([hidden, hidden.new_ones((*hidden.shape[:-1], 1))], -1)
         return hidden if self.scale == 1 else hidden * self.scale
 
+    def refuse_training(self) -> None:
+        """Raise ``ValueError`` if the model is in training mode: only a trainer puts it there, one that trains it."""
+        if getattr(self.model, "training", False):
+            raise ValueError(
+                f"{self.name} must be a model that nothing trains, got one in training mode, so it is the student: the "
+                "teacher has frozen its weights, and its gradient is 0. Load a second copy of the model, or, where "
+                "only adapters are trained, give base=without_adapters(student)"
+            )
+
     @torch.no_grad()
-    def _refuse_other_logits(self, name: str) -> None:
+    def _refuse_other_logits(self) -> None:
         """Raise ``ValueError`` unless features times columns give the model's own logits on a few tokens."""
         weight = self.head.weight
         ids = torch.arange(min(4, len(weight)), device=self.model.device)[None]
@@ -229,10 +274,11 @@ class _Part(nn.Module):
         found = self.logits(self(input_ids=ids, use_cache=False))
         error = float((found - expected).abs().max() / expected.abs().max())
         allowed = math.sqrt(torch.finfo(weight.dtype).eps)
-        if error > allowed:
+        if not error <= allowed:
             raise ValueError(
-                f"{name} must have logits that are its output embedding times its last hidden state, since TRL reads "
-                f"these two, up to a relative error of {allowed:.1g}; got {error:.1g} ({type(self.model).__name__})"
+                f"{self.name} must have logits that are its output embedding times its last hidden state, since TRL "
+                f"reads these two, up to a relative error of {allowed:.1g}; got {error:.1g} "
+                f"({type(self.model).__name__})"
             )
 
 

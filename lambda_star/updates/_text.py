@@ -51,7 +51,7 @@ def parse(text: str) -> Rule:
     Raises:
         ValueError: the text names no rule, or an argument is unknown, missing, or outside its range.
 
-    Source: extension.
+    Source: extension; the rules of ``derivations/updates.md``.
 
     >>> parse("cap:5"), str(parse("truncated_sampling(top_p=0.95)"))
     (log_ratio_cap(c=5.0, through=False), 'truncated_sampling(top_p=0.95)')

@@ -637,6 +637,14 @@ python3 -m verl.trainer.main_ppo \\
     actor_rollout_ref.actor.policy_loss.lambda_vals=1.25
 """
 
+CLAMPED = """\
+python3 -m verl.trainer.main_ppo \\
+    distillation.distillation_loss.loss_mode=k1 \\
+    distillation.distillation_loss.use_policy_gradient=True \\
+    distillation.distillation_loss.loss_max_clamp=1.5 \\
+    +distillation.distillation_loss.lambda_vals=1.25
+"""
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
@@ -661,30 +669,61 @@ def test_help_of_the_commands_around_a_run_teaches(name: str) -> None:
 def test_help_of_lint_config_tells_what_a_clip_is_and_what_it_reads() -> None:
     text = words(printed("lint-config", "--help"))
     assert "What CLIP means" in text
-    assert all(kind in text for kind in ("verl", "G-OPD", "YAML", "shell script", "TRL", "JSON"))
+    assert all(kind in text for kind in ("verl", "G-OPD", "YAML", "shell script", "TRL", "JSON", "TOML", "Python"))
+
+
+@pytest.fixture
+def clamped(tmp_path: Path) -> Path:
+    path = tmp_path / "run_verl.sh"
+    path.write_text(CLAMPED, encoding="utf-8")
+    return path
 
 
 def test_a_configuration_with_an_error_is_printed_and_ends_with_status_1(
-    run: Path, monkeypatch: pytest.MonkeyPatch
+    clamped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(run.parent)
-    result = invoke("lint-config", run.name, "--p", 0.999, "--b", 0.5, "--clip", 5)
+    monkeypatch.chdir(clamped.parent)
+    result = invoke("lint-config", clamped.name, "--p", 0.999, "--b", 0.5)
     assert result.exit_code == 1
     assert result.stdout.splitlines() == golden("lint_error")
     assert result.stderr == ""
 
 
-def test_the_example_of_the_help_of_lint_config_finds_the_error(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(run.parent)
-    (example,) = re.findall(r"^ *lambda-star (lint-config .*)$", printed("lint-config", "--help"), flags=re.MULTILINE)
+def test_the_first_example_of_the_help_of_lint_config_finds_the_error(
+    clamped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clamped.parent)
+    example, _ = re.findall(r"^ *lambda-star (lint-config .*)$", printed("lint-config", "--help"), flags=re.MULTILINE)
     result = invoke(*example.split())
     assert result.exit_code == 1
-    assert result.stdout.startswith("run_gopd.sh:3: error: ")
+    assert result.stdout.startswith("run_verl.sh:5: error: ")
+
+
+def test_the_worst_of_several_files_decides_the_status(run: Path, clamped: Path, tmp_path: Path) -> None:
+    unknown = tmp_path / "run.sh"
+    unknown.write_text(RUN.replace("1.25", "$1"), encoding="utf-8")
+    point = ("--p", 0.999, "--b", 0.5)
+    for files, status in (([run, unknown], 3), ([unknown, clamped, run], 1), ([run], 0)):
+        result = invoke("lint-config", *files, *point)
+        assert result.exit_code == status
+        paths = [re.split(r":\d+: |: ", line)[0] for line in result.stdout.splitlines()]
+        assert list(dict.fromkeys(paths)) == [str(file) for file in files]
+    assert invoke("lint-config", run, *point, "--strict").exit_code == 1
+
+
+def test_a_report_of_calibrate_gives_lint_config_its_operating_point(run: Path, csv_file: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    printed("calibrate", csv_file, "--clip", 5, "--json", report)
+    safe = json.loads(report.read_text(encoding="utf-8"))["operating_point"]["value"]
+    assert f"{safe:g}" in printed("lint-config", run, "--report", report)
+    said = refused("lint-config", run, "--report", report, "--clip", 5)
+    assert said == "Error: a report has its own p, b and c; give --report, or --p, --b and --clip\n"
 
 
 POINTS: dict[str, list[object]] = {
     "lint_unmeasured": [],
-    "lint_cap_as_c": ["--p", 0.999, "--b", 0.5],
+    "lint_without_tolerance": ["--p", 0.999, "--b", 0.5],
+    "lint_warning": ["--p", 0.999, "--b", 0.5, "--clip", 5.0],
     "lint_safe": ["--p", 0.9, "--b", 0.5, "--clip", 5.0],
 }
 
@@ -701,20 +740,23 @@ def test_a_finding_about_no_line_and_no_key_names_neither(tmp_path: Path) -> Non
     path = tmp_path / "config.yaml"
     path.write_text("learning_rate: 0.1\n", encoding="utf-8")
     assert printed("lint-config", path) == (
-        f"{path}: note: the file sets nothing about extrapolation: no lambda_vals, no clip, no TRL distillation; "
-        "check it\n"
+        f"{path}: note: the file sets nothing about extrapolation: no lambda_vals, no clamp, no distillation that is "
+        "known; check it\n"
     )
 
 
-def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    broken, other = tmp_path / "broken.yaml", tmp_path / "config.toml"
+def test_a_configuration_that_cannot_be_read_is_unknown_and_ends_with_status_3(tmp_path: Path) -> None:
+    broken, other, nowhere = (tmp_path / name for name in ("broken.yaml", "config.ini", "nowhere.yaml"))
     broken.write_text("a: 1\nb: [1\n", encoding="utf-8")
     other.write_text("a = 1\n", encoding="utf-8")
-    assert refused("lint-config", broken).startswith(f"Error: {broken}, line 3: broken YAML (")
-    assert refused("lint-config", other).startswith(f"Error: {other}: cannot read a .toml file; give one of ")
-    for path in (tmp_path / "nowhere.yaml", tmp_path):
-        assert refused("lint-config", path).startswith(f"Error: {path}: ")
-    assert refused("lint-config", tmp_path / "nowhere.yaml").endswith("; check the path\n")
+    result = invoke("lint-config", broken, other, nowhere, tmp_path)
+    assert result.exit_code == 3
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"{broken}:3: unknown: broken YAML (")
+    assert lines[1].startswith(f"{other}: unknown: cannot read a .ini file; give one of ")
+    assert lines[2] == f"{nowhere}: unknown: No such file or directory; check the path"
+    assert lines[3].startswith(f"{tmp_path}: unknown: ")
+    assert len(lines) == 4
 
 
 def test_the_options_of_lint_config_belong_together_and_have_ranges(run: Path) -> None:
@@ -723,7 +765,7 @@ def test_the_options_of_lint_config_belong_together_and_have_ranges(run: Path) -
         assert said == "Error: p and b belong together; give both --p and --b, or neither\n"
     assert "'--p': 1.0 is not in the range 0<x<1" in refused("lint-config", run, "--p", 1.0, "--b", 0.5)
     assert "'--clip': 0.5 is not in the range x>=1" in refused("lint-config", run, "--clip", 0.5)
-    assert "Missing argument 'FILE'" in refused("lint-config")
+    assert "Missing argument 'FILES...'" in refused("lint-config")
 
 
 # check-step

@@ -64,6 +64,7 @@ def test_positional_arguments_of_our_own_calls_have_names() -> None:
         ("'''run with a.lambda_vals=9 or --lmbda 9'''", []),
         ("def f():\n    '--lmbda 9'", []),
         ("print(lmbda=9)", []),
+        ("nothing = []\nx = f'{nothing}'", []),
         ("x = '--lmbda \"'", []),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,17 @@ from lambda_star.lint.rules import NAMED
 )
 def test_a_text_names_a_rule(text: str, rule: updates.Rule) -> None:
     assert rule_of(text) == rule
+
+
+def test_the_page_on_clips_has_the_numbers_of_every_rule_that_it_names() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "clip.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    named = {rule: row[3:] for row in rows if len(row) == 5 for rule in re.findall("`([^`]+)`", row[2])}
+    assert {text.partition(":")[0] for text in named} == {*CODES, "cap"}
+    for text, told in named.items():
+        rule = rule_of(text)
+        found = [value(0.999, 0.5) for value in (rule.leaves, rule.dies)]
+        assert told == ["never" if value == math.inf else f"{value:.3f}" for value in found], text
 
 
 def test_every_code_has_a_rule_without_settings() -> None:

@@ -86,8 +86,8 @@ def test_a_report_for_another_rule_is_said_to_be_one(tmp_path: Path, report: Rep
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ("{", "the report is no JSON"),
-        ("[" * 100_000, "the report is no JSON"),
+        ("{", "the report is not JSON"),
+        ("[" * 100_000, "the report is not JSON"),
         ("[]", "not as this version writes it; write the report again"),
         ("{}", "it has no 'classes'"),
         ({"binding": "x", "classes": []}, "not as this version writes it"),

@@ -42,6 +42,7 @@ def shaded(ax: Axes) -> list[PolyCollection]:
     return [found for found in ax.collections if isinstance(found, PolyCollection)]
 
 
+@pytest.mark.slow
 def test_pictures_of_rules_go_on_given_axes_or_on_new_ones() -> None:
     given = Figure().subplots()
     assert plot_forces(0.9, 0.5, 1.5, ax=given) is given
@@ -85,6 +86,11 @@ def test_lambda_is_a_number_from_zero_and_there_is_a_rule() -> None:
     ):
         with pytest.raises(ValueError, match=r"^rules must hold at least one rule, got none; updates\.RULES names"):
             empty()
+
+
+def restoring(ax: Axes) -> list[str]:
+    """The rules whose forces on the tail are drawn."""
+    return [text.split(":")[0].removeprefix("F$_τ$, ") for text in legend_of(ax) if text.startswith("F$_τ$")]
 
 
 # Forces
@@ -263,11 +269,6 @@ def test_both_pictures_show_the_bounded_rule_alike() -> None:
     upper, lower = plot_updates(0.9, 0.5, 1.2, rules).axes
     assert upper.get_ylabel() == "force at λ = 1.2"
     assert legend_of(upper)[2].startswith(f"F$_τ$, {CAP}:\nmeets")
-
-
-def restoring(ax: Axes) -> list[str]:
-    """The rules whose forces on the tail are drawn."""
-    return [text.split(":")[0].removeprefix("F$_τ$, ") for text in legend_of(ax) if text.startswith("F$_τ$")]
 
 
 def test_without_a_death_the_first_rule_stands_beside_none() -> None:

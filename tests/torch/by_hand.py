@@ -17,7 +17,7 @@ from lambda_star.torch.metrics import PREFIX, safety_metrics
 VOCABULARY = 32
 LAM, CLIP = 1.5, 2.0
 STUDENT_NAMES = {"tail_ratio_median", "tail_ratio_max", "clipped"}
-NAMES = {"lam", "positions", "p", "b", "threshold_median", "threshold_least", "past", "flipped"}
+NAMES = {"lam", "positions", "not_judged", "p", "b", "threshold_median", "threshold_least", "past", "flipped"}
 
 
 def logits(*shape: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,6 +51,7 @@ def row_by_row(of: Iterable[Tensor], lam: float, clip: float) -> dict[str, float
     return {
         "lam": lam,
         "positions": len(found),
+        "not_judged": 0,
         "p": middle(p_),
         "b": middle(b_),
         "threshold_median": middle(stars),

@@ -10,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import lambda_star as ls
+from lambda_star.calibration.table import Table
+from lambda_star.contract import classify, json_structure
+from lambda_star.sequence import lower_quantile
 from lambda_star.torch.metrics import PREFIX, safety_metrics, safety_metrics_from_sampled
 from tests.torch.by_hand import (
     CLIP,
@@ -59,17 +63,99 @@ def test_an_empty_mask_gives_nan(of: Callable[..., dict[str, float]]) -> None:
     if of is safety_metrics_from_sampled:
         rows = [row[..., 0] for row in rows]
     metrics = short(of(*rows, lam=LAM, clip=CLIP, mask=torch.zeros(2, 3)))
-    assert (metrics.pop("positions"), metrics.pop("lam")) == (0, LAM)
+    assert (metrics.pop("positions"), metrics.pop("not_judged"), metrics.pop("lam")) == (0, 0, LAM)
     assert all(math.isnan(value) for value in metrics.values())
     assert len(metrics) == 9
 
 
-def test_nan_at_a_position_that_counts_gives_nan() -> None:
-    rows = logits(2, 3)
-    rows[0][0, 0, 5] = math.nan
+@pytest.mark.parametrize("blind", ["teacher", "base", "student"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_position_that_cannot_be_judged_is_counted_and_left_out(blind: str, value: float) -> None:
+    rows = logits(6, 6)
+    seen = torch.ones(6, 6, dtype=torch.bool)
+    seen[1, 2] = seen[4, 0] = False
+    expected = row_by_row((row[seen] for row in rows), LAM, CLIP)
+    rows[["teacher", "base", "student"].index(blind)][~seen] = value
     metrics = short(safety_metrics(*rows, lam=LAM, clip=CLIP))
-    assert metrics["positions"] == 6
-    assert all(math.isnan(metrics[name]) for name in NAMES - {"lam", "positions", "b"})
+    assert metrics == close(expected | {"positions": 36, "not_judged": 2})
+    assert 0 < metrics["past"] < 1, "the case tests nothing"
+
+
+def test_where_nothing_can_be_judged_the_shares_are_nan() -> None:
+    rows = logits(2, 3)
+    rows[0][:] = math.nan
+    metrics = short(safety_metrics(*rows, lam=LAM, clip=CLIP))
+    assert (metrics["lam"], metrics["positions"], metrics["not_judged"]) == (LAM, 6, 6)
+    assert all(math.isnan(metrics[name]) for name in NAMES - {"lam", "positions", "not_judged"})
+
+
+def test_sampled_tokens_that_cannot_be_judged_are_counted_and_left_out() -> None:
+    log_t, log_b, log_s = torch.tensor([[0.9, 0.99, 0.8, 0.7], [0.5] * 4, [0.6] * 4]).log()
+    expected = short(safety_metrics_from_sampled(log_t[:2], log_b[:2], log_s[:2], lam=1.4, clip=5.0))
+    log_t[2], log_b[3] = math.nan, math.nan
+    found = short(safety_metrics_from_sampled(log_t, log_b, log_s, lam=1.4, clip=5.0))
+    assert found == expected | {"positions": 4.0, "not_judged": 2.0}
+    assert found["past"] == 0.5
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_lam_may_differ_from_position_to_position(sampled: bool) -> None:
+    teacher, base = torch.tensor([[0.9, 0.1], [0.99, 0.01], [0.99, 0.01]]).log(), torch.full((3, 2), 0.5).log()
+    of: Callable[..., Any] = safety_metrics
+    if sampled:
+        of, teacher, base = safety_metrics_from_sampled, teacher[:, 0], base[:, 0]
+    stars = [ls.threshold(p, 0.5, 5.0) for p in (0.9, 0.99)]
+    lams = torch.tensor([stars[0] - 0.01, stars[1] + 0.01, stars[1] - 0.01])
+    metrics = short(of(teacher, base, lam=lams, clip=5.0))
+    assert metrics["past"] == pytest.approx(1 / 3)
+    assert metrics["lam"] == pytest.approx(stars[1] + 0.01, rel=1e-6)  # the middle one of the three
+    assert short(of(teacher, base, lam=lams, clip=5.0, mask=torch.tensor([1, 0, 1])))["past"] == 0
+
+
+def test_only_positions_of_the_contract_count() -> None:
+    rows = logits(5, 40)
+    texts = [("[", "]", ",", '"')[k] if k < 4 else f"w{k}" for k in range(VOCABULARY)]
+    classes = classify(texts, json_structure).labels
+    inside = torch.from_numpy(classes)[rows[0].argmax(-1)] >= 0
+    assert 10 < inside.sum() < 100
+    expected = row_by_row((row[inside] for row in rows), LAM, CLIP)
+    assert short(safety_metrics(*rows, lam=LAM, clip=CLIP, classes=classes)) == close(expected)
+    rows[0][inside.nonzero()[0, 0], inside.nonzero()[0, 1], 9] = math.nan
+    blind = short(safety_metrics(*rows, lam=LAM, clip=CLIP, classes=classes))
+    assert (blind["positions"], blind["not_judged"]) == (int(inside.sum()), 1), "its modal token is not known"
+
+
+def test_metrics_over_the_contract_are_those_of_calibrate() -> None:
+    teacher, base = (row.log_softmax(-1) for row in logits(200)[:2])
+    texts = [("[", "]", ",", '"')[k] if k < 4 else f"w{k}" for k in range(VOCABULARY)]
+    modal = teacher.argmax(-1, keepdim=True)
+    words = np.array([texts[token] for token in modal[:, 0]], dtype=object)
+    log_p, log_b = (row.gather(-1, modal)[:, 0].double().numpy() for row in (teacher, base))
+    answers = np.array([f"answer {k // 10}" for k in range(200)], dtype=object)
+    report = ls.calibrate(Table("memory", answers, np.arange(200), words, words, log_p, log_b), clip=CLIP, lam=LAM)
+    metrics = short(safety_metrics(teacher, base, lam=LAM, clip=CLIP, classes=classify(texts, json_structure).labels))
+    assert 10 < metrics["positions"] == report.used < 190
+    assert metrics["threshold_least"] == pytest.approx(report.strict, rel=1e-5)
+    assert metrics["threshold_median"] == pytest.approx(lower_quantile(report.thresholds, 0.5), rel=1e-5)
+    assert metrics["past"] == pytest.approx(float(np.mean(report.thresholds < LAM)))
+
+
+def test_the_users_own_validity_replaces_json() -> None:
+    rows = logits(1)
+    asked: list[str] = []
+
+    def valid(text: str) -> bool:
+        asked.append(text)
+        return text.endswith("]")
+
+    metrics = short(safety_metrics(*rows, lam=LAM, clip=CLIP, completions=["[1]", "1]", "1"], valid=valid))
+    assert metrics["valid"] == pytest.approx(2 / 3)
+    assert "json" not in metrics
+    assert asked == ["[1]", "1]", "1"]
+    sampled = [row.log_softmax(-1)[..., 0] for row in rows]
+    assert (
+        short(safety_metrics_from_sampled(*sampled, lam=LAM, clip=CLIP, completions=["]"], valid=valid))["valid"] == 1
+    )
 
 
 def test_without_a_student_or_texts_nothing_is_told_of_them() -> None:
@@ -178,6 +264,7 @@ def test_the_share_of_no_text_is_nan() -> None:
         ({"log_s": torch.zeros(3)}, r"^log_s must have the shape of log_t, \(2, 3\), got \(3,\)$"),
         ({"log_s": torch.zeros(2, 3, dtype=torch.long)}, r"^log_s must have a floating dtype, got torch\.int64$"),
         ({"mask": torch.ones(3, 3)}, r"^mask must have the shape of the positions, \(2(, 3|,)\), got \(3, 3\)$"),
+        ({"lam": torch.ones(4)}, r"^lam must have the shape of the positions, \(2(, 3|,)\), got \(4,\)$"),
     ],
 )
 def test_wrong_arguments_are_named(of: Callable[..., Any], changed: dict[str, Any], message: str) -> None:
@@ -229,8 +316,8 @@ import numpy as np, torch.distributed
 from lambda_star.torch.metrics import _pooled
 rank = int(sys.argv[1])
 torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
-measured, valid = _pooled({"threshold": np.arange(float(rank + 1))}, [rank == 0])
-print(json.dumps([measured["threshold"].tolist(), valid]))
+measured, valid = _pooled({"threshold": np.arange(float(rank + 1))}, {"json": [rank == 0]})
+print(json.dumps([measured["threshold"].tolist(), valid["json"]]))
 torch.distributed.destroy_process_group()
 """
     runs = [python(code, str(rank), str(tmp_path / "meet")) for rank in (0, 1)]

@@ -324,6 +324,7 @@ def test_adapt_never_raises_lam(tmp_path: Path) -> None:
         ({"quantile": 1.5}, r"^quantile must lie in \[0, 1\], got 1\.5$"),
         ({"margin": 1}, r"^margin must lie in \[0, 1\), got 1$"),
         ({"positions": 0}, r"^positions must lie in \[1, inf\), got 0$"),
+        ({"rule": "none"}, r"^rule must be a rule of lambda_star\.updates, such as updates\.none\(\), got 'none'$"),
         ({"adapt": True, "stop_above": 0.1}, r"^stop_above must be None where adapt is True, got 0\.1; give one"),
     ],
 )
@@ -403,5 +404,5 @@ def test_a_batch_in_which_nothing_counts_adds_no_shares(tmp_path: Path) -> None:
     )
     logs = {"loss": 0.0}
     control = monitor.on_log(trainer.args, trainer.state, trainer.control, logs=logs, model=trainer.model)
-    assert logs == {"loss": 0.0, f"{PREFIX}lam": 1.2, f"{PREFIX}positions": 0.0}
+    assert logs == {"loss": 0.0, f"{PREFIX}lam": 1.2, f"{PREFIX}positions": 0.0, f"{PREFIX}not_judged": 0.0}
     assert not control.should_training_stop

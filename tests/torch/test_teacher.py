@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ from transformers import (
 )
 from trl.experimental.utils import DataCollatorForChatML
 
+from lambda_star.torch.adapters import without_adapters
 from lambda_star.torch.teacher import ExtrapolatedTeacher
 
 # They are untyped, because their annotations demand a PreTrainedModel as teacher and a scheduler of the optimizer.
@@ -273,6 +274,110 @@ def test_what_cannot_be_mixed_is_refused(name: str, value: Any, message: str) ->
     value = value() if callable(value) else value
     with pytest.raises(ValueError, match=message):
         ExtrapolatedTeacher(**(arguments | {name: value}))
+
+
+@pytest.mark.parametrize("name", ["teacher", "base"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["lm_head.weight", "model.layers.0.mlp.up_proj.weight"])
+def test_weights_that_are_not_finite_are_refused(name: str, value: float, where: str) -> None:
+    arguments = {"teacher": llama(), "base": llama(), "lam": 1.25}
+    with torch.no_grad():
+        arguments[name].get_parameter(where)[0, 3] = value
+    with pytest.raises(ValueError, match=f"^{name} must have finite weights, got NaN or an infinity in {where}; its "):
+        ExtrapolatedTeacher(**arguments)
+
+
+def test_logits_that_are_nan_are_refused() -> None:
+    class Broken(LlamaForCausalLM):  # type: ignore[no-untyped-call]
+        def forward(self, *inputs: Any, **options: Any) -> Any:
+            found = super().forward(*inputs, **options)
+            found.logits = found.logits * math.nan
+            return found
+
+    with pytest.raises(
+        ValueError, match=r"^base must have logits that are its output embedding .* got nan \(Broken\)$"
+    ):
+        ExtrapolatedTeacher(llama(), spread(Broken(LlamaConfig(**sizes()))), 1.25)
+
+
+SAME = r"^base must be another model than the teacher, got the same weights: then .* no λ changes anything$"
+
+
+def test_one_model_as_teacher_and_base_is_refused() -> None:
+    model, shared = llama(), llama()
+    for name, weight in model.named_parameters():
+        shared.get_submodule(name.rpartition(".")[0]).register_parameter(name.rpartition(".")[2], weight)
+    for base in (model, shared):
+        with pytest.raises(ValueError, match=SAME):
+            ExtrapolatedTeacher(model, base, 1.25)
+
+
+def test_an_adapter_and_the_model_inside_it_are_one_model() -> None:
+    peft = pytest.importorskip("peft", reason="adapters need PEFT")
+    model = llama()
+    teacher = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    with pytest.raises(ValueError, match=SAME):
+        ExtrapolatedTeacher(teacher, model, 1.25)
+    same: Any = without_adapters(teacher)
+    with pytest.raises(ValueError, match=SAME):
+        ExtrapolatedTeacher(same, without_adapters(teacher), 1.25)
+
+
+def test_a_model_put_in_training_mode_is_the_student() -> None:
+    teacher, base = llama(), llama()
+    mixture = ExtrapolatedTeacher(teacher, base, 1.25)
+    base.train()
+    message = r"^base must be a model that nothing trains, got one in training mode, so it is the student"
+    for use in (mixture.eval, lambda: mixture(**tokens())):
+        with pytest.raises(ValueError, match=message):
+            use()
+    base.eval()
+    assert mixture(**tokens()).logits.isfinite().all()
+
+
+# Parameters cut into shards
+
+
+SHARDS = r"^{} must have whole parameters on every device, got shards of {}: .* Use DDP, or ZeRO stage 1 or 2$"
+
+
+@pytest.mark.parametrize("name", ["teacher", "base"])
+def test_zero_3_is_refused(name: str) -> None:
+    arguments = {"teacher": llama(), "base": llama(), "lam": 1.25}
+    for weight in arguments[name].parameters():
+        weight.ds_id = 0  # as DeepSpeed marks a parameter that it has partitioned
+    with pytest.raises(ValueError, match=SHARDS.format(name, "DeepSpeed ZeRO-3")):
+        ExtrapolatedTeacher(**arguments)
+
+
+@pytest.fixture
+def one_process(tmp_path: Path) -> Iterator[None]:
+    """Start a group of one process, in which FSDP runs on a CPU."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize(("version", "original"), [(1, True), (1, False), (2, True)])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_fsdp_is_refused_before_and_after_the_teacher_is_made(version: int, original: bool) -> None:
+    fsdp: Any = import_module("torch.distributed.fsdp")
+
+    def shard(model: Any) -> Any:
+        if version == 2:
+            mesh: Any = import_module("torch.distributed.device_mesh")
+            return fsdp.fully_shard(model, mesh=mesh.init_device_mesh("cpu", (1,)))
+        return fsdp.FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=original)
+
+    base = llama()
+    shard(base)
+    with pytest.raises(ValueError, match=SHARDS.format("base", "FSDP")):
+        ExtrapolatedTeacher(llama(), base, 1.25)
+    mixture = ExtrapolatedTeacher(llama(), llama(), 1.25)
+    shard(mixture)  # as accelerate does to the teacher of a trainer
+    with pytest.raises(ValueError, match=SHARDS.format("teacher", "FSDP")):
+        mixture(**tokens())
 
 
 def test_two_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
