@@ -35,7 +35,7 @@ LONGEST = 80
 class Point(NamedTuple):
     """Where λ is judged: p and b, and with a tolerance or a report also λ*, the operating point, and where from.
 
-    ``rule`` is the rule that a report was made for, if it names one.
+    ``rule`` is the rule that a report was made for, if it names one, and ``dies`` where tails die under it.
     """
 
     p: float
@@ -45,6 +45,14 @@ class Point(NamedTuple):
     operating: float | None = None
     reported: bool = False
     rule: Rule | None = None
+    dies: float = math.inf
+
+    def is_for(self, rule: Rule) -> bool:
+        """Whether the report was made for a rule that does the same here, whatever its name."""
+        made = self.rule
+        return made is not None and all(
+            getattr(made, what)(self.p, self.b) == getattr(rule, what)(self.p, self.b) for what in ("leaves", "dies")
+        )
 
 
 def point(
@@ -85,10 +93,12 @@ def _of_values(report: Any, path: str) -> Point:
     binding = next(one for one in report["classes"] if one["name"] == report["binding"])
     p, b, clip = float(binding["p"]), float(binding["b"]), _plain(report["clip"])
     require((P, p), (B, b), (C.named("clip"), clip))
-    star, operating = (_plain((report[key] or {"value": None})["value"]) for key in ("advised", "operating_point"))
+    estimates = (report.get(key) if key == "dies" else report[key] for key in ("advised", "operating_point", "dies"))
+    star, operating, dies = (_plain((estimate or {"value": None})["value"]) for estimate in estimates)
     rule = report.get("rule")
     known = [f"{path}: class {report['binding']}, p = {p:g}, b = {b:g}", *([] if clip is None else [f"c = {clip:g}"])]
-    return Point(p, b, ", ".join(known), star, operating, True, parse(rule) if isinstance(rule, str) else None)
+    made = parse(rule) if isinstance(rule, str) else None
+    return Point(p, b, ", ".join(known), star, operating, True, made, math.inf if dies is None else dies)
 
 
 def _plain(value: Any) -> float | None:
@@ -108,7 +118,7 @@ def judge(reading: Reading, at: Point | None) -> Iterator[Finding]:
         yield _without_lambda(*reading.clamp, at)
     for setting, rule in reading.truncated:
         yield _truncated(setting, rule, largest, at)
-    if at and at.rule and reading.rules and at.rule != reading.rules[0] and largest > 1:
+    if at and at.rule and reading.rules and largest > 1 and not at.is_for(reading.rules[0]):
         said = f"the report was made for {at.rule}, and this configuration's rule is {reading.rules[0]}"
         yield Finding("warning", None, None, f"{said}; run `lambda-star calibrate` with that rule")
 
@@ -166,6 +176,9 @@ def _probability(log_odds: float) -> float:
 
 def _measured(rule: Rule, lam: float, at: Point) -> tuple[Severity, str]:
     dies, leaves = float(rule.dies(at.p, at.b)), float(rule.leaves(at.p, at.b))
+    if at.is_for(rule):
+        # The least positions of a report die before the class as a whole does.
+        dies, leaves = min(dies, at.dies), min(leaves, at.dies)
     under = f"no tail dies in the mean under {rule}" if dies == math.inf else f"λ_dies = {dies:g} under {rule}"
     safe = min(at.operating or math.inf, 1 + (1 - MARGIN) * max(leaves - 1, 0.0) if dies < math.inf else math.inf)
     advice = f"; set at most {safe:g}, the operating point" if safe < math.inf else ""

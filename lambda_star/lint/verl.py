@@ -83,7 +83,7 @@ def verl(settings: Settings) -> Reading:
     elif name not in SIGNLESS:
         reading.rules = []
         reading.say("unknown", mode, f"loss_mode = {name} is not known; its rule cannot be told")
-    _weights(reading, settings)
+    _weights(reading, settings, gradient)
     return reading
 
 
@@ -118,7 +118,14 @@ def _over_top_k(reading: Reading, settings: Settings, gradient: bool) -> list[Ru
     return rules
 
 
-def _weights(reading: Reading, settings: Settings) -> None:
+def _weights(reading: Reading, settings: Settings, gradient: bool) -> None:
+    """The weights that are no λ: of the teacher's term, of a KL to the base, and the ratio of policies."""
+    policy = settings.last(LOSS + "policy_loss_mode")
+    if policy and gradient and policy.value.strip().strip("'\"") != "vanilla":
+        said = (
+            "weights the advantage by a ratio of policies, so it makes no cliff; the version read takes vanilla alone"
+        )
+        reading.say("note", policy, f"policy_loss_mode = {policy.value} {said}")
     weight = settings.last(LOSS + "distillation_loss_coef") if settings.last(LOSS + "use_task_rewards") else None
     penalty = settings.last(r"(.*\.)?kl_loss_coef") if settings.last(r"(.*\.)?use_kl_loss") else None
     weight_note(reading, weight, penalty)

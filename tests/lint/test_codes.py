@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lambda_star import fixed_point, updates
+from lambda_star.lint import configuration, lint_config
 from lambda_star.updates import Force
 
 P, B = 0.9, 0.5
@@ -77,6 +79,15 @@ def test_a_larger_set_kills_what_is_outside_of_it_no_later_than_the_modal_token_
         if p > b and latest < 50:
             total = np.exp(latest * log_t[inside] + (1 - latest) * log_b[inside]).sum()
             assert total >= 1 - 1e-9
+
+
+def test_another_policy_loss_of_verl_is_a_note(tmp_path: Path) -> None:
+    loss = "loss_mode: k1, use_policy_gradient: true, loss_max_clamp: 5.0"
+    for mode, notes in (("vanilla", 0), ("gspo", 1)):
+        path = tmp_path / "config.yaml"
+        path.write_text(f"distillation: {{distillation_loss: {{{loss}, policy_loss_mode: {mode}}}}}", encoding="utf-8")
+        assert configuration(path).rules == (updates.log_ratio_clamp(5.0),)
+        assert sum("policy_loss_mode" in found.message for found in lint_config(path)) == notes
 
 
 def test_a_weight_and_a_kl_to_the_base_have_the_fixed_point_that_is_said() -> None:

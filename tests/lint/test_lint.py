@@ -369,7 +369,7 @@ def test_the_table_of_clips_can_be_extended(tmp_path: Path) -> None:
     own = Bound(r"my\.clip", "our trainer", "teacher over student", resembles_c=True)
     path = write(tmp_path, f"my: {{clip: 3}}\n{LAMBDA}: 9\n", "config.yaml")
     found = lint_config(path, p=0.9, b=0.5, bounds=(*BOUNDS, own))
-    assert any(f.key == "my.clip" and "our trainer" in f.message for f in found)
+    assert any(f.key == "my.clip" and "our trainer" in f.message and "which is c" in f.message for f in found)
     assert "log_ratio_cap(c=3)" in of_lambda(found).message
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_star import calibrate, read_table
+from lambda_star import calibrate, read_table, updates
 from lambda_star.calibration.report import Report
-from lambda_star.lint import Finding, lint_config
+from lambda_star.lint import Finding, configuration, lint_config
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "examples" / "rank_by_price" / "logprobs.csv"
@@ -81,6 +81,42 @@ def test_a_report_for_another_rule_is_said_to_be_one(tmp_path: Path, report: Rep
     assert any("made for log_ratio_cap(c=5), and this configuration's rule is none()" in f.message for f in found)
     same = written(tmp_path, report.to_dict() | {"rule": "none()"})
     assert not any("made for" in f.message for f in lint_config(tmp_path / "config.yaml", report=same))
+
+
+def test_tails_die_where_a_report_for_the_same_rule_says(tmp_path: Path) -> None:
+    rule = updates.log_ratio_clamp(5.0)
+    report = calibrate(read_table(TABLE), rule=rule)
+    assert report.dies is not None
+    path, dies = written(tmp_path, report.to_dict()), report.dies.value
+    assert dies < rule.dies(report.binding.p, report.binding.b)
+    clamp = (
+        "distillation:\n  enabled: true\n  distillation_loss:\n    loss_mode: k1\n    use_policy_gradient: true\n"
+        "    loss_max_clamp: 5\n"
+    )
+    assert of_lambda(tmp_path, dies, path, clamp).severity == "error"
+    assert of_lambda(tmp_path, math.nextafter(dies, 1), path, clamp).severity == "warning"
+    assert of_lambda(tmp_path, report.operating_point.value, path, clamp).severity == "note"
+
+
+def test_a_report_for_a_rule_that_does_the_same_is_no_other_one(tmp_path: Path) -> None:
+    path = written(tmp_path, calibrate(read_table(TABLE), rule=updates.none()).to_dict())
+    weighted = "algorithm: {rollout_correction: {rollout_is: token, rollout_is_threshold: 5.0}}\n"
+    of_lambda(tmp_path, 1.1, path, weighted)
+    assert not any("made for" in found.message for found in lint_config(tmp_path / "config.yaml", report=path))
+
+
+def test_a_tail_dies_from_lambda_dies_on(tmp_path: Path) -> None:
+    dies = updates.log_ratio_cap(5.0).dies(0.9, 0.5)
+    path = tmp_path / "step.py"
+    for lam, severity in ((dies, "error"), (math.nextafter(dies, 1), "warning")):
+        path.write_text(f"opd_loss(student, teacher, base, {lam!r}, clip=5.0)", encoding="utf-8")
+        assert [found.severity for found in lint_config(path, p=0.9, b=0.5)] == [severity]
+
+
+def test_the_tightest_of_several_bounds_decides(tmp_path: Path) -> None:
+    path = tmp_path / "step.py"
+    path.write_text("for c in (50.0, 2.0, 5.0):\n    opd_loss(student, teacher, base, 1.5, clip=c)", encoding="utf-8")
+    assert configuration(path).rules == (updates.log_ratio_cap(2.0),)
 
 
 @pytest.mark.parametrize(
