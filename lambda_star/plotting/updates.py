@@ -126,7 +126,7 @@ def plot_rules(p: float, b: float, rules: Sequence[Rule] | None = None, ax: Axes
     """Draw the tail at which training ends against λ, under several update rules.
 
     The broad grey line is the fixed point q_λ. A circle marks where a student departs from it, and a cross where its
-    tail dies. Rules that do neither share the grey line. Tails below 1e-12 are not drawn.
+    tail dies. Rules that do neither share the grey line. The axes end before tails of about 1e-12.
 
     Args:
         p: teacher's modal probability, in (b, 1).
@@ -246,7 +246,6 @@ def _tail_until(rule: Rule, p: float, b: float, lam: Floats, dies: float) -> tup
         lam = lam[lam >= 1]  # without a baseline it has no student below
     near = dies - np.geomspace(1e-12, 1, 100) * dies if dies < math.inf else lam[:0]
     lam = np.sort(np.concatenate([lam, near[near > lam[0]]]))
-    lam = lam[lam < dies]
     tail = 1 - rule.student(p, b, lam)
     lam, tail = lam[tail > THINNEST / 100], tail[tail > THINNEST / 100]
     return (np.append(lam, dies), np.append(tail, 1e-300)) if dies < math.inf else (lam, tail)

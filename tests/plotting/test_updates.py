@@ -258,7 +258,7 @@ def test_the_axis_starts_at_the_base_only_where_something_happens_below_the_teac
 
 
 def test_both_pictures_show_the_bounded_rule_alike() -> None:
-    rules = [updates.ppo(), updates.reward_clip(0.5), CAP, updates.top_k(1)]
+    rules = [updates.ppo(), updates.reward_clip(0.5), CAP, updates.top_k(1), THROUGH]
     figure = plot_updates(0.9, 0.5, rules=rules)
     upper, lower = figure.axes
     assert restoring(upper) == [str(NONE), str(CAP)]
