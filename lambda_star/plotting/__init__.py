@@ -1,4 +1,4 @@
-"""Pictures of one position, of reports, and of the cliff experiment.
+"""Pictures of one position, of update rules, of reports, and of the cliff experiment.
 
 Each function draws on the axes or figure that it is given, or on new ones, and returns what it drew on. ``STYLE`` holds
 the settings of matplotlib that fit these pictures.
@@ -11,19 +11,23 @@ from lambda_star.plotting.calibration import plot_readings, plot_report, plot_ta
 from lambda_star.plotting.cliff import plot_cliff, plot_run
 from lambda_star.plotting.dynamics import plot_budget, plot_trajectory
 from lambda_star.plotting.probe import plot_probe
+from lambda_star.plotting.updates import plot_forces, plot_rules, plot_updates
 
 __all__ = [
     "STYLE",
     "plot_budget",
     "plot_cliff",
+    "plot_forces",
     "plot_probe",
     "plot_readings",
     "plot_regimes",
     "plot_report",
+    "plot_rules",
     "plot_run",
     "plot_tail_ratio",
     "plot_thresholds",
     "plot_trajectory",
+    "plot_updates",
 ]
 
 _deprecated.serve(__name__)

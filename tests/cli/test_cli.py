@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import lambda_star
-from lambda_star import dynamics, plotting
+from lambda_star import dynamics, plotting, updates
 from lambda_star.calibration import calibrate
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.report import Report
@@ -117,7 +117,7 @@ def test_help_of_plot_describes_every_picture_and_whose_an_option_is() -> None:
     text = printed("plot", "--help")
     (choices,) = [each.type for each in main.commands["plot"].params if each.name == "picture"]
     assert isinstance(choices, click.Choice)
-    assert list(choices.choices) == ["regimes", "budget", "trajectory"]
+    assert list(choices.choices) == ["regimes", "budget", "trajectory", "updates"]
     assert all(re.search(rf"^  {picture}  +\S+ tail mass", text, flags=re.MULTILINE) for picture in choices.choices)
     assert "trajectory: a lambda to draw; repeat for more." in words(text)
     assert "budget, trajectory: natural gradient, or plain policy gradient on the logit." in words(text)
@@ -126,8 +126,9 @@ def test_help_of_plot_describes_every_picture_and_whose_an_option_is() -> None:
 def test_the_examples_of_the_help_of_plot_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"^ *lambda-star (plot .*)$", printed("plot", "--help"), flags=re.MULTILINE)
-    assert [printed(*example.split()) for example in examples] == ["wrote regimes.png\n", "wrote fall.png\n"]
-    assert {path.name for path in tmp_path.iterdir()} == {"regimes.png", "fall.png"}
+    written = ["regimes.png", "fall.png", "updates.png"]
+    assert [printed(*example.split()) for example in examples] == [f"wrote {name}\n" for name in written]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(written)
 
 
 @pytest.mark.parametrize("name", ["threshold", "calibrate"])
@@ -447,8 +448,48 @@ def test_plot_asks_for_what_it_is_not_given(tmp_path: Path) -> None:
     assert refused("plot", "regimes", *POSITION).endswith("Error: Missing option '--out'.\n")
     assert "Missing option '--clip'" in refused("plot", "regimes", *POSITION[:4], "--out", path)
     unknown = refused("plot", "cliff", *POSITION, "--out", path)
-    assert "'cliff' is not one of 'regimes', 'budget', 'trajectory'." in unknown
+    assert "'cliff' is not one of 'regimes', 'budget', 'trajectory', 'updates'." in unknown
     assert "Choose from:" in refused("plot", *POSITION, "--out", path)
+    assert list(tmp_path.iterdir()) == []
+
+
+UPDATES = ("plot", "updates", *POSITION[:4])
+
+
+@pytest.mark.slow
+def test_plot_updates_draws_the_rules_that_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    asked = ("--rule", "gopd", "--rule", "cap:2", "--lam", 1.5)
+    assert printed(*UPDATES, *asked, "--out", path) == f"wrote {path}\n"
+    rules = [updates.none(), updates.log_ratio_cap(2.0)]
+    plotting.plot_updates(0.9, 0.5, 1.5, rules).savefig(tmp_path / "expected.png", dpi=150)
+    assert path.read_bytes() == (tmp_path / "expected.png").read_bytes()
+    printed(*UPDATES, "--out", path)
+    plotting.plot_updates(0.9, 0.5).savefig(tmp_path / "default.png", dpi=150)
+    assert path.read_bytes() == (tmp_path / "default.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--clip", 5), "updates takes no --clip; give a rule with its value, such as --rule log_ratio_cap:5"),
+        (("--lam", 1.2, "--lam", 1.3), "updates draws the forces at one lambda and no time"),
+        (("--until", 3), "updates draws the forces at one lambda and no time"),
+        (("--lam", -1), "lam must lie in [0, inf), got -1.0"),
+        (("--rule", "capp"), "'capp' names no training code"),
+    ],
+)
+def test_plot_updates_refuses_what_it_cannot_draw(options: tuple[object, ...], said: str, tmp_path: Path) -> None:
+    assert said in refused(*UPDATES, *options, "--out", tmp_path / "picture.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rule_belongs_to_the_picture_of_rules_and_p_is_above_b(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    said = refused("plot", "regimes", *POSITION, "--rule", "cap:5", "--out", path)
+    assert said == "Error: --rule belongs to updates; leave it out for regimes\n"
+    said = refused("plot", "updates", "--p", 0.4, "--b", 0.5, "--out", path)
+    assert said.startswith("Error: p must lie in (b, 1) = (0.5, 1), got 0.4; ")
     assert list(tmp_path.iterdir()) == []
 
 
