@@ -126,7 +126,7 @@ def plot_rules(p: float, b: float, rules: Sequence[Rule] | None = None, ax: Axes
     """Draw the tail at which training ends against λ, under several update rules.
 
     The broad grey line is the fixed point q_λ. A circle marks where a student departs from it, and a cross where its
-    tail dies. Rules that do neither share the grey line. The axes end before tails of about 1e-12.
+    tail dies. Rules that do neither share the grey line. The axis ends where q_λ leaves a tail of 1e-12.
 
     Args:
         p: teacher's modal probability, in (b, 1).
