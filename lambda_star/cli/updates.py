@@ -7,12 +7,18 @@ from collections.abc import Callable
 import click
 
 from lambda_star._core.quantities import LAM, B, P
-from lambda_star.cli._output import as_failure, print_table, quantity_option, rule_option
+from lambda_star.cli._output import RULE_HELP, as_failure, print_table, quantity_option
 from lambda_star.updates import Rule, parse
 
 __all__ = ["updates"]
 
 MAP = (
+    "trl",
+    "gopd",
+    "slime",
+    "verl:teacher=extrapolated",
+    "verl",
+    "rllm",
     "none",
     "importance_weight:5",
     "ppo:0.2",
@@ -31,7 +37,7 @@ MAP = (
     "top_k:1,through=true",
     "truncated_sampling:top_p=0.95",
 )
-"""The rules that are shown where none is asked for, with the values that codes and papers use."""
+"""What is shown where nothing is asked for: some training codes, and all rules with values that are in use."""
 
 NOTE = """\
 The student leaves q_λ, the fixed point without bounds, at the first λ, and its tail dies at the second. "+inf" means
@@ -46,8 +52,8 @@ than the teacher's."""
 @quantity_option(
     LAM._replace(low=1.0, ends="[)"), help="A lambda; adds the ratio of teacher's to student's tail there."
 )
-@rule_option(multiple=True)
-def updates(p: float, b: float, lam: float | None, rule: tuple[Rule, ...]) -> None:
+@click.option("--rule", "texts", multiple=True, help=RULE_HELP)
+def updates(p: float, b: float, lam: float | None, texts: tuple[str, ...]) -> None:
     """Print the map of update rules: at which lambda the student departs, and at which its tail dies.
 
     Whether anything happens at lambda* depends on what a trainer's update bounds. RULE is the name of a training code
@@ -59,19 +65,29 @@ def updates(p: float, b: float, lam: float | None, rule: tuple[Rule, ...]) -> No
       lambda-star updates --p 0.999 --b 0.5
       lambda-star updates --p 0.999 --b 0.5 --rule trl --rule verl:loss_max_clamp=5 --lam 1.25
     """  # noqa: D301 (click wants the character \b)
-    rules = rule or tuple(map(parse, MAP))
-    columns: dict[str, Callable[[Rule], float | str]] = {
-        "update rule": str,
-        "leaves q_λ": lambda one: one.leaves(p, b),
-        "tail dies": lambda one: one.dies(p, b),
-        "as a clip": lambda one: one.equivalent_clip(p, b),
+    from lambda_star.lint import rule_of
+
+    columns: dict[str, Callable[[tuple[str, Rule]], float | str]] = {
+        "update rule": lambda one: _label(*one),
+        "leaves q_λ": lambda one: one[1].leaves(p, b),
+        "tail dies": lambda one: one[1].dies(p, b),
+        "as a clip": lambda one: one[1].equivalent_clip(p, b),
     }
     if lam is not None:
-        columns[f"tail ratio at {lam:g}"] = lambda one: _tail_ratio(one, p, b, lam)
-    columns["what it bounds"] = lambda one: one.summary
+        columns[f"tail ratio at {lam:g}"] = lambda one: _tail_ratio(one[1], p, b, lam)
+    columns["what it bounds"] = lambda one: one[1].summary
     with as_failure(ValueError):
+        rules = [(text, rule_of(text)) for text in texts or MAP]
         print_table(f"p = {p:g}, b = {b:g}", rules, columns, prose="what it bounds")
     click.echo(NOTE)
+
+
+def _label(text: str, rule: Rule) -> str:
+    """The rule, behind the name of the training code if it was asked for by one."""
+    try:
+        return str(parse(text))
+    except ValueError:
+        return f"{text} → {rule}"
 
 
 def _tail_ratio(rule: Rule, p: float, b: float, lam: float) -> float:
