@@ -46,7 +46,7 @@ OPTIONS = (
 """The numbers that :func:`calibrate` takes, in its order."""
 
 TOLERANCE = 5.0
-"""The clip where neither the caller nor the update rule gives one: the c that the paper runs, as a tolerance."""
+"""The clip where the caller gives none: the c that the paper runs, as a tolerance."""
 
 SMALLEST, LARGEST = 5e-324, 1 - 2.0**-53
 """The probabilities nearest to 0 and to 1 that a float64 can hold."""
@@ -74,7 +74,7 @@ def calibrate(
     Args:
         table: rows from :func:`lambda_star.read_table` or :meth:`lambda_star.calibration.table.Table.from_rows`.
         clip: the clip c, how many times thinner than the teacher's the student's tail may become; in (1, inf). The
-            default is the cap of the rule if it has one, and otherwise 5, a tolerance.
+            default is 5, a tolerance.
         rule: what the trainer's update bounds, a value of :mod:`lambda_star.updates`. The report then says where tails
             die under it, and the operating point keeps its margin below that λ too.
         lam: a λ to judge, for instance the one in a training configuration.
@@ -104,7 +104,12 @@ def calibrate(
     True
     """
     if clip is None:
-        clip = TOLERANCE if rule is None or rule.clip is None else rule.clip
+        clip = TOLERANCE
+    if rule is not None and rule.needs_rows:
+        raise ValueError(
+            f"rule must be one that p and b show, got {rule}: tokens outside its set lose their mass, and a table has "
+            "no mass of that set; `top_k:1` is the case of the modal token alone"
+        )
     require(*zip(OPTIONS, (clip, lam, margin, quantile, confidence, resamples, seed, budget), strict=True))
     labels = _labels(table, contract)
     rows, skipped = _used_rows(table, labels)

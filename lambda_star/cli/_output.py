@@ -113,12 +113,12 @@ def print_table(
     from rich.text import Text
 
     cells = rows if columns is None else [[cell(row) for cell in columns.values()] for row in rows]
-    table = Table(title=title, title_justify="left", show_header=columns is not None, box=None, pad_edge=False)
+    table = Table(show_header=columns is not None, box=None, pad_edge=False)
     for index, head in enumerate(columns or [""] * len(rows[0])):
         table.add_column(head, justify="right" if index and columns and head != prose else "left", no_wrap=True)
     for row in cells:
         table.add_row(*(Text(number(cell)) for cell in row))
-    click.echo()
+    click.echo(f"\n{title}")
     # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
     Console(highlight=False, width=100_000).print(table)
 

@@ -49,8 +49,8 @@ Planned training time: the learning rate times the number of natural-gradient st
 just reaches the clip edge."""
 
 CLIP_HELP = """\
-How many times thinner than the teacher's the student's tail may become; by default the cap of the rule if it has one,
-else 5, a tolerance."""
+How many times thinner than the teacher's the student's tail may become, a tolerance; 5 by default. What the update rule
+caps belongs to --rule."""
 
 WITHOUT_RULE = """\
 No --rule says what your trainer's update bounds, so this report cannot say that tails die anywhere. λ* is the λ from
@@ -183,9 +183,10 @@ def _print_advice(report: Report) -> None:
     ]
     if lam is not None:
         past = sum(one.value < lam for one in report.classes)
+        death = f", and tails die from {number(dies.value)} on" if dies is not None and dies.value <= lam else ""
         tolerance = ", a tolerance, as no tail dies" if dies is not None and dies.value == math.inf else ""
         judged = (
-            f"the operating λ{tolerance}; past λ* of {past} of {len(report.classes)} classes, past λ* of "
+            f"the operating λ{tolerance}{death}; past λ* of {past} of {len(report.classes)} classes, past λ* of "
             f"{report.share_past(lam):.1%} and the flip point of {report.share_flipped(lam):.1%} of the positions"
         )
         rows.append((f"λ = {lam:g}", "within" if lam <= point.value else "ABOVE", judged))

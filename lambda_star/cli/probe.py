@@ -61,21 +61,23 @@ def probe(loss: str, lam: float | None, json_path: Path | None, plot_path: Path 
 
         write(plot_path, plot_probe(report))
     if lam is not None:
-        judged = report.direction.startswith("towards") and not report.dies <= lam
-        click.echo(f"\nat λ = {lam:g} the tail {'lives' if judged else 'DIES'}")
-        sys.exit(0 if judged else 1)
+        towards = report.direction.startswith("towards")
+        lives = towards and not report.dies <= lam
+        verdict = f"the tail {'lives' if lives else 'DIES'}" if towards else f"the student moves {report.direction}"
+        click.echo(f"\nat λ = {lam:g} {verdict}")
+        sys.exit(0 if lives else 1)
 
 
 def _callable(text: str) -> Callable[..., Any]:
     """Return the function of a Python file, or the loss of a known rule."""
     path, separator, name = text.rpartition(":")
     if not separator or not path.endswith(".py"):
+        from lambda_star.lint import rule_of
         from lambda_star.torch.rules import rule_loss
-        from lambda_star.updates import parse
 
         if text.endswith(".py"):
             raise ValueError(f"{text} must be followed by a colon and the name of a function")
-        return rule_loss(parse(text))
+        return rule_loss(rule_of(text))
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"{path} is not a file")
@@ -87,7 +89,7 @@ def _callable(text: str) -> Callable[..., Any]:
     sys.path.insert(0, str(file.parent.resolve()))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{path} could not be run: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)

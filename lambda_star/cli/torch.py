@@ -51,14 +51,14 @@ def check_step(
     with as_failure(ImportError, OSError, RuntimeError, ValueError):
         if bool(teacher) != bool(base) or bool(teacher) != bool(text):
             raise ValueError("--teacher, --base and --text belong together; give all of them, or none")
+        from lambda_star.lint import rule_of
         from lambda_star.torch import check, models
-        from lambda_star.updates import parse
 
         if teacher and base and text:
             problem = models.load_problem(teacher, base, text, device, dtype)
         else:
             problem = models.small_problem(device, dtype)
-        report = check.check_step(*problem, rule=parse(rule) if rule else None, **options)
+        report = check.check_step(*problem, rule=rule_of(rule) if rule else None, **options)
     where = f"{report.positions} positions × {report.tokens} tokens, {report.dtype} on {report.device}"
     columns = {
         "": lambda line: line.what,

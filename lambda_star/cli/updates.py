@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import click
 
-from lambda_star._core.quantities import LAM, B, P
+from lambda_star._core.quantities import LAM, B, C, P, require
+from lambda_star.bernoulli import threshold
 from lambda_star.cli._output import RULE_HELP, as_failure, print_table, quantity_option
 from lambda_star.updates import Rule, parse
 
@@ -40,10 +42,18 @@ MAP = (
 """What is shown where nothing is asked for: some training codes, and all rules with values that are in use."""
 
 NOTE = """\
-The student leaves q_λ, the fixed point without bounds, at the first λ, and its tail dies at the second. "+inf" means
-never: in the mean, without the noise of sampled tokens. "As a clip" is the c of the log-ratio cap that would kill the
-tail at the same λ. Where nothing dies, λ* still says from which λ on the student's tail is more than c times thinner
-than the teacher's."""
+The student leaves q_λ, the fixed point without bounds, at the first λ, and its tail dies at the second; "never" means
+in the mean, without the noise of sampled tokens. "As a clip" is the c of the log-ratio cap that would kill the tail at
+the same λ; below 1 the tail dies earlier than under any cap. Where nothing dies, λ* still says from which λ on the
+student's tail is more than c times thinner than the teacher's."""
+
+BEHIND = """\
+Here p < b: extrapolation thickens the tail and thins the modal token, so the λ at which a student leaves q_λ is one at
+which the modal token is bounded, and no tail dies."""
+
+SETS = """\
+"K tokens" stands where p and b of one token cannot show what a rule does: tokens outside its set lose their mass, and
+the sum of the others says when. In Python, rule.dies(log_t, log_b) takes rows of log-probabilities."""
 
 
 @click.command(short_help="Print what each update rule does to the tail.")
@@ -52,8 +62,9 @@ than the teacher's."""
 @quantity_option(
     LAM._replace(low=1.0, ends="[)"), help="A lambda; adds the ratio of teacher's to student's tail there."
 )
+@quantity_option(C, "--clip", default=5, help="The clip of the lambda* in the title; a tolerance.")
 @click.option("--rule", "texts", multiple=True, help=RULE_HELP)
-def updates(p: float, b: float, lam: float | None, texts: tuple[str, ...]) -> None:
+def updates(p: float, b: float, lam: float | None, clip: float, texts: tuple[str, ...]) -> None:
     """Print the map of update rules: at which lambda the student departs, and at which its tail dies.
 
     Whether anything happens at lambda* depends on what a trainer's update bounds. RULE is the name of a training code
@@ -66,20 +77,33 @@ def updates(p: float, b: float, lam: float | None, texts: tuple[str, ...]) -> No
       lambda-star updates --p 0.999 --b 0.5 --rule trl --rule verl:loss_max_clamp=5 --lam 1.25
     """  # noqa: D301 (click wants the character \b)
     from lambda_star.lint import rule_of
+    from lambda_star.lint.codes import CODES
 
     columns: dict[str, Callable[[tuple[str, Rule]], float | str]] = {
         "update rule": lambda one: _label(*one),
-        "leaves q_λ": lambda one: one[1].leaves(p, b),
-        "tail dies": lambda one: one[1].dies(p, b),
-        "as a clip": lambda one: one[1].equivalent_clip(p, b),
+        "leaves q_λ": lambda one: _seen(one[1], one[1].leaves(p, b)),
+        "tail dies": lambda one: _seen(one[1], one[1].dies(p, b)),
+        "as a clip": lambda one: _seen(one[1], one[1].equivalent_clip(p, b), "none"),
     }
     if lam is not None:
         columns[f"tail ratio at {lam:g}"] = lambda one: _tail_ratio(one[1], p, b, lam)
     columns["what it bounds"] = lambda one: one[1].summary
     with as_failure(ValueError):
         rules = [(text, rule_of(text)) for text in texts or MAP]
-        print_table(f"p = {p:g}, b = {b:g}", rules, columns, prose="what it bounds")
+        require((LAM, lam))
+        title = f"p = {p:g}, b = {b:g}: λ* = {threshold(p, b, clip):.6g} at c = {clip:g}"
+        print_table(title, rules, columns, prose="what it bounds")
     click.echo(NOTE)
+    if p < b:
+        click.echo(BEHIND)
+    if any(rule.needs_rows for _, rule in rules):
+        click.echo(SETS)
+    click.echo(f"Training codes that --rule knows: {', '.join(CODES)}.")
+
+
+def _seen(rule: Rule, value: float, infinite: str = "never") -> float | str:
+    """The value, or what it would take to know it."""
+    return "K tokens" if rule.needs_rows else infinite if value == math.inf else value
 
 
 def _label(text: str, rule: Rule) -> str:

@@ -74,7 +74,11 @@ class Reading:
             self.say("unknown", setting, f"{setting.key} is {setting.value!r}, so the bound is unknown; write a number")
             self.rules = []
             return setting, math.inf
-        return setting, setting.number if setting.number > 0 else math.inf
+        if setting.number <= 0:
+            self.say("unknown", setting, f"{setting.key} is {setting.value}, and a bound must be positive")
+            self.rules = []
+            return setting, math.inf
+        return setting, setting.number
 
     def switch(self, settings: Settings, key: str) -> bool | None:
         """Return whether something is switched on, or None, which is said to be unknown, if that cannot be read."""

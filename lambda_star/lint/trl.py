@@ -34,6 +34,7 @@ def trl(settings: Settings) -> Reading:
     _itself(reading, settings)
     k = settings.last("loss_top_k")
     if k and k.number >= 1 and not settings.has("loss_add_tail", "true"):
+        reading.rules = []
         reading.say(
             "note",
             k,

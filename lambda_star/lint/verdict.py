@@ -23,6 +23,7 @@ COMMON_LAMBDA = 1.25
 """The λ that G-OPD (arXiv:2602.12125) reports as the best of those it tried."""
 
 TYPICAL_BASE, TYPICAL_CLIP = 0.5, 5.0
+TYPICAL_TEACHER = 0.999
 """The b and c at which the paper states λ* = 1.22; they stand in where no measurements are given."""
 
 MARGIN = 0.1
@@ -133,9 +134,14 @@ def _verdict(reading: Reading, lam: float | str, at: Point | None) -> tuple[Seve
         return "note", f"λ = {lam:g} is lowered at each position to that position's own operating point, by `clip`"
     if not reading.rules:
         return "note", f"λ = {lam:g} meets a loss that no known rule describes; see what is said of the loss"
-    if at is None:
-        return "note", _unmeasured(reading.rules[0], lam)
-    return _measured(reading.rules[0], lam, at)
+    rule = _first_to_kill(reading, at)
+    return ("note", _unmeasured(rule, lam)) if at is None else _measured(rule, lam, at)
+
+
+def _first_to_kill(reading: Reading, at: Point | None) -> Rule:
+    """The rule of the loss, or that of the rollouts if the tail dies earlier under it."""
+    p, b = (at.p, at.b) if at else (TYPICAL_TEACHER, TYPICAL_BASE)
+    return min(reading.rules[:1] + [rule for _, rule in reading.truncated], key=lambda rule: float(rule.dies(p, b)))
 
 
 def _short(text: str) -> str:
@@ -217,7 +223,7 @@ def _without_lambda(setting: Setting | None, bound: float, at: Point | None) -> 
     cap = f"c = {math.exp(bound):.4g}" if bound < 700 else "no cap in effect"
     dies = f", so that the tail dies at λ = {log_ratio_clamp(bound).dies(at.p, at.b):.6g} ({at.where})" if at else ""
     message = (
-        f"the clamp ±{bound:g} bounds log π_T − log π. The file sets no λ, so nothing is extrapolated. "
+        f"the clamp ±{bound:g} bounds log π_T − log π. The file sets no λ that is known by name. "
         f"With an extrapolated teacher inside the clamp no tail dies; with λ added outside it is {cap}{dies}"
     )
     return Finding("note", setting and setting.line, setting and setting.key, message)
@@ -233,7 +239,7 @@ def _truncated(setting: Setting, rule: Rule, lam: float, at: Point | None) -> Fi
     severity: Severity = "warning"
     if at and at.p > at.b:
         dies, latest = float(rule.dies(at.p, at.b)), float(top_k(1).dies(at.p, at.b))
-        severity = "note" if lam < dies < math.inf else "warning"
+        severity = "note" if lam < dies < math.inf else "warning" if dies == math.inf else "error"
         when = f"from λ = {dies:.6g} on" if dies < math.inf else f"from λ = {latest:.6g} on at the latest"
         said += f": tokens outside die {when} ({at.where})"
     return Finding(severity, setting.line, setting.key, f"{said}; sample with top_p = 1 and without top_k")

@@ -51,7 +51,8 @@ class Flow:
         speeds = speeds[np.isfinite(speeds)]
         if not len(speeds):
             raise ValueError(
-                "loss must have a finite gradient between base and teacher, got none; is its value finite?"
+                "loss must have a finite gradient between base and teacher, got none; is its value finite? "
+                "A batch may be one row here, so do not divide by a standard deviation over it"
             )
         return float(np.median(speeds)) or float(np.max(np.abs(self._finite(2.0)[1]), initial=0.0))
 
@@ -108,9 +109,10 @@ class Flow:
         return float(ahead[stops[0] - 1]), float(ahead[stops[0]])
 
     def _still_slows(self, log_odds: Floats, speeds: Floats) -> bool:
-        """Tell whether the student still slows down over the last half of its way."""
-        half = int(np.searchsorted(np.abs(log_odds - log_odds[0]), abs(log_odds[-1] - log_odds[0]) / 2))
-        return bool(speeds[half] - speeds[-1] > 1e-3 * speeds[half])
+        """Tell whether the student still slows down at the end of its way."""
+        way = np.abs(log_odds - log_odds[0])
+        before = int(np.searchsorted(way, way[-1] - min(1.0, way[-1] / 2)))
+        return bool(speeds[before] - speeds[-1] > 1e-3 * speeds[before])
 
     def _refine(self, moving: float, stopped: float, lam: float) -> float:
         """Return the first log-odds at which the student no longer moves on, between two such neighbours."""
@@ -140,8 +142,9 @@ class Flow:
         return bool((np.abs(self.velocity(at + np.array([0.1, 0.5, 1.0]), self.p, self.b, lam)) <= self.neutral).all())
 
     def dies(self) -> float:
-        """Return the λ from which on the tail dies: 0 if it does at every λ, +inf if at none up to the largest."""
-        return self._first(self.dead, [0.0, 0.25, 0.5, 0.75, 1.0, *self._above()])
+        """Return the λ from which on the tail dies: +inf if at none up to the largest, 0 if also at λ = 1 and λ = 0."""
+        lams = [0.0, 0.25, 0.5, 0.75, 1.0] if self.dead(1.0) else [1.0, *self._above()]
+        return self._first(self.dead, lams)
 
     def leaves(self) -> float:
         """Return the λ from which on the student does not rest at q_λ, searched from 1 upwards; +inf if there is none.

@@ -117,6 +117,9 @@ def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> Prob
     if towards and "rollout" in velocity.loss.roles:
         match, weight = _with_weight(velocity, flow, match)
         notes += [weight] if weight else []
+    if match and match.exact and isinstance(match.rule, CAPS):
+        dies, said = _agreed(match.rule, flow, dies)
+        notes += said
     if not towards:
         notes.append(LOST[direction])
     lams = _lams(flow, leaves, dies) if lam is None else [float(value) for value in lam]
@@ -135,6 +138,20 @@ def _report(velocity: Velocity, flow: Flow, lam: Sequence[float] | None) -> Prob
         flow.max_lam,
         (*notes, *_limits(velocity, flow, dies)),
     )
+
+
+CAPS = (updates.log_ratio_cap, updates.log_ratio_clamp, updates.log_prob_floor, updates.kl_to_base_cap)
+"""Rules whose closed form checks the λ that was found."""
+
+
+def _agreed(rule: updates.Rule, flow: Flow, dies: float) -> tuple[float, list[str]]:
+    """Return the lesser of the λ that was found and the rule's own, and what to say where they differ."""
+    own = float(rule.dies(flow.p, flow.b))
+    if own > flow.max_lam or abs(own - dies) <= 1e-2 * own:
+        return dies, []
+    found = f"{dies:.6g}" if dies < math.inf else "none"
+    said = f"Under {rule} the tail dies at λ = {own:.6g}, and the search found {found}; the lesser is reported."
+    return min(own, dies), [said]
 
 
 def _direction(flow: Flow) -> str:

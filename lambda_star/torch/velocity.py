@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lambda_star._core.namespaces import Floats
 from lambda_star.torch.losses import Loss
@@ -209,6 +210,36 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Note the dtypes that a loss computes in."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.dtypes |= {
+            each.dtype for each in (result if isinstance(result, (list, tuple)) else (result,)) if torch.is_tensor(each)
+        }
+        return result
+
+
+def _refuse_half(velocity: Velocity, p: float, b: float) -> None:
+    """Refuse a loss that computes in 16 bits, where a thin tail is lost in rounding."""
+    with _Seen() as seen:
+        try:
+            velocity(np.zeros(1), p, b, 1.5)
+        except ValueError:  # what is wrong with the loss is said where it is read
+            return
+    if found := seen.dtypes & {torch.bfloat16, torch.float16}:
+        name = str(min(found, key=str)).removeprefix("torch.")
+        raise ValueError(
+            f"loss must compute in float32 or float64, got {name}, whose rounding hides thin tails; leave the casts to "
+            "16 bits out of what is probed"
+        )
+
+
 def read_velocity(loss: Loss, p: float, b: float, *, outcomes: int = 2, draw: Draw | None = None) -> Velocity:
     """Find out how a loss can be asked: in float64 or float32, many rows at once or one by one.
 
@@ -233,6 +264,7 @@ def read_velocity(loss: Loss, p: float, b: float, *, outcomes: int = 2, draw: Dr
     array([2.197225])
     """
     double = Velocity(loss, outcomes, draw or Draw(), torch.float64)
+    _refuse_half(double, p, b)
     single = double._replace(dtype=torch.float32)
     try:
         found = double if _has_digits(double, p, b) else single

@@ -10,10 +10,9 @@ import numpy as np
 
 from lambda_star import bernoulli
 from lambda_star._core.namespaces import Floats, Values
-from lambda_star._core.quantities import require
 from lambda_star.updates import _two
 from lambda_star.updates._rows import Rows, log_sum, settle
-from lambda_star.updates._rule import Rule, uncapped
+from lambda_star.updates._rule import Rule, number, switch, uncapped
 
 
 def centre(advantages: Floats, log_weights: Floats) -> Floats:
@@ -48,7 +47,8 @@ class advantage_clamp(Rule):  # noqa: N801
     summary: ClassVar[str] = "The whole advantage is clamped to ±bound."
 
     def __post_init__(self) -> None:
-        require((_two.BOUND, self.bound))
+        switch(self, "centred")
+        number(self, _two.BOUND)
 
     def _leaves(self, p: Values, b: Values) -> Any:
         return _two.never(p, b) if self.centred else _two.advantage_leaves(p, b, self.bound)
@@ -114,7 +114,7 @@ class reward_clip(Rule):  # noqa: N801
     summary: ClassVar[str] = "The reward log(π_T/π_B) is clipped to ±bound."
 
     def __post_init__(self) -> None:
-        require((_two.BOUND, self.bound))
+        number(self, _two.BOUND)
 
     def _leaves(self, p: Values, b: Values) -> Any:
         return _two.reward_leaves(p, b, self.bound)

@@ -10,12 +10,10 @@ import numpy as np
 
 from lambda_star import bernoulli, categorical
 from lambda_star._core.namespaces import Floats, Values
-from lambda_star._core.quantities import C, require
+from lambda_star._core.quantities import C
 from lambda_star.updates import _two
 from lambda_star.updates._rows import Rows, settle
-from lambda_star.updates._rule import Rule, uncapped
-
-LONGEST = 700.0  # the longest log-ratio whose ratio is a float
+from lambda_star.updates._rule import Rule, number, switch, uncapped
 
 Teacher = Literal["plain", "extrapolated"]
 
@@ -88,11 +86,8 @@ class log_ratio_cap(Rule):  # noqa: N801
     summary: ClassVar[str] = "The log-ratio of teacher to student is capped at log c inside the advantage."
 
     def __post_init__(self) -> None:
-        require((C, self.c))
-
-    @property
-    def clip(self) -> float | None:
-        return self.c if self.c < math.inf else None
+        switch(self, "through")
+        number(self, C)
 
     def _leaves(self, p: Values, b: Values) -> Any:
         return bernoulli.two_sided_threshold(p, b, self.c)
@@ -154,13 +149,9 @@ class log_ratio_clamp(Rule):  # noqa: N801
     summary: ClassVar[str] = "The log-ratio of teacher to student is clamped to ±bound."
 
     def __post_init__(self) -> None:
-        require((_two.BOUND, self.bound))
+        number(self, _two.BOUND)
         if self.teacher not in get_args(Teacher):
             raise ValueError(f"teacher must be one of {', '.join(get_args(Teacher))}, got {self.teacher!r}")
-
-    @property
-    def clip(self) -> float | None:
-        return None if self._exact or self.bound > LONGEST else math.exp(self.bound)
 
     @property
     def _exact(self) -> bool:
@@ -220,7 +211,7 @@ class log_prob_floor(Rule):  # noqa: N801
     summary: ClassVar[str] = "The student's log-probability is taken to be at least −bound in the advantage."
 
     def __post_init__(self) -> None:
-        require((_two.BOUND, self.bound))
+        number(self, _two.BOUND)
 
     def _leaves(self, p: Values, b: Values) -> Any:
         return _two.floor_leaves(p, b, self.bound)
@@ -264,7 +255,7 @@ class kl_to_base_cap(Rule):  # noqa: N801
     summary: ClassVar[str] = "The log-ratio of base to student, the KL-to-base term, is capped at log c."
 
     def __post_init__(self) -> None:
-        require((C, self.c))
+        number(self, C)
 
     def _leaves(self, p: Values, b: Values) -> Any:
         return _two.kl_leaves(p, b, self.c)

@@ -133,21 +133,30 @@ def settle(rows: Rows, log_masses: Callable[[Floats], Floats]) -> Floats:
 def first(holds: Callable[[Rows], Any], rows: Rows) -> Floats:
     """Return the λ ≥ 0 past which a condition holds that does not hold at λ = 1, or else at λ = 0.
 
-    It is 0 where the condition holds at both, and +inf where it does not hold up to a λ of a million.
+    It is 0 where the condition holds at both, +inf where it does not hold up to a λ of a million, and NaN where the
+    condition is not known (NaN) just below.
     """
+    unknown = np.zeros(len(rows.lam), bool)
 
     def at(lam: Floats) -> Any:
-        return holds(rows.at(lam))
+        truth = holds(rows.at(lam))
+        unknown[:] = np.isnan(truth)
+        return truth == 1
 
     zero, one = np.zeros(len(rows.lam)), np.ones(len(rows.lam))
-    started, begun = at(zero), at(one)
+    started, hidden = at(zero), unknown.copy()
+    begun = at(one)
+    hidden = np.where(begun, hidden, unknown)  # whether the condition is unknown at the lower end
     low, high = np.where(begun, zero, one), np.where(begun, one, 1 + one)
     while (behind := ~at(high) & (high < LARGEST)).any():
+        hidden = np.where(behind, unknown, hidden)
         low, high = np.where(behind, high, low), np.where(behind, 1 + 4 * (high - 1), high)
     never = ~at(high)
+    hidden = np.where(never, unknown, hidden)
     for _ in range(HALVINGS):
         middle = low + (high - low) / 2
         past = at(middle)
+        hidden = np.where(past | never, hidden, unknown)
         low, high = np.where(past, low, middle), np.where(past, middle, high)
     found = np.where(never, math.inf, low + (high - low) / 2)
-    return np.where(started & begun, 0.0, found)
+    return np.where(hidden, math.nan, np.where(started & begun, 0.0, found))

@@ -14,11 +14,26 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from lambda_star._core.namespaces import Floats, Values, as_read, known_truth, numpy
-from lambda_star._core.quantities import LAM, B, P, check
+from lambda_star._core.quantities import LAM, B, P, Quantity, check, require
 from lambda_star.updates import _rows, _two
 from lambda_star.updates._rows import Rows
 
 __all__ = ["Force", "Rule"]
+
+
+def number(rule: object, quantity: Quantity) -> None:
+    """Hold an argument of a rule to its range, and make it a float, so that equal rules compare and print alike."""
+    value = getattr(rule, quantity.name)
+    if isinstance(value, (bool, str, bytes)) or value is None or np.ndim(value):
+        raise ValueError(f"{quantity.name} must be a number in {quantity.range}, got {value!r}")
+    require((quantity, float(value)))
+    object.__setattr__(rule, quantity.name, float(value))
+
+
+def switch(rule: object, name: str) -> None:
+    """Hold an argument of a rule to True or False."""
+    if not isinstance(getattr(rule, name), bool):
+        raise ValueError(f"{name} must be True or False, got {getattr(rule, name)!r}")
 
 
 class Force(NamedTuple):
@@ -37,7 +52,8 @@ class Rule(ABC):
     method takes p and b (floats, or arrays that broadcast) or, in their place, rows of log-probabilities of K tokens.
     The two are told apart by sign, as probabilities are positive and log-probabilities are not; ``axis`` says that rows
     are meant, which also admits unnormalised logits. With rows, the tail is every token but the teacher's most probable
-    one, no gradient flows, and an answer takes many passes over the rows.
+    one, no gradient flows, and an answer takes many passes over the rows. Values that only a tracer knows (``jax.jit``,
+    ``torch.compile``) have no sign to read, so they are taken for probabilities; rows cannot be traced.
 
     >>> from lambda_star import updates
     >>> rule = updates.parse("log_ratio_cap:5")
@@ -59,9 +75,9 @@ class Rule(ABC):
         return f"{self.name}({text})"
 
     @property
-    def clip(self) -> float | None:
-        """The c to which the rule itself holds the tail ratio, the same at every position; None if it has none."""
-        return None
+    def needs_rows(self) -> bool:
+        """Whether p and b cannot show what the rule does, because it tells apart tokens that two outcomes merge."""
+        return False
 
     def leaves(self, p: Values, b: Values, *, axis: int | None = None) -> Any:
         """Return the λ at which the student first departs from the fixed point q_λ.
@@ -99,9 +115,9 @@ class Rule(ABC):
             axis: the axis of the tokens; None takes the last one if the first argument holds log-probabilities.
 
         Returns:
-            A float, or an array of the broadcast (or leading) shape, at least 0; +inf where the tail never dies, which
-            includes p ≤ b, and NaN where an argument is NaN. For rows it is the λ at which the first token of the tail
-            dies.
+            A float, or an array of the broadcast (or leading) shape, at least 0; +inf where the tail never dies, as at
+            p ≤ b unless it is dead at λ = 0, and NaN where an argument is NaN. For rows it is the λ at which the first
+            token of the tail dies, NaN where ``student`` is NaN below it.
 
         Raises:
             ValueError: a value is outside its range.
@@ -122,7 +138,7 @@ class Rule(ABC):
         Args:
             p: teacher's modal probability, in (0, 1), or the teacher's rows of log-probabilities.
             b: base's probability of the same token, in (0, 1), or the base's rows.
-            lam: extrapolation coefficient λ, in [0, inf); with rows, a number or one per position.
+            lam: extrapolation coefficient λ, finite; with rows at least 0, and a number or one per position.
             axis: the axis of the tokens; None takes the last one if the first argument holds log-probabilities.
 
         Returns:
@@ -226,39 +242,43 @@ class Rule(ABC):
         """The log-probabilities at which training ends."""
 
     def _bereft(self, rows: Rows) -> Any:
-        """Whether a token of the tail is dead where training ends."""
-        dead = (self._ends(rows) == -math.inf) & (rows.power > -math.inf)
+        """Whether a token of the tail is dead where training ends, NaN where that is not known."""
+        ends = self._ends(rows)
+        dead = (ends == -math.inf) & (rows.power > -math.inf)
         np.put_along_axis(dead, rows.log_t.argmax(axis=-1)[:, None], values=False, axis=-1)
-        return dead.any(axis=-1)
+        return np.where(np.isnan(ends).any(axis=-1), math.nan, dead.any(axis=-1))
 
 
 THETA = _two.STAR._replace(name="theta", ends="()", meaning="the student's log-odds")
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if type(value) is float else str(value)
+    """The shortest text that reads as the same value."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def _axis_of_rows(first: Values, second: Values, axis: int | None) -> int | None:
     """The axis of the tokens, or None for probabilities; probabilities are positive, log-probabilities are not."""
     if axis is not None:
         return axis
-    return -1 if all(_is_logarithmic(value) for value in (first, second)) else None
+    signs = [_signs(value) for value in (first, second)]
+    return -1 if any(low for low, _ in signs) and not any(high for _, high in signs) else None
 
 
-def _is_logarithmic(values: Values) -> bool:
-    """Whether values are an array with a negative and without a positive number; a tracer tells neither."""
+def _signs(values: Values) -> tuple[bool, bool]:
+    """Whether an array has a negative number and whether it has a positive one; a number counts as positive."""
     if type(values) is float:
-        return False
+        return False, True
     array = as_read(values)
     if not hasattr(array, "shape"):
         array = np.asarray(array)
     if not len(array.shape):
-        return False
+        return False, True
     from array_api_compat import array_namespace
 
     xp = numpy if isinstance(array, np.ndarray) else array_namespace(array)
-    return known_truth(xp.any(array < 0)) is True and known_truth(xp.any(array > 0)) is False
+    return known_truth(xp.any(array < 0)) is True, known_truth(xp.any(array > 0)) is not False
 
 
 def _check_from_zero(lam: Values) -> None:

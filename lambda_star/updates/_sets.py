@@ -10,12 +10,12 @@ import numpy as np
 
 from lambda_star import bernoulli
 from lambda_star._core.namespaces import Floats, Values
-from lambda_star._core.quantities import Quantity, require
+from lambda_star._core.quantities import Quantity
 from lambda_star.updates import _rows, _two
 from lambda_star.updates._rows import Rows, log_sum
-from lambda_star.updates._rule import Rule, uncapped
+from lambda_star.updates._rule import Rule, number, switch, uncapped
 
-ROUNDS = 50  # of choosing a set anew
+STEP, STEPS = 0.05, 600  # of natural gradient, by which a student over K tokens is followed
 
 TOP_P = Quantity("top_p", 0.0, 1.0, "(]", meaning="the student's mass that rollouts are drawn from")
 
@@ -23,9 +23,9 @@ TOP_P = Quantity("top_p", 0.0, 1.0, "(]", meaning="the student's mass that rollo
 class _Set(Rule):
     """A rule under which tokens outside a set of the student's most probable ones get no advantage.
 
-    Over K tokens the set is at first the base's, and then that of the student that training with it would end at, until
-    it stays the same. The tokens outside keep the base's proportions and share what the set leaves. Where no set
-    stays, the student is NaN.
+    Over K tokens the student is followed from the base to find the set that training ends with. The tokens outside keep
+    the base's proportions and share what the set leaves. Where they then belong to the set themselves, training swaps
+    tokens for ever and the student is NaN.
     """
 
     @property
@@ -63,13 +63,17 @@ class _Set(Rule):
         return (~self._inside(rows.mixture) & (rows.power > -math.inf)).any(axis=-1)
 
     def _ends(self, rows: Rows) -> Floats:
-        inside = self._inside(np.where(rows.power == -math.inf, -math.inf, rows.log_b))
-        for _ in range(ROUNDS):
-            student = self._ends_with(rows, inside)
-            kept, inside = inside, self._inside(student)
-            settled = (inside == kept).all(axis=-1)
-            if settled.all():
-                break
+        # Which set training ends with depends on the way there, so the student is followed from the base.
+        student = np.where(rows.power == -math.inf, -math.inf, rows.log_b)
+        present = student > -math.inf
+        for _ in range(STEPS):
+            inside = self._inside(student)
+            force = np.where(inside, rows.power - student - self._cost, 0.0)
+            student = np.where(present, student + STEP * np.where(present, force, 0.0), -math.inf)
+            student = student - log_sum(student)[:, None]
+        inside = self._inside(student)
+        student = self._ends_with(rows, inside)
+        settled = (self._inside(student) == inside).all(axis=-1)
         return np.where(settled[:, None], student, math.nan)
 
     def _ends_with(self, rows: Rows, inside: Any) -> Floats:
@@ -86,8 +90,9 @@ class _Set(Rule):
 class top_k(_Set):  # noqa: N801
     """A loss over the student's k most probable tokens, with advantage 0 and no bucket for the others.
 
-    Two outcomes are told apart by k = 1 alone. The student departs from q_λ as soon as a token is outside the set, and
-    the tail dies at the λ at which the sum of π_T^λ·π_B^(1−λ) over the set is 1.
+    The student departs from q_λ as soon as a token is outside the set, and the tail dies at the λ at which the sum of
+    π_T^λ·π_B^(1−λ) over the set is 1. Two outcomes are told apart by k = 1 alone: for a larger k ``needs_rows`` is
+    true, as p and b merge the tokens outside the set with others of the tail.
 
     Args:
         k: how many tokens the loss sees, at least 1.
@@ -108,10 +113,15 @@ class top_k(_Set):  # noqa: N801
 
     def __post_init__(self) -> None:
         _require_count("k", self.k)
+        switch(self, "through")
 
     @property
     def _cost(self) -> float:
         return float(self.through)
+
+    @property
+    def needs_rows(self) -> bool:
+        return self.k > 1
 
     @property
     def _share(self) -> float:
@@ -150,9 +160,14 @@ class truncated_sampling(_Set):  # noqa: N801
     def __post_init__(self) -> None:
         if (self.top_p is None) == (self.top_k is None):
             raise ValueError("truncated_sampling takes one of top_p and top_k; give exactly one")
-        require((TOP_P, self.top_p))
+        if self.top_p is not None:
+            number(self, TOP_P)
         if self.top_k is not None:
             _require_count("top_k", self.top_k)
+
+    @property
+    def needs_rows(self) -> bool:
+        return self.top_k is not None and self.top_k > 1
 
     @property
     def _share(self) -> float:

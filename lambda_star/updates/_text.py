@@ -68,7 +68,9 @@ def parse(text: str) -> Rule:
         if key not in (field.name for field in known) or key in arguments:
             names = ", ".join(field.name for field in known) or "no arguments"
             raise ValueError(f"{part!r} is no argument of {name}, which takes {names}")
-        arguments[key] = _value(name, key, value.strip(), next(field.type for field in known if field.name == key))
+        arguments[key] = _value(
+            name, key, value.strip().strip("'\""), next(field.type for field in known if field.name == key)
+        )
     try:
         return RULES[name](**arguments)
     except TypeError:
@@ -77,7 +79,9 @@ def parse(text: str) -> Rule:
 
 
 def _value(name: str, key: str, text: str, kind: str) -> Any:
-    """A value of the type that a rule declares."""
+    """A value of the type that a rule declares; None is written as it prints."""
+    if text == "None" and "None" in kind:
+        return None
     if kind == "bool":
         if text.lower() not in ("true", "false"):
             raise ValueError(f"{key} of {name} must be true or false, got {text!r}")

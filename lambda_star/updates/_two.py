@@ -61,7 +61,7 @@ def root(xp: Any, rises: Callable[[Values], Values], low: Values, high: Values) 
 
 def either_side(xp: Any, up: Values, log_favoured: Values) -> Values:
     """Return the modal probability, given the logarithm of the favoured side's mass and whether that is the modal."""
-    return where(xp, up, xp.exp(log_favoured), -xp.expm1(log_favoured))
+    return where(xp, up, xp.exp(log_favoured), 0.0 - xp.expm1(log_favoured))
 
 
 @elementwise()
@@ -174,7 +174,7 @@ def floor_dies(xp: Any, p: Real, b: Real, bound: Real) -> Real:
     """Return (bound − logit b)/Δ = 1 + (bound − logit p)/Δ, at least 0."""
     gap, way = formulas.log_odds_gap(xp, p, b), bound - formulas.logit(xp, b)
     risen = where(xp, way > 0, way, 0.0) / where(xp, gap > 0, gap, 1.0)
-    still = where(xp, formulas.logit(xp, p) >= bound, 0.0 * gap, math.inf)
+    still = where(xp, formulas.logit(xp, p) >= bound, 0.0 * gap * gap, math.inf)
     return known(xp, where(xp, gap > 0, risen, still), gap, bound)
 
 

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lambda_star._core.namespaces import Floats, Values
-from lambda_star._core.quantities import C, Quantity, check, require
+from lambda_star._core.quantities import C, Quantity, check
 from lambda_star.updates import _two
 from lambda_star.updates._advantages import centre
 from lambda_star.updates._ratios import Exact
 from lambda_star.updates._rows import Rows, settle
-from lambda_star.updates._rule import uncapped
+from lambda_star.updates._rule import number, switch, uncapped
 
 EPS = Quantity("eps", 0.0, math.inf, "()", meaning="PPO's distance from 1")
 
@@ -44,7 +44,8 @@ class importance_weight(Exact):  # noqa: N801
     summary: ClassVar[str] = "The ratio of training to rollout probability weights the advantage, and is capped at c."
 
     def __post_init__(self) -> None:
-        require((C, self.c))
+        switch(self, "centred")
+        number(self, C)
 
     def _forces(self, log_q: Floats, log_t: Floats, log_b: Floats, lam: Floats, drawn: Floats) -> Floats:
         advantage = uncapped(log_q, log_t, log_b, lam)
@@ -77,7 +78,7 @@ class ppo(Exact):  # noqa: N801
     summary: ClassVar[str] = "The ratio of new to old policy is clipped to 1 ± eps."
 
     def __post_init__(self) -> None:
-        require((EPS, self.eps))
+        number(self, EPS)
 
     def _forces(self, log_q: Floats, log_t: Floats, log_b: Floats, lam: Floats, drawn: Floats) -> Floats:
         advantage = centre(uncapped(log_q, log_t, log_b, lam), drawn)
@@ -112,7 +113,8 @@ class teacher_weight(Exact):  # noqa: N801
     summary: ClassVar[str] = "The ratio of teacher to student probability weights the advantage, and is capped at c."
 
     def __post_init__(self) -> None:
-        require((C, self.c))
+        switch(self, "centred")
+        number(self, C)
 
     def _leaves(self, p: Values, b: Values) -> Any:
         return _two.never(p, b) if self.centred else _two.at_once(p, b)
