@@ -58,7 +58,7 @@ ROUNDED_TAIL = 2.0**-24
 def calibrate(
     table: Table,
     *,
-    clip: float | None = None,
+    clip: float = TOLERANCE,
     rule: Rule | None = None,
     lam: float | None = None,
     contract: Labeller | None = None,
@@ -103,13 +103,7 @@ def calibrate(
     >>> 1 < report.operating_point.value <= report.advised.value < report.binding.high
     True
     """
-    if clip is None:
-        clip = TOLERANCE
-    if rule is not None and rule.needs_rows:
-        raise ValueError(
-            f"rule must be one that p and b show, got {rule}: tokens outside its set lose their mass, and a table has "
-            "no mass of that set; `top_k:1` is the case of the modal token alone"
-        )
+    _refuse_sets(rule)
     require(*zip(OPTIONS, (clip, lam, margin, quantile, confidence, resamples, seed, budget), strict=True))
     labels = _labels(table, contract)
     rows, skipped = _used_rows(table, labels)
@@ -148,6 +142,14 @@ def calibrate(
         thresholds=sample.threshold,
         flips=sample.flip,
     )
+
+
+def _refuse_sets(rule: Rule | None) -> None:
+    if rule is not None and rule.needs_rows:
+        raise ValueError(
+            f"rule must be one that p and b show, got {rule}: tokens outside its set lose their mass, and a table has "
+            "no mass of that set; `top_k:1` is the case of the modal token alone"
+        )
 
 
 def _operating(margin: float, *limits: Estimate) -> Estimate:

@@ -49,8 +49,8 @@ Planned training time: the learning rate times the number of natural-gradient st
 just reaches the clip edge."""
 
 CLIP_HELP = """\
-How many times thinner than the teacher's the student's tail may become, a tolerance; 5 by default. What the update rule
-caps belongs to --rule."""
+How many times thinner than the teacher's the student's tail may become, a tolerance. What the update rule caps belongs
+to --rule."""
 
 WITHOUT_RULE = """\
 No --rule says what your trainer's update bounds, so this report cannot say that tails die anywhere. λ* is the λ from
@@ -62,7 +62,7 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 
 @click.command(epilog=CLIP_NOTE, short_help="Print the safe lambda for measured answers.")
 @click.argument("file", type=click.Path(path_type=Path))
-@quantity_option(OPEN_CLIP, "--clip", help=CLIP_HELP)
+@quantity_option(OPEN_CLIP, "--clip", default=5, help=CLIP_HELP)
 @rule_option()
 @quantity_option(LAM, help="A lambda to judge, for instance the one in your training configuration.")
 @click.option("--contract", multiple=True, metavar="TOKEN", help=CONTRACT_HELP)

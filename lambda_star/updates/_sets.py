@@ -15,7 +15,8 @@ from lambda_star.updates import _rows, _two
 from lambda_star.updates._rows import Rows, log_sum
 from lambda_star.updates._rule import Rule, number, switch, uncapped
 
-STEP, STEPS = 0.05, 600  # of natural gradient, by which a student over K tokens is followed
+STEPS = (0.02,) * 500 + (0.2,) * 500
+"""Of natural gradient, by which a student over K tokens is followed: small where sets change, long where little moves."""
 
 TOP_P = Quantity("top_p", 0.0, 1.0, "(]", meaning="the student's mass that rollouts are drawn from")
 
@@ -24,8 +25,8 @@ class _Set(Rule):
     """A rule under which tokens outside a set of the student's most probable ones get no advantage.
 
     Over K tokens the student is followed from the base to find the set that training ends with. The tokens outside keep
-    the base's proportions and share what the set leaves. Where they then belong to the set themselves, training swaps
-    tokens for ever and the student is NaN.
+    their proportions, which are the base's if the set never changed, and share what the set leaves. Where they then
+    belong to the set themselves, training swaps tokens for ever and the student is NaN.
     """
 
     @property
@@ -66,21 +67,21 @@ class _Set(Rule):
         # Which set training ends with depends on the way there, so the student is followed from the base.
         student = np.where(rows.power == -math.inf, -math.inf, rows.log_b)
         present = student > -math.inf
-        for _ in range(STEPS):
+        for step in STEPS:
             inside = self._inside(student)
             force = np.where(inside, rows.power - student - self._cost, 0.0)
-            student = np.where(present, student + STEP * np.where(present, force, 0.0), -math.inf)
+            student = np.where(present, student + step * np.where(present, force, 0.0), -math.inf)
             student = student - log_sum(student)[:, None]
         inside = self._inside(student)
-        student = self._ends_with(rows, inside)
+        student = self._ends_with(rows, inside, student)
         settled = (self._inside(student) == inside).all(axis=-1)
         return np.where(settled[:, None], student, math.nan)
 
-    def _ends_with(self, rows: Rows, inside: Any) -> Floats:
-        """Where training would end if the set stayed the same."""
+    def _ends_with(self, rows: Rows, inside: Any, student: Floats) -> Floats:
+        """Where training ends if a student's set stays the same; tokens outside keep their proportions."""
         held = np.where(inside, rows.power - self._cost, -math.inf)
         total, outside = log_sum(held)[:, None], ~inside & (rows.power > -math.inf)
-        left = np.where(outside, rows.log_b, -math.inf)
+        left = np.where(outside, student, -math.inf)
         left = left + np.log1p(-np.exp(np.minimum(total, 0.0))) - log_sum(left)[:, None]
         full = (total >= 0) | ~outside.any(axis=-1, keepdims=True)
         return np.where(full, np.where(inside, held - total, -math.inf), np.where(outside, left, held))

@@ -60,7 +60,8 @@ def test_the_report_is_drawn_and_written(file: Path, tmp_path: Path) -> None:
 def test_a_coefficient_is_judged(file: Path, name: str, lam: float, status: int) -> None:
     result = invoke("probe", f"{file}:{name}", *POSITION, "--lam", lam)
     assert result.exit_code == status
-    assert f"at λ = {lam:g} the tail {'DIES' if status else 'lives'}" in result.stdout
+    said = "the student moves away" if name == "wrong" else "the tail DIES" if status else "the tail lives"
+    assert f"at λ = {lam:g} {said}" in result.stdout
 
 
 def test_whatever_is_found_without_a_coefficient_is_status_0(file: Path) -> None:
@@ -75,7 +76,7 @@ def test_whatever_is_found_without_a_coefficient_is_status_0(file: Path) -> None
         ("{file}:missing", "must have a function missing, got none"),
         ("{file}", "must be followed by a colon and the name of a function"),
         ("nowhere.py:loss", "nowhere.py is not a file"),
-        ("no_rule:5", "names no update rule"),
+        ("no_rule:5", "names no training code"),
         ("log_ratio_cap:0.5", "c must lie in"),
     ],
 )
@@ -110,4 +111,4 @@ def stripped(output: str) -> list[str]:
 
 
 def test_check_step_refuses_a_rule_that_does_not_exist() -> None:
-    assert "names no update rule" in refused("check-step", "--rule", "nothing:1")
+    assert "names no training code" in refused("check-step", "--rule", "nothing:1")

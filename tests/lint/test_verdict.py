@@ -149,7 +149,7 @@ def test_a_missing_report_and_two_sources_are_refused(tmp_path: Path, report: Re
 
 @pytest.mark.parametrize(
     ("top", "lam", "severity"),
-    [("top_p: 0.95", 1.25, "note"), ("top_p: 0.95", 1.4, "warning"), ("top_k: 5", 1.1, "warning")],
+    [("top_p: 0.95", 1.25, "note"), ("top_p: 0.95", 1.4, "error"), ("top_k: 5", 1.1, "warning")],
 )
 def test_truncated_rollouts_are_compared_where_their_rule_says_when(
     tmp_path: Path, top: str, lam: float, severity: str

@@ -123,3 +123,32 @@ def test_masked_tokens_stay_masked() -> None:
         student = rule.student(log_t, log_b, lam)
         assert student[2] == -math.inf or np.isnan(student).all()
         np.testing.assert_allclose(student[:2], rule.student(log_t[:2], log_b[:2], lam), rtol=1e-12)
+
+
+def followed(rule: Rule, log_t: Floats, log_b: Floats, lam: float) -> Floats:
+    """The student after natural gradient from the base in tiny steps, without any closed form."""
+    log_q, log_u = log_b, lam * log_t + (1 - lam) * log_b
+    for _ in range(15_000):
+        force = rule._forces(log_q, log_t, log_b, np.array([lam]), log_q)
+        log_q = log_q + 0.02 * np.where(np.isfinite(log_u), force, 0.0)
+        log_q = log_q - np.logaddexp.reduce(log_q)
+    return np.exp(log_q)
+
+
+def test_a_set_that_changes_on_the_way_is_followed() -> None:
+    """The student's second token overtakes another on the way, so the set of the base is not the one at the end."""
+    log_t = np.array([-0.601, -1.576, -2.774, -4.549, -1.759])
+    log_b = np.array([-0.916, -1.493, -2.541, -3.986, -1.281])
+    log_t, log_b = (row - np.logaddexp.reduce(row) for row in (log_t, log_b))
+    rule = updates.top_k(2)
+    np.testing.assert_allclose(np.exp(rule.student(log_t, log_b, 2.0)), followed(rule, log_t, log_b, 2.0), rtol=0.02)
+    star = float(rule.dies(log_t, log_b))
+    power = star * log_t + (1 - star) * log_b
+    assert np.logaddexp.reduce(power[:2]) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_a_set_that_never_settles_is_not_called_alive() -> None:
+    log_t, log_b = np.log([0.5, 0.3, 0.1, 0.1]), np.log([0.1, 0.2, 0.3, 0.4])
+    rule = updates.top_k(1, through=True)
+    assert np.isnan(rule.student(log_t, log_b, 1.0)).all()
+    assert not rule.dies(log_t, log_b) == math.inf
