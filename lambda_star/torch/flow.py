@@ -109,10 +109,9 @@ class Flow:
         return float(ahead[stops[0] - 1]), float(ahead[stops[0]])
 
     def _still_slows(self, log_odds: Floats, speeds: Floats) -> bool:
-        """Tell whether the student still slows down at the end of its way."""
-        way = np.abs(log_odds - log_odds[0])
-        before = int(np.searchsorted(way, way[-1] - min(1.0, way[-1] / 2)))
-        return bool(speeds[before] - speeds[-1] > 1e-3 * speeds[before])
+        """Tell whether the student still slows down over the last half of its way."""
+        half = int(np.searchsorted(np.abs(log_odds - log_odds[0]), abs(log_odds[-1] - log_odds[0]) / 2))
+        return bool(speeds[half] - speeds[-1] > 1e-3 * speeds[half])
 
     def _refine(self, moving: float, stopped: float, lam: float) -> float:
         """Return the first log-odds at which the student no longer moves on, between two such neighbours."""

@@ -16,7 +16,7 @@ from lambda_star.updates._rows import Rows, log_sum
 from lambda_star.updates._rule import Rule, number, switch, uncapped
 
 STEPS = (0.02,) * 500 + (0.2,) * 500
-"""Of natural gradient, by which a student over K tokens is followed: small where sets change, long where little moves."""
+"""Of natural gradient, by which a student over K tokens is followed: small at first, and long where little moves."""
 
 TOP_P = Quantity("top_p", 0.0, 1.0, "(]", meaning="the student's mass that rollouts are drawn from")
 

@@ -60,7 +60,7 @@ TABLE = [
     Row("gopd/positional.sh", IS5, ("$1",), "un", 3),
     Row("gopd/reference.yaml", "none()", (1.25,), "n", 0),
     Row("gopd/sweep.yaml", "none()", (1.0, 1.25, 1.5), "n", 0),
-    Row("gopd/truncated.sh", f"{IS5} truncated_sampling(top_p=0.9)", (1.25,), "e", 1),
+    Row("gopd/truncated.sh", f"{IS5} truncated_sampling(top_p=0.9)", (1.25,), "en", 1),
     Row("lightrft/clamped.sh", "log_ratio_clamp(bound=20)", (), "n", 0),
     Row("lightrft/example.sh", "none()", (), "n", 0),
     Row("lightrft/lambda_outside.sh", C15, (1.5,), "en", 1),
