@@ -109,8 +109,8 @@ def flip_point(xp: Any, never: Values, at_once: Values, excess: Values) -> Value
 
 def fixed_point(xp: Any, p: Values, push: Values) -> Values:
     """Return q = p·e^t / (p·e^t + 1−p)."""
-    # Both weights are divided by the larger exponential, so that neither overflows, nor their squares in a gradient, and
-    # multiplied by a power of 2, so that no digits are lost where p is subnormal. Past ``most``, q is 0 or 1 for every p.
+    # Both weights are divided by the larger exponential, so that neither overflows, nor their squares in a gradient.
+    # A power of 2 multiplies them, so that no digits are lost where p is subnormal. Past ``most``, q is 0 or 1.
     exponents = exponent_range(xp, push)
     most, scale = 1.0 * exponents, 2.0 ** (exponents // 5)
     push = where(xp, push > most, most, where(xp, push < -most, -most, push))
