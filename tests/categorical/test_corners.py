@@ -164,7 +164,10 @@ def test_a_search_that_gives_up_stays_below_the_root(mode: Any, monkeypatch: pyt
 @pytest.mark.parametrize("name", ["min_mass", "c"])
 def test_nan_beside_the_rows_gives_nan_in_every_mode(mode: Any, classes: Any, name: str) -> None:
     rows = np.log([[0.9, 0.07, 0.03], [0.9, 0.07, 0.03]]), np.log([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
-    for make in (np.asarray, torch.tensor, lambda row: jnp.asarray(row, jnp.float32)):
+    kinds: list[Any] = [np.asarray, torch.tensor]
+    if name == "c" and classes is None:  # JAX compiles each operation anew
+        kinds.append(lambda row: jnp.asarray(row, jnp.float32))
+    for make in kinds:
         arrays = [make(row) for row in rows]
         arguments: dict[str, Any] = {"c": 2.0, "min_mass": 0.01, "mode": mode, "classes": classes}
         plain = values(threshold(*arrays, **arguments))
