@@ -15,7 +15,7 @@ from lambda_star.updates import _rows, _two
 from lambda_star.updates._rows import Rows, log_sum
 from lambda_star.updates._rule import Rule, number, switch, uncapped
 
-STEPS = (0.02,) * 500 + (0.2,) * 500
+STEPS = (0.02,) * 300 + (0.2,) * 300
 """Of natural gradient, by which a student over K tokens is followed: small at first, and long where little moves."""
 
 TOP_P = Quantity("top_p", 0.0, 1.0, "(]", meaning="the student's mass that rollouts are drawn from")
