@@ -17,7 +17,7 @@ demo: $(VENV)/.base  ## install, then find the λ that is safe for a real langua
 	$(BIN)/lambda-star calibrate $(DATA) --clip 5 --lam 1.25 --plot out/rank_by_price.png
 
 test: demo $(VENV)/.test  ## the demo, then the whole test suite, on two workers
-	$(BIN)/python -m pytest -n 2 --durations=25
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 
 fast: $(VENV)/.test  ## the tests that take less than a second each, with few random cases: a minute and a half
 	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest -n 2 -q -m "not slow" tests
