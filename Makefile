@@ -22,7 +22,7 @@ test: demo $(VENV)/.test  ## the demo, then the whole test suite, on two workers
 fast: $(VENV)/.test  ## the tests that take less than a second each, with few random cases: a minute and a half
 	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest -n 2 -q -m "not slow" tests
 
-nightly: $(VENV)/.test  ## every law of numbers on 500 random cases in place of 15
+nightly: $(VENV)/.test  ## every law of numbers on 500 random cases in place of 100
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n 2 tests/categorical tests/updates tests/test_sequence.py
 
 gpu: $(VENV)/.test  ## the tests that need a CUDA device

@@ -9,7 +9,7 @@ from hypothesis import settings
 from lambda_star.calibration.table import Table
 from tests import tables
 
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=15)
+settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=5)
 settings.register_profile("nightly", deadline=None, derandomize=True, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
