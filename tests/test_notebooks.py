@@ -14,9 +14,12 @@ pytestmark = pytest.mark.slow
 
 
 def printed(notebook: Any) -> list[str]:
-    """The text that each cell prints, however it came in, without pictures, whose bytes differ between machines."""
+    """The text that each cell prints, however it came in, without pictures, whose bytes differ between machines.
+
+    Standard error stays out: a library's first import on a new machine may write there.
+    """
     cells = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
-    return ["".join(output.text for output in outputs if output.output_type == "stream") for outputs in cells]
+    return ["".join(output.text for output in outputs if output.get("name") == "stdout") for outputs in cells]
 
 
 def sources(path: Path) -> list[str]:

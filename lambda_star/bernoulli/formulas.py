@@ -17,8 +17,8 @@ __all__ += ["log_odds", "log_odds_gap", "logit", "operating", "push", "push_to_c
 
 
 def logit(xp: Any, p: Values) -> Values:
-    """Return the log-odds log p − log(1−p) of a probability."""
-    return xp.log(p) - xp.log1p(-p)
+    """Return the log-odds of a probability; the difference log p − log(1−p) would lose its digits near 1/2."""
+    return log_odds_gap(xp, p, 0.5)
 
 
 def log_odds(xp: Any, log_p: Values) -> Values:

@@ -107,7 +107,7 @@ def trajectory(p: float, b: float, c: float, lam: float, times: ArrayLike, *, fl
 
 def _pushed(update: _Update, flow: Flow, times: Floats) -> Floats:
     """Return the log-odds under a push beside which the student's log-ratios are below rounding, clipped or not."""
-    start, push = as_longdouble(formulas.logit(math, update.b)), as_longdouble(update.lam - 1)
+    start, push = as_longdouble(formulas.logit(scalar, update.b)), as_longdouble(update.lam - 1)
     push = push * formulas.log_odds_gap(scalar, update.p, update.b)
     with np.errstate(over="ignore"):
         if flow == "policy-gradient":  # θ' = q(1−q)·push, and so 2θ + 2 sinh θ grows by push per unit of time
@@ -116,7 +116,7 @@ def _pushed(update: _Update, flow: Flow, times: Floats) -> Floats:
             for _ in range(NEWTON_STEPS):
                 theta = theta - (2 * theta + 2 * np.sinh(theta) - goal) / (2 + 2 * np.cosh(theta))
         elif update.c == math.inf:
-            theta = start * np.exp(-times) - (push + formulas.logit(math, update.p)) * np.expm1(-times)
+            theta = start * np.exp(-times) - (push + formulas.logit(scalar, update.p)) * np.expm1(-times)
         else:
             theta = start + push * times
         return np.asarray(theta, dtype=np.float64)
@@ -127,7 +127,7 @@ def _integrated(update: _Update, flow: Flow, times: Floats) -> Floats:
     from scipy.integrate import solve_ivp
     from scipy.special import expit
 
-    theta, now, push = formulas.logit(math, update.b), 0.0, update.push()
+    theta, now, push = formulas.logit(scalar, update.b), 0.0, update.push()
     # The unit of time is that in which the push moves θ by 1, for the solver knows the time of a kink to 1e-15.
     unit = max(1.0, abs(push))
     times = times * unit
@@ -212,7 +212,7 @@ def simulate(
     require((ROLLOUTS, rollouts), (STEPS, steps), (STEPS.named("seed"), seed))
     require_flow(flow)
     rng, update = np.random.default_rng(seed), _Update(p, b, c, lams)
-    theta = np.full((steps + 1, *lams.shape), formulas.logit(math, b))
+    theta = np.full((steps + 1, *lams.shape), formulas.logit(scalar, b))
     for step in range(steps):
         theta[step + 1] = theta[step] + rate * _sampled_gradient(update, theta[step], flow, baseline, rollouts, rng)
     return theta

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -130,16 +129,10 @@ class reward_clip(Rule):  # noqa: N801
         return forces
 
     def _departed(self, rows: Rows) -> Any:
-        return (np.abs(self._ratio(rows)) > self.bound).any(axis=-1) & (rows.lam != 1)
+        return (np.abs(rows.ratio) > self.bound).any(axis=-1) & (rows.lam != 1)
 
     def _ends(self, rows: Rows) -> Floats:
-        reward = np.clip(self._ratio(rows), -self.bound, self.bound)
+        reward = np.clip(rows.ratio, -self.bound, self.bound)
         power = rows.log_t + (rows.lam - 1)[:, None] * reward
         students: Floats = power - log_sum(power)[:, None]
         return students
-
-    @staticmethod
-    def _ratio(rows: Rows) -> Floats:
-        present = rows.power > -math.inf
-        ratio: Floats = np.where(present, rows.log_t, 0.0) - np.where(present, rows.log_b, 0.0)
-        return ratio

@@ -42,18 +42,19 @@ class Rows(NamedTuple):
     @property
     def push(self) -> Floats:
         """(λ−1)·log(π_T/π_B)."""
-        return where_present(self.power, self.power - self.log_t)
+        return np.where(self.power > -math.inf, self.power - self.log_t, -math.inf)
+
+    @property
+    def ratio(self) -> Floats:
+        """log(π_T/π_B), and 0 for a token without mass."""
+        present = self.power > -math.inf
+        difference: Floats = np.where(present, self.log_t, 0.0) - np.where(present, self.log_b, 0.0)
+        return difference
 
     def at(self, lam: Floats) -> Rows:
         """The same positions at other λ."""
-        present = self.power > -math.inf
-        ratio = np.where(present, self.log_t, 0.0) - np.where(present, self.log_b, 0.0)
-        return self._replace(lam=lam, power=np.where(present, self.log_t + (lam - 1)[:, None] * ratio, -math.inf))
-
-
-def where_present(power: Floats, values: Floats) -> Floats:
-    """Return values, but −inf for a token without mass."""
-    return np.where(power == -math.inf, -math.inf, values)
+        power = np.where(self.power > -math.inf, self.log_t + (lam - 1)[:, None] * self.ratio, -math.inf)
+        return self._replace(lam=lam, power=power)
 
 
 def log_sum(log_masses: Floats) -> Floats:

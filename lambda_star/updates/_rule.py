@@ -156,7 +156,7 @@ class Rule(ABC):
         """
         if (axis := _axis_of_rows(p, b, axis)) is None:
             return self._student(p, b, lam)
-        _check_from_zero(lam)
+        check(np, (_two.FROM_ZERO, np.asarray(as_read(lam), np.float64)))
         return _rows.of_rows(self._ends, p, b, lam, axis, tokens=True)
 
     def force(self, theta: Values, p: Values, b: Values, lam: Values, *, rollout: Values | None = None) -> Force:
@@ -279,11 +279,6 @@ def _signs(values: Values) -> tuple[bool, bool]:
 
     xp = numpy if isinstance(array, np.ndarray) else array_namespace(array)
     return known_truth(xp.any(array < 0)) is True, known_truth(xp.any(array > 0)) is not False
-
-
-def _check_from_zero(lam: Values) -> None:
-    array = np.asarray(as_read(lam), np.float64)
-    check(np, (_two.FROM_ZERO, array))
 
 
 def _outcomes(theta: Floats) -> Floats:

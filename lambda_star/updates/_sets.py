@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -35,13 +36,13 @@ class _Set(Rule):
         return 0.0
 
     @property
+    @abstractmethod
     def _share(self) -> float:
         """The student's probability from which on one of two outcomes is alone in the set; 1 for never."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _inside(self, log_q: Floats) -> Any:
         """Which tokens are in the set of a student."""
-        raise NotImplementedError
 
     def _dies(self, p: Values, b: Values) -> Any:
         return _two.never(p, b) if self._share == 1 else _two.set_dies(p, b, self._share, self._cost)

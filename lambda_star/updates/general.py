@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def dies(force: Forces, p: float, b: float, *, jumps: Sequence[float] = ()) -> f
         jumps: log-odds at which the force jumps, if it does; the grid might step over what lies beside them.
 
     Returns:
-        The least such λ, at least 0, to about nine digits; +inf if there is none up to 10,000, or if p ≤ b.
+        The least such λ, at least 0, to about nine digits; +inf if there is none up to 10,000.
 
     Raises:
         ValueError: a value is outside its range.
@@ -77,7 +77,7 @@ def dies(force: Forces, p: float, b: float, *, jumps: Sequence[float] = ()) -> f
     1.36341...
     """
     require((P, p), (B, b))
-    return _first(lambda lam: _rest(force, p, b, lam, jumps) == math.inf) if p > b else math.inf
+    return _first(lambda lam: _way(force, p, b, lam, jumps).never_ends_up)
 
 
 def leaves(force: Forces, p: float, b: float) -> float:
@@ -119,23 +119,42 @@ def _push(force: Forces, theta: Any, p: float, b: float, lam: float) -> Floats:
     return np.asarray(modal, np.float64) - np.asarray(tail, np.float64)
 
 
+class _Way(NamedTuple):
+    """The log-odds that a student passes from the base on, in the direction of its first step."""
+
+    up: bool
+    grid: Floats
+    onward: Any
+    """Whether the force still points in that direction at each point of the grid."""
+
+    @property
+    def never_ends_up(self) -> bool:
+        return self.up and bool(self.onward.all())
+
+
+def _way(force: Forces, p: float, b: float, lam: float, jumps: Sequence[float]) -> _Way:
+    start = math.log(b) - math.log1p(-b)
+    (moved,) = _push(force, np.array([start]), p, b, lam)
+    up = bool(moved > 0)
+    if moved == 0:
+        return _Way(up, np.array([start]), np.array([False]))
+    steps = np.concatenate([np.linspace(0.0, 120.0, 24001), np.geomspace(120.0, FARTHEST, 400)[1:]])
+    grid = start + steps if up else start - steps
+    beside = [jump + side for jump in jumps for side in (-BESIDE, BESIDE)]
+    grid = np.sort(np.concatenate([grid, [at for at in (*beside, *jumps) if (at > start) == up]]))[:: 1 if up else -1]
+    return _Way(up, grid, _push(force, grid, p, b, lam) * (1 if up else -1) > 0)
+
+
 def _rest(force: Forces, p: float, b: float, lam: float, jumps: Sequence[float]) -> float:
     """The log-odds at which the student comes to rest, ±inf for nowhere."""
     from scipy.optimize import brentq
 
-    start = math.log(b) - math.log1p(-b)
-    (moved,) = _push(force, np.array([start]), p, b, lam)
-    if moved == 0:
-        return start
-    up = moved > 0
-    way = np.concatenate([np.linspace(0.0, 120.0, 24001), np.geomspace(120.0, FARTHEST, 400)[1:]])
-    grid = start + way if up else start - way
-    beside = [jump + side for jump in jumps for side in (-BESIDE, BESIDE)]
-    grid = np.sort(np.concatenate([grid, [at for at in (*beside, *jumps) if (at > start) == up]]))[:: 1 if up else -1]
-    onward = _push(force, grid, p, b, lam) > 0 if up else _push(force, grid, p, b, lam) < 0
+    up, grid, onward = _way(force, p, b, lam, jumps)
     if onward.all():
         return math.inf if up else -math.inf
     stop = int(np.argmin(onward))
+    if stop == 0:
+        return float(grid[0])
 
     def sign(theta: float) -> float:
         (push,) = _push(force, np.array([theta]), p, b, lam)

@@ -19,6 +19,7 @@ from lambda_star.torch.rules import rule_loss
 def test_every_kind_of_report_draws(rule: str) -> None:
     figure = plot_probe(probe(rule_loss(updates.parse(rule)), p=0.9, b=0.5))
     figure.savefig(io.BytesIO(), format="png")
+    assert all(len(axes.get_lines()) > 1 for axes in figure.axes)
 
 
 def test_the_picture_holds_the_numbers_of_the_report() -> None:
