@@ -42,7 +42,7 @@ class Fit(NamedTuple):
 
 
 class Tail(NamedTuple):
-    """The share of the teacher's listed tail that is allowed, and the share of positions that need it; None: unknown."""
+    """The share of the teacher's listed tail that is allowed, and of positions that need it; None where unknown."""
 
     allowed_tail: float | None
     needs_tail: float | None
