@@ -182,7 +182,10 @@ def _pointed(root: Any, reference: str) -> Any:
     """The part of a schema that a local reference names."""
     for step in reference.replace("~1", "\n").replace("~0", "~").lstrip("#").split("/")[1:]:
         name = step.replace("\n", "/")
-        root = root[int(name)] if isinstance(root, list) else root[name]
+        try:
+            root = root[int(name)] if isinstance(root, list) else root[name]
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(f"$ref {reference!r} points to nothing") from None
     return root
 
 
@@ -213,7 +216,7 @@ class Schema(Contract):
                     f"$ref {outside[0]!r} points out of the file, and only references within it are followed"
                 )
             _ = self._grammar
-        except (errors.SchemaError, LookupError, TypeError, ValueError, RecursionError) as error:
+        except (errors.SchemaError, ValueError, RecursionError) as error:
             said = error.message if isinstance(error, errors.SchemaError) else str(error)
             raise ValueError(f"contract {self.name} cannot be used: {said}") from error
 
