@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -23,6 +23,9 @@ MISFIT = 0.1
 
 NEEDED = 0.01
 """The share of the teacher's listed tail that allowed tokens must hold for a position to need its tail."""
+
+MOST = 200
+"""About the most positions of a class at which the tail is split: a slow contract takes milliseconds for each token."""
 
 GUESSES = ("json", "xml", "yaml", "csv")
 """The contracts that are tried on data which another contract does not fit, the strictest first."""
@@ -68,11 +71,14 @@ class Judgement:
     labeller: Labeller
     allowed: Callable[[int, str], bool | None]
 
-    def tails(self, table: Table, rows: Iterable[int]) -> Tail:
-        """Return the share of the teacher's listed tail that is allowed, and the share of positions that need it."""
+    def tails(self, table: Table, rows: Sequence[int] | NDArray[np.intp]) -> Tail:
+        """Return the shares of some rows, looking at no more than about 200 of them."""
+        if self.fit is None or table.top is None:
+            return Tail(None, None)
         shares, weights = [], []
-        for row in rows:
-            top = None if table.top is None else table.top[row]
+        listing = [row for row in rows if table.top[row] is not None]
+        for row in listing[:: -(-len(listing) // MOST) or 1]:
+            top = table.top[row]
             listed = [] if top is None else [*zip(top.tokens[1:], top.log_p[1:], strict=True)]
             masses = [(math.exp(log_p), self.allowed(row, token)) for token, log_p in listed]
             tail = math.fsum(mass for mass, _ in masses)

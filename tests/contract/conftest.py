@@ -29,10 +29,14 @@ class Tokens(NamedTuple):
         return bool(self.texts[token]) and "\ufffd" not in self.texts[token]
 
 
+def tokenizer_json() -> str:
+    return gzip.decompress(Path(__file__).with_name("tokenizer.json.gz").read_bytes()).decode("utf-8")
+
+
 @pytest.fixture(scope="session")
 def tokens() -> Tokens:
     llguidance = pytest.importorskip("llguidance")
-    text = gzip.decompress(Path(__file__).with_name("tokenizer.json.gz").read_bytes()).decode("utf-8")
+    text = tokenizer_json()
     engine = llguidance.LLTokenizer(text)
     end = engine.tokenize_str("<|im_end|>", parse_special=True)[0]
     engine = llguidance.LLTokenizer(text, eos_token=end)

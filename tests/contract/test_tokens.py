@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lambda_star import sequence
 from lambda_star.calibration.contracts import masked_positions
 from lambda_star.contract import Contract, Masks, broken_at, parse
-from tests.contract.conftest import Tokens
+from tests.contract.conftest import Tokens, tokenizer_json
 
 LIST = """
 start: "[" ITEM (", " ITEM)* "]"
@@ -167,6 +167,22 @@ def test_masks_lead_through_a_valid_answer_and_end_at_a_break(
 
 def test_contracts_without_a_grammar_have_no_masks(contracts: Callable[[str], Contract], tokens: Tokens) -> None:
     assert [contracts(name).masks(tokens.engine) for name in ("yaml", "xml", "csv")] == [None] * 3
+
+
+def test_a_tokenizer_of_transformers_gives_the_same_masks(
+    contracts: Callable[[str], Contract], tokens: Tokens, masks_of: Callable[[str], Masks]
+) -> None:
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    inner = tokenizers.Tokenizer.from_str(tokenizer_json())
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>")
+    masks = contracts("json").masks(tokenizer)
+    assert masks is not None
+    answer = tokenizer.encode(VALID["json"][0], add_special_tokens=False)
+    for end in range(len(answer) + 1):
+        found, expected = masks.allowed(answer[:end]), masks_of("json").allowed(answer[:end])
+        assert found is not None
+        assert expected is not None
+        assert found.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(
