@@ -11,8 +11,8 @@ from benchmarks import structure
 MODULES = structure.modules()
 FOUND = structure.figures()
 BOUNDS = {
-    "lines of the package without symbolic": 15600,
-    "lines of symbolic, Python": 4200,
+    "lines of the package without symbolic": 19000,
+    "lines of symbolic, Python": 4300,
     "longest module": 400,
     "longest function body": 40,
     "root modules": 5,
