@@ -8,6 +8,7 @@ import sys
 import click
 
 from lambda_star import __version__
+from lambda_star.cli._output import Group
 from lambda_star.cli.bernoulli import plot, threshold
 from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
@@ -20,7 +21,7 @@ from lambda_star.cli.updates import updates
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
 @click.version_option(__version__, prog_name="lambda-star")
 def main() -> None:
     """How far may on-policy distillation extrapolate past its teacher?
