@@ -18,13 +18,13 @@ __all__ = ["Grammar", "GrammarMasks"]
 
 @dataclass(frozen=True)
 class Grammar(Contract):
-    """Every text that a grammar derives.
+    r"""Every text that a grammar derives.
 
     Attributes:
         name: the text that :func:`lambda_star.contract.parse` reads.
         grammar: the grammar in llguidance's language, which is close to Lark's.
 
-    >>> digits = Grammar("digits", 'start: DIGIT "-" DIGIT\\nDIGIT: /[0-9]/')
+    >>> digits = Grammar("digits", 'start: DIGIT "-" DIGIT\nDIGIT: /[0-9]/')
     >>> digits.valid("1-2"), digits.prefix("1-"), digits.prefix("1+")
     (True, True, False)
     """
