@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from lambda_star.torch.adapters import without_adapters
     from lambda_star.torch.check import StepReport, check_step
     from lambda_star.torch.metrics import safety_metrics, safety_metrics_from_sampled
+    from lambda_star.torch.models import load_pair
     from lambda_star.torch.monitor import SafetyMonitor
+    from lambda_star.torch.pairs import pair_of
     from lambda_star.torch.probing import probe
+    from lambda_star.torch.prompts import read_prompts
     from lambda_star.torch.report import ProbeReport
+    from lambda_star.torch.sampling import sample
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
 
@@ -33,10 +37,14 @@ __all__ = [
     "StepReport",
     "advantage",
     "check_step",
+    "load_pair",
     "opd_loss",
+    "pair_of",
     "probe",
+    "read_prompts",
     "safety_metrics",
     "safety_metrics_from_sampled",
+    "sample",
     "without_adapters",
 ]
 
@@ -47,10 +55,14 @@ _HOME = {
     "StepReport": "check",
     "advantage": "step",
     "check_step": "check",
+    "load_pair": "models",
     "opd_loss": "step",
+    "pair_of": "pairs",
     "probe": "probing",
+    "read_prompts": "prompts",
     "safety_metrics": "metrics",
     "safety_metrics_from_sampled": "metrics",
+    "sample": "sampling",
     "without_adapters": "adapters",
 }
 
