@@ -16,7 +16,7 @@ from lambda_star._core.quantities import LAM, P, Quantity, require
 from lambda_star.calibration.report import Report
 from lambda_star.verdict.measured import Measured
 from lambda_star.verdict.opinion import Opinion, worst
-from lambda_star.verdict.record import Safety, Verdict
+from lambda_star.verdict.record import Verdict
 from lambda_star.verdict.rehearsed import Rehearsed
 
 if TYPE_CHECKING:
@@ -108,25 +108,24 @@ def _verdict(sources: _Sources, lam: float | None) -> Verdict:
         lam if lam is not None and found.safety == "safe" else safe,
         found.reason,
         sources.evidence(),
-        needed=found.needed,
+        needed=found.needed(),
     )
     if sources.rehearsed is None:
         return verdict
     unsafe = {value for value, opinion in opinions.items() if opinion.safety == "unsafe"}
-    best = sources.rehearsed.best(unsafe)
+    best = tuple(sources.rehearsed.best(unsafe))
     said = tuple(one.sentence for one in best)
     return replace(verdict, best={one.metric: one.lam for one in best}, evidence=(*verdict.evidence, *said))
 
 
 def _advice(opinions: Mapping[float, Opinion], safe: float | None) -> Opinion:
     """What is said where no λ is asked about: the opinion on the largest safe λ, or why none above 1 is known to be."""
-    above = {value: opinion for value, opinion in opinions.items() if value > 1}
     if safe is not None and safe > 1:
         return opinions[safe]
-    open_ones = [opinion for opinion in above.values() if opinion.safety == "unknown"]
-    if open_ones:
-        return open_ones[-1]
+    if opinions[1.0].safety != "safe":
+        return opinions[1.0]
+    above = [opinion for value, opinion in opinions.items() if value > 1]
     if not above:
         return Opinion("unknown", "No λ above 1 was rehearsed, so nothing is known of one; rehearse some.")
-    kind: Safety = "unsafe" if safe is None else "safe"
-    return Opinion(kind, f"Every λ above 1 that was judged is unsafe: {above[min(above)].reason}")
+    least = next((opinion for opinion in reversed(above) if opinion.safety == "unknown"), None)
+    return least or Opinion("safe", f"Every λ above 1 that was judged is unsafe: {above[-1].reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ class Measured(NamedTuple):
             return Opinion("safe", f"λ = {lam:g} does not go past the teacher.")
         wanted, low = answers_for(self.quantile, confidence), self.operating.low
         if not self.answers >= wanted or math.isnan(low):
-            return Opinion("unknown", self._too_few(confidence), None if wanted == math.inf else int(wanted))
+            return Opinion("unknown", self._too_few(confidence), lambda: None if wanted == math.inf else int(wanted))
         allowed = f"the lower end of the operating point, {low:g}"
         if lam <= low:
             return Opinion("safe", f"λ is at most {allowed}: at most {self._share} of the positions {self._thinner}.")
@@ -125,15 +126,22 @@ class Measured(NamedTuple):
             return None
         if dies.value == math.inf and not dies.low < math.inf:
             return Opinion("safe", f"Under {self.rule} no tail dies.")
+        if math.isnan(dies.value):
+            said = f"Under {self.rule} tokens outside a set lose their mass, and p and b do not show at which λ."
+            return Opinion("unknown", said)
         where = f"under {self.rule} tails die from {interval(dies)} on"
         if lam >= dies.high:
             return Opinion("unsafe", f"λ is past the death of the tail: {where}.")
         if lam < dies.low:
             return Opinion("safe", f"λ is below the death of the tail: {where}.")
-        return Opinion("unknown", f"It is not sure whether the tail is alive at λ: {where}.", self._to_tell(lam))
+        return Opinion(
+            "unknown", f"It is not sure whether the tail is alive at λ: {where}.", partial(self._to_tell, lam)
+        )
 
     def under(self, rule: Rule) -> Measured:
         """Return the numbers for another rule than the report's, as far as a report that was not made for it tells."""
+        if rule.needs_rows:
+            return self._replace(rule=rule, dies=UNKNOWN)
         if self.is_for(rule):
             return self
         if never_kills(rule):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,7 +101,7 @@ class Rehearsed:
         if point.change_high < -self.tolerance:
             return Opinion("unsafe", f"Against λ = 1 the share of valid answers changes by {change}, past {allowed}.")
         said = f"{point.pairs} pairs of answers leave open whether λ costs more than {allowed}: {change}."
-        return Opinion("unknown", said, self._to_tell(point.lam))
+        return Opinion("unknown", said, partial(self._to_tell, point.lam))
 
     def evidence(self) -> Iterator[str]:
         """Yield what was rehearsed, one sentence for each λ."""
