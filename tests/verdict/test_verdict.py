@@ -239,9 +239,10 @@ def test_a_rehearsal_may_be_a_file(tmp_path: Path) -> None:
 def test_what_is_missing_or_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="report or rehearsal must be given, got neither"):
         decide()
-    for options in ({"lam": math.nan}, {"tolerance": -0.1}, {"confidence": 1.0}):
-        with pytest.raises(ValueError, match=f"{next(iter(options))} must lie in "):
-            decide(report(), **options)
+    wrong: dict[str, Any] = {"lam": math.nan, "tolerance": -0.1, "confidence": 1.0}
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=f"{name} must lie in "):
+            decide(report(), **{name: value})
     with pytest.raises(ValueError, match=r"confidence must lie in \(0, 0\.8\], as the report's, got 0\.95"):
         decide(report(confidence=0.8))
     assert decide(report(confidence=0.8), lam=1.1, confidence=0.8).safety == "safe"
@@ -302,7 +303,7 @@ def test_more_answers_with_the_same_shares_settle_and_never_unsettle(
 
 @given(answers=st.integers(1, 400), more=st.integers(0, 400), lam=st.floats(0.0, 1.3), dies=st.booleans())
 def test_more_measured_answers_never_unsettle(answers: int, more: int, lam: float, *, dies: bool) -> None:
-    options = {"dies": (1.2, 1.15, 1.25), "rule": CAP} if dies else {}
+    options: dict[str, Any] = {"dies": (1.2, 1.15, 1.25), "rule": CAP} if dies else {}
     few, many = (decide(report(answers=number, **options), lam=lam) for number in (answers, answers + more))
     assert few.safety in {"unknown", many.safety}
 
@@ -321,10 +322,11 @@ def test_the_lambda_to_set_is_itself_safe(lam: float | None, answers: int, lost:
     rule, death = (CAP, (1.2, 1.15, 1.25)) if dies else ("none()", NEVER)
     made = report(answers=answers, dies=death, rule=rule)
     rehearsed = rehearsal(200, {1.1: 0.0, 1.5: lost}, rule=rule)
-    for sources in ((made, None), (None, rehearsed), (made, rehearsed)):
-        found = decide(*sources, lam)
+    sources: list[tuple[dict[str, Any] | None, Rehearsal | None]] = [(made, None), (None, rehearsed), (made, rehearsed)]
+    for of_report, of_rehearsal in sources:
+        found = decide(of_report, of_rehearsal, lam)
         assert found.set_lam is not None
-        assert decide(*sources, found.set_lam).safety == "safe"
+        assert decide(of_report, of_rehearsal, found.set_lam).safety == "safe"
         assert found.exit_status == {"safe": 0, "unsafe": 1, "unknown": 3}[found.safety]
         if found.safety == "safe" and lam is not None:
             assert found.set_lam == lam
