@@ -16,7 +16,7 @@ from lambda_star._core.quantities import LAM, P, Quantity, require
 from lambda_star.calibration.report import Report
 from lambda_star.verdict.measured import Measured
 from lambda_star.verdict.opinion import Opinion, worst
-from lambda_star.verdict.record import Safety, Verdict
+from lambda_star.verdict.record import Verdict
 from lambda_star.verdict.rehearsed import Rehearsed
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ TOLERANCE = Quantity("tolerance", 0.0, 1.0, "[]")
 
 
 def decide(
-    report: Report | Mapping[str, Any] | str | PathLike[str] | None = None,
+    report: Report | Measured | Mapping[str, Any] | str | PathLike[str] | None = None,
     rehearsal: Rehearsal | str | PathLike[str] | None = None,
     lam: float | None = None,
     *,
@@ -38,7 +38,8 @@ def decide(
     """Return whether a λ is safe, or the largest λ that is, with the reason and the evidence.
 
     Args:
-        report: what :func:`lambda_star.calibrate` returned, the JSON of it, or the path of that JSON.
+        report: what :func:`lambda_star.calibrate` returned, the JSON of it, the path of that JSON, or the
+            :class:`~lambda_star.verdict.measured.Measured` numbers of it.
         rehearsal: a :class:`lambda_star.rehearsal.Rehearsal`, or the path of its file.
         lam: a λ to judge, finite; without it the largest λ that is known to be safe is sought.
         tolerance: the share of valid answers that λ may cost against λ = 1, in [0, 1].
@@ -78,18 +79,17 @@ class _Sources:
         """The worst of what is known about the death of the tail and about the answers at λ."""
         measured, rehearsed = self.measured, self.rehearsed
         death = measured.death(lam) if measured else None
-        if rehearsed:
-            return worst([death or rehearsed.death(lam), rehearsed.validity(lam)])
-        return worst([death, measured.thin(lam, self.confidence) if measured else None])
+        thin = measured.thin(lam, self.confidence) if measured else None
+        if rehearsed is None or (lam not in rehearsed.points and thin and thin.safety == "safe"):
+            return worst([death, thin])
+        return worst([death or rehearsed.death(lam), rehearsed.validity(lam)])
 
     def candidates(self) -> list[float]:
-        """The λ that may be advised, in falling order: those rehearsed, or else the operating point; and λ = 1."""
-        found = {1.0}
-        if self.rehearsed:
-            found |= set(self.rehearsed.lams)
-        elif self.measured:
+        """The λ that may be advised, in falling order: those rehearsed, the operating point and λ = 1."""
+        found = {1.0, *(self.rehearsed.points if self.rehearsed else ())}
+        if self.measured:
             point = self.measured.operating
-            found |= {point.value if math.isnan(point.low) else point.low} - {math.nan}
+            found.add(point.value if math.isnan(point.low) else point.low)
         return sorted((value for value in found if not math.isnan(value)), reverse=True)
 
     def evidence(self) -> tuple[str, ...]:
@@ -108,25 +108,24 @@ def _verdict(sources: _Sources, lam: float | None) -> Verdict:
         lam if lam is not None and found.safety == "safe" else safe,
         found.reason,
         sources.evidence(),
-        needed=found.needed,
+        needed=found.needed(),
     )
     if sources.rehearsed is None:
         return verdict
     unsafe = {value for value, opinion in opinions.items() if opinion.safety == "unsafe"}
-    best = sources.rehearsed.best(unsafe)
+    best = tuple(sources.rehearsed.best(unsafe))
     said = tuple(one.sentence for one in best)
     return replace(verdict, best={one.metric: one.lam for one in best}, evidence=(*verdict.evidence, *said))
 
 
 def _advice(opinions: Mapping[float, Opinion], safe: float | None) -> Opinion:
     """What is said where no λ is asked about: the opinion on the largest safe λ, or why none above 1 is known to be."""
-    above = {value: opinion for value, opinion in opinions.items() if value > 1}
     if safe is not None and safe > 1:
         return opinions[safe]
-    open_ones = [opinion for opinion in above.values() if opinion.safety == "unknown"]
-    if open_ones:
-        return open_ones[-1]
+    if opinions[1.0].safety != "safe":
+        return opinions[1.0]
+    above = [opinion for value, opinion in opinions.items() if value > 1]
     if not above:
         return Opinion("unknown", "No λ above 1 was rehearsed, so nothing is known of one; rehearse some.")
-    kind: Safety = "unsafe" if safe is None else "safe"
-    return Opinion(kind, f"Every λ above 1 that was judged is unsafe: {above[min(above)].reason}")
+    least = next((opinion for opinion in reversed(above) if opinion.safety == "unknown"), None)
+    return least or Opinion("safe", f"Every λ above 1 that was judged is unsafe: {above[-1].reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,28 @@ from lambda_star.calibration.statistics import Estimate
 from lambda_star.updates import Rule, parse
 from lambda_star.verdict.opinion import Opinion, interval
 
-__all__ = ["Measured", "answers_for"]
+__all__ = ["Measured", "answers_for", "never_kills"]
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+SURE, UNDECIDED = 0.999, 0.5
+"""A sure teacher and an undecided base: a rule that lets no tail die there lets none die anywhere."""
+
+
+def never_kills(rule: Rule) -> bool:
+    """Return whether a rule lets no tail die at any λ, in the mean.
+
+    Args:
+        rule: the rule.
+
+    Returns:
+        Whether it does; False for a rule that p and b cannot show.
+
+    >>> from lambda_star import updates
+    >>> never_kills(updates.none()), never_kills(updates.log_ratio_cap(5.0))
+    (True, False)
+    """
+    return not rule.needs_rows and rule.dies(SURE, UNDECIDED) == math.inf
 
 
 def answers_for(quantile: float, confidence: float) -> float:
@@ -60,19 +80,22 @@ class Measured(NamedTuple):
     answers: int
 
     @classmethod
-    def of(cls, report: Report | Mapping[str, Any] | str | PathLike[str]) -> Measured:
+    def of(cls, report: Measured | Report | Mapping[str, Any] | str | PathLike[str]) -> Measured:
         """Return the numbers of a report, of the mapping that its ``to_dict`` gives, or of the file that holds it.
 
         Raises:
             ValueError: the file cannot be read, or is not a report; the message says what is missing.
         """
+        if isinstance(report, Measured):
+            return report
         if isinstance(report, Report):
             return _of_values(report.to_dict(), report.source)
         values, name = (report, "report") if isinstance(report, Mapping) else (_read(Path(report)), str(report))
         try:
             return _of_values(values, name)
         except (KeyError, TypeError, AttributeError, StopIteration, ValueError) as error:
-            said = f"it has no {error}" if isinstance(error, KeyError) else "a value of it is not as this version writes it"
+            missing = isinstance(error, KeyError)
+            said = f"it has no {error}" if missing else "a value of it is not as this version writes it"
             raise ValueError(f"{name}: {said}; write the report again with `lambda-star calibrate --json`") from error
 
     def is_for(self, rule: Rule) -> bool:
@@ -88,41 +111,58 @@ class Measured(NamedTuple):
             return Opinion("safe", f"λ = {lam:g} does not go past the teacher.")
         wanted, low = answers_for(self.quantile, confidence), self.operating.low
         if not self.answers >= wanted or math.isnan(low):
-            return Opinion("unknown", self._too_few(confidence), None if wanted == math.inf else int(wanted))
+            return Opinion("unknown", self._too_few(confidence), lambda: None if wanted == math.inf else int(wanted))
         allowed = f"the lower end of the operating point, {low:g}"
         if lam <= low:
-            return Opinion("safe", f"λ is at most {allowed}, so at most {self._share} of the positions {self._thinner}.")
-        where = "and no tail dies there" if self.dies else "and without a rule nothing is known of where tails die"
-        return Opinion("unknown", f"λ is above {allowed}, {where}; only a rehearsal shows what that breaks.")
+            return Opinion("safe", f"λ is at most {allowed}: at most {self._share} of the positions {self._thinner}.")
+        dead = "no tail dies there" if self.dies else "nothing is known of where tails die without a rule"
+        remedy = f"run `lambda-star rehearse` with --lam 1 and --lam {lam:g}"
+        return Opinion("unknown", f"λ is above {allowed}, {dead}, and what it breaks only a rehearsal shows; {remedy}.")
 
     def death(self, lam: float) -> Opinion | None:
-        """Say whether the tail dies at λ; None where the report has no rule."""
-        if self.dies is None:
+        """Say whether the tail dies at λ; None where the report has no rule, and where nothing is extrapolated."""
+        dies = self.dies
+        if dies is None or (lam <= 1 and not dies.low <= lam):
             return None
-        where = f"under {self.rule} tails die at {interval(self.dies)}"
-        if self.dies.value == math.inf and not self.dies.low < math.inf:
+        if dies.value == math.inf and not dies.low < math.inf:
             return Opinion("safe", f"Under {self.rule} no tail dies.")
-        if lam >= self.dies.high:
+        if math.isnan(dies.value):
+            said = f"Under {self.rule} tokens outside a set lose their mass, and p and b do not show at which λ."
+            return Opinion("unknown", said)
+        where = f"under {self.rule} tails die from {interval(dies)} on"
+        if lam >= dies.high:
             return Opinion("unsafe", f"λ is past the death of the tail: {where}.")
-        if lam < self.dies.low:
+        if lam < dies.low:
             return Opinion("safe", f"λ is below the death of the tail: {where}.")
-        return Opinion("unknown", f"The interval cannot tell whether the tail dies at λ: {where}.", self._to_tell(lam))
+        return Opinion(
+            "unknown", f"It is not sure whether the tail is alive at λ: {where}.", partial(self._to_tell, lam)
+        )
+
+    def under(self, rule: Rule) -> Measured:
+        """Return the numbers for another rule than the report's, as far as a report that was not made for it tells."""
+        if rule.needs_rows:
+            return self._replace(rule=rule, dies=UNKNOWN)
+        if self.is_for(rule):
+            return self
+        if never_kills(rule):
+            return self._replace(rule=rule, dies=Estimate(math.inf, math.inf, math.inf))
+        latest = float(rule.dies(self.p, self.b))
+        return self._replace(rule=rule, dies=Estimate(latest, math.nan, latest))
 
     def evidence(self, confidence: float) -> Iterator[str]:
         """Yield what was measured."""
         wanted = answers_for(self.quantile, confidence)
-        needs = "no number shows" if wanted == math.inf else f"{wanted:g} are needed to show"
-        yield f"{self.answers} answers were measured, and {needs} the {self._share} quantile at {confidence:.3g} confidence."
-        yield (
-            f"The operating point is {interval(self.operating)}; up to it at most {self._share} of the positions "
-            f"{self._thinner}."
-        )
+        needs = "no number of them shows" if wanted == math.inf else f"{wanted:g} are needed to show"
+        level = f"the {self._share} quantile with {100 * confidence:.3g} % confidence"
+        yield f"{self.answers} answers were measured, and {needs} {level}."
+        point = f"The operating point is {interval(self.operating)}"
+        yield f"{point}; up to it at most {self._share} of the positions {self._thinner}."
         if self.dies is None:
-            yield "No rule was given, so nothing is known of where tails die."
+            yield "The report has no rule, so it does not say where tails die."
         elif self.dies.value == math.inf:
             yield f"Under {self.rule} no tail dies in the mean at these positions."
         else:
-            yield f"Under {self.rule} tails die at {interval(self.dies)}, at {self._share} of the positions."
+            yield f"Under {self.rule} {self._share} of the tails are dead at λ = {interval(self.dies)}."
 
     @property
     def _share(self) -> str:

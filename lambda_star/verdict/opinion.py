@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from lambda_star.calibration.statistics import Estimate
@@ -15,11 +15,11 @@ ORDER: tuple[Safety, ...] = ("unsafe", "unknown", "safe")
 
 
 class Opinion(NamedTuple):
-    """What one source says about a λ, why, and how many answers it would take to know."""
+    """What one source says about a λ, why, and how many answers it would take to know, which is sought when asked."""
 
     safety: Safety
     reason: str
-    needed: int | None = None
+    needed: Callable[[], int | None] = lambda: None
 
 
 def worst(opinions: Iterable[Opinion | None]) -> Opinion:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lambda_star.rehearsal import Point, Rehearsal, change_of_share, read_rehearsal
 from lambda_star.updates import Rule, none, parse
+from lambda_star.verdict.measured import Measured, never_kills
 from lambda_star.verdict.opinion import Opinion
 
 if TYPE_CHECKING:
     from lambda_star.calibration.statistics import Estimate
-    from lambda_star.verdict.measured import Measured
 
 __all__ = ["Best", "Rehearsed"]
-
-SURE, UNDECIDED = 0.999, 0.5
-"""A sure teacher and an undecided base: a rule that lets no tail die there lets none die anywhere."""
 
 MOST = 1_000_000
 """More answers than that are not asked for."""
@@ -74,7 +72,7 @@ class Rehearsed:
         """Say whether the tail dies at λ, as far as the rule alone tells."""
         if lam <= 1:
             return Opinion("safe", f"λ = {lam:g} does not go past the teacher.")
-        if not self.rule.needs_rows and self.rule.dies(SURE, UNDECIDED) == math.inf:
+        if never_kills(self.rule):
             return Opinion("safe", f"Under {self.rule} no tail dies in the mean.")
         remedy = "run `lambda-star calibrate` with that rule, and give its report"
         return Opinion("unknown", f"Under {self.rule} tails can die, and a rehearsal does not say where; {remedy}.")
@@ -86,20 +84,24 @@ class Rehearsed:
         if lam not in self.points:
             remedy = f"run `lambda-star rehearse` with --lam {lam:g} too"
             return Opinion("unknown", f"No answer was rehearsed at λ = {lam:g}; {remedy}.")
-        point = self.points[lam]
         if all(math.isnan(each.valid) for each in self.points.values()):
-            return Opinion("unknown", "The rehearsal has no contract that says what is valid; rehearse with --contract.")
+            said = "The rehearsal has no contract that says which answers are valid"
+            return Opinion("unknown", f"{said}; run `lambda-star rehearse` with --contract.")
+        point = self.points[lam]
         if not point.pairs or math.isnan(point.change):
             return Opinion("unknown", "No answer at λ = 1 is paired with those at λ; rehearse with --lam 1 too.")
-        allowed, end = f"the tolerance of {percent(self.tolerance)}", percent(abs(point.change_low))
-        change = f"{_signed(point.change)} [{_signed(point.change_low)}, {_signed(point.change_high)}]"
+        return self._change_at(point)
+
+    def _change_at(self, point: Point) -> Opinion:
+        """Compare the paired change of the share of valid answers with the tolerance."""
+        allowed, change = f"the tolerance of {percent(self.tolerance)}", _interval(point)
         if point.change_low >= -self.tolerance:
-            lost = f"loses at most {end}" if point.change_low < 0 else "loses nothing"
+            lost = f"loses at most {percent(-point.change_low)}" if point.change_low < 0 else "loses nothing"
             return Opinion("safe", f"Against λ = 1 the share of valid answers {lost}, within {allowed}.")
         if point.change_high < -self.tolerance:
             return Opinion("unsafe", f"Against λ = 1 the share of valid answers changes by {change}, past {allowed}.")
         said = f"{point.pairs} pairs of answers leave open whether λ costs more than {allowed}: {change}."
-        return Opinion("unknown", said, self._to_tell(lam))
+        return Opinion("unknown", said, partial(self._to_tell, point.lam))
 
     def evidence(self) -> Iterator[str]:
         """Yield what was rehearsed, one sentence for each λ."""
@@ -109,8 +111,7 @@ class Rehearsed:
             if not math.isnan(point.valid):
                 said += f", {percent(point.valid)} valid [{percent(point.low)}, {percent(point.high)}]"
             if point.lam != 1 and not math.isnan(point.change):
-                ends = f"[{_signed(point.change_low)}, {_signed(point.change_high)}]"
-                said += f", a change of {_signed(point.change)} {ends} against λ = 1"
+                said += f", a change of {_interval(point)} against λ = 1"
             yield f"{said}."
 
     def best(self, unsafe: Collection[float]) -> Iterator[Best]:
@@ -135,7 +136,8 @@ class Rehearsed:
         shares = [np.mean([pair == kind for pair in pairs]) for kind in ((True, False), (False, True))]
 
         def tells(answers: int) -> bool:
-            change = _change(*(round(share * answers) for share in shares), answers, self.confidence)
+            gains, losses = (round(share * answers) for share in shares)
+            change = _change(gains, losses, answers, self.confidence)
             return change.low >= -self.tolerance or change.high < -self.tolerance
 
         low = high = len(pairs)
@@ -160,5 +162,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _signed(share: float) -> str:
-    return f"{100 * share:+.3g} %"
+def _interval(point: Point) -> str:
+    """The paired change of a point with its interval, in per cent."""
+    change, low, high = (f"{100 * share:+.3g}" for share in (point.change, point.change_low, point.change_high))
+    return f"{change} % [{low}, {high}]"
