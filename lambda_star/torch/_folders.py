@@ -1,12 +1,13 @@
 """Models, adapters and tokenizers from folders on this disk, GGUF files and the hub.
 
-No pickle is read, and no Python of a folder runs unless it is asked for. What a hub gives is first put into a folder, so
-the same checks hold for it.
+No pickle is read, and no Python of a folder runs unless it is asked for. What a hub gives is put into a folder
+first, so the same checks hold for it.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,7 +237,9 @@ def _reading(folder: Path, what: str) -> Iterator[None]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # what transformers would report of missing weights is an error here
     try:
-        yield
+        with warnings.catch_warnings():  # PEFT asks transformers by a name that the newest one deprecates
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            yield
     except ImportError:  # it says which package to install
         raise
     except Exception as error:

@@ -132,7 +132,7 @@ def load_pair(
         for at, (place, whole) in enumerate(zip(places, under, strict=True)):
             models[at] = (models[at] if place == whole else add_adapter(models[at], place, NAMES[at])).to(device)
         pair = pair_of(models[0], models[1], tokenizer)
-    return replace(pair, names=(str(teacher), str(base)))
+    return replace(pair, names=tuple(str(name) for name in (teacher, base, model) if name is not None))
 
 
 def _refuse_other_tokens(tokenizer: Any, place: Path, under: Path, trust: bool) -> None:
