@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,7 @@ def _pieces(pair: Pair, drawn: Sampled) -> list[str]:
     """The text that each token of an answer adds; a character of several tokens comes with its last."""
     body = drawn.tokens[:-1] if drawn.ended else drawn.tokens
     texts = ["", *(pair.text(body[:end]).rstrip("\ufffd") for end in range(1, len(body) + 1))]
-    pieces = [text[len(before) :] for before, text in zip(texts, texts[1:], strict=False)]
+    pieces = [text[len(before) :] for before, text in pairwise(texts)]
     return [*pieces, pair.tokenizer.decode(drawn.tokens[-1:])] if drawn.ended else pieces
 
 
