@@ -112,12 +112,14 @@ class Measured(NamedTuple):
         wanted, low = answers_for(self.quantile, confidence), self.operating.low
         if not self.answers >= wanted or math.isnan(low):
             return Opinion("unknown", self._too_few(confidence), lambda: None if wanted == math.inf else int(wanted))
-        allowed = f"the lower end of the operating point, {low:g}"
+        allowed = f"the operating point's lower end, {low:g}"
         if lam <= low:
-            return Opinion("safe", f"λ is at most {allowed}: at most {self._share} of the positions {self._thinner}.")
-        dead = "no tail dies there" if self.dies else "nothing is known of where tails die without a rule"
-        remedy = f"run `lambda-star rehearse` with --lam 1 and --lam {lam:g}"
-        return Opinion("unknown", f"λ is above {allowed}, {dead}, and what it breaks only a rehearsal shows; {remedy}.")
+            return Opinion(
+                "safe", f"λ is at most {allowed}, so at most {self._share} of the positions {self._thinner}."
+            )
+        dead = "no tail dies, and" if self.dies else "no --rule says where tails die, and"
+        shows = f"whether answers break only `lambda-star rehearse --lam 1 --lam {lam:g}` shows"
+        return Opinion("unknown", f"λ is above {allowed}; {dead} {shows}.")
 
     def death(self, lam: float) -> Opinion | None:
         """Say whether the tail dies at λ; None where the report has no rule, and where nothing is extrapolated."""

@@ -30,7 +30,7 @@ class Verdict:
 
     >>> verdict = Verdict("unknown", 1.25, 1.1, "Twelve answers cannot show it.", needed=299)
     >>> print(verdict), verdict.exit_status
-    UNKNOWN λ = 1.25: Twelve answers cannot show it. Known to be safe is λ = 1.1.
+    UNKNOWN λ = 1.25: Twelve answers cannot show it. It takes 299 answers. Known to be safe is λ = 1.1.
     (None, 3)
     """
 
@@ -55,7 +55,7 @@ class Verdict:
     def __str__(self) -> str:
         shown = self.set_lam if self.lam is None and self.safety == "safe" else self.lam
         head = self.safety.upper() if shown is None else f"{self.safety.upper()} λ = {shown:g}"
-        said = f"{head}: {self.reason}"
+        said = f"{head}: {self.reason}" + (f" It takes {self.needed} answers." if self.needed else "")
         if self.safety == "safe" or self.set_lam is None:
             return said
         return f"{said} Known to be safe is λ = {self.set_lam:g}."
