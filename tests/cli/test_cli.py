@@ -729,11 +729,17 @@ def test_the_worst_of_several_files_decides_the_status(run: Path, clamped: Path,
     assert invoke("lint-config", run, *point, "--strict").exit_code == 1
 
 
-def test_a_report_of_calibrate_gives_lint_config_its_operating_point(run: Path, csv_file: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    judged("calibrate", csv_file, "--clip", 5, "--json", report)
-    safe = json.loads(report.read_text(encoding="utf-8"))["operating_point"]["value"]
-    assert f"{safe:g}" in printed("lint-config", run, "--report", report)
+def test_a_report_of_calibrate_gives_lint_config_its_verdict(run: Path, tmp_path: Path) -> None:
+    report, path = tmp_path / "report.json", tables.write_csv(tmp_path / "rows.csv", tables.rows(300))
+    judged("calibrate", path, "--clip", 5, "--json", report)
+    safe = json.loads(report.read_text(encoding="utf-8"))["verdict"]["set_lam"]
+    result = invoke("lint-config", run, "--report", report, "--json", tmp_path / "lint.json")
+    assert result.exit_code == (0 if safe >= 1.25 else 3)
+    found = json.loads((tmp_path / "lint.json").read_text(encoding="utf-8"))
+    assert (found["schema"], found["exit_status"]) == ("lambda-star/lint-config/1", result.exit_code)
+    shown = [f"{one['file']}:{one['line']}: {one['severity']}: {one['key']}: " for one in found["findings"]]
+    assert all(line.startswith(head) for line, head in zip(result.stdout.splitlines(), shown, strict=False))
+    assert {one["severity"] for one in found["findings"]} <= {"error", "unknown", "warning", "note"}
     said = refused("lint-config", run, "--report", report, "--clip", 5)
     assert said == "Error: a report has its own p, b and c; give --report, or --p, --b and --clip\n"
 
