@@ -17,8 +17,8 @@ __all__ = ["SCHEMA", "Recorder", "differences", "read_rehearsal"]
 
 SCHEMA = "lambda-star/rehearsal/1"
 
-FREE = {"version", "device", "dtype"}
-"""Settings that may differ when a run is resumed, as they change no answer but by rounding."""
+FREE = {"version"}
+"""Settings that may differ when a run is resumed."""
 
 
 def read_rehearsal(path: str | Path) -> Rehearsal:
@@ -123,7 +123,7 @@ class Recorder:
 def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
     """Return what differs between the settings of a file and those of a run, as text; empty if nothing does.
 
-    >>> differences({"seed": 0, "device": "cpu"}, {"seed": 1, "device": "cuda"})
+    >>> differences({"seed": 0, "version": "1.0"}, {"seed": 1, "version": "1.1"})
     'seed: 0 there, 1 here'
     """
     names = sorted((there.keys() | here.keys()) - FREE)

@@ -10,7 +10,7 @@ import pytest
 
 from lambda_star.rehearsal import Answer, Recorder, Rehearsal, next_lam, read_rehearsal
 
-SETTINGS = {"teacher": "runs/teacher", "seed": 0, "version": "0.1.0", "device": "cpu"}
+SETTINGS = {"teacher": "runs/teacher", "seed": 0, "version": "0.1.0"}
 
 
 def answer(lam: float, prompt: int, valid: bool | None = True, **values: object) -> Answer:
@@ -97,7 +97,7 @@ def test_other_settings_are_refused_and_the_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "rehearsal.jsonl"
     write(path, BROKEN)
     before = path.read_bytes()
-    other = SETTINGS | {"seed": 1, "rule": "none()", "version": "9", "device": "cuda"}
+    other = SETTINGS | {"seed": 1, "rule": "none()", "version": "9"}
     with pytest.raises(ValueError, match=r"\(rule: None there, 'none\(\)' here; seed: 0 there, 1 here\)"):
         Recorder(path, other)
     assert path.read_bytes() == before
