@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from lambda_star._core.quantities import LAM, B, P
 from lambda_star.cli._functions import load_function
-from lambda_star.cli._output import FILE, as_failure, print_table, quantity_option, write
+from lambda_star.cli._output import FILE, as_failure, json_option, print_table, quantity_option, write, write_json
 
 if TYPE_CHECKING:
     from lambda_star.torch.report import ProbeReport
@@ -34,7 +33,7 @@ ROWS = 9  # of the table of students
 @click.option("--top-p", type=MASS, help="Rollouts draw from the nucleus of this mass (a loss that takes tokens).")
 @click.option("--top-k", type=COUNT, help="Rollouts draw from so many tokens (a loss that takes tokens).")
 @click.option("--returns", type=RETURNS, help="What FUNCTION gives; its name tells by default.")
-@click.option("--json", "json_path", type=FILE, help="Write the report as JSON.")
+@json_option()
 @click.option("--plot", "plot_path", type=FILE, help="Draw the report (.png, .pdf, .svg).")
 def probe(loss: str, lam: float | None, json_path: Path | None, plot_path: Path | None, **options: Any) -> None:
     """Find out where a loss takes the student: where it leaves q_lambda, whether its tail dies, and which rule it is.
@@ -54,8 +53,7 @@ def probe(loss: str, lam: float | None, json_path: Path | None, plot_path: Path 
 
         report = bridge.probe(_callable(loss), **options)
     _print(loss, report)
-    if json_path:
-        write(json_path, json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(json_path, "probe", report.to_dict())
     if plot_path:
         from lambda_star.plotting.probe import plot_probe
 
