@@ -158,8 +158,8 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
 
 def with_flags(message: str) -> str:
     """Return a message with the flags of the command line where the library names its arguments."""
-    names = "`(p|b|clip|contract|keep_going|report)(=True)?`"
-    return re.sub(names, lambda name: "--" + name[1].replace("_", "-"), message)
+    names = "`(p|b|clip|contract|keep_going|report|tokens)(=True)?`"
+    return re.sub(names, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
 def write(path: Path, content: Any) -> None:
