@@ -143,8 +143,9 @@ def _rehearsal(out: Path, metric: Sequence[str], lams: Sequence[float], **option
     functions = {text.rpartition(":")[2]: load_function(text) for text in metric}
     if len(functions) < len(metric):
         raise ValueError(f"--metric must name functions with different names, got {', '.join(metric)}")
+    loading = {name: options.pop(name) for name in ("model", "device", "dtype", "trust_remote_code")}
     with _progress() as progress:
-        return bridge.rehearse(lams=lams, metrics=functions, path=out, progress=progress, **options)
+        return bridge.rehearse(lams=lams, metrics=functions, path=out, progress=progress, loading=loading, **options)
 
 
 @contextmanager
