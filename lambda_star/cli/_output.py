@@ -115,11 +115,24 @@ def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> N
         "command": shlex.join(["lambda-star", *context.meta.get(ARGUMENTS, [command])]),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    text = json.dumps({**head, **payload}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(_plain({**head, **payload}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if path == Path("-"):
         click.echo(text, nl=False, file=context.meta[STDOUT])
     else:
         write(path, text)
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types of JSON: the text "inf" or "-inf" stands for an infinite number, and null for NaN."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else f"{value:g}"
+    return value
 
 
 def finish(verdict: Verdict) -> NoReturn:

@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from lambda_star.torch.pairs import pair_of
     from lambda_star.torch.probing import probe
     from lambda_star.torch.prompts import read_prompts
+    from lambda_star.torch.rehearsing import rehearse
     from lambda_star.torch.report import ProbeReport
     from lambda_star.torch.sampling import sample
     from lambda_star.torch.scoring import score
+    from lambda_star.torch.serving import PredictedStudent
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
 
 __all__ = [
     "ExtrapolatedTeacher",
+    "PredictedStudent",
     "ProbeReport",
     "SafetyMonitor",
     "StepReport",
@@ -43,6 +46,7 @@ __all__ = [
     "pair_of",
     "probe",
     "read_prompts",
+    "rehearse",
     "safety_metrics",
     "safety_metrics_from_sampled",
     "sample",
@@ -52,6 +56,7 @@ __all__ = [
 
 _HOME = {
     "ExtrapolatedTeacher": "teacher",
+    "PredictedStudent": "serving",
     "ProbeReport": "report",
     "SafetyMonitor": "monitor",
     "StepReport": "check",
@@ -62,6 +67,7 @@ _HOME = {
     "pair_of": "pairs",
     "probe": "probing",
     "read_prompts": "prompts",
+    "rehearse": "rehearsing",
     "safety_metrics": "metrics",
     "safety_metrics_from_sampled": "metrics",
     "sample": "sampling",

@@ -110,14 +110,16 @@ class Measured(NamedTuple):
         if lam <= 1:
             return Opinion("safe", f"λ = {lam:g} does not go past the teacher.")
         wanted, low = answers_for(self.quantile, confidence), self.operating.low
-        if not self.answers >= wanted or math.isnan(low):
+        if self.answers >= wanted and math.isnan(low):
+            return Opinion("unknown", "The report has no interval of its operating point; calibrate with a clip.")
+        if not self.answers >= wanted:
             return Opinion("unknown", self._too_few(confidence), lambda: None if wanted == math.inf else int(wanted))
-        allowed = f"the lower end of the operating point, {low:g}"
+        allowed = f"the operating point's lower end, {low:g}"
         if lam <= low:
-            return Opinion("safe", f"λ is at most {allowed}: at most {self._share} of the positions {self._thinner}.")
-        dead = "no tail dies there" if self.dies else "nothing is known of where tails die without a rule"
-        remedy = f"run `lambda-star rehearse` with --lam 1 and --lam {lam:g}"
-        return Opinion("unknown", f"λ is above {allowed}, {dead}, and what it breaks only a rehearsal shows; {remedy}.")
+            return Opinion("safe", f"λ is at most {allowed}; up to it at most {self._rarely}.")
+        dead = "no tail dies, and" if self.dies else "no --rule says where tails die, and"
+        shows = f"whether answers break only `lambda-star rehearse --lam 1 --lam {lam:g}` shows"
+        return Opinion("unknown", f"λ is above {allowed}; {dead} {shows}.")
 
     def death(self, lam: float) -> Opinion | None:
         """Say whether the tail dies at λ; None where the report has no rule, and where nothing is extrapolated."""
@@ -132,11 +134,16 @@ class Measured(NamedTuple):
         where = f"under {self.rule} tails die from {interval(dies)} on"
         if lam >= dies.high:
             return Opinion("unsafe", f"λ is past the death of the tail: {where}.")
+        return self._below(lam, dies, where)
+
+    def _below(self, lam: float, dies: Estimate, where: str) -> Opinion:
+        """Say whether a λ that is not surely past the death is surely below it."""
         if lam < dies.low:
             return Opinion("safe", f"λ is below the death of the tail: {where}.")
-        return Opinion(
-            "unknown", f"It is not sure whether the tail is alive at λ: {where}.", partial(self._to_tell, lam)
-        )
+        if math.isnan(dies.low):
+            return Opinion("unknown", f"It is only known that {where} at the latest; calibrate with that rule.")
+        said = f"It is not sure whether the tail is alive at λ: {where}."
+        return Opinion("unknown", said, partial(self._to_tell, lam))
 
     def under(self, rule: Rule) -> Measured:
         """Return the numbers for another rule than the report's, as far as a report that was not made for it tells."""
@@ -156,7 +163,7 @@ class Measured(NamedTuple):
         level = f"the {self._share} quantile with {100 * confidence:.3g} % confidence"
         yield f"{self.answers} answers were measured, and {needs} {level}."
         point = f"The operating point is {interval(self.operating)}"
-        yield f"{point}; up to it at most {self._share} of the positions {self._thinner}."
+        yield f"{point}; up to it at most {self._rarely}."
         if self.dies is None:
             yield "The report has no rule, so it does not say where tails die."
         elif self.dies.value == math.inf:
@@ -169,8 +176,9 @@ class Measured(NamedTuple):
         return f"{100 * self.quantile:.3g} %"
 
     @property
-    def _thinner(self) -> str:
-        return f"have a tail more than {self.clip or math.nan:g} times thinner than the teacher's"
+    def _rarely(self) -> str:
+        times = math.nan if self.clip is None else self.clip
+        return f"{self._share} of the positions have a tail more than {times:g} times thinner than the teacher's"
 
     def _too_few(self, confidence: float) -> str:
         level = 1 - (1 - confidence) ** (1 / max(self.answers, 1))

@@ -30,7 +30,7 @@ class Verdict:
 
     >>> verdict = Verdict("unknown", 1.25, 1.1, "Twelve answers cannot show it.", needed=299)
     >>> print(verdict), verdict.exit_status
-    UNKNOWN λ = 1.25: Twelve answers cannot show it. Known to be safe is λ = 1.1.
+    UNKNOWN λ = 1.25: Twelve answers cannot show it. It takes 299 answers. Known to be safe is λ = 1.1.
     (None, 3)
     """
 
@@ -52,10 +52,15 @@ class Verdict:
         values = {**vars(self), "evidence": list(self.evidence), "exit_status": self.exit_status}
         return values | {"set_lam": "inf" if self.set_lam == math.inf else self.set_lam}
 
+    @property
+    def said(self) -> str:
+        """The reason, and for what is not safe the answers that it would take and the λ that is known to be safe."""
+        needed = f" It takes {self.needed} answers." if self.needed else ""
+        if self.safety == "safe" or self.set_lam is None:
+            return f"{self.reason}{needed}"
+        return f"{self.reason}{needed} Known to be safe is λ = {self.set_lam:g}."
+
     def __str__(self) -> str:
         shown = self.set_lam if self.lam is None and self.safety == "safe" else self.lam
         head = self.safety.upper() if shown is None else f"{self.safety.upper()} λ = {shown:g}"
-        said = f"{head}: {self.reason}"
-        if self.safety == "safe" or self.set_lam is None:
-            return said
-        return f"{said} Known to be safe is λ = {self.set_lam:g}."
+        return f"{head}: {self.said}"

@@ -19,10 +19,20 @@ from lambda_star.verdict.opinion import Opinion
 if TYPE_CHECKING:
     from lambda_star.calibration.statistics import Estimate
 
-__all__ = ["Best", "Rehearsed"]
+__all__ = ["Best", "Rehearsed", "read"]
 
 MOST = 1_000_000
 """More answers than that are not asked for."""
+
+
+def read(rehearsal: Rehearsal | str | PathLike[str]) -> Rehearsal:
+    """Return a rehearsal, read from its file unless it is one; ``ValueError`` tells what is wrong with the file."""
+    if isinstance(rehearsal, Rehearsal):
+        return rehearsal
+    try:
+        return read_rehearsal(fspath(rehearsal))
+    except OSError as error:
+        raise ValueError(f"{rehearsal}: cannot read the rehearsal ({error}); check the path") from error
 
 
 class Best(NamedTuple):
@@ -45,12 +55,8 @@ class Rehearsed:
 
     @classmethod
     def of(cls, rehearsal: Rehearsal | str | PathLike[str], tolerance: float, confidence: float) -> Rehearsed:
-        """Return what a rehearsal, or its file, says; ``ValueError`` tells what is wrong with the file."""
-        if not isinstance(rehearsal, Rehearsal):
-            try:
-                rehearsal = read_rehearsal(fspath(rehearsal))
-            except OSError as error:
-                raise ValueError(f"{rehearsal}: cannot read the rehearsal ({error}); check the path") from error
+        """Return what a rehearsal, or its file, says."""
+        rehearsal = read(rehearsal)
         rule = rehearsal.header.get("rule")
         points = {point.lam: point for point in rehearsal.points(confidence)}
         return cls(rehearsal, points, parse(rule) if rule else none(), tolerance, confidence)
