@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_star.cli._output import FILE, as_failure
-from lambda_star.cli._progress import progress
+from lambda_star.cli._output import FILE, Failure, as_failure, json_option, write_json
 
 if TYPE_CHECKING:
     from lambda_star.torch.scoring import Source
@@ -53,6 +51,7 @@ KEPT = "stopped; what is finished is kept in {path}, and the same command goes o
 @click.option("--device", default="cpu", help="Where the models run, for instance cuda.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the sampling.")
 @click.option("--trust-remote-code", is_flag=True, help="Let Python code that comes with a model run.")
+@json_option()
 def score(
     teacher: str,
     base: str,
@@ -64,6 +63,7 @@ def score(
     dtype: str,
     device: str,
     trust_remote_code: bool,
+    json_path: Path | None,
     **options: Any,
 ) -> None:
     """Sample answers and score every position with both models: the table that `calibrate` reads.
@@ -78,6 +78,7 @@ def score(
     kept = out.with_name(f"{out.name}.answers.jsonl")
     with as_failure(ImportError, OSError, RuntimeError, ValueError):
         from lambda_star.calibration.writers import table_writer, write_table
+        from lambda_star.cli._progress import progress
         from lambda_star.contract import parse
         from lambda_star.torch import load_pair, read_prompts
         from lambda_star.torch.scoring import score as run
@@ -90,13 +91,15 @@ def score(
         try:
             with progress("answers") as show:
                 table = run(pair, asked, judge, source=found, path=kept, progress=show, **options)
-        except KeyboardInterrupt:
-            click.echo(KEPT.format(path=kept), err=True)
-            sys.exit(130)
+        except KeyboardInterrupt as error:
+            raise Failure(KEPT.format(path=kept)) from error
         write_table(table, out)
-    answers = len(set(table.sequence.tolist()))
     inside = 0 if table.contract is None else int((table.contract != "").sum())
-    click.echo(f"wrote {out}: {len(table.modal)} positions of {answers} answers, {inside} of them in the contract")
+    counts = {"answers": len(set(table.sequence.tolist())), "positions": len(table.modal), "contract": inside}
+    click.echo(
+        "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract".format(out, **counts)
+    )
+    write_json(json_path, "score", {"out": str(out), **counts})
 
 
 def _source(text: str, prompts: list[Any]) -> Source:

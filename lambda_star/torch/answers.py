@@ -41,7 +41,10 @@ class Given:
                     )
             return [*self.tokens]
         ids = [int(token) for token in pair.tokenizer(self.text, add_special_tokens=False)["input_ids"]]
-        return [*ids, pair.tokenizer.eos_token_id] if self.ended else ids
+        ids += [pair.tokenizer.eos_token_id] if self.ended else []
+        if not ids:
+            raise ValueError("an answer must have at least one token, got none")
+        return ids
 
 
 def read_answers(path: str | Path, prompts: Sequence[Prompt] | None = None) -> list[Given]:

@@ -276,7 +276,9 @@ def test_what_is_no_answer_is_refused_with_its_line(tmp_path: Path, line: str, s
         read_answers(path, [Prompt.of("ab")] * 2)
 
 
-def test_tokens_of_another_tokenizer_are_refused(pair: Pair) -> None:
+def test_tokens_of_another_tokenizer_and_answers_without_tokens_are_refused(pair: Pair) -> None:
+    with pytest.raises(ValueError, match="an answer must have at least one token, got none"):
+        score(pair, [], parse("json"), source=[Given(Prompt.of("a"), text="", ended=False)])
     with pytest.raises(ValueError, match=r"tokens must lie in \[0, \d+\), got 5000; is this their tokenizer"):
         score(pair, [], parse("json"), source=[Given(Prompt.of("a"), tokens=(4, 5000))])
 
@@ -331,8 +333,10 @@ def test_the_command_writes_the_same_table_in_every_format(folders: Path, tmp_pa
 def test_the_command_scores_answers_that_are_there(folders: Path, tmp_path: Path) -> None:
     answers = tmp_path / "answers.jsonl"
     answers.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS[:5]), encoding="utf-8")
-    done = command(folders, tmp_path / "rows.csv", "--from", str(answers))
+    done = command(folders, tmp_path / "rows.csv", "--from", str(answers), "--json", "-")
     assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert (said["schema"], said["answers"], said["positions"]) == ("lambda-star/score/1", 5, 27)
     tokens = [text for text in TEXTS[:5] for text in (*text, "<end>")]
     assert read_table(tmp_path / "rows.csv").token.tolist() == tokens
 
@@ -348,7 +352,7 @@ def test_ctrl_c_says_how_to_go_on(folders: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(scoring._Run, "score", interrupted)
     out = tmp_path / "rows.csv"
     done = command(folders, out)
-    assert done.exit_code == 130
+    assert done.exit_code == 2
     assert f"what is finished is kept in {out}.answers.jsonl, and the same command goes on" in done.stderr.replace(
         "\n", " "
     )
