@@ -152,7 +152,7 @@ def test_a_run_that_is_cut_goes_on_with_nothing_lost_or_twice(pair: Pair, tmp_pa
     kept: list[bytes] = []
     for stage, count in (("sampling", 2), ("sampling", 9), ("scoring", 1), ("scoring", 7)):
         with pytest.raises(StoppedError):
-            score(pair, PROMPTS, parse("json"), path=path, progress=stop_at(stage, count), **options)  # type: ignore[arg-type]
+            score(pair, PROMPTS, parse("json"), path=path, progress=stop_at(stage, count), **options)
         lines = path.read_bytes().splitlines(keepends=True)
         assert lines[: len(kept)] == kept  # what is there stays
         kept = lines[: len(lines) - bool(cut)]
@@ -162,7 +162,7 @@ def test_a_run_that_is_cut_goes_on_with_nothing_lost_or_twice(pair: Pair, tmp_pa
     for key in ("tokens", "rows"):
         assert sorted(record["answer"] for record in records if key in record) == list(range(15))
     stages: list[tuple[str, int]] = []
-    again = score(pair, PROMPTS, parse("json"), path=path, progress=lambda *a: stages.append(a[:2]), **options)  # type: ignore[arg-type]
+    again = score(pair, PROMPTS, parse("json"), path=path, progress=lambda *a: stages.append(a[:2]), **options)
     assert stages == [("sampling", 15), ("scoring", 15)]  # nothing is left to do
     same(again, whole)
 
