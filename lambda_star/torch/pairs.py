@@ -23,7 +23,7 @@ class Handle:
         self.model = model
         self.turn_on = turn_on
         core = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.keeps = "logits_to_keep" in inspect.signature(type(core).forward).parameters
+        self.takes = inspect.signature(type(core).forward).parameters
 
     def __call__(self, ids: Tensor, attention: Tensor, keep: int = 0, cache: Any = None) -> tuple[Tensor, Any]:
         """Return the logits of the last ``keep`` tokens of each row, of all for 0, and the cache of keys and values.
@@ -34,11 +34,11 @@ class Handle:
         if self.turn_on:
             self.turn_on()
         positions = (attention.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        options: dict[str, Any] = {"logits_to_keep": keep} if self.keeps else {}
+        known = {"position_ids": positions, "logits_to_keep": keep}
+        options: dict[str, Any] = {name: value for name, value in known.items() if name in self.takes}
         out = self.model(
             input_ids=ids,
             attention_mask=attention,
-            position_ids=positions,
             past_key_values=None if cache is False else cache,
             use_cache=cache is not False,
             **options,
