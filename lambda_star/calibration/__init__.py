@@ -21,10 +21,11 @@ from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.bernoulli import flip_point_from_logits, formulas, threshold_from_logits
 from lambda_star.calibration import readings
+from lambda_star.calibration.contracts import Judgement, Tail, judge
 from lambda_star.calibration.report import QUANTILES, ClassReport, Place, Report
 from lambda_star.calibration.statistics import Estimate, _Bootstrap
 from lambda_star.calibration.table import Table
-from lambda_star.contract import Labeller, json_structure
+from lambda_star.contract import Contract, Labeller
 from lambda_star.dynamics.formulas import natural_threshold
 from lambda_star.sequence import lower_quantile
 from lambda_star.updates import Rule
@@ -61,7 +62,8 @@ def calibrate(
     clip: float = TOLERANCE,
     rule: Rule | None = None,
     lam: float | None = None,
-    contract: Labeller | None = None,
+    contract: Contract | Labeller | str | None = None,
+    tokens: Sequence[str] = (),
     margin: float = 0.1,
     quantile: float = 0.01,
     confidence: float = 0.95,
@@ -78,9 +80,10 @@ def calibrate(
         rule: what the trainer's update bounds, a value of :mod:`lambda_star.updates`. The report then says where tails
             die under it, and the operating point keeps its margin below that λ too.
         lam: a λ to judge, for instance the one in a training configuration.
-        contract: the labeller that tells the contract class of a position from the text of its modal token, and which
-            listed tokens share a class. The default is the table's ``contract`` column for the class of a position,
-            if it has one, and otherwise :func:`lambda_star.contract.json_structure`.
+        contract: what a valid answer is: a contract, its name for :func:`lambda_star.contract.parse`, or a labeller
+            that tells the class of a position from the text of its modal token. The default is the table's ``contract``
+            column, if it has one, and otherwise JSON. Positions after the token that broke their answer do not count.
+        tokens: modal tokens that belong to the contract beside its own.
         margin: share of the excess λ*−1 that the operating point gives up, in [0, 1).
         quantile: the quantile of the per-position λ* on which the operating point rests, in [0, 1]; 0 is the least λ*
             of all positions.
@@ -105,13 +108,14 @@ def calibrate(
     """
     _refuse_sets(rule)
     require(*zip(OPTIONS, (clip, lam, margin, quantile, confidence, resamples, seed, budget), strict=True))
-    labels = _labels(table, contract)
-    rows, skipped = _used_rows(table, labels)
-    sample = _sample(table, labels, rows, clip, rule)
+    judged = judge(table, contract, tokens)
+    rows, skipped = _used_rows(table, judged)
+    sample = _sample(table, judged.labels, rows, clip, rule)
     bootstrap = _Bootstrap(sample.answer, confidence, resamples, seed)
-    classes = [
-        _class_report(sample, name, clip, rule, lam, bootstrap, budget) for name in sorted(set(sample.label.tolist()))
-    ]
+    classes = []
+    for name in sorted(set(sample.label.tolist())):
+        tail = judged.tails(table, rows[sample.label == name])
+        classes.append(_class_report(sample, name, clip, rule, lam, bootstrap, budget, tail))
     tops = [None if table.top is None else table.top[row] for row in rows]
     first = int(np.argmin(sample.threshold))
     advised = bootstrap.quantile(sample.threshold, quantile)
@@ -138,9 +142,11 @@ def calibrate(
         skipped=skipped,
         rounded=int(np.sum(table.log_p[rows] == 0)),
         problems=table.problems,
-        readings=readings.readings(tops, sample.label.tolist(), sample.threshold, clip, contract or json_structure),
+        readings=readings.readings(tops, sample.label.tolist(), sample.threshold, clip, judged.labeller),
         thresholds=sample.threshold,
         flips=sample.flip,
+        contract=judged.name,
+        fit=judged.fit,
     )
 
 
@@ -157,27 +163,21 @@ def _operating(margin: float, *limits: Estimate) -> Estimate:
     return Estimate(*(formulas.operating(min(ends), margin) for ends in zip(*limits, strict=True)))
 
 
-def _labels(table: Table, labeller: Labeller | None) -> list[str | None]:
-    """The contract class of every row, None outside the contract."""
-    if labeller is None and table.contract is not None:
-        return [label or None for label in table.contract.tolist()]
-    classes = {text: (labeller or json_structure)(text) for text in set(table.modal.tolist())}
-    return [classes[text] for text in table.modal.tolist()]
-
-
-def _used_rows(table: Table, labels: Sequence[str | None]) -> tuple[NDArray[np.intp], dict[str, int]]:
+def _used_rows(table: Table, judged: Judgement) -> tuple[NDArray[np.intp], dict[str, int]]:
     """The numbers of the usable rows, and how many rows are skipped for each reason."""
-    inside = np.array([label is not None for label in labels])
-    used = inside & ~((table.log_p == 0) & (table.log_b == 0))
+    inside = np.array([label is not None for label in judged.labels])
+    certain = (table.log_p == 0) & (table.log_b == 0)
     counts = {
-        "not a contract position": int(np.sum(~inside)),
-        "teacher and base both rounded to probability 1": int(np.sum(inside & ~used)),
+        "not a contract position": int(np.sum(~inside & ~judged.late)),
+        "after the token that broke the answer": int(np.sum(judged.late)),
+        "teacher and base both rounded to probability 1": int(np.sum(inside & ~judged.late & certain)),
         "bad row": len(table.problems),
     }
     skipped = {reason: count for reason, count in counts.items() if count}
+    used = inside & ~judged.late & ~certain
     if not used.any():
         why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        remedy = "name its tokens with `contract`"
+        remedy = (judged.fit and judged.fit.remedy) or "name its tokens with `tokens`"
         raise ValueError(f"{table.source}: no row is a usable contract position ({why}); {remedy}")
     return np.flatnonzero(used), skipped
 
@@ -237,6 +237,7 @@ def _class_report(
     lam: float | None,
     bootstrap: _Bootstrap,
     budget: float | None,
+    tail_split: Tail,
 ) -> ClassReport:
     members = sample.label == name
     masses = [mass[members] for mass in sample.masses]
@@ -257,4 +258,5 @@ def _class_report(
         median=lower_quantile(thresholds, 0.5),
         share_past=None if lam is None else float(np.mean(thresholds < lam)),
         budget_threshold=None if budget is None else float(natural_threshold(estimate.value, budget)),
+        **tail_split._asdict(),
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from lambda_star import _deprecated
 from lambda_star._core.namespaces import Floats
+from lambda_star.calibration.contracts import Fit
 from lambda_star.calibration.readings import Reading
 from lambda_star.calibration.statistics import Estimate
 from lambda_star.calibration.table import Problem
@@ -43,6 +44,9 @@ class ClassReport:
         share_past: share of its positions whose own λ* lies below the λ asked about; None if none was asked about.
         budget_threshold: the λ at which a run of the planned budget just reaches the clip edge, at least λ*; None if no
             budget was given.
+        allowed_tail: share of the teacher's listed tail that the contract allows; None where it cannot tell, or where
+            no position lists its most probable tokens.
+        needs_tail: share of the positions at which allowed tokens hold at least 1 % of that tail.
     """
 
     name: str
@@ -60,6 +64,8 @@ class ClassReport:
     median: float
     share_past: float | None
     budget_threshold: float | None
+    allowed_tail: float | None = None
+    needs_tail: float | None = None
 
 
 _deprecated.renamed_fields(ClassReport, threshold="")
@@ -86,6 +92,8 @@ class Report:
         rounded: number of used rows whose teacher log-probability was exactly 0; their λ* is an upper bound.
         problems: bad rows that were left out, with line and reason.
         readings: the three readings of λ*, for every class with rows that list their most probable tokens.
+        contract: name of the contract; None where the classes are the table's own or a labeller's.
+        fit: how the contract fits the answers; None where it cannot tell.
         thresholds, flips: the per-position λ* and flip points, in the order of the used rows.
 
     >>> from lambda_star import calibrate, read_table
@@ -118,6 +126,8 @@ class Report:
     readings: tuple[Reading, ...]
     thresholds: Floats = field(repr=False)
     flips: Floats = field(repr=False)
+    contract: str | None = None
+    fit: Fit | None = None
 
     @property
     def binding(self) -> ClassReport:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,11 @@ import click
 from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
 from lambda_star.cli._output import (
     CLIP_NOTE,
+    CONTRACT_HELP,
     FILE,
     OPEN_CLIP,
     as_failure,
+    contract_option,
     finish,
     json_option,
     number,
@@ -40,9 +41,7 @@ BUDGET_NOTE = """\
 The column λ* by {budget:g} is the λ at which a natural-gradient run of that length just reaches the clip edge.
 It falls to λ* as training goes on, so λ* is the safe one."""
 
-CONTRACT_HELP = """\
-A modal token of the contract; repeat it for more. The default is the file's contract column, or else JSON
-punctuation."""
+TOKEN_HELP = "A modal token that belongs to the contract beside its own; repeat it for more."
 
 QUANTILE_HELP = "Quantile of the per-position lambda* on which the operating point rests; 0 is the strictest."
 
@@ -67,7 +66,8 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 @quantity_option(OPEN_CLIP, "--clip", default=5, help=CLIP_HELP)
 @rule_option()
 @quantity_option(LAM, help="A lambda to judge, for instance the one in your training configuration.")
-@click.option("--contract", multiple=True, metavar="TOKEN", help=CONTRACT_HELP)
+@contract_option(help=CONTRACT_HELP + " The default is the file's contract column, or else json.")
+@click.option("--token", "tokens", multiple=True, help=TOKEN_HELP)
 @quantity_option(MARGIN, default=0.1, help="Share of lambda*-1 that the operating point gives up.")
 @click.option("--quantile", type=click.FloatRange(0, 1), default=0.01, help=QUANTILE_HELP)
 @quantity_option(P, "--confidence", default=0.95, help="Level of the intervals.")
@@ -76,9 +76,7 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
 @json_option()
 @click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
-def calibrate(
-    file: Path, contract: Sequence[str], keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any
-) -> None:
+def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
     """Print the safe lambda for measured answers.
 
     The exit status is 0 if the lambda asked about is safe, or if one can be advised where none is asked about; 1 if it
@@ -104,10 +102,8 @@ def calibrate(
     from lambda_star.calibration.readers import read_table
     from lambda_star.verdict import decide
 
-    asked = {token.strip() for token in contract}
-    labeller = (lambda token: token.strip() if token.strip() in asked else None) if asked else None
     with as_failure(ValueError):
-        report = calibration.calibrate(read_table(file, keep_going=keep_going), contract=labeller, **options)
+        report = calibration.calibrate(read_table(file, keep_going=keep_going), **options)
     _print_rows_used(report)
     _print_classes(report)
     _print_readings(report)
@@ -127,6 +123,8 @@ def _print_rows_used(report: Report) -> None:
         click.echo(f"  {count} rows not used: {reason}")
     for problem in report.problems:
         click.echo(f"    line {problem.line}: {problem.message}")
+    if report.fit and report.fit.remedy:
+        click.echo(f"  {report.fit.remedy}")
     if report.rounded:
         click.echo(f"  {report.rounded} rows say p = 1 (log_p = 0), so their λ* is an upper bound; log more digits")
 
@@ -143,6 +141,8 @@ def _print_classes(report: Report) -> None:
         "least λ*": lambda one: one.least,
         "median": lambda one: one.median,
     }
+    if any(one.allowed_tail is not None for one in report.classes):
+        columns["tail allowed, needed"] = lambda one: _shares(one.allowed_tail, one.needs_tail)
     if report.rule is not None:
         columns["tail dies"] = lambda one: one.dies
     if report.budget is not None:
@@ -215,6 +215,10 @@ def _of_rule(report: Report) -> list[tuple[str, float | str, str]]:
 def _bounds(low: float, high: float) -> str:
     ends = [f"{end:.4g}" if end < math.inf else "+inf" for end in (low, high)]
     return "–".join(dict.fromkeys(ends))
+
+
+def _shares(*shares: float | None) -> str:
+    return ", ".join("unknown" if share is None else f"{share:.0%}" for share in shares)
 
 
 def _interval(low: float, high: float) -> str:

@@ -182,6 +182,8 @@ class Xml(Contract):
 
 
 def _parses(text: str, whole: bool) -> bool:
+    if text.strip()[:1] not in {"", "<"}:
+        return False
     parser = expat.ParserCreate()
     if hasattr(parser, "SetReparseDeferralEnabled"):  # not before expat 2.6
         parser.SetReparseDeferralEnabled(False)
