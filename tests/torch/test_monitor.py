@@ -441,7 +441,7 @@ def test_the_verdict_on_the_lambda_in_use_is_told(
     lam: float, safety: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trainer = distil(tmp_path, llama(1.5, seed=1), Reporter())
-    levels = {"quantiles": {"0.0": 1.1, "0.01": 1.155, "0.9": 1.7}, "used": 3000}
+    levels: dict[str, Any] = {"quantiles": {"0.0": 1.1, "0.01": 1.155, "0.9": 1.7}, "used": 3000}
     monitor = SafetyMonitor.from_report(report(**levels), base=llama(seed=2), lam=lam, contract=None).attach(trainer)
     assert monitor.verdict == decide(report(), lam=lam)
     assert monitor.verdict.safety == safety
