@@ -37,6 +37,7 @@ def predicted_student(rule: Rule) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         return mixture
 
     def student(logits_t: Tensor, logits_b: Tensor, lam: Tensor) -> Tensor:
+        rows: Tensor
         if isinstance(rule, log_ratio_cap) and not rule.through:
             rows = categorical.stationary_student(logits_t, logits_b, rule.c, lam)
         else:

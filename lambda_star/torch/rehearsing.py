@@ -55,7 +55,7 @@ def rehearse(
     fine: int = 0,
     tokenizer: Any = None,
     progress: Callable[[int, int], None] | None = None,
-    **loading: Any,
+    loading: Mapping[str, Any] | None = None,
 ) -> Rehearsal:
     """Return the answers of the predicted student at each λ, sampled without training it.
 
@@ -83,7 +83,7 @@ def rehearse(
         fine: the most λ that are added where the curve turns, by :func:`lambda_star.rehearsal.next_lam`.
         tokenizer: the tokenizer of models that are loaded.
         progress: called with the numbers of answers that are there and that are wanted.
-        **loading: further arguments of :func:`~lambda_star.torch.models.load_pair`.
+        loading: further arguments of :func:`~lambda_star.torch.models.load_pair`, such as ``{"dtype": "bfloat16"}``.
 
     Returns:
         A :class:`~lambda_star.rehearsal.Rehearsal`.
@@ -100,11 +100,11 @@ def rehearse(
     asked = read_prompts(prompts) if isinstance(prompts, (str, Path)) else [Prompt.of(entry) for entry in prompts]
     wanted = len(asked) if answers is None else answers
     wanted_lams = _checked(lams, rule, budget, answers=wanted, batch=batch, max_tokens=max_tokens, prompts=len(asked))
-    judge = Judge(parse(contract) if isinstance(contract, str) else contract, dict(metrics or {}))
+    judge = _Judge(parse(contract) if isinstance(contract, str) else contract, dict(metrics or {}))
     header = {
         "version": __version__,
         **{name: _name(model) for name, model in (("teacher", teacher), ("base", base))},
-        **_loading(**loading),
+        **_loading(**(loading or {})),
         "rule": str(rule),
         "contract": judge.contract.name if judge.contract else None,
         "metrics": sorted(judge.metrics),
@@ -113,9 +113,9 @@ def rehearse(
         "max_tokens": max_tokens,
         "budget": budget,
     }
-    models = Models(teacher, base, tokenizer, loading)
+    models = _Models(teacher, base, tokenizer, loading or {})
     with Recorder(path, header) as recorder:
-        run = Run(models, asked, rule, judge, recorder, wanted, seed, batch, max_tokens, budget, progress)
+        run = _Run(models, asked, rule, judge, recorder, wanted, seed, batch, max_tokens, budget, progress)
         run.add(wanted_lams)
         for _ in range(fine):
             lam = next_lam(recorder.rehearsal.by_lam())
@@ -126,13 +126,13 @@ def rehearse(
 
 
 @dataclass(frozen=True)
-class Models:
+class _Models:
     """Two models by name, which are loaded when the first answer is wanted, or two that are there."""
 
     teacher: Any
     base: Any
     tokenizer: Any
-    loading: dict[str, Any]
+    loading: Mapping[str, Any]
 
     @cached_property
     def pair(self) -> Pair:
@@ -145,7 +145,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Judge:
+class _Judge:
     """What is found out about an answer: whether it keeps the contract, where it breaks it, and the user's metrics."""
 
     contract: Contract | None
@@ -181,13 +181,13 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Run:
+class _Run:
     """A rehearsal under way."""
 
-    models: Models
+    models: _Models
     prompts: Sequence[Prompt]
     rule: Rule
-    judge: Judge
+    judge: _Judge
     recorder: Recorder
     answers: int
     seed: int
