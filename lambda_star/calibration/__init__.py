@@ -112,10 +112,8 @@ def calibrate(
     rows, skipped = _used_rows(table, judged)
     sample = _sample(table, judged.labels, rows, clip, rule)
     bootstrap = _Bootstrap(sample.answer, confidence, resamples, seed)
-    classes = []
-    for name in sorted(set(sample.label.tolist())):
-        tail = judged.tails(table, rows[sample.label == name])
-        classes.append(_class_report(sample, name, clip, rule, lam, bootstrap, budget, tail))
+    tails = {name: judged.tails(table, rows[sample.label == name]) for name in sorted(set(sample.label.tolist()))}
+    classes = [_class_report(sample, name, clip, rule, lam, bootstrap, budget, tails[name]) for name in tails]
     tops = [None if table.top is None else table.top[row] for row in rows]
     first = int(np.argmin(sample.threshold))
     advised = bootstrap.quantile(sample.threshold, quantile)

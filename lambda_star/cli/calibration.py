@@ -22,6 +22,7 @@ from lambda_star.cli._output import (
     print_table,
     quantity_option,
     rule_option,
+    with_flags,
     write,
     write_json,
 )
@@ -124,7 +125,7 @@ def _print_rows_used(report: Report) -> None:
     for problem in report.problems:
         click.echo(f"    line {problem.line}: {problem.message}")
     if report.fit and report.fit.remedy:
-        click.echo(f"  {report.fit.remedy}")
+        click.echo(f"  {with_flags(report.fit.remedy)}")
     if report.rounded:
         click.echo(f"  {report.rounded} rows say p = 1 (log_p = 0), so their λ* is an upper bound; log more digits")
 

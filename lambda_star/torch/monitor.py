@@ -13,7 +13,7 @@ import torch
 
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.bernoulli.formulas import operating
-from lambda_star.contract import Labeller, classify
+from lambda_star.contract import Contract, Labeller, classify
 from lambda_star.sequence import lower_quantile
 from lambda_star.torch import _transformers_for
 from lambda_star.torch._batches import Batch, tokenizer_of
@@ -85,9 +85,9 @@ class SafetyMonitor(TrainerCallback):
         positions: the most completion positions to look at, at least 1.
         valid: a function that tells whether the text of a completion is a valid answer, for the metric ``valid``; by
             default the metric is ``json``.
-        contract: a labeller, or pairs for :func:`lambda_star.contract.classify`. Of the positions looked at only those
-            whose modal token it gives a class count then, as in :func:`lambda_star.calibrate`; give ``json_structure``
-            for the default of that function.
+        contract: a contract, a labeller, or pairs for :func:`lambda_star.contract.classify`. Of the positions looked at
+            only those whose modal token it gives a class count then, as in :func:`lambda_star.calibrate`, whose default
+            is ``contract.parse("json")``.
         rule: the trainer's update rule, a value of :mod:`lambda_star.updates` such as ``updates.none()`` for TRL's
             losses. The metric ``tail_over_predicted`` compares with the student of this rule, and by it the message of
             a stop says whether tails die past λ* at all.
@@ -116,7 +116,7 @@ class SafetyMonitor(TrainerCallback):
         margin: float = 0.1,
         positions: int = 256,
         valid: Valid | None = None,
-        contract: Labeller | Sequence[tuple[str, str]] | None = None,
+        contract: Contract | Labeller | Sequence[tuple[str, str]] | None = None,
         rule: Rule | None = None,
     ) -> None:
         require(
