@@ -87,11 +87,11 @@ def as_text(made: Iterable[Row]) -> list[Row]:
 
 
 def one(sequence: object, position: object, log_p: object, log_b: object, modal: object = '["', **more: object) -> Row:
-    """One row, good or bad."""
+    """One row, good or bad; with its token an answer stays the beginning of JSON."""
     return {
         "sequence": sequence,
         "position": position,
-        "token": modal,
+        "token": "[",
         "modal": modal,
         "log_p": log_p,
         "log_b": log_b,

@@ -9,7 +9,6 @@ the teacher's. Eq. 4 of the paper gives the λ* of one pair; everything else her
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, MARGIN, C, Quantity, require
 from lambda_star.bernoulli import flip_point_from_logits, formulas, threshold_from_logits
 from lambda_star.calibration import readings
-from lambda_star.calibration.contracts import Judgement, judge
+from lambda_star.calibration.contracts import Judgement, Tail, judge
 from lambda_star.calibration.report import QUANTILES, ClassReport, Place, Report
 from lambda_star.calibration.statistics import Estimate, _Bootstrap
 from lambda_star.calibration.table import Table
@@ -81,8 +80,8 @@ def calibrate(
         rule: what the trainer's update bounds, a value of :mod:`lambda_star.updates`. The report then says where tails
             die under it, and the operating point keeps its margin below that λ too.
         lam: a λ to judge, for instance the one in a training configuration.
-        contract: what a valid answer is: a contract, its name for :func:`lambda_star.contract.parse`, or a labeller that
-            tells the class of a position from the text of its modal token. The default is the table's ``contract``
+        contract: what a valid answer is: a contract, its name for :func:`lambda_star.contract.parse`, or a labeller
+            that tells the class of a position from the text of its modal token. The default is the table's ``contract``
             column, if it has one, and otherwise JSON. Positions after the token that broke their answer do not count.
         tokens: modal tokens that belong to the contract beside its own.
         margin: share of the excess λ*−1 that the operating point gives up, in [0, 1).
@@ -113,13 +112,8 @@ def calibrate(
     rows, skipped = _used_rows(table, judged)
     sample = _sample(table, judged.labels, rows, clip, rule)
     bootstrap = _Bootstrap(sample.answer, confidence, resamples, seed)
-    classes = [
-        dataclasses.replace(
-            _class_report(sample, name, clip, rule, lam, bootstrap, budget),
-            **judged.tails(table, rows[sample.label == name])._asdict(),
-        )
-        for name in sorted(set(sample.label.tolist()))
-    ]
+    tails = {name: judged.tails(table, rows[sample.label == name]) for name in sorted(set(sample.label.tolist()))}
+    classes = [_class_report(sample, name, clip, rule, lam, bootstrap, budget, tails[name]) for name in tails]
     tops = [None if table.top is None else table.top[row] for row in rows]
     first = int(np.argmin(sample.threshold))
     advised = bootstrap.quantile(sample.threshold, quantile)
@@ -241,6 +235,7 @@ def _class_report(
     lam: float | None,
     bootstrap: _Bootstrap,
     budget: float | None,
+    tail_split: Tail,
 ) -> ClassReport:
     members = sample.label == name
     masses = [mass[members] for mass in sample.masses]
@@ -261,4 +256,5 @@ def _class_report(
         median=lower_quantile(thresholds, 0.5),
         share_past=None if lam is None else float(np.mean(thresholds < lam)),
         budget_threshold=None if budget is None else float(natural_threshold(estimate.value, budget)),
+        **tail_split._asdict(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -24,6 +24,9 @@ MISFIT = 0.1
 NEEDED = 0.01
 """The share of the teacher's listed tail that allowed tokens must hold for a position to need its tail."""
 
+MOST = 200
+"""About the most positions of a class at which the tail is split: a slow contract takes milliseconds for each token."""
+
 GUESSES = ("json", "xml", "yaml", "csv")
 """The contracts that are tried on data which another contract does not fit, the strictest first."""
 
@@ -42,7 +45,7 @@ class Fit(NamedTuple):
 
 
 class Tail(NamedTuple):
-    """The share of the teacher's listed tail that is allowed, and the share of positions that need it; None: unknown."""
+    """The share of the teacher's listed tail that is allowed, and of positions that need it; None where unknown."""
 
     allowed_tail: float | None
     needs_tail: float | None
@@ -68,11 +71,14 @@ class Judgement:
     labeller: Labeller
     allowed: Callable[[int, str], bool | None]
 
-    def tails(self, table: Table, rows: Iterable[int]) -> Tail:
-        """Return the share of the teacher's listed tail that is allowed, and the share of positions that need it."""
+    def tails(self, table: Table, rows: Sequence[int] | NDArray[np.intp]) -> Tail:
+        """Return the shares of some rows, looking at no more than about 200 of them."""
+        if self.fit is None or table.top is None:
+            return Tail(None, None)
         shares, weights = [], []
-        for row in rows:
-            top = None if table.top is None else table.top[row]
+        listing = [row for row in rows if table.top[row] is not None]
+        for row in listing[:: -(-len(listing) // MOST) or 1]:
+            top = table.top[row]
             listed = [] if top is None else [*zip(top.tokens[1:], top.log_p[1:], strict=True)]
             masses = [(math.exp(log_p), self.allowed(row, token)) for token, log_p in listed]
             tail = math.fsum(mass for mass, _ in masses)
@@ -133,19 +139,21 @@ def _labels(table: Table, label: Labeller) -> list[str | None]:
 
 def _judge(table: Table, contract: Contract, label: Labeller) -> Judgement:
     labels, late = _labels(table, label), np.zeros(len(table.modal), dtype=np.bool_)
-    before: dict[int, str] = {}
+    before: dict[int, tuple[str, int]] = {}
 
     def allowed(row: int, token: str) -> bool | None:
         if row not in before:
             return None
-        return contract.valid(before[row]) if ends_answer(token) else contract.prefix(before[row] + token)
+        text, end = before[row]
+        return contract.valid(text[:end]) if ends_answer(token) else contract.prefix(text[:end] + token)
 
     broken = misfits = 0
     answers = _answers(table)
     for rows in answers:
         known = rows[table.position[rows] == np.arange(len(rows))]  # up to the first position that is not there
         tokens, modals = table.token[known].tolist(), table.modal[known].tolist()
-        before |= zip(known.tolist(), accumulate(tokens, initial=""), strict=False)
+        whole, ends = "".join(tokens), accumulate(map(len, tokens), initial=0)
+        before |= {row: (whole, end) for row, end in zip(known.tolist(), ends, strict=False)}
         first = broken_at(contract, tokens)
         if first is not None:
             broken += 1
@@ -176,15 +184,18 @@ def _chosen_by_teacher(tokens: list[str], modals: list[str]) -> list[str]:
 def _remedy(table: Table, contract: Contract, fit: Fit, answers: list[NDArray[np.intp]]) -> str:
     """A sentence that names a contract which most answers keep."""
     texts = ["".join(token for token in table.token[rows] if not ends_answer(token)) for rows in answers]
-    kept = {name: sum(map(parse(name).valid, texts)) for name in GUESSES if name != contract.name}
+    kept = {name: sum(_likely(name, text) for text in texts) for name in GUESSES if name != contract.name}
     best = max(kept, key=lambda name: kept[name])
-    give = (
-        best if kept[best] > len(texts) / 2 else "TEXT for what a valid answer is, or --token for the tokens of yours"
-    )
+    give = best if kept[best] > len(texts) / 2 else "the name of yours, or name its tokens with `tokens`"
     found = (
         f"{fit.misfits} of {fit.answers} answers are not {contract.name} where they follow the teacher's modal tokens"
     )
-    return f"{found}; give --contract {give}"
+    return f"{found}; give `contract` {give}"
+
+
+def _likely(name: str, text: str) -> bool:
+    """Whether an answer seems to be meant as a format; any line of text is CSV, but one that is meant has more."""
+    return parse(name).valid(text) and (name != "csv" or ("," in text and "\n" in text.strip()))
 
 
 def masked_positions(

@@ -91,7 +91,7 @@ def readings(
         thresholds: the λ* of Eq. 4 of each position.
         clip: the clip c, in (1, inf].
         labeller: the labeller that tells which tokens share a class; tokens that it puts in no class share one if
-            their texts are equal up to white space.
+            their texts are equal up to white space around them; tokens of white space alone stay apart.
 
     Returns:
         One :class:`Reading` per class, in the order of the names.
@@ -181,6 +181,6 @@ class _TopRows:
 
 
 def _class(text: str, labeller: Labeller) -> tuple[str | None, str]:
-    """The class of a token; a token in no class gets its text without white space, which cannot equal a class."""
+    """The class of a token; one in no class gets its stripped text beside None, which cannot equal a class."""
     label = labeller(text)
-    return label, "" if label is not None else text.strip()
+    return label, "" if label is not None else text.strip() or text

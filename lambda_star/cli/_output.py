@@ -141,6 +141,32 @@ def finish(verdict: Verdict) -> NoReturn:
     click.get_current_context().exit(verdict.exit_status)
 
 
+class ContractType(click.ParamType[Any]):
+    """A contract, by its name."""
+
+    name = "contract"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the contract that a text names."""
+        from lambda_star.contract import parse
+
+        try:
+            return parse(value) if isinstance(value, str) else value
+        except (ValueError, ImportError) as error:
+            tokens = ctx is not None and any(option.name == "tokens" for option in ctx.command.params)
+            self.fail(f"{error}{'; give single tokens with --token' if tokens else ''}", param, ctx)
+
+
+CONTRACT_HELP = """\
+What a valid answer is: json, csv, yaml, xml, json-schema:FILE, function-call:FILE, grammar:FILE, regex:PATTERN,
+python:module.function or command:COMMAND."""
+
+
+def contract_option(**settings: Any) -> Callable[..., Any]:
+    """Return the option of a contract."""
+    return click.option("--contract", type=ContractType(), **{"help": CONTRACT_HELP, "metavar": "TEXT", **settings})
+
+
 class Failure(click.ClickException):
     """An error with its remedy: one message, no traceback, exit code 2."""
 

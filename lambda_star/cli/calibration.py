@@ -11,15 +11,18 @@ import click
 from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
 from lambda_star.cli._output import (
     CLIP_NOTE,
+    CONTRACT_HELP,
     FILE,
     OPEN_CLIP,
     as_failure,
+    contract_option,
     finish,
     json_option,
     number,
     print_table,
     quantity_option,
     rule_option,
+    with_flags,
     write,
     write_json,
 )
@@ -38,10 +41,6 @@ class: losing those tokens breaks no contract, so use class there."""
 BUDGET_NOTE = """\
 The column λ* by {budget:g} is the λ at which a natural-gradient run of that length just reaches the clip edge.
 It falls to λ* as training goes on, so λ* is the safe one."""
-
-CONTRACT_HELP = """\
-What a valid answer is: json, csv, yaml, xml, json-schema:FILE, function-call:FILE, grammar:FILE, regex:PATTERN,
-python:module.function or command:COMMAND. The default is the file's contract column, or else json."""
 
 TOKEN_HELP = "A modal token that belongs to the contract beside its own; repeat it for more."
 
@@ -68,7 +67,7 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 @quantity_option(OPEN_CLIP, "--clip", default=5, help=CLIP_HELP)
 @rule_option()
 @quantity_option(LAM, help="A lambda to judge, for instance the one in your training configuration.")
-@click.option("--contract", metavar="TEXT", help=CONTRACT_HELP)
+@contract_option(help=CONTRACT_HELP + " The default is the file's contract column, or else json.")
 @click.option("--token", "tokens", multiple=True, help=TOKEN_HELP)
 @quantity_option(MARGIN, default=0.1, help="Share of lambda*-1 that the operating point gives up.")
 @click.option("--quantile", type=click.FloatRange(0, 1), default=0.01, help=QUANTILE_HELP)
@@ -78,9 +77,7 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
 @json_option()
 @click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
-def calibrate(
-    file: Path, contract: str | None, keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any
-) -> None:
+def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
     """Print the safe lambda for measured answers.
 
     The exit status is 0 if the lambda asked about is safe, or if one can be advised where none is asked about; 1 if it
@@ -106,8 +103,8 @@ def calibrate(
     from lambda_star.calibration.readers import read_table
     from lambda_star.verdict import decide
 
-    with as_failure(ValueError, ImportError):
-        report = calibration.calibrate(read_table(file, keep_going=keep_going), contract=contract, **options)
+    with as_failure(ValueError):
+        report = calibration.calibrate(read_table(file, keep_going=keep_going), **options)
     _print_rows_used(report)
     _print_classes(report)
     _print_readings(report)
@@ -128,7 +125,7 @@ def _print_rows_used(report: Report) -> None:
     for problem in report.problems:
         click.echo(f"    line {problem.line}: {problem.message}")
     if report.fit and report.fit.remedy:
-        click.echo(f"  {report.fit.remedy}")
+        click.echo(f"  {with_flags(report.fit.remedy)}")
     if report.rounded:
         click.echo(f"  {report.rounded} rows say p = 1 (log_p = 0), so their λ* is an upper bound; log more digits")
 

@@ -106,9 +106,9 @@ def broken_at(contract: Contract, pieces: Sequence[str]) -> int | None:
     2
     """
     ended = bool(pieces) and ends_answer(pieces[-1])
-    texts = [*accumulate(pieces[:-1] if ended else pieces)]
-    if not contract.prefix(texts[-1] if texts else ""):
-        # An answer that is broken stays broken, so a bisection finds the first break.
-        first = bisect.bisect_left(texts, True, key=lambda text: contract.prefix(text) is False)
-        return first if first < len(texts) else None
-    return len(texts) if ended and not contract.valid(texts[-1] if texts else "") else None
+    tokens = pieces[:-1] if ended else pieces
+    text, ends = "".join(tokens), [*accumulate(map(len, tokens))]
+    alive = contract.prefix(text)
+    if alive is False:  # an answer that is broken stays broken, so that a bisection finds where
+        return bisect.bisect_left(ends, True, key=lambda end: contract.prefix(text[:end]) is False)
+    return len(tokens) if ended and alive and not contract.valid(text) else None

@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["JSON_RULES", "Labeller", "TokenClasses", "by_patterns", "classify", "ends_answer", "json_structure"]
+__all__ = [
+    "JSON_RULES",
+    "Labeller",
+    "Labels",
+    "TokenClasses",
+    "by_patterns",
+    "classify",
+    "ends_answer",
+    "json_structure",
+]
 
 Labeller = Callable[[str], str | None]
 """A function from the text of a token to the name of its class, or to None if the token is in no class."""
@@ -30,12 +39,21 @@ JSON_RULES: tuple[tuple[str, str], ...] = (
     ("open", rf"(?=.*[\[{{]){MARKS}+"),
     ("separate", rf"(?=.*[,:]){MARKS}+"),
     ("quote", r'"+'),
+    ("space", ""),
     ("content", r"(?s:.*)"),
 )
-"""Patterns for JSON answers: tokens that end the answer, close, open or separate, quote, and all other tokens."""
+"""Patterns for JSON answers: tokens that end the answer, close, open, separate, quote, are white space, and others."""
 
 SPACE = str.maketrans("ĠĊĉ▁", " \n\t ")
 """How tokenizers write white space: byte-level tokenizers shift the letter, SentencePiece writes a block."""
+
+
+@runtime_checkable
+class Labels(Protocol):
+    """Whatever tells the class of a token, as a contract does."""
+
+    def label(self, token: str, /) -> str | None:
+        """Return the class of a token."""
 
 
 class TokenClasses(NamedTuple):
@@ -76,13 +94,13 @@ def by_patterns(rules: Sequence[tuple[str, str]]) -> Labeller:
     return lambda text: next((name for name, pattern in compiled if pattern.fullmatch(text.strip())), None)
 
 
-def classify(tokens: Iterable[str], rules: Labeller | Sequence[tuple[str, str]] = JSON_RULES) -> TokenClasses:
+def classify(tokens: Iterable[str], rules: Labels | Labeller | Sequence[tuple[str, str]] = JSON_RULES) -> TokenClasses:
     """Return the class of every token of a vocabulary.
 
     Args:
         tokens: the vocabulary in the order of its ids, decoded or as the tokenizer has it (``Ġ``, ``▁``, ``<0x22>``).
-        rules: a labeller, or the pairs that :func:`by_patterns` takes. Pairs name all their classes in their order, a
-            labeller names the classes that occur in the order in which they do.
+        rules: a contract, a labeller, or the pairs that :func:`by_patterns` takes. Pairs name all their classes in
+            their order, the others name the classes that occur in the order in which they do.
 
     Returns:
         A :class:`TokenClasses`.
@@ -94,7 +112,13 @@ def classify(tokens: Iterable[str], rules: Labeller | Sequence[tuple[str, str]] 
     >>> [found.names[label] for label in found.labels]
     ['open', 'content', 'separate']
     """
-    label, known = (rules, []) if callable(rules) else (by_patterns(rules), [name for name, _ in rules])
+    known: list[str] = []
+    if isinstance(rules, Labels):
+        label: Labeller = rules.label
+    elif callable(rules):
+        label = rules
+    else:
+        label, known = by_patterns(rules), [name for name, _ in rules]
     found = [label(_text(token)) for token in tokens]
     names = tuple(name for name in dict.fromkeys([*known, *found]) if name is not None)
     index: dict[str | None, int] = {None: -1} | {name: place for place, name in enumerate(names)}

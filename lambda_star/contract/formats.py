@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -83,7 +82,7 @@ class Yaml(_Lines):
         import yaml
 
         try:
-            if _depth(yaml.parse(text, yaml.SafeLoader)) > DEEPEST:
+            if not self.prefix(text):
                 return False
             node = yaml.compose(text, yaml.SafeLoader)
             if not isinstance(node, yaml.CollectionNode) or _size(node, {}) > LARGEST:
@@ -101,12 +100,13 @@ class Yaml(_Lines):
             loader = _watching_loader()(text)
         except yaml.reader.ReaderError:
             return False
-        documents = 0
+        documents = depth = 0
         try:
             while loader.check_event():
                 event = loader.get_event()
                 documents += isinstance(event, yaml.DocumentStartEvent)
-                if documents > 1 and event.end_mark.index < len(text):
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if depth > DEEPEST or (documents > 1 and event.end_mark.index < len(text)):
                     return False
                 start: Any = event.start_mark
                 if isinstance(event, yaml.ScalarEvent) and not loader.states:  # no key of a mapping, unless ":" follows
@@ -139,17 +139,6 @@ def _watching_loader() -> Any:
             return found
 
     return Loader
-
-
-def _depth(events: Iterable[Any]) -> int:
-    """How deep the collections of a document are nested."""
-    import yaml
-
-    deepest = depth = 0
-    for event in events:
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _size(node: Any, known: dict[int, int]) -> int:

@@ -68,14 +68,15 @@ class GrammarMasks(Masks):
     def __init__(self, contract: Contract, grammar: str, tokenizer: Any) -> None:
         self._contract = contract
         self._tokenizer = _engine_tokenizer(tokenizer)
-        self._matcher = load("llguidance").LLMatcher(self._tokenizer, grammar, log_level=0)
+        self._start = _start(self._tokenizer, grammar)
+        self._matcher = self._start.deep_copy()
         self._taken: list[int] = []
 
     def allowed(self, tokens: Sequence[int]) -> NDArray[np.bool_] | None:
         """Return which tokens of the vocabulary may come next, the end of the answer included; None once broken."""
         tokens = list(tokens)
         if self._taken != tokens[: len(self._taken)]:
-            self._matcher.reset()
+            self._matcher = self._start.deep_copy()  # `reset` of llguidance 1.9 leaves traces of the answer before
             self._taken = []
         rest = tokens[len(self._taken) :]
         count = self._matcher.try_consume_tokens(rest)
@@ -88,6 +89,12 @@ class GrammarMasks(Masks):
         if ends and not self._contract.valid(self._tokenizer.decode_str(tokens)):
             mask[ends] = False
         return mask
+
+
+@lru_cache(maxsize=4)
+def _start(tokenizer: Any, grammar: str) -> Any:
+    """A matcher before the first token; making one takes longer than copying it."""
+    return load("llguidance").LLMatcher(tokenizer, grammar, log_level=0)
 
 
 @lru_cache(maxsize=4)

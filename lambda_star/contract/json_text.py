@@ -57,7 +57,7 @@ def scan(text: str) -> bool | None:
             match = WHOLE.match(text, place)
             if "key" in wanted and mark != '"':
                 return False
-            if (match is None or match.end() < len(text)) and _is_cut(text, place):
+            if (match is None or (mark != '"' and match.end() < len(text))) and _is_cut(text, place):
                 return None
             if match is None:
                 return False

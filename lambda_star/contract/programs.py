@@ -73,14 +73,12 @@ class Command(Contract):
     Attributes:
         name: the text that :func:`lambda_star.contract.parse` reads.
         command: the program and its arguments, as a shell would split them.
-        seconds: how long it may take for one answer.
 
     >>> Command("command:grep -q A7", "grep -q A7").valid("A7,B2")
     True
     """
 
     command: str = ""
-    seconds: float = SECONDS
 
     def __post_init__(self) -> None:
         if shutil.which(self._words[0]) is None:
@@ -100,9 +98,9 @@ class Command(Contract):
         """Return whether the program ends with status 0."""
         data = text.encode("utf-8", "replace")
         try:
-            ended = subprocess.run(self._words, input=data, capture_output=True, timeout=self.seconds, check=False)
+            ended = subprocess.run(self._words, input=data, capture_output=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
-            said = f"contract {self.name} did not end within {self.seconds:g} s for an answer of {len(text)} characters"
+            said = f"contract {self.name} did not end within {SECONDS:g} s for an answer of {len(text)} characters"
             raise ValueError(f"{said}; the program must read the answer from its standard input") from None
         except OSError as error:
             raise ValueError(f"contract {self.name} cannot be run: {error}") from error

@@ -114,7 +114,7 @@ class _Rules:
         least, most = schema.get("minItems", 0), schema.get("maxItems")
         if most == 0:
             return '"[" "]"'
-        more = f'("," {item}){{{max(least - 1, 0)},{"" if most is None else most - 1}}}'
+        more = "" if most == 1 else f'("," {item}){{{max(least - 1, 0)},{"" if most is None else most - 1}}}'
         return f'"[" ({item} {more}){"" if least else "?"} "]"'
 
     def _object(self, schema: Mapping[str, Any], name: str) -> str:
@@ -182,7 +182,10 @@ def _pointed(root: Any, reference: str) -> Any:
     """The part of a schema that a local reference names."""
     for step in reference.replace("~1", "\n").replace("~0", "~").lstrip("#").split("/")[1:]:
         name = step.replace("\n", "/")
-        root = root[int(name)] if isinstance(root, list) else root[name]
+        try:
+            root = root[int(name)] if isinstance(root, list) else root[name]
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(f"$ref {reference!r} points to nothing") from None
     return root
 
 
@@ -199,7 +202,8 @@ class Schema(Contract):
     (True, False, True, False)
     """
 
-    schema: Any = field(default=True, repr=False)
+    schema: Any = field(default=True, repr=False, hash=False)
+    _grammar: Grammar = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         errors = load("jsonschema").exceptions
@@ -212,20 +216,17 @@ class Schema(Contract):
                 raise ValueError(
                     f"$ref {outside[0]!r} points out of the file, and only references within it are followed"
                 )
-            _ = self._grammar
-        except (errors.SchemaError, LookupError, TypeError, ValueError, RecursionError) as error:
+            grammar = self._text()
+        except (errors.SchemaError, ValueError, RecursionError) as error:
             said = error.message if isinstance(error, errors.SchemaError) else str(error)
             raise ValueError(f"contract {self.name} cannot be used: {said}") from error
+        object.__setattr__(self, "_grammar", Grammar(self.name, grammar))
 
     @cached_property
     def _validator(self) -> Any:
         validators = load("jsonschema").validators
         kind = validators.validator_for(self.schema, default=validators.Draft202012Validator)
         return kind(self.schema)
-
-    @cached_property
-    def _grammar(self) -> Grammar:
-        return Grammar(self.name, self._text())
 
     def _text(self) -> str:
         return grammar_of(self.schema)
@@ -252,7 +253,7 @@ class Schema(Contract):
 
     def masks(self, tokenizer: Any) -> Masks:
         """Return the masks over the vocabulary of a fast tokenizer."""
-        return GrammarMasks(self, self._text(), tokenizer)
+        return GrammarMasks(self, self._grammar.grammar, tokenizer)
 
 
 def _references(schema: Any) -> Iterable[str]:

@@ -64,6 +64,7 @@ class Measured(NamedTuple):
     """The numbers of a report that decide about λ; ``p`` and ``b`` are those of its binding class.
 
     ``clip`` and the estimates are None or NaN where a file does not have them; ``dies`` is None without a rule.
+    ``levels`` are the quantiles of the per-position λ*.
     """
 
     source: str
@@ -76,8 +77,12 @@ class Measured(NamedTuple):
     operating: Estimate
     dies: Estimate | None
     quantile: float
+    margin: float
     confidence: float
     answers: int
+    used: int
+    levels: Mapping[float, float]
+    contract: str | None
 
     @classmethod
     def of(cls, report: Measured | Report | Mapping[str, Any] | str | PathLike[str]) -> Measured:
@@ -104,6 +109,11 @@ class Measured(NamedTuple):
         return made is not None and all(
             getattr(made, what)(self.p, self.b) == getattr(rule, what)(self.p, self.b) for what in ("leaves", "dies")
         )
+
+    def share_past(self, lam: float) -> float | None:
+        """Return a share that the positions past their own λ* do not exceed at λ; None if no quantile shows one."""
+        shares = [level for level, star in self.levels.items() if level >= self.quantile and star >= lam]
+        return min(shares, default=None)
 
     def thin(self, lam: float, confidence: float) -> Opinion:
         """Say whether tails at λ are known to be at most c times thinner than the teacher's."""
@@ -221,8 +231,12 @@ def _of_values(report: Mapping[str, Any], source: str) -> Measured:
         operating=_estimate(report["operating_point"]),
         dies=_estimate(dies) if dies is not None else None,
         quantile=float(report.get("quantile", 0.01)),
+        margin=float(report.get("margin", 0.1)),
         confidence=float(report.get("confidence", 0.95)),
         answers=int(report.get("answers", report.get("sequences", 0))),
+        used=int(report.get("used", 0)),
+        levels={float(level): float(value) for level, value in report.get("quantiles", {}).items()},
+        contract=report.get("contract"),
     )
 
 

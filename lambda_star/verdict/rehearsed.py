@@ -19,7 +19,7 @@ from lambda_star.verdict.opinion import Opinion
 if TYPE_CHECKING:
     from lambda_star.calibration.statistics import Estimate
 
-__all__ = ["Best", "Rehearsed", "read"]
+__all__ = ["Best", "Rehearsed", "read", "rule_of"]
 
 MOST = 1_000_000
 """More answers than that are not asked for."""
@@ -33,6 +33,12 @@ def read(rehearsal: Rehearsal | str | PathLike[str]) -> Rehearsal:
         return read_rehearsal(fspath(rehearsal))
     except OSError as error:
         raise ValueError(f"{rehearsal}: cannot read the rehearsal ({error}); check the path") from error
+
+
+def rule_of(rehearsal: Rehearsal | str | PathLike[str]) -> Rule:
+    """Return the rule that a rehearsal was made for, ``none()`` where nothing is capped."""
+    rule = read(rehearsal).header.get("rule")
+    return parse(rule) if rule else none()
 
 
 class Best(NamedTuple):
@@ -57,9 +63,8 @@ class Rehearsed:
     def of(cls, rehearsal: Rehearsal | str | PathLike[str], tolerance: float, confidence: float) -> Rehearsed:
         """Return what a rehearsal, or its file, says."""
         rehearsal = read(rehearsal)
-        rule = rehearsal.header.get("rule")
         points = {point.lam: point for point in rehearsal.points(confidence)}
-        return cls(rehearsal, points, parse(rule) if rule else none(), tolerance, confidence)
+        return cls(rehearsal, points, rule_of(rehearsal), tolerance, confidence)
 
     @property
     def lams(self) -> tuple[float, ...]:

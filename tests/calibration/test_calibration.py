@@ -174,7 +174,7 @@ def test_no_contract_position_asks_for_a_labeller(column: str | None) -> None:
     bad = [one(0, 0, 1.0, 1.0)]
     table = Table.from_rows(rows + bad, keep_going=True, source="mine.csv")
     why = rf"\({len(rows)} not a contract position, 1 bad row\)"
-    said = rf"^mine\.csv: no row is a usable contract position {why}; .* `contract`$"
+    said = rf"^mine\.csv: no row is a usable contract position {why}; .* `tokens`$"
     with pytest.raises(ValueError, match=said):
         calibrate(table, clip=5.0)
 

@@ -14,7 +14,7 @@ from lambda_star import categorical
 from lambda_star.contract import JSON_RULES, by_patterns, classify, json_structure
 
 VOCABULARY = 49_152
-NAMES = ("end", "close", "open", "separate", "quote", "content")
+NAMES = ("end", "close", "open", "separate", "quote", "space", "content")
 SPACE = ["", " ", "\n", "Ġ", "▁▁", "Ċ", "ĉ", "<0x0A>"]
 WORDS = ["price", "A7", "don't", "Ġprice", "true", "-1.5", "end", "<0x41>", "'", "(", "“", "，", "\\", "a\nb"]
 ALMOST = ["5]", '"price', '[ "', '"\n"', "</s>]", "<0x22>]", "<0x123>", "<s>", "<unk>", "<legend>", "<append>"]
@@ -25,7 +25,8 @@ TOKENS = {
     "open": ["[", "{", '["', '{"', "[[", "[{", '[{"', ',["', ':{"', 'Ġ["', '▁["', '{"Ċ', ' ["', "<0x5B>", "<0x7b>"],
     "separate": [",", ":", '",', ',"', '","', '":', '":"', '",":', "Ġ,", ",ĠĊ", "▁:", ", ", "<0x2C>", "<0x3A>"],
     "quote": ['"', '""', 'Ġ"', '▁"', '"Ċ', ' "', "<0x22>"],
-    "content": [*SPACE, *WORDS, *ALMOST],
+    "space": SPACE,
+    "content": [*WORDS, *ALMOST],
 }
 
 
@@ -130,7 +131,7 @@ def test_tokens_may_come_from_a_generator_or_not_at_all() -> None:
     def tokens() -> Iterator[str]:
         yield from ("]", "[", "x")
 
-    assert classify(tokens()).labels.tolist() == classify(["]", "[", "x"]).labels.tolist() == [1, 2, 5]
+    assert classify(tokens()).labels.tolist() == classify(["]", "[", "x"]).labels.tolist() == [1, 2, 6]
     empty = classify(iter(()))
     assert (empty.labels.tolist(), empty.names) == ([], NAMES)
     assert empty.labels.dtype == np.int64
