@@ -26,7 +26,6 @@ from lambda_star.cli._output import (
     write,
     write_json,
 )
-from lambda_star.cli._progress import progress
 from lambda_star.cli.score import CONTRACT_HELP, MODEL_HELP, PROMPTS_HELP, UNDER_HELP
 from lambda_star.cli.verdict import TOLERANCE
 
@@ -138,6 +137,7 @@ def _rehearsal(out: Path, metric: Sequence[str], lams: Sequence[float], **option
     if missing:
         raise ValueError(f"{ALL} must be given together, got no --{missing[0]}")
     from lambda_star import torch as bridge
+    from lambda_star.cli._progress import progress
 
     functions = {text.rpartition(":")[2]: load_function(text) for text in metric}
     if len(functions) < len(metric):
