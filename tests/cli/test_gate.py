@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lambda_star import decide
 from lambda_star.cli import main
 from lambda_star.rehearsal import Answer
 from tests import tables
@@ -57,9 +58,12 @@ def test_the_script_does_not_train_without_a_verdict(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_other_script_trains_at_the_advised_lambda(tmp_path: Path) -> None:
-    made = run(tmp_path, "gate", 0)
-    assert made == (0, "1.25")
-    assert run(tmp_path, "advice", 0) == (0, "1.25")
+    assert run(tmp_path, "gate", 0) == (0, "1.25")
+    advised = decide(tmp_path / "report.json", tmp_path / "rehearsal.jsonl").set_lam
+    assert run(tmp_path, "advice", 0) == (0, repr(advised))
+    (tmp_path / "trained").unlink()
+    (tmp_path / "report.json").write_text("{}", encoding="utf-8")
+    assert run(tmp_path, "advice", 0) == (2, None)
 
 
 def test_the_workflow_names_commands_and_options_that_there_are() -> None:
