@@ -15,6 +15,7 @@ from lambda_star.cli.cliff import cliff
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.probe import probe
 from lambda_star.cli.rehearsal import rehearse
+from lambda_star.cli.score import score
 from lambda_star.cli.symbolic import derive
 from lambda_star.cli.torch import check_step
 from lambda_star.cli.updates import updates
@@ -45,5 +46,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
-for command in (threshold, updates, probe, calibrate, rehearse, decide, plot, lint_config, check_step, cliff, derive):
+COMMANDS = (threshold, updates, probe, score, calibrate, rehearse, decide, plot, lint_config, check_step, cliff, derive)
+
+for command in COMMANDS:
     main.add_command(command)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lambda_star.torch.rehearsing import rehearse
     from lambda_star.torch.report import ProbeReport
     from lambda_star.torch.sampling import sample
+    from lambda_star.torch.scoring import score
     from lambda_star.torch.serving import PredictedStudent
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
@@ -49,6 +50,7 @@ __all__ = [
     "safety_metrics",
     "safety_metrics_from_sampled",
     "sample",
+    "score",
     "without_adapters",
 ]
 
@@ -69,6 +71,7 @@ _HOME = {
     "safety_metrics": "metrics",
     "safety_metrics_from_sampled": "metrics",
     "sample": "sampling",
+    "score": "scoring",
     "without_adapters": "adapters",
 }
 

@@ -1,12 +1,13 @@
 """Models, adapters and tokenizers from folders on this disk, GGUF files and the hub.
 
-No pickle is read, and no Python of a folder runs unless it is asked for. What a hub gives is first put into a folder, so
-the same checks hold for it.
+No pickle is read, and no Python of a folder runs unless it is asked for. What a hub gives is put into a folder
+first, so the same checks hold for it.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 
 from lambda_star.torch import _transformers_for
 
-__all__ = ["add_adapter", "find", "load_model", "load_tokenizer", "load_whole", "model_under", "tokenizer_at"]
+__all__ = ["add_adapter", "find", "load_model", "load_tokenizer", "load_whole", "model_under", "tokenizer_place"]
 
 SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
@@ -60,16 +61,9 @@ def model_under(place: Path, model: str | None, trust: bool = False) -> Path:
         raise ValueError(f"{place}: the adapter is for {name!r}, which is not found: {error}{remedy}") from error
 
 
-def tokenizer_at(places: list[Path], trust: bool = False) -> Any:
-    """Load the tokenizer of the first place that has one."""
-    for place in places:
-        if place.is_file() or _has_tokenizer(place):
-            return load_tokenizer(place, trust)
-    said = " or ".join(map(str, places))
-    raise ValueError(
-        f"{said} must hold a tokenizer, got none; save that of the model with "
-        f"tokenizer.save_pretrained({str(places[0])!r})"
-    )
+def tokenizer_place(places: list[Path]) -> Path | None:
+    """Find the first place that has a tokenizer."""
+    return next((place for place in places if place.is_file() or _has_tokenizer(place)), None)
 
 
 def load_tokenizer(folder: Path, trust: bool = False) -> Any:
@@ -236,7 +230,9 @@ def _reading(folder: Path, what: str) -> Iterator[None]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # what transformers would report of missing weights is an error here
     try:
-        yield
+        with warnings.catch_warnings():  # PEFT asks transformers by a name that the newest one deprecates
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            yield
     except ImportError:  # it says which package to install
         raise
     except Exception as error:

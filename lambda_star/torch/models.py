@@ -18,7 +18,7 @@ from lambda_star.torch._folders import (
     load_tokenizer,
     load_whole,
     model_under,
-    tokenizer_at,
+    tokenizer_place,
 )
 from lambda_star.torch.check import Inputs
 from lambda_star.torch.pairs import Pair, adapters_of, pair_of
@@ -119,8 +119,7 @@ def load_pair(
     if places[0].resolve() == places[1].resolve():
         raise ValueError(f"base must be another model than the teacher, got {base} for both: no λ changes anything")
     under = [model_under(place, None if model is None else str(model), trust_remote_code) for place in places]
-    tokenizer = tokenizer_at([places[0], under[0]], trust_remote_code)
-    _refuse_other_tokens(tokenizer, places[1], under[1], trust_remote_code)
+    tokenizer = _tokenizer([places[0], under[0]], [places[1], under[1]], trust_remote_code)
     if under[0].resolve() == under[1].resolve():
         shared = load_whole(under[0], kind, trust_remote_code)
         names = [None if place == whole else name for name, place, whole in zip(NAMES, places, under, strict=True)]
@@ -132,22 +131,23 @@ def load_pair(
         for at, (place, whole) in enumerate(zip(places, under, strict=True)):
             models[at] = (models[at] if place == whole else add_adapter(models[at], place, NAMES[at])).to(device)
         pair = pair_of(models[0], models[1], tokenizer)
-    return replace(pair, names=(str(teacher), str(base)))
+    return replace(pair, names=tuple(str(name) for name in (teacher, base, model) if name is not None))
 
 
-def _refuse_other_tokens(tokenizer: Any, place: Path, under: Path, trust: bool) -> None:
-    """Raise ``ValueError`` if the base has a tokenizer of its own in which an id stands for another token."""
-    try:
-        other = tokenizer_at([place, under], trust)
-    except ValueError:  # the base has none, and takes the teacher's
-        return
+def _tokenizer(teacher: list[Path], base: list[Path], trust: bool) -> Any:
+    """Load the teacher's tokenizer; the base's own must have no other token for any id."""
+    places = [tokenizer_place(each) for each in (teacher, base)]
+    tokenizer = load_tokenizer(places[0] or teacher[0], trust)
+    if places[1] is None or places[1] == places[0]:
+        return tokenizer
     mine = {number: token for token, number in tokenizer.get_vocab().items()}
-    for token, number in sorted(other.get_vocab().items(), key=lambda item: item[1]):
+    for token, number in sorted(load_tokenizer(places[1], trust).get_vocab().items(), key=lambda item: item[1]):
         if mine.get(number, token) != token:
             raise ValueError(
-                f"base must have the teacher's vocabulary, got {token!r} for token {number} in {place}, which is "
+                f"base must have the teacher's vocabulary, got {token!r} for token {number} in {places[1]}, which is "
                 f"{mine[number]!r} in the teacher's"
             )
+    return tokenizer
 
 
 def _check_device(device: str) -> None:

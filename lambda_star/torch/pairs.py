@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,23 +23,24 @@ class Handle:
         self.model = model
         self.turn_on = turn_on
         core = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.keeps = "logits_to_keep" in inspect.signature(type(core).forward).parameters
+        self.takes = inspect.signature(type(core).forward).parameters
 
     def __call__(self, ids: Tensor, attention: Tensor, keep: int = 0, cache: Any = None) -> tuple[Tensor, Any]:
         """Return the logits of the last ``keep`` tokens of each row, of all for 0, and the cache of keys and values.
 
-        The rows are padded on the left: ``attention`` is 0 at the padding, and covers what the cache holds too.
+        The rows are padded on the left: ``attention`` is 0 at the padding, and covers what the cache holds too. With
+        ``cache=False`` none is kept.
         """
         if self.turn_on:
             self.turn_on()
         positions = (attention.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        options: dict[str, Any] = {"logits_to_keep": keep} if self.keeps else {}
+        known = {"position_ids": positions, "logits_to_keep": keep}
+        options: dict[str, Any] = {name: value for name, value in known.items() if name in self.takes}
         out = self.model(
             input_ids=ids,
             attention_mask=attention,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
+            past_key_values=None if cache is False else cache,
+            use_cache=cache is not False,
             **options,
         )
         return out.logits[:, -keep:] if keep else out.logits, out.past_key_values
@@ -53,7 +55,7 @@ class Pair:
         tokenizer: the tokenizer of both.
         vocabulary: the number of tokens that both models know; logits of padding beyond it are cut off.
         ends: ids of the tokens that end an answer.
-        names: where teacher and base came from.
+        names: where teacher and base came from, and the model under their adapters if it was given.
     """
 
     teacher: Handle
@@ -61,7 +63,7 @@ class Pair:
     tokenizer: Any
     vocabulary: int
     ends: tuple[int, ...]
-    names: tuple[str, str] = ("teacher", "base")
+    names: tuple[str, ...] = ("teacher", "base")
 
     @property
     def device(self) -> torch.device:
@@ -69,10 +71,23 @@ class Pair:
         found: torch.device = next(iter(self.teacher.model.parameters())).device
         return found
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype in which the models compute."""
+        found: torch.dtype = next(iter(self.teacher.model.parameters())).dtype
+        return found
+
     def text(self, tokens: list[int]) -> str:
         """Return the text of an answer, without the token that ends it."""
         ended = bool(tokens) and tokens[-1] in self.ends
         return str(self.tokenizer.decode(tokens[:-1] if ended else tokens, clean_up_tokenization_spaces=False))
+
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """Return the text that each token of an answer adds; a character of several tokens comes with its last."""
+        body = tokens[:-1] if tokens[-1:] and tokens[-1] in self.ends else tokens
+        texts = ["", *(self.text([*body[:end]]).rstrip("\ufffd") for end in range(1, len(body) + 1))]
+        pieces = [text[len(before) :] for before, text in pairwise(texts)]
+        return [*pieces, *(str(self.tokenizer.decode([token])) for token in tokens[len(body) :])]
 
 
 def pair_of(teacher_model: Any, base_model: Any, tokenizer: Any) -> Pair:

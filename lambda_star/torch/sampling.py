@@ -86,7 +86,8 @@ class _Run:
         different = {tuple(prompt): place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
         self.source = torch.tensor([different[tuple(prompt)] for prompt in prompts], device=pair.device)
         self.ids, self.attention = left_padded([*different], pair.device)
-        self.caches: list[Any] = [None, None]
+        self.models = [*dict.fromkeys((pair.teacher, pair.base))]  # a pair of one model twice runs it once
+        self.caches: list[Any] = [None] * len(self.models)
 
     def answers(self, student: Student, seed: int, max_tokens: int) -> Iterator[Sampled]:
         """Draw token after token, and yield every answer that has ended or is as long as it may become."""
@@ -110,14 +111,14 @@ class _Run:
     def _logits(self, student: Student, first: bool) -> Tensor:
         """The student's logits at the next position of every row."""
         found = []
-        for place, model in enumerate((self.pair.teacher, self.pair.base)):
+        for place, model in enumerate(self.models):
             logits, self.caches[place] = model(self.ids, self.attention, 1, self.caches[place])
             last = logits[:, -1, : self.pair.vocabulary]
             found.append(last.to(torch.promote_types(last.dtype, torch.float32)))
         if first:  # equal prompts were read once, and now every answer gets a row of its own
             found = [logits[self.source] for logits in found]
             self._take(self.source)
-        return student(*found, self.indices)
+        return student(found[0], found[-1], self.indices)
 
     @torch.inference_mode()
     def _draw(self, logits: Tensor, seed: int, position: int) -> Tensor:
@@ -167,11 +168,11 @@ def exponential(out: Tensor, seed: int, key: int, position: int) -> None:
 
     They are drawn as float64: in float32 the least of them would be so large that rare tokens were never drawn.
     """
-    if out.device.type == "cpu":
+    if out.device.type != "cuda":
         stream = np.random.Philox(
             key=np.array([seed, key], np.uint64), counter=np.array([0, 0, 0, position], np.uint64)
         )
-        out.copy_(torch.from_numpy(np.random.Generator(stream).standard_exponential(len(out))))
+        out.copy_(torch.from_numpy(np.random.Generator(stream).standard_exponential(len(out))).to(out.dtype))
         return
     state = int(np.random.SeedSequence([seed, key, position]).generate_state(1, np.uint64)[0])
     generator = torch.Generator(out.device).manual_seed(state >> 1)

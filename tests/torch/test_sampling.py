@@ -156,3 +156,10 @@ def test_noise_is_standard_exponential_down_to_rare_events() -> None:
     again = torch.empty(400_000)
     exponential(again, 1, 2, 4)
     assert abs(np.corrcoef(noise.numpy(), again.numpy())[0, 1]) < 0.01
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_draws_the_same_in_any_batch() -> None:
+    two = pair_of(tiny.model(0).cuda(), tiny.model(1).cuda(), tiny.tokenizer())
+    assert draw(two, 1.2, 1) == draw(two, 1.2, 8)

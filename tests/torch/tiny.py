@@ -31,7 +31,8 @@ def model(seed: int, layers: int = 2, vocabulary: int = len(CHARACTERS), ends: A
     torch.manual_seed(seed)
     sizes: Any = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": layers, "vocab_size": vocabulary}
     sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.6}
-    made: Any = LlamaForCausalLM(LlamaConfig(**sizes, pad_token_id=0, bos_token_id=None, eos_token_id=ends)).eval()
+    kind: Any = LlamaForCausalLM
+    made = kind(LlamaConfig(**sizes, pad_token_id=0, bos_token_id=None, eos_token_id=ends)).eval()
     made.generation_config.eos_token_id = ends
     return made
 
