@@ -39,7 +39,7 @@ JSON_RULES: tuple[tuple[str, str], ...] = (
     ("open", rf"(?=.*[\[{{]){MARKS}+"),
     ("separate", rf"(?=.*[,:]){MARKS}+"),
     ("quote", r'"+'),
-    ("space", ""),
+    ("space", r"\s*"),
     ("content", r"(?s:.*)"),
 )
 """Patterns for JSON answers: tokens that end the answer, close, open, separate, quote, are white space, and others."""
@@ -71,7 +71,7 @@ def by_patterns(rules: Sequence[tuple[str, str]]) -> Labeller:
 
     Args:
         rules: pairs of a class name and a regular expression; a name may stand in several pairs. White space around a
-            token is removed before matching.
+            token is removed before matching, unless the token is nothing else.
 
     Returns:
         A :data:`Labeller`.
@@ -91,7 +91,7 @@ def by_patterns(rules: Sequence[tuple[str, str]]) -> Labeller:
         name = next(name for name, pattern in rules if pattern == error.pattern)
         said = f"rules: {name} has {error.pattern!r}, which is not a regular expression ({error})"
         raise ValueError(said) from error
-    return lambda text: next((name for name, pattern in compiled if pattern.fullmatch(text.strip())), None)
+    return lambda text: next((name for name, pattern in compiled if pattern.fullmatch(text.strip() or text)), None)
 
 
 def classify(tokens: Iterable[str], rules: Labels | Labeller | Sequence[tuple[str, str]] = JSON_RULES) -> TokenClasses:

@@ -103,6 +103,11 @@ def test_no_rule_is_an_error() -> None:
         classify(["a"], [])
 
 
+def test_white_space_alone_is_kept() -> None:
+    rules = [("newline", r"\n+"), ("indent", " +"), ("word", "[a-z]+")]
+    assert classify(["\n\n", "Ċ", "▁▁", " a\n", "\n "], rules).labels.tolist() == [0, 0, 1, 2, -1]
+
+
 # Labellers
 
 
