@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from lambda_star.cli._output import (
     FILE,
     Failure,
     as_failure,
+    contract_option,
     finish,
     json_option,
     number,
@@ -25,6 +27,7 @@ from lambda_star.cli._output import (
     write,
     write_json,
 )
+from lambda_star.cli.score import MODEL_HELP, PROMPTS_HELP, UNDER_HELP
 from lambda_star.cli.verdict import TOLERANCE
 
 if TYPE_CHECKING:
@@ -34,7 +37,6 @@ __all__ = ["rehearse"]
 
 COUNT = click.IntRange(min=1)
 DTYPES = click.Choice(["float32", "float64", "bfloat16", "float16"])
-MODEL = "a Hugging Face folder, an adapter folder, a .gguf file or a name on the hub"
 COEFFICIENT = LAM._replace(low=0.0, ends="[)")
 DEFAULT_LAMS = (1.25, 1.5, 2.0)
 LAM_HELP = "A lambda; give several to find the largest that is safe, or one above 1 to have that one judged."
@@ -44,9 +46,6 @@ chance, paired, the largest change first; at most so many lambda are added."""
 METRIC = """\
 A function of an answer's text and its prompt, which returns a number, or None where it does not apply; its name is that
 of the metric. This runs the file or module."""
-CONTRACT = """\
-What a valid answer is: json, json-schema:FILE, function-call:FILE, grammar:FILE, regex:PATTERN, csv, yaml, xml,
-python:MODULE.FUNCTION or command:COMMAND."""
 BUDGET = """\
 Flow time s of an unfinished run: the student is then the mixture at lambda (1 - exp(-s)). Only where nothing is
 bounded."""
@@ -61,17 +60,17 @@ ENDS = "At λ = 0 the student is the base and at λ = 1 the teacher: compare bot
 
 
 @click.command(short_help="Sample from the student that training would reach, before training it.")
-@click.option("--teacher", help=f"The teacher: {MODEL}.")
-@click.option("--base", help="The base, from which the student would start: the same.")
-@click.option("--prompts", type=FILE, help="File of prompts: .jsonl, .json, .txt, .csv or .parquet.")
-@click.option("--contract", help=CONTRACT)
+@click.option("--teacher", metavar="MODEL", help=MODEL_HELP)
+@click.option("--base", metavar="MODEL", help="The same for the base, from which the student would start.")
+@click.option("--prompts", type=FILE, help=PROMPTS_HELP)
+@contract_option()
 @quantity_option(COEFFICIENT, "--lam", "lams", multiple=True, show_default="1.25, 1.5, 2", help=LAM_HELP)
 @rule_option()
 @click.option("--metric", multiple=True, metavar="FILE.py:FUNCTION|MODULE:FUNCTION", help=METRIC)
 @click.option("--answers", type=COUNT, help="Answers at each lambda; by default one per prompt.")
 @click.option("--fine", type=click.IntRange(min=0), is_flag=False, flag_value=4, default=0, help=FINE)
 @click.option("--budget", type=click.FloatRange(0, min_open=True), help=BUDGET)
-@click.option("--model", help="The model that adapters are for, where their settings do not say where it is.")
+@click.option("--model", metavar="MODEL", help=UNDER_HELP)
 @click.option("--batch", type=COUNT, default=32, help="Answers that run side by side.")
 @click.option("--max-tokens", type=COUNT, default=256, help="The most tokens of an answer.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the random numbers.")
@@ -139,13 +138,16 @@ def _rehearsal(out: Path, metric: Sequence[str], lams: Sequence[float], **option
     if missing:
         raise ValueError(f"{ALL} must be given together, got no --{missing[0]}")
     from lambda_star import torch as bridge
+    from lambda_star.cli._progress import progress
 
     functions = {text.rpartition(":")[2]: load_function(text) for text in metric}
     if len(functions) < len(metric):
         raise ValueError(f"--metric must name functions with different names, got {', '.join(metric)}")
     loading = {name: options.pop(name) for name in ("model", "device", "dtype", "trust_remote_code")}
-    with _progress() as progress:
-        return bridge.rehearse(lams=lams, metrics=functions, path=out, progress=progress, loading=loading, **options)
+    with progress("answers") as show:
+        return bridge.rehearse(
+            lams=lams, metrics=functions, path=out, progress=partial(show, "rehearse"), loading=loading, **options
+        )
 
 
 @contextmanager
@@ -155,22 +157,6 @@ def _stoppable(out: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise Failure(f"stopped; the answers so far are in {out}, and the same command goes on from there") from error
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show on standard error how many answers are there, their rate and the time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("rehearse", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}", TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
-        task = bar.add_task("", total=None, rate="")
-
-        def show(done: int, wanted: int) -> None:
-            bar.update(task, completed=done, total=wanted, rate=f"{bar.tasks[0].speed or math.nan:.2f} answers/s")
-
-        yield show
 
 
 def _print(found: Rehearsal) -> None:

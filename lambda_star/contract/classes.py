@@ -31,7 +31,8 @@ Labeller = Callable[[str], str | None]
 
 MARKS = r'[\[\]{}:,"]'
 
-END = r"</s>|<\|?(?:\w+[_-])?(?:end|eos|eot)(?:oftext|[_-]\w[\w-]*)?\|?>"
+END = r"(?i:</s>|<[|｜]?(?:\w+[_-])?(?:end|eos|eot)(?:oftext|[_▁ -]\w[\w▁ -]*)?[|｜]?>)"
+"""How tokens are written that end an answer: SmolLM2 and Qwen, Llama, Gemma, Phi, Mistral, Command R, DeepSeek."""
 
 JSON_RULES: tuple[tuple[str, str], ...] = (
     ("end", END),
@@ -39,7 +40,7 @@ JSON_RULES: tuple[tuple[str, str], ...] = (
     ("open", rf"(?=.*[\[{{]){MARKS}+"),
     ("separate", rf"(?=.*[,:]){MARKS}+"),
     ("quote", r'"+'),
-    ("space", ""),
+    ("space", r"\s*"),
     ("content", r"(?s:.*)"),
 )
 """Patterns for JSON answers: tokens that end the answer, close, open, separate, quote, are white space, and others."""
@@ -71,7 +72,7 @@ def by_patterns(rules: Sequence[tuple[str, str]]) -> Labeller:
 
     Args:
         rules: pairs of a class name and a regular expression; a name may stand in several pairs. White space around a
-            token is removed before matching.
+            token is removed before matching, unless the token is nothing else.
 
     Returns:
         A :data:`Labeller`.
@@ -91,7 +92,7 @@ def by_patterns(rules: Sequence[tuple[str, str]]) -> Labeller:
         name = next(name for name, pattern in rules if pattern == error.pattern)
         said = f"rules: {name} has {error.pattern!r}, which is not a regular expression ({error})"
         raise ValueError(said) from error
-    return lambda text: next((name for name, pattern in compiled if pattern.fullmatch(text.strip())), None)
+    return lambda text: next((name for name, pattern in compiled if pattern.fullmatch(text.strip() or text)), None)
 
 
 def classify(tokens: Iterable[str], rules: Labels | Labeller | Sequence[tuple[str, str]] = JSON_RULES) -> TokenClasses:

@@ -42,20 +42,21 @@ class Grammar(Contract):
         engine = load("llguidance")
         return engine.LLMatcher(engine.LLTokenizer("byte"), self.grammar, log_level=0)
 
-    def _follow(self, text: str) -> Any:
-        """The matcher after a text, or None if the text breaks the grammar."""
+    def _follow(self, text: str) -> tuple[Any, bool]:
+        """A matcher after a text, and whether the grammar derives a text that starts so."""
         matcher = self._matcher.deep_copy()
         data = list(text.encode("utf-8", "surrogatepass"))
-        return matcher if matcher.try_consume_tokens(data) == len(data) else None
+        return matcher, matcher.try_consume_tokens(data) == len(data)
 
     def valid(self, text: str) -> bool:
         """Return whether the grammar derives the text."""
-        matcher = self._follow(text)
-        return matcher is not None and bool(matcher.is_accepting())
+        matcher, alive = self._follow(text)
+        return alive and bool(matcher.is_accepting())
 
-    def prefix(self, text: str) -> bool:
-        """Return whether the grammar derives a text that starts so."""
-        return self._follow(text) is not None
+    def prefix(self, text: str) -> bool | None:
+        """Return whether the grammar derives a text that starts so; None if that is too much for the engine."""
+        matcher, alive = self._follow(text)
+        return None if matcher.is_error() else alive
 
     def masks(self, tokenizer: Any) -> Masks:
         """Return the masks over the vocabulary of a fast tokenizer."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from lambda_star.contract.base import Contract
@@ -35,11 +37,17 @@ class Function(Contract):
 
     def valid(self, text: str) -> bool:
         """Return whether the function says so."""
-        return bool(self.function(text))
+        try:
+            return bool(self.function(text))
+        except Exception as error:
+            said = (
+                f"contract {self.name} raised {type(error).__name__} ({error}) for an answer of {len(text)} characters"
+            )
+            raise ValueError(f"{said}; the function must return False for what is not valid") from error
 
 
 def imported(name: str, path: str) -> Contract:
-    """Return the contract that a dotted path names.
+    """Return the contract that a dotted path names; modules of the current folder are found, too.
 
     Args:
         name: the name of the contract.
@@ -55,9 +63,11 @@ def imported(name: str, path: str) -> Contract:
     True
     """
     module, _, function = path.replace(":", ".").rpartition(".")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # the script of a package does not start with it
     try:
         found = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever the module raises
         raise ValueError(f"contract {name} cannot be imported: {error}; write python:module.function") from error
     if isinstance(found, Contract):
         return found

@@ -243,7 +243,7 @@ class Schema(Contract):
         except (RecursionError, ValueError):  # too deep, or more digits than Python reads
             return False
 
-    def prefix(self, text: str) -> bool:
+    def prefix(self, text: str) -> bool | None:
         """Return whether the text can still become such JSON; late where the schema says more than a grammar can."""
         return self._grammar.prefix(text)
 

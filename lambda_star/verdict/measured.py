@@ -128,7 +128,7 @@ class Measured(NamedTuple):
         if lam <= low:
             return Opinion("safe", f"λ is at most {allowed}; up to it at most {self._rarely}.")
         dead = "no tail dies, and" if self.dies else "no --rule says where tails die, and"
-        shows = f"whether answers break only `lambda-star rehearse --lam 1 --lam {lam:g}` shows"
+        shows = f"whether answers break only `lambda-star rehearse --lam {lam:g}` shows"
         return Opinion("unknown", f"λ is above {allowed}; {dead} {shows}.")
 
     def death(self, lam: float) -> Opinion | None:

@@ -116,7 +116,9 @@ class Rehearsed:
 
     def evidence(self) -> Iterator[str]:
         """Yield what was rehearsed, one sentence for each λ."""
-        yield f"The rehearsal predicts converged training under {self.rule}."
+        budget = self.rehearsal.header.get("budget")
+        run = "converged training" if budget is None else f"a run that is stopped at flow time {budget:g}"
+        yield f"The rehearsal predicts {run} under {self.rule}."
         for point in self.points.values():
             said = f"At λ = {point.lam:g} {point.answers} answers were rehearsed"
             if not math.isnan(point.valid):

@@ -18,9 +18,10 @@ NAMES = ("end", "close", "open", "separate", "quote", "space", "content")
 SPACE = ["", " ", "\n", "Ġ", "▁▁", "Ċ", "ĉ", "<0x0A>"]
 WORDS = ["price", "A7", "don't", "Ġprice", "true", "-1.5", "end", "<0x41>", "'", "(", "“", "，", "\\", "a\nb"]
 ALMOST = ["5]", '"price', '[ "', '"\n"', "</s>]", "<0x22>]", "<0x123>", "<s>", "<unk>", "<legend>", "<append>"]
+ENDS = ["<|end|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>"]
 CLOSERS = ["]", "}", '"]', '"}', "}]", "]]", '""]', "],", '"],', '"}],', "[]", "{}", '[""]', '"},{"']
 TOKENS = {
-    "end": ["<|im_end|>", "</s>", "<|endoftext|>", "<|eot_id|>", "<eos>", "<end_of_turn>", "<|end|>", " </s>\n"],
+    "end": [*ENDS, "<|im_end|>", "</s>", "<|endoftext|>", "<|eot_id|>", "<eos>", "<end_of_turn>", " </s>\n"],
     "close": [*CLOSERS, "]}Ċ", "Ġ]", "▁}", " ]\n", "<0x5D>", "<0x5d>", "<0x7D>"],
     "open": ["[", "{", '["', '{"', "[[", "[{", '[{"', ',["', ':{"', 'Ġ["', '▁["', '{"Ċ', ' ["', "<0x5B>", "<0x7b>"],
     "separate": [",", ":", '",', ',"', '","', '":', '":"', '",":', "Ġ,", ",ĠĊ", "▁:", ", ", "<0x2C>", "<0x3A>"],
@@ -101,6 +102,11 @@ def test_a_pattern_that_is_not_a_regular_expression_is_named(pattern: str) -> No
 def test_no_rule_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"^rules must hold at least one pair .*, got none$"):
         classify(["a"], [])
+
+
+def test_white_space_alone_is_kept() -> None:
+    rules = [("newline", r"\n+"), ("indent", " +"), ("word", "[a-z]+")]
+    assert classify(["\n\n", "Ċ", "▁▁", " a\n", "\n "], rules).labels.tolist() == [0, 0, 1, 2, -1]
 
 
 # Labellers

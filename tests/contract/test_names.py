@@ -106,6 +106,18 @@ def test_a_function_or_a_contract_of_ones_own() -> None:
     assert own.masks(None) is None
 
 
+def test_a_module_of_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checks_here.py").write_text("def short(text):\n    return len(text) < {'a': 3}[text[0]]", "utf-8")
+    (tmp_path / "checks_broken.py").write_text("def short(:", "utf-8")
+    assert parse("python:checks_here.short").valid("ab")
+    with pytest.raises(ValueError, match=r"raised KeyError \('b'\) for an answer of 1 characters; .* return False"):
+        parse("python:checks_here.short").valid("b")
+    with pytest.raises(ValueError, match=r"^contract python:checks_broken.short cannot be imported: .*syntax"):
+        parse("python:checks_broken.short")
+
+
 def test_a_command_reads_the_answer_and_is_not_run_by_a_shell(tmp_path: Path) -> None:
     program = tmp_path / "judge.py"
     program.write_text("import sys\nsys.exit('é' not in sys.stdin.buffer.read().decode())", encoding="utf-8")
