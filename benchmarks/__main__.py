@@ -1,10 +1,10 @@
-"""Speed and accuracy in one run: ``python -m benchmarks [speed|vocabulary|dynamics|accuracy|derivations|monitor]``."""
+"""Speed and accuracy in one run: ``python -m benchmarks [PART …]``; without a part, all of them."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import accuracy, derivations, dynamics, monitor, speed, vocabulary
+from benchmarks import accuracy, derivations, dynamics, monitor, rehearsal, speed, vocabulary
 
 PARTS = {
     "speed": speed.main,
@@ -13,6 +13,7 @@ PARTS = {
     "accuracy": accuracy.main,
     "derivations": derivations.main,
     "monitor": monitor.main,
+    "rehearsal": rehearsal.main,
 }
 
 if __name__ == "__main__":

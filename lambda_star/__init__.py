@@ -7,6 +7,7 @@ The functions of every day stand here; everything else is in the submodules, whi
     ls.threshold(0.999, 0.5, 5.0)                      # one position: the modal token against its tail
     ls.categorical.threshold(log_t, log_b, 5.0)        # one position over the whole vocabulary
     ls.calibrate(ls.read_table("answers.csv"), clip=5) # measured answers
+    ls.decide("report.json", lam=1.25)                 # safe, unsafe or unknown, and why
 """
 
 from importlib import import_module
@@ -37,13 +38,16 @@ if TYPE_CHECKING:
         dynamics,
         lint,
         plotting,
+        rehearsal,
         sequence,
         symbolic,
         torch,
         updates,
+        verdict,
     )
     from lambda_star.calibration import calibrate
     from lambda_star.calibration.readers import read_table
+    from lambda_star.verdict import decide
 
 __version__ = "0.1.0"
 
@@ -52,6 +56,7 @@ __all__ = [
     "calibrate",
     "clip_for",
     "collapse_point",
+    "decide",
     "fixed_point",
     "flip_point",
     "is_clip_safe",
@@ -72,12 +77,14 @@ _SUBMODULES = (
     "dynamics",
     "lint",
     "plotting",
+    "rehearsal",
     "sequence",
     "symbolic",
     "torch",
     "updates",
+    "verdict",
 )
-_ON_FIRST_USE = {"calibrate": "calibration", "read_table": "calibration.readers"}
+_ON_FIRST_USE = {"calibrate": "calibration", "decide": "verdict", "read_table": "calibration.readers"}
 
 _deprecated.install()
 

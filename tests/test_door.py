@@ -24,10 +24,12 @@ SUBMODULES = {
     "dynamics",
     "lint",
     "plotting",
+    "rehearsal",
     "sequence",
     "symbolic",
     "torch",
     "updates",
+    "verdict",
 }
 HEAVY = (
     "yaml",

@@ -101,6 +101,16 @@ def test_the_answers_say_of_themselves_what_the_task_says(answers: list[dict[str
         assert record["permutation"] == task.is_permutation(record["text"], items)
 
 
+def test_the_prompts_on_file_are_those_of_the_questions() -> None:
+    asked = records("prompts.jsonl")
+    assert len(asked) == len(BASE)
+    for record, line in zip(BASE, asked, strict=True):
+        system, user = line["messages"]
+        question = task.make_prompt(task.make_items(record["split"], record["index"]))
+        assert (system["role"], system["content"]) == ("system", task.SYSTEM)
+        assert (user["role"], user["content"]) == ("user", question)
+
+
 def test_base_is_weak_and_teacher_is_strong() -> None:
     def share(answers: list[dict[str, Any]]) -> float:
         return sum(bool(task.is_valid(record["text"])) for record in answers) / len(answers)

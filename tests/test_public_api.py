@@ -31,6 +31,7 @@ MODULES = [
     "cliff",
     "cliff.run",
     "plotting",
+    "rehearsal",
     "lint",
     "lint.bounds",
     "torch.step",
@@ -40,8 +41,12 @@ MODULES = [
     "torch.monitor",
     "torch.probing",
     "torch.report",
+    "torch.predicted",
+    "torch.rehearsing",
+    "torch.serving",
 ]
-UNLOADABLE = set() if importlib.util.find_spec("transformers") else {"torch.teacher", "torch.monitor"}
+NEED_TRANSFORMERS = {"torch.teacher", "torch.monitor", "torch.serving"}
+UNLOADABLE = set() if importlib.util.find_spec("transformers") else NEED_TRANSFORMERS
 """TRL asks for a newer Python than this project."""
 MODULES = [module for module in MODULES if module not in UNLOADABLE]
 PAGES = {

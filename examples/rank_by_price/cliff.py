@@ -25,7 +25,6 @@ from typing import Any
 import model as lm
 import numpy as np
 import sample
-import score
 import task
 import torch
 import train
@@ -34,6 +33,7 @@ from numpy.typing import NDArray
 from lambda_star import bernoulli, categorical, sequence
 from lambda_star.cliff import onset
 from lambda_star.cliff.record import conclude, lock
+from lambda_star.contract import json_structure
 from lambda_star.torch.step import opd_loss
 
 HERE = Path(__file__).resolve().parent
@@ -100,6 +100,26 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 # Before the first step: the held-out answers and the prediction.
 
 
+def answer_logits(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
+    """Return the logits that predict each token of the answer: one forward pass, float32 turned to float64."""
+    ids = torch.tensor([prompt + answer])
+    with torch.inference_mode():
+        logits: torch.Tensor = model(input_ids=ids, logits_to_keep=len(answer) + 1).logits
+    return logits[0, :-1].to(torch.float64)
+
+
+def contract_class(tokenizer: Any, before: list[int], modal: str) -> str:
+    """Return the contract class of a position, or empty text outside the contract.
+
+    A position belongs to the contract if the answer so far can still become valid and the teacher's modal token there
+    is JSON punctuation, or if the answer is valid as it stands and the modal token ends it.
+    """
+    text = tokenizer.decode(before, clean_up_tokenization_spaces=False)
+    if modal == tokenizer.eos_token:
+        return modal if task.is_valid(text) else ""
+    return json_structure(modal) or "" if task.is_start(text) else ""
+
+
 def log_odds(logits: torch.Tensor, tokens: torch.Tensor) -> Floats:
     """Return the log-odds of one token in each row, accurate even where its tail is tiny."""
     others = logits.scatter(1, tokens[:, None], -math.inf)
@@ -141,12 +161,11 @@ def score_held_out(
     """Score one answer under teacher and base; the unlisted tokens count as the drawn ones among them do."""
     prompt = lm.prompt_tokens(tokenizer, task.make_items(record["split"], record["index"]))
     answer: list[int] = record["tokens"]
-    logits = [score.answer_logits(model, prompt, answer) for model in models]
+    logits = [answer_logits(model, prompt, answer) for model in models]
     log_t, log_b = (torch.log_softmax(each, dim=1) for each in logits)
     modal = log_t.argmax(dim=1)
     classes = [
-        score.contract_class(tokenizer, answer[:place], tokenizer.decode([int(token)]))
-        for place, token in enumerate(modal)
+        contract_class(tokenizer, answer[:place], tokenizer.decode([int(token)])) for place, token in enumerate(modal)
     ]
     places = [place for place, label in enumerate(classes) if label]
     columns = np.full((2, len(answer), 3 * TOP + 1), -math.inf)
@@ -395,7 +414,7 @@ def student_tails(student: Any, scored: list[Scored], clip: float) -> dict[str, 
     """Summarise the student's tails at the contract positions of the held-out answers, over the whole vocabulary."""
     numbers = []
     for one in scored:
-        rows = torch.log_softmax(score.answer_logits(student, *one.pair)[one.places], dim=1).numpy()
+        rows = torch.log_softmax(answer_logits(student, *one.pair)[one.places], dim=1).numpy()
         numbers.append(tails(one.teacher, rows, np.array(one.modal, dtype=np.int64), clip))
     return tail_summary(np.concatenate(numbers, axis=1), clip)
 

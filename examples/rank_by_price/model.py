@@ -13,6 +13,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lambda_star.torch.prompts import Prompt
+
 MODEL_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 """No Python of a model folder runs, and nothing is fetched from a hub."""
@@ -69,14 +71,17 @@ def save_adapter(model: Any, folder: Path) -> None:
     weights.chmod(0o644)
 
 
-def prompt_tokens(tokenizer: Any, items: list[task.Item]) -> list[int]:
-    """Return the token ids of the whole prompt; the model's answer follows them."""
-    messages = [
+def messages(items: list[task.Item]) -> list[dict[str, str]]:
+    """Return the prompt of a question as a conversation; a line of ``prompts.jsonl`` holds one."""
+    return [
         {"role": "system", "content": task.SYSTEM},
         {"role": "user", "content": task.make_prompt(items)},
     ]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def prompt_tokens(tokenizer: Any, items: list[task.Item]) -> list[int]:
+    """Return the token ids of the whole prompt; the model's answer follows them."""
+    return Prompt.of(messages(items)).ids(tokenizer)
 
 
 def target_tokens(tokenizer: Any, items: list[task.Item]) -> list[int]:

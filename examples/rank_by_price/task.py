@@ -10,6 +10,7 @@ import json
 import random
 import string
 from dataclasses import dataclass
+from typing import Any
 
 MIN_ITEMS = 3
 MAX_ITEMS = 8
@@ -86,3 +87,10 @@ def is_permutation(answer: str, items: list[Item]) -> bool:
     """Tell whether the answer parses and names every listed id exactly once, in any order."""
     parsed = parse_answer(answer)
     return parsed is not None and sorted(parsed) == sorted(item.ident for item in items)
+
+
+def complete(answer: str, prompt: Any) -> float:
+    """Tell whether the answer is a complete ranking of the items that the prompt's last message lists: 1 or 0."""
+    idents = [line.split()[0] for line in prompt[-1]["content"].splitlines()[1:]]
+    parsed = parse_answer(answer)
+    return float(parsed is not None and sorted(parsed) == sorted(idents))

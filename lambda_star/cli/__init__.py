@@ -8,19 +8,25 @@ import sys
 import click
 
 from lambda_star import __version__
+from lambda_star.cli._output import Group
 from lambda_star.cli.bernoulli import plot, threshold
 from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.probe import probe
+from lambda_star.cli.rehearsal import rehearse
+from lambda_star.cli.score import score
 from lambda_star.cli.symbolic import derive
 from lambda_star.cli.torch import check_step
 from lambda_star.cli.updates import updates
+from lambda_star.cli.verdict import decide
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+)
 @click.version_option(__version__, prog_name="lambda-star")
 def main() -> None:
     """How far may on-policy distillation extrapolate past its teacher?
@@ -31,12 +37,16 @@ def main() -> None:
     a slightly larger lambda_c; with the losses of TRL and G-OPD nothing collapses in the mean.
 
     `threshold` gives lambda* for one position, `calibrate` for measured answers; `updates` says what each update rule
-    does there, `probe` what a loss of your own does.
+    does there, `probe` what a loss of your own does. `decide` says whether a lambda is safe.
+
+    The exit status of a command that judges a lambda is 0 for safe, 1 for unsafe, 2 for an error and 3 for unknown.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-for command in (threshold, updates, probe, calibrate, plot, lint_config, check_step, cliff, derive):
+COMMANDS = (threshold, updates, probe, score, calibrate, rehearse, decide, plot, lint_config, check_step, cliff, derive)
+
+for command in COMMANDS:
     main.add_command(command)

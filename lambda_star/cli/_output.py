@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from lambda_star import __version__
 from lambda_star._core.quantities import C, Quantity
+
+if TYPE_CHECKING:
+    from lambda_star.verdict import Verdict
 
 CLIP_NOTE = """\
 What CLIP means: c caps how many times thinner than the teacher's tail the student's tail may become. A reader of the
@@ -64,6 +72,73 @@ log_ratio_cap:5. `lambda-star updates` lists the rules."""
 def rule_option(**settings: Any) -> Callable[..., Any]:
     """Return the option of an update rule."""
     return click.option("--rule", type=RuleType(), **{"help": RULE_HELP, **settings})
+
+
+ARGUMENTS = "lambda_star.arguments"
+STDOUT = "lambda_star.stdout"
+"""Where the context of a command keeps what it was called with, and the standard output that JSON is written to."""
+
+
+class Group(click.Group):
+    """A group that remembers what it was called with, for the ``command`` of a JSON file."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Return the context, with the arguments in its ``meta``."""
+        given = list(args)
+        context = super().make_context(info_name, args, *rest, **extra)
+        context.meta[ARGUMENTS] = given
+        return context
+
+
+def json_option() -> Callable[..., Any]:
+    """Return the option ``--json``; with ``-`` all that a command prints goes to standard error, and JSON to stdout."""
+
+    def prepare(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+        if path == Path("-"):
+            context.meta[STDOUT] = sys.stdout
+            context.with_resource(redirect_stdout(sys.stderr))
+        return path
+
+    kind = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+    text = "Write the result as JSON to a file, or to standard output with -, where nothing else is then written."
+    return click.option("--json", "json_path", type=kind, callback=prepare, is_eager=True, help=text)
+
+
+def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> None:
+    """Write what a command found, behind its schema, version, command line and time; without a path write nothing."""
+    if path is None:
+        return
+    context = click.get_current_context()
+    head = {
+        "schema": f"lambda-star/{command}/1",
+        "version": __version__,
+        "command": shlex.join(["lambda-star", *context.meta.get(ARGUMENTS, [command])]),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    text = json.dumps(_plain({**head, **payload}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if path == Path("-"):
+        click.echo(text, nl=False, file=context.meta[STDOUT])
+    else:
+        write(path, text)
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types of JSON: the text "inf" or "-inf" stands for an infinite number, and null for NaN."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else f"{value:g}"
+    return value
+
+
+def finish(verdict: Verdict) -> NoReturn:
+    """Print a verdict in one line, and end with its exit status: 0 safe, 1 unsafe, 3 unknown."""
+    click.echo(f"\n{verdict}")
+    click.get_current_context().exit(verdict.exit_status)
 
 
 class ContractType(click.ParamType[Any]):

@@ -14,10 +14,12 @@ from lambda_star.cli._output import (
     FILE,
     OPEN_CLIP,
     as_failure,
+    json_option,
     print_table,
     quantity_option,
     rule_option,
     write,
+    write_json,
 )
 from lambda_star.dynamics import Flow
 from lambda_star.updates import Rule
@@ -36,7 +38,8 @@ FLOW_HELP = "budget, trajectory: natural gradient, or plain policy gradient on t
 @quantity_option(C, "--clip", required=True)
 @quantity_option(LAM, help="A lambda to judge.")
 @quantity_option(MARGIN, default=0.1, help="Share of lambda*-1 that the operating point gives up.")
-def threshold(p: float, b: float, clip: float, lam: float | None, margin: float) -> None:
+@json_option()
+def threshold(p: float, b: float, clip: float, lam: float | None, margin: float, json_path: Path | None) -> None:
     """Print lambda* of one output position, where its modal token competes with the tail, all other tokens.
 
     \b
@@ -46,21 +49,29 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float)
     import lambda_star as ls
 
     with as_failure(ValueError):
-        rows: list[tuple[str, float | str, str]] = [
-            ("λ*", ls.threshold(p, b, clip), "largest λ that keeps the tail"),
-            ("λ_c", ls.collapse_point(p, b, clip), "collapse point of a clipped student"),
-            ("λ_c − λ*", ls.bernoulli.cliff_width(p, b, clip), "width of the cliff"),
-            ("λ_op", ls.operating_point(p, b, clip, margin), f"operating point, margin {margin:g}"),
-            ("flip", ls.flip_point(p, b), "λ past which the modal token loses its majority"),
-            ("two-sided", ls.bernoulli.two_sided_threshold(p, b, clip), "largest λ safe for modal token and tail"),
+        rows: list[tuple[str, str, Any, str]] = [
+            ("threshold", "λ*", ls.threshold(p, b, clip), "largest λ that keeps the tail"),
+            ("collapse_point", "λ_c", ls.collapse_point(p, b, clip), "collapse point of a clipped student"),
+            ("cliff_width", "λ_c − λ*", ls.bernoulli.cliff_width(p, b, clip), "width of the cliff"),
+            ("operating_point", "λ_op", ls.operating_point(p, b, clip, margin), f"operating point, margin {margin:g}"),
+            ("flip_point", "flip", ls.flip_point(p, b), "λ past which the modal token loses its majority"),
+            (
+                "two_sided_threshold",
+                "two-sided",
+                ls.bernoulli.two_sided_threshold(p, b, clip),
+                "largest λ safe for modal token and tail",
+            ),
         ]
         if lam is not None:
+            safe = "yes" if ls.is_clip_safe(p, b, clip, lam) else "no"
             rows += [
-                (f"R({lam:g})", ls.tail_ratio(p, b, lam), "teacher tail over student tail"),
-                ("regime", ls.regime(p, b, clip, lam).name.lower(), f"at λ = {lam:g}"),
-                ("safe", "yes" if ls.is_clip_safe(p, b, clip, lam) else "no", f"R({lam:g}) ≤ {clip:g}"),
+                ("tail_ratio", f"R({lam:g})", ls.tail_ratio(p, b, lam), "teacher tail over student tail"),
+                ("regime", "regime", ls.regime(p, b, clip, lam).name.lower(), f"at λ = {lam:g}"),
+                ("within_clip", "safe", safe, f"R({lam:g}) ≤ {clip:g}"),
             ]
-    print_table(f"p = {p:g}, b = {b:g}, c = {clip:g}", rows)
+    print_table(f"p = {p:g}, b = {b:g}, c = {clip:g}", [row[1:] for row in rows])
+    asked = {"p": p, "b": b, "clip": clip, "margin": margin, "lam": lam}
+    write_json(json_path, "threshold", asked | {key: value for key, _, value, _ in rows})
 
 
 @click.command(epilog=CLIP_NOTE, short_help="Draw one position: regimes, budget, trajectory, updates.")

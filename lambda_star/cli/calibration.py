@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,15 @@ from lambda_star.cli._output import (
     OPEN_CLIP,
     as_failure,
     contract_option,
+    finish,
+    json_option,
     number,
     print_table,
     quantity_option,
     rule_option,
     with_flags,
     write,
+    write_json,
 )
 
 if TYPE_CHECKING:
@@ -73,10 +75,13 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @quantity_option(BUDGET, help=BUDGET_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
-@click.option("--json", "json_path", type=FILE, help="Write the report as JSON.")
+@json_option()
 @click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
 def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
     """Print the safe lambda for measured answers.
+
+    The exit status is 0 if the lambda asked about is safe, or if one can be advised where none is asked about; 1 if it
+    is unsafe, 2 after an error and 3 if it is unknown, as `lambda-star decide` says.
 
     FILE has one row for each output position of answers sampled from the base.
 
@@ -96,6 +101,7 @@ def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path |
     """  # noqa: D301 (click wants the character \b)
     from lambda_star import calibration
     from lambda_star.calibration.readers import read_table
+    from lambda_star.verdict import decide
 
     with as_failure(ValueError):
         report = calibration.calibrate(read_table(file, keep_going=keep_going), **options)
@@ -103,13 +109,13 @@ def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path |
     _print_classes(report)
     _print_readings(report)
     _print_advice(report)
-    if json_path:
-        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write(json_path, text + "\n")
+    verdict = decide(report, lam=report.lam, confidence=report.confidence)
+    write_json(json_path, "calibrate", report.to_dict() | {"verdict": verdict.to_dict()})
     if plot:
         from lambda_star.plotting import plot_report
 
         write(plot, plot_report(report))
+    finish(verdict)
 
 
 def _print_rows_used(report: Report) -> None:
@@ -184,13 +190,11 @@ def _print_advice(report: Report) -> None:
     ]
     if lam is not None:
         past = sum(one.value < lam for one in report.classes)
-        death = f", and tails die from {number(dies.value)} on" if dies is not None and dies.value <= lam else ""
-        tolerance = ", a tolerance, as no tail dies" if dies is not None and dies.value == math.inf else ""
         judged = (
-            f"the operating λ{tolerance}{death}; past λ* of {past} of {len(report.classes)} classes, past λ* of "
-            f"{report.share_past(lam):.1%} and the flip point of {report.share_flipped(lam):.1%} of the positions"
+            f"past λ* of {past} of {len(report.classes)} classes, past λ* of {report.share_past(lam):.1%} and the flip "
+            f"point of {report.share_flipped(lam):.1%} of the positions"
         )
-        rows.append((f"λ = {lam:g}", "within" if lam <= point.value else "ABOVE", judged))
+        rows.append((f"λ = {lam:g}", "", judged))
     print_table("Which λ is safe", rows)
     if report.rule is None:
         click.echo(WITHOUT_RULE.format(clip=report.clip))

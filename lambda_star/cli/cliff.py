@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from lambda_star.cli._output import FILE, FOLDER, as_failure, print_table, write
+from lambda_star.cli._output import FILE, FOLDER, as_failure, json_option, print_table, write, write_json
 from lambda_star.cliff import compare, summarise
 from lambda_star.cliff.presets import CONTROLS, PRESETS, QUICK, Preset, variant
 from lambda_star.cliff.record import finished
@@ -45,7 +45,10 @@ NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 @click.option("--quick", is_flag=True, help="One small run, not kept; exit status 1 unless validity falls in the band.")
 @click.option("--report", is_flag=True, help="Train nothing; print and draw the runs in the folder.")
 @click.option("--plot", "plot_path", type=FILE, help="Draw the runs (.png, .pdf, .svg).")
-def cliff(folder: Path, quick: bool, report: bool, plot_path: Path | None, **options: Any) -> None:
+@json_option()
+def cliff(
+    folder: Path, quick: bool, report: bool, plot_path: Path | None, json_path: Path | None, **options: Any
+) -> None:
     """Predict at which lambda the lists of small transformers stop being JSON, then train them and compare.
 
     A run takes one to five minutes. Before the first step it writes the prediction to a file in FOLDER, with its hash
@@ -67,6 +70,7 @@ def cliff(folder: Path, quick: bool, report: bool, plot_path: Path | None, **opt
     with as_failure(ImportError, OSError, ValueError), TemporaryDirectory() if quick else nullcontext(folder) as place:
         records = _finished_runs(folder) if report else _new_runs(Path(place), quick, **options)
     _print_runs(records)
+    write_json(json_path, "cliff", {"runs": [_facts(record) for record in records]})
     if plot_path:
         from lambda_star.plotting import plot_cliff
 
@@ -76,6 +80,11 @@ def cliff(folder: Path, quick: bool, report: bool, plot_path: Path | None, **opt
         inside = compare(records[0]).inside
         click.echo(f"validity {'fell where it was predicted to' if inside else 'did NOT fall in the predicted band'}")
         sys.exit(0 if inside else 1)
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    run = compare(record)
+    return {"label": run.label, **run._asdict(), "inside": run.inside, "relative_error": run.relative_error}
 
 
 def _finished_runs(folder: Path) -> list[dict[str, Any]]:

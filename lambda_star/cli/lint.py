@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import B, C, P
-from lambda_star.cli._output import CLIP_NOTE, FILE, as_failure, quantity_option, with_flags
+from lambda_star.cli._output import CLIP_NOTE, FILE, as_failure, json_option, quantity_option, with_flags, write_json
 
 if TYPE_CHECKING:
     from lambda_star.lint import Finding
-    from lambda_star.lint.verdict import Point
+    from lambda_star.lint.judge import Point
 
 __all__ = ["lint_config"]
 
@@ -27,9 +27,11 @@ STATUS = {"error": 1, "unknown": 3, "warning": 0, "note": 0}
 @quantity_option(P)
 @quantity_option(B)
 @quantity_option(C, "--clip", help="How many times thinner than the teacher's the student's tail may become.")
-@click.option("--report", type=FILE, help="JSON file of `calibrate`, which gives p, b, c and the operating point.")
+@click.option("--report", type=FILE, help="JSON file of `calibrate`, whose verdict each lambda then gets.")
+@click.option("--rehearsal", type=FILE, help="File of `rehearse`, for the verdict of --report.")
 @click.option("--strict", is_flag=True, help="End with status 1 on warnings too.")
-def lint_config(files: tuple[Path, ...], strict: bool, **measured: Any) -> None:
+@json_option()
+def lint_config(files: tuple[Path, ...], strict: bool, json_path: Path | None, **measured: Any) -> None:
     """Print what is wrong with the extrapolation of training configurations.
 
     FILES are configurations of verl, G-OPD, slime, miles, NeMo-RL, ROLL, rLLM, SkyRL, ms-swift, LightRFT or TRL: YAML,
@@ -37,8 +39,8 @@ def lint_config(files: tuple[Path, ...], strict: bool, **measured: Any) -> None:
     rule, and every value of its lambda, those of a sweep too, is compared with what that rule does at the p and b of a
     contract token, as `lambda-star calibrate` measures them.
 
-    The exit status is 1 if a finding is an error, which is a lambda at which the tail dies or a loss that pushes the
-    wrong way; else 3 if something could not be read and was not judged; else 0. The worst file decides.
+    The exit status is 1 if a finding is an error, which is an unsafe lambda or a loss that pushes the wrong way; else 3
+    if something could not be read, or the report cannot tell whether lambda is safe; else 0. The worst file decides.
 
     \b
     Example:
@@ -46,30 +48,34 @@ def lint_config(files: tuple[Path, ...], strict: bool, **measured: Any) -> None:
       lambda-star lint-config configs/*.yaml --report report.json --strict
     """  # noqa: D301 (click wants the character \b)
     from lambda_star.lint.check import check
-    from lambda_star.lint.verdict import point
+    from lambda_star.lint.judge import point
 
     with as_failure(ValueError):
         at = point(**measured)
-    severities = {severity for file in files for severity in _print(file, check, at)}
+    found = {str(file): list(_print(file, check, at)) for file in files}
+    severities = {finding.severity for findings in found.values() for finding in findings}
     statuses = {STATUS[severity] for severity in severities} | {int(strict and "warning" in severities)}
-    if status := next(status for status in (1, 3, 0) if status in statuses):
+    status = next(status for status in (1, 3, 0) if status in statuses)
+    findings = [{"file": file, **finding._asdict()} for file, findings in found.items() for finding in findings]
+    write_json(json_path, "lint-config", {"findings": findings, "exit_status": status})
+    if status:
         sys.exit(status)
 
 
-def _print(file: Path, check: Callable[..., Iterable[Finding]], at: Point | None) -> Iterator[str]:
-    """Print the findings of a file, and yield their severities; a file that cannot be read is one of them."""
+def _print(file: Path, check: Callable[..., Iterable[Finding]], at: Point | None) -> Iterator[Finding]:
+    """Print and yield the findings of a file; that it cannot be read is one of them."""
+    from lambda_star.lint import Finding
+
     try:
         findings = check(file, at)
     except ValueError as error:
         # The library names the path and then the line, in words.
         said = str(error).removeprefix(str(file))
         found = re.match(r"(?:, line (\d+))?: ", said)
-        place = f"{file}:{found[1]}" if found and found[1] else file
-        click.echo(f"{place}: unknown: {said[found.end() :] if found else said}")
-        yield "unknown"
-        return
+        line = int(found[1]) if found and found[1] else None
+        findings = (Finding("unknown", line, None, said[found.end() :] if found else said),)
     for one in findings:
         place = f"{file}:{one.line}" if one.line else str(file)
         message = with_flags(one.message)
         click.echo(f"{place}: {one.severity}: {one.key + ': ' if one.key else ''}{message}")
-        yield one.severity
+        yield one

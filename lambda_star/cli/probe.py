@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import LAM, B, P
-from lambda_star.cli._output import FILE, as_failure, print_table, quantity_option, write
+from lambda_star.cli._functions import load_function
+from lambda_star.cli._output import FILE, as_failure, json_option, print_table, quantity_option, write, write_json
 
 if TYPE_CHECKING:
     from lambda_star.torch.report import ProbeReport
@@ -34,7 +33,7 @@ ROWS = 9  # of the table of students
 @click.option("--top-p", type=MASS, help="Rollouts draw from the nucleus of this mass (a loss that takes tokens).")
 @click.option("--top-k", type=COUNT, help="Rollouts draw from so many tokens (a loss that takes tokens).")
 @click.option("--returns", type=RETURNS, help="What FUNCTION gives; its name tells by default.")
-@click.option("--json", "json_path", type=FILE, help="Write the report as JSON.")
+@json_option()
 @click.option("--plot", "plot_path", type=FILE, help="Draw the report (.png, .pdf, .svg).")
 def probe(loss: str, lam: float | None, json_path: Path | None, plot_path: Path | None, **options: Any) -> None:
     """Find out where a loss takes the student: where it leaves q_lambda, whether its tail dies, and which rule it is.
@@ -54,8 +53,7 @@ def probe(loss: str, lam: float | None, json_path: Path | None, plot_path: Path 
 
         report = bridge.probe(_callable(loss), **options)
     _print(loss, report)
-    if json_path:
-        write(json_path, json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(json_path, "probe", report.to_dict())
     if plot_path:
         from lambda_star.plotting.probe import plot_probe
 
@@ -70,33 +68,13 @@ def probe(loss: str, lam: float | None, json_path: Path | None, plot_path: Path 
 
 def _callable(text: str) -> Callable[..., Any]:
     """Return the function of a Python file, or the loss of a known rule."""
-    path, separator, name = text.rpartition(":")
-    if not separator or not path.endswith(".py"):
-        from lambda_star.lint import rule_of
-        from lambda_star.torch.rules import rule_loss
+    path, separator, _ = text.rpartition(":")
+    if text.endswith(".py") or (separator and path.endswith(".py")):
+        return load_function(text)
+    from lambda_star.lint import rule_of
+    from lambda_star.torch.rules import rule_loss
 
-        if text.endswith(".py"):
-            raise ValueError(f"{text} must be followed by a colon and the name of a function")
-        return rule_loss(rule_of(text))
-    file = Path(path)
-    if not file.is_file():
-        raise ValueError(f"{path} is not a file")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} cannot be loaded as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # a dataclass in the file looks its module up there
-    sys.path.insert(0, str(file.parent.resolve()))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{path} could not be run: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise ValueError(f"{path} must have a function {name}, got none")
-    return found  # type: ignore[no-any-return]
+    return rule_loss(rule_of(text))
 
 
 def _print(title: str, report: ProbeReport) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lambda_star._core.quantities import LAM
-from lambda_star.cli._output import OPEN_CLIP, as_failure, print_table, quantity_option
+from lambda_star.cli._output import OPEN_CLIP, as_failure, json_option, print_table, quantity_option, write_json
 
 __all__ = ["check_step"]
 
@@ -28,6 +28,7 @@ DTYPES = click.Choice(["float32", "float64", "bfloat16"])
 @click.option("--positions", type=click.IntRange(min=1), default=64, help="The most positions to look at.")
 @click.option("--device", default="cpu", help="Where the models run, for instance cuda.")
 @click.option("--dtype", type=DTYPES, default="float32", help="Dtype in which the models compute.")
+@json_option()
 def check_step(
     teacher: Path | None,
     base: Path | None,
@@ -35,6 +36,7 @@ def check_step(
     device: str,
     dtype: str,
     rule: str | None,
+    json_path: Path | None,
     **options: Any,
 ) -> None:
     """Run real distillation steps with PyTorch, and compare them with what the formulas predict.
@@ -69,5 +71,8 @@ def check_step(
     }
     bound = f"c = {report.clip:g}" if report.rule is None else str(report.rule)
     print_table(f"λ = {report.lam:g}, {bound}; {where}", report.lines, columns)
+    lines = [line._asdict() | {"holds": line.holds} for line in report.lines]
+    found = vars(report) | {"rule": None if report.rule is None else str(report.rule), "lines": lines}
+    write_json(json_path, "check-step", found | {"passed": report.passed})
     if not report.passed:
         sys.exit(1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
 from lambda_star._core.quantities import LAM, B, C, P, require
 from lambda_star.bernoulli import threshold
-from lambda_star.cli._output import RULE_HELP, as_failure, print_table, quantity_option
+from lambda_star.cli._output import RULE_HELP, as_failure, json_option, print_table, quantity_option, write_json
 from lambda_star.updates import Rule, parse
 
 __all__ = ["updates"]
@@ -64,7 +66,8 @@ the sum of the others says when. In Python, rule.dies(log_t, log_b) takes rows o
 )
 @quantity_option(C, "--clip", default=5, help="The clip of the lambda* in the title; a tolerance.")
 @click.option("--rule", "texts", multiple=True, help=RULE_HELP)
-def updates(p: float, b: float, lam: float | None, clip: float, texts: tuple[str, ...]) -> None:
+@json_option()
+def updates(p: float, b: float, lam: float | None, clip: float, texts: tuple[str, ...], json_path: Path | None) -> None:
     """Print the map of update rules: at which lambda the student departs, and at which its tail dies.
 
     Whether anything happens at lambda* depends on what a trainer's update bounds. RULE is the name of a training code
@@ -91,7 +94,8 @@ def updates(p: float, b: float, lam: float | None, clip: float, texts: tuple[str
     with as_failure(ValueError):
         rules = [(text, rule_of(text)) for text in texts or MAP]
         require((LAM, lam))
-        title = f"p = {p:g}, b = {b:g}: λ* = {threshold(p, b, clip):.6g} at c = {clip:g}"
+        star = threshold(p, b, clip)
+        title = f"p = {p:g}, b = {b:g}: λ* = {star:.6g} at c = {clip:g}"
         print_table(title, rules, columns, prose="what it bounds")
     click.echo(NOTE)
     if p < b:
@@ -99,6 +103,17 @@ def updates(p: float, b: float, lam: float | None, clip: float, texts: tuple[str
     if any(rule.needs_rows for _, rule in rules):
         click.echo(SETS)
     click.echo(f"Training codes that --rule knows: {', '.join(CODES)}.")
+    found = [_facts(text, rule, p, b, lam) for text, rule in rules]
+    write_json(json_path, "updates", {"p": p, "b": b, "clip": clip, "lam": lam, "threshold": star, "rules": found})
+
+
+def _facts(text: str, rule: Rule, p: float, b: float, lam: float | None) -> dict[str, Any]:
+    """The row of a rule; null for what p and b of one token cannot show."""
+    numbers = {"leaves": rule.leaves(p, b), "dies": rule.dies(p, b), "clip": rule.equivalent_clip(p, b)}
+    if rule.needs_rows:
+        numbers = dict.fromkeys(numbers)
+    ratio = None if lam is None or rule.needs_rows else _tail_ratio(rule, p, b, lam)
+    return {"asked": text, "rule": str(rule), **numbers, "tail_ratio": ratio, "summary": rule.summary}
 
 
 def _seen(rule: Rule, value: float, infinite: str = "never") -> float | str:

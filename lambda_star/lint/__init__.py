@@ -19,11 +19,11 @@ from lambda_star.lint import bounds as known
 from lambda_star.lint.check import check
 from lambda_star.lint.codes import read
 from lambda_star.lint.findings import Finding, Severity
+from lambda_star.lint.judge import point
 from lambda_star.lint.readers import read_settings
 from lambda_star.lint.rules import rule_of
 from lambda_star.lint.settings import Settings
 from lambda_star.lint.sweeps import values
-from lambda_star.lint.verdict import point
 from lambda_star.updates import Rule
 
 __all__ = ["Configuration", "Finding", "Severity", "configuration", "lint_config", "rule_of"]
@@ -50,13 +50,14 @@ def lint_config(
     b: float | None = None,
     clip: float | None = None,
     report: str | PathLike[str] | None = None,
+    rehearsal: str | PathLike[str] | None = None,
     bounds: Sequence[known.Bound] = known.BOUNDS,
 ) -> tuple[Finding, ...]:
     """Return what is wrong with the extrapolation of a training configuration.
 
     A λ from which on the configuration's update rule kills the tail is an error, and one that a rule with a cliff lets
     leave the fixed point is a warning. Where no rule kills a tail, λ* only says from where on the tail is more than c
-    times thinner than the teacher's: a λ above it is a warning if ``clip`` or a report says which c you allow. What
+    times thinner than the teacher's: a λ above it is a warning if ``clip`` says which c you allow. What
     cannot be read has the severity ``unknown``.
 
     Args:
@@ -65,7 +66,9 @@ def lint_config(
         p: teacher's probability of the most critical modal token, in (0, 1); needs ``b``.
         b: base's probability of the same token, in (0, 1); needs ``p``.
         clip: tolerance c on the tail ratio (1−p)/(1−q), in [1, inf]: how many times thinner a tail may become.
-        report: JSON file of ``lambda-star calibrate``, from which p, b, c and the operating point are taken instead.
+        report: JSON file of ``lambda-star calibrate``. Each λ then gets the verdict of :func:`lambda_star.decide` under
+            the rule of the configuration: unsafe is an error, and what it leaves open is unknown.
+        rehearsal: file of ``lambda-star rehearse``, for the same verdict; needs ``report``.
         bounds: the caps of training codes; pass ``lambda_star.lint.bounds.BOUNDS`` with rows of your own.
 
     Returns:
@@ -74,7 +77,7 @@ def lint_config(
     Raises:
         ValueError: the file or the report is missing, too large, of another type or broken (the message gives path,
             line and remedy), or one of p, b and clip lies outside its range, only one of p and b is given, or one of
-            the three beside a report.
+            the three beside a report, or the rehearsal is for another rule than the configuration's.
 
     Source: extension; ``derivations/updates.md`` for the rules, and paper, Eq. 4, for λ*.
 
@@ -86,7 +89,7 @@ def lint_config(
     >>> finding.severity, finding.line, finding.message.split(":")[0]
     ('error', 1, 'λ = 1.25 is past λ_dies = 1.23317 under log_ratio_cap(c=5)')
     """
-    return check(Path(path), point(p, b, clip, report), bounds)
+    return check(Path(path), point(p, b, clip, report, rehearsal), bounds)
 
 
 def configuration(path: str | PathLike[str]) -> Configuration:

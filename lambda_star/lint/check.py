@@ -10,10 +10,10 @@ from pathlib import Path
 from lambda_star.lint import bounds as known
 from lambda_star.lint.codes import CODES, read
 from lambda_star.lint.findings import SEVERITIES, Finding
+from lambda_star.lint.judge import Point, judge
 from lambda_star.lint.readers import read_settings
 from lambda_star.lint.reading import Reading
 from lambda_star.lint.settings import Setting, Settings
-from lambda_star.lint.verdict import Point, judge
 from lambda_star.updates import log_ratio_cap
 
 __all__ = ["check"]

@@ -11,6 +11,7 @@ from lambda_star.plotting.calibration import plot_readings, plot_report, plot_ta
 from lambda_star.plotting.cliff import plot_cliff, plot_run
 from lambda_star.plotting.dynamics import plot_budget, plot_trajectory
 from lambda_star.plotting.probe import plot_probe
+from lambda_star.plotting.rehearsal import plot_rehearsal
 from lambda_star.plotting.updates import plot_forces, plot_rules, plot_updates
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "plot_probe",
     "plot_readings",
     "plot_regimes",
+    "plot_rehearsal",
     "plot_report",
     "plot_rules",
     "plot_run",

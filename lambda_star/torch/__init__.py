@@ -20,37 +20,58 @@ if TYPE_CHECKING:
     from lambda_star.torch.adapters import without_adapters
     from lambda_star.torch.check import StepReport, check_step
     from lambda_star.torch.metrics import safety_metrics, safety_metrics_from_sampled
+    from lambda_star.torch.models import load_pair
     from lambda_star.torch.monitor import SafetyMonitor
+    from lambda_star.torch.pairs import pair_of
     from lambda_star.torch.probing import probe
+    from lambda_star.torch.prompts import read_prompts
+    from lambda_star.torch.rehearsing import rehearse
     from lambda_star.torch.report import ProbeReport
+    from lambda_star.torch.sampling import sample
+    from lambda_star.torch.scoring import score
+    from lambda_star.torch.serving import PredictedStudent
     from lambda_star.torch.step import advantage, opd_loss
     from lambda_star.torch.teacher import ExtrapolatedTeacher
 
 __all__ = [
     "ExtrapolatedTeacher",
+    "PredictedStudent",
     "ProbeReport",
     "SafetyMonitor",
     "StepReport",
     "advantage",
     "check_step",
+    "load_pair",
     "opd_loss",
+    "pair_of",
     "probe",
+    "read_prompts",
+    "rehearse",
     "safety_metrics",
     "safety_metrics_from_sampled",
+    "sample",
+    "score",
     "without_adapters",
 ]
 
 _HOME = {
     "ExtrapolatedTeacher": "teacher",
+    "PredictedStudent": "serving",
     "ProbeReport": "report",
     "SafetyMonitor": "monitor",
     "StepReport": "check",
     "advantage": "step",
     "check_step": "check",
+    "load_pair": "models",
     "opd_loss": "step",
+    "pair_of": "pairs",
     "probe": "probing",
+    "read_prompts": "prompts",
+    "rehearse": "rehearsing",
     "safety_metrics": "metrics",
     "safety_metrics_from_sampled": "metrics",
+    "sample": "sampling",
+    "score": "scoring",
     "without_adapters": "adapters",
 }
 

@@ -5,22 +5,23 @@ G-OPD and other codes on verl, which keep only the log-probability of the sample
 the prefix ``lambda_star/``. Below, p and b are the probabilities of the teacher's modal token under teacher and base,
 and q is its probability under the student.
 
-=====================  ================================================================================
-``lam``                the λ in use; the median where positions differ in it
-``positions``          number of positions
-``not_judged``         number of them that cannot be judged, as a logit is NaN or +inf; all else leaves them out
-``p``, ``b``           medians of p and b
-``threshold_median``   median of λ* (Eq. 4)
-``threshold_least``    least λ*
-``past``               share of positions whose λ* is below λ
-``flipped``            share of positions whose modal token has lost its lead at λ
-``tail_ratio_median``  median of the tail ratio (1−p)/(1−q)
-``tail_ratio_max``     greatest tail ratio
-``clipped``            share of positions whose tail ratio has reached the clip
-``json``               share of completions that are JSON
-``valid``              share of completions that your own ``valid`` accepts; in place of ``json``
-``known``              share of positions that count; only from :func:`safety_metrics_from_sampled`
-=====================  ================================================================================
+=======================  ====================================================================================
+``lam``                  the λ in use; the median where positions differ in it
+``positions``            number of positions
+``not_judged``           number of them that cannot be judged, as a logit is NaN or +inf; all else leaves them out
+``p``, ``b``             medians of p and b
+``threshold_median``     median of λ* (Eq. 4)
+``threshold_least``      least λ*
+``past``                 share of positions whose λ* is below λ
+``flipped``              share of positions whose modal token has lost its lead at λ
+``tail_ratio_median``    median of the tail ratio (1−p)/(1−q)
+``tail_ratio_max``       greatest tail ratio
+``tail_over_predicted``  median ratio of the student's tail to the predicted student's; 1 where a run has arrived
+``clipped``              share of positions whose tail ratio has reached the clip
+``json``                 share of completions that are JSON
+``valid``                share of completions that your own ``valid`` accepts; in place of ``json``
+``known``                share of positions that count; only from :func:`safety_metrics_from_sampled`
+=======================  ====================================================================================
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import LAM, C, check, require
 from lambda_star.bernoulli import threshold_from_logits
 from lambda_star.sequence import lower_quantile
+from lambda_star.torch.predicted import mixture
+from lambda_star.updates import Rule, none
 
 __all__ = ["safety_metrics", "safety_metrics_from_sampled"]
 
@@ -62,6 +65,7 @@ def safety_metrics(
     classes: Sequence[int] | NDArray[np.int64] | None = None,
     completions: Iterable[str] | None = None,
     valid: Valid | None = None,
+    rule: Rule | None = None,
 ) -> dict[str, float]:
     """Compute the metrics from log-probabilities or logits over the whole vocabulary.
 
@@ -76,6 +80,8 @@ def safety_metrics(
             positions whose modal token has a class, 0 or above, count then, as in :func:`lambda_star.calibrate`.
         completions: answers of the student as texts; without them ``json`` is left out.
         valid: a function that tells whether a text is a valid answer; by default JSON is.
+        rule: the trainer's update rule, whose student ``tail_over_predicted`` compares with; by default the fixed
+            point. The metric is left out for a rule that p and b cannot show.
 
     Returns:
         A dictionary with a float for each name in the table above except ``known``. A position where a
@@ -95,7 +101,7 @@ def safety_metrics(
     (1.35..., 0.5, 0.5)
     """
     require((C.named("clip"), clip))
-    measured = _over_vocabulary(log_t, log_b, log_s, lam, clip, mask, classes)
+    measured = _over_vocabulary(log_t, log_b, log_s, lam, clip, mask, classes, rule)
     return _summary(measured, lam, clip, _verdicts(completions, valid))
 
 
@@ -164,6 +170,7 @@ def _over_vocabulary(
     clip: float,
     mask: Tensor | None = None,
     classes: Sequence[int] | NDArray[np.int64] | None = None,
+    rule: Rule | None = None,
 ) -> Measured:
     """Measure each position that counts, from rows over the vocabulary."""
     rows, lams = _counted(log_t, log_b, log_s, lam, mask, log_t.shape[:-1])
@@ -171,6 +178,11 @@ def _over_vocabulary(
     found = categorical.threshold(rows[0], rows[1], clip, mode="bernoulli")
     log_odds = [_log_odds_in(each, found.modal) for each in rows]
     measured = _measured(log_odds, found.value, lams) | {"flip": _floats(found.flip)}
+    if len(rows) == 3 and not (rule and rule.needs_rows):
+        predicted = _predicted_tail(rows, found.modal, measured, rule or none())
+        tail = _tail(log_odds[2])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            measured["tail_over_predicted"] = np.where(tail == predicted, 1.0, tail / predicted)
     if classes is None:
         return measured
     labels = np.asarray(classes)
@@ -179,6 +191,28 @@ def _over_vocabulary(
     # Where the teacher's logits are NaN nobody knows the modal token, and the position must not pass for content.
     inside = (labels[found.modal.cpu().numpy()] >= 0) | np.isnan(measured["p"])
     return {name: values[inside] for name, values in measured.items()}
+
+
+def _predicted_tail(rows: Sequence[Tensor], modal: Tensor, measured: Measured, rule: Rule) -> Floats:
+    """Compute the tail of the predicted student: of the fixed point, or of two outcomes where the rule leaves it."""
+    dtype = torch.promote_types(rows[0].dtype, torch.float32)
+    blocks = zip(
+        *(torch.split(each, BLOCK) for each in (*rows[:2], torch.as_tensor(measured["lam"]), modal)), strict=True
+    )
+    odds = [
+        _log_odds_in(mixture(log_t.to(dtype), log_b.to(dtype), lam.to(log_t)), index)
+        for log_t, log_b, lam, index in blocks
+    ]
+    tail = _tail(torch.cat(odds))
+    if rule.keeps_fixed_point:
+        return tail
+    p, b = (np.clip(measured[name], np.finfo(np.float64).tiny, 1 - 2.0**-53) for name in ("p", "b"))
+    return np.where(measured["lam"] <= rule.leaves(p, b), tail, 1 - rule.student(p, b, measured["lam"]))
+
+
+def _tail(log_odds: Tensor) -> Floats:
+    """Compute the tail mass from log-odds."""
+    return _floats((-log_odds.double()).sigmoid())
 
 
 def _counted(
@@ -290,6 +324,8 @@ def _summary(measured: Measured, lam: float | Tensor, clip: float, verdicts: Ver
             "tail_ratio_max": _quantile(ratio, 1.0),
             "clipped": _share(ratio >= clip),
         }
+    if "tail_over_predicted" in judged:
+        metrics["tail_over_predicted"] = _quantile(judged["tail_over_predicted"], 0.5)
     metrics |= {name: _share(flags) for name, flags in verdicts.items()}
     return {PREFIX + name: value for name, value in metrics.items()}
 

@@ -18,6 +18,7 @@ from lambda_star.sequence import lower_quantile
 from lambda_star.torch import _transformers_for
 from lambda_star.torch._batches import Batch, tokenizer_of
 from lambda_star.torch._frozen import refuse_roles, refuse_sharded, refuse_sharding
+from lambda_star.torch._reported import Reported
 from lambda_star.torch.adapters import WithoutAdapters
 from lambda_star.torch.metrics import (
     PREFIX,
@@ -31,6 +32,7 @@ from lambda_star.torch.metrics import (
     _verdicts,
 )
 from lambda_star.updates import Rule
+from lambda_star.verdict import Verdict
 
 with _transformers_for("SafetyMonitor"):
     from transformers import TrainerCallback
@@ -87,7 +89,8 @@ class SafetyMonitor(TrainerCallback):
             only those whose modal token it gives a class count then, as in :func:`lambda_star.calibrate`, whose default
             is ``contract.parse("json")``.
         rule: the trainer's update rule, a value of :mod:`lambda_star.updates` such as ``updates.none()`` for TRL's
-            losses. It changes no number; by it the message of a stop says whether tails die past λ* at all.
+            losses. The metric ``tail_over_predicted`` compares with the student of this rule, and by it the message of
+            a stop says whether tails die past λ* at all.
 
     Raises:
         ValueError: a value lies outside its range, ``rule`` is not a rule, or ``stop_above`` and ``adapt`` are both
@@ -137,8 +140,54 @@ class SafetyMonitor(TrainerCallback):
         self._inputs: dict[bool, Mapping[str, Any]] = {}  # by whether the model was in training mode
         self._order = torch.Generator().manual_seed(0)
         self._classes: Any = None  # of every token, made once the vocabulary is known
+        self._reported: Reported | None = None
+        self.verdict: Verdict | None = None  # on the λ in use, once a monitor that has a report is attached
         self._blind = 0  # logs in a row at which too little could be judged
         self._warned = False
+
+    @classmethod
+    def from_report(
+        cls,
+        report: Any,
+        rehearsal: Any = None,
+        *,
+        teacher: Any = None,
+        base: Any = None,
+        lam: float | None = None,
+        tolerance: float = 0.05,
+        **options: Any,
+    ) -> SafetyMonitor:
+        """Return a monitor with the clip, rule, quantile, margin, contract and stop limit of a report.
+
+        Once it is attached, ``verdict`` is that of :func:`lambda_star.decide` on the λ in use; one that is not safe is
+        logged as a warning. The run ends where so many positions are past λ* that hardly any sample of the report's
+        answers has as many. A contract that runs a program of yours has to be given again.
+
+        Args:
+            report: as for :func:`lambda_star.decide`.
+            rehearsal: as for :func:`lambda_star.decide`.
+            teacher: as for the monitor itself.
+            base: as for the monitor itself; with it and without ``lam`` λ is the largest that is known to be safe.
+            lam: as for the monitor itself.
+            tolerance: as for :func:`lambda_star.decide`.
+            options: options of the monitor, which replace those of the report.
+
+        Raises:
+            ValueError: as for :func:`lambda_star.decide` and the monitor itself, or no λ is known to be safe.
+
+        >>> from lambda_star import calibrate, read_table
+        >>> SafetyMonitor.from_report(calibrate(read_table("examples/rank_by_price/logprobs.csv"))).clip
+        5.0
+        """
+        reported = Reported.of(report, rehearsal, tolerance)
+        if lam is None and base is not None:
+            found = reported.verdict()
+            if found.set_lam is None or math.isinf(found.set_lam):
+                raise ValueError(f"lam must be given where the report sets none, got None; {found}")
+            lam = found.set_lam
+        monitor = cls(teacher, base, lam=lam, **reported.options() | options)
+        monitor._reported = reported
+        return monitor
 
     @property
     def lam(self) -> float:
@@ -170,6 +219,8 @@ class SafetyMonitor(TrainerCallback):
             raise ValueError(f"trainer must be the first one of this monitor, got {trainer!r}; make a monitor for each")
         self._adopt(trainer)
         self._trainer = trainer
+        if self._reported is not None:
+            self._judge(self._reported)
         callbacks = trainer.callback_handler.callbacks
         callbacks[:] = [self, *(callback for callback in callbacks if callback is not self)]
         compute_loss = trainer.compute_loss
@@ -182,6 +233,14 @@ class SafetyMonitor(TrainerCallback):
 
         trainer.compute_loss = remembering
         return self
+
+    def _judge(self, reported: Reported) -> None:
+        """Compare the λ in use with the report, and take the stop limit from it unless there is one."""
+        self.verdict = reported.verdict(self.lam)
+        if self.verdict.safety != "safe":
+            logger.warning("%s", self.verdict)
+        if self.stop_above is None and not self.adapt:
+            self.stop_above = reported.stop_above(self.lam, self.positions)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Refuse a run that the monitor cannot watch, and take the λ from the checkpoint that a run resumes from."""
@@ -232,7 +291,7 @@ class SafetyMonitor(TrainerCallback):
             texts = tokenizer_of(processing_class).batch_decode([[token] for token in range(rows[0].shape[-1])])
             self._classes = classify(texts, self.contract).labels
         rows = [row / batch.temperature for row in rows]
-        measured = _over_vocabulary(rows[0], rows[1], rows[2], lam, self.clip, classes=self._classes)
+        measured = _over_vocabulary(rows[0], rows[1], rows[2], lam, self.clip, classes=self._classes, rule=self.rule)
         texts = batch.texts(processing_class)
         measured, verdicts = _pooled(measured, _verdicts(texts, self.valid))
         return measured, _summary(measured, lam, self.clip, verdicts)

@@ -23,6 +23,7 @@ from lambda_star.categorical import threshold
 from lambda_star.torch import _transformers_for
 from lambda_star.torch._frozen import refuse_not_finite, refuse_same, refuse_sharded
 from lambda_star.torch.adapters import WithoutAdapters
+from lambda_star.verdict import decide
 
 with _transformers_for("ExtrapolatedTeacher"):
     from transformers import PretrainedConfig, PreTrainedModel
@@ -107,6 +108,48 @@ class ExtrapolatedTeacher(nn.Module):
         sizes = {"vocab_size": len(parts[0].head.weight), "hidden_size": sum(part.width for part in parts)}
         self.config = PretrainedConfig.from_dict(sizes)
         self.eval()
+
+    @classmethod
+    def from_report(
+        cls,
+        teacher: PreTrainedModel,
+        base: PreTrainedModel | WithoutAdapters,
+        report: Any,
+        rehearsal: Any = None,
+        *,
+        lam: float | None = None,
+        tolerance: float = 0.05,
+        confidence: float = 0.95,
+        **options: Any,
+    ) -> ExtrapolatedTeacher:
+        """Return a teacher with a λ that is known to be safe.
+
+        Args:
+            teacher: the teacher.
+            base: the base.
+            report: as for :func:`lambda_star.decide`; None with a rehearsal alone.
+            rehearsal: as for :func:`lambda_star.decide`.
+            lam: λ, which must be safe; by default the largest λ that is known to be.
+            tolerance: as for :func:`lambda_star.decide`.
+            confidence: as for :func:`lambda_star.decide`.
+            options: ``clip`` and ``margin``.
+
+        Raises:
+            ValueError: as for :func:`lambda_star.decide` and the teacher itself, or λ is not known to be safe; the
+                message is the verdict.
+
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from lambda_star import calibrate, read_table
+        >>> sizes = dict(hidden_size=8, intermediate_size=8, num_attention_heads=1, num_hidden_layers=1, vocab_size=8)
+        >>> teacher, base = (LlamaForCausalLM(LlamaConfig(**sizes)) for _ in range(2))
+        >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
+        >>> round(ExtrapolatedTeacher.from_report(teacher, base, report).lam, 3)
+        1.126
+        """
+        verdict = decide(report, rehearsal, lam, tolerance=tolerance, confidence=confidence)
+        if verdict.safety != "safe" or verdict.set_lam is None:
+            raise ValueError(f"lam must be known to be safe, got {lam!r}; {verdict}")
+        return cls(teacher, base, verdict.set_lam, **options)
 
     @property
     def teacher(self) -> PreTrainedModel:

@@ -49,6 +49,10 @@ class advantage_clamp(Rule):  # noqa: N801
         switch(self, "centred")
         number(self, _two.BOUND)
 
+    @property
+    def keeps_fixed_point(self) -> bool:
+        return self.centred
+
     def _leaves(self, p: Values, b: Values) -> Any:
         return _two.never(p, b) if self.centred else _two.advantage_leaves(p, b, self.bound)
 

@@ -21,6 +21,10 @@ Teacher = Literal["plain", "extrapolated"]
 class Exact(Rule):
     """A rule whose student is the fixed point q_λ at every λ."""
 
+    @property
+    def keeps_fixed_point(self) -> bool:
+        return True
+
     def _leaves(self, p: Values, b: Values) -> Any:
         return _two.never(p, b)
 
@@ -154,31 +158,31 @@ class log_ratio_clamp(Rule):  # noqa: N801
             raise ValueError(f"teacher must be one of {', '.join(get_args(Teacher))}, got {self.teacher!r}")
 
     @property
-    def _exact(self) -> bool:
+    def keeps_fixed_point(self) -> bool:
         return self.teacher == "extrapolated"
 
     def _leaves(self, p: Values, b: Values) -> Any:
-        return _two.never(p, b) if self._exact else _two.clamp_leaves(p, b, self.bound)
+        return _two.never(p, b) if self.keeps_fixed_point else _two.clamp_leaves(p, b, self.bound)
 
     def _dies(self, p: Values, b: Values) -> Any:
-        return _two.never(p, b) if self._exact else _two.clamp_dies(p, b, self.bound)
+        return _two.never(p, b) if self.keeps_fixed_point else _two.clamp_dies(p, b, self.bound)
 
     def _student(self, p: Values, b: Values, lam: Values) -> Any:
-        return bernoulli.fixed_point(p, b, lam) if self._exact else _two.clamp_student(p, b, lam, self.bound)
+        return bernoulli.fixed_point(p, b, lam) if self.keeps_fixed_point else _two.clamp_student(p, b, lam, self.bound)
 
     def _forces(self, log_q: Floats, log_t: Floats, log_b: Floats, lam: Floats, drawn: Floats) -> Floats:
         push = (lam - 1) * (log_t - log_b)
-        if self._exact:
+        if self.keeps_fixed_point:
             normaliser = np.logaddexp.reduce(log_t + push, axis=-1, keepdims=True)
             return np.clip(log_t + push - normaliser - log_q, -self.bound, self.bound)
         return np.clip(log_t - log_q, -self.bound, self.bound) + push
 
     def _departed(self, rows: Rows) -> Any:
         away = np.abs(np.where(rows.power == -math.inf, 0.0, rows.log_t) - np.maximum(rows.mixture, -1e308))
-        return (away * (rows.power > -math.inf) > self.bound).any(axis=-1) & (not self._exact)
+        return (away * (rows.power > -math.inf) > self.bound).any(axis=-1) & (not self.keeps_fixed_point)
 
     def _ends(self, rows: Rows) -> Floats:
-        if self._exact:
+        if self.keeps_fixed_point:
             return rows.mixture
         push, present = rows.push, rows.power > -math.inf
 

@@ -79,6 +79,11 @@ class Rule(ABC):
         """Whether p and b cannot show what the rule does, because it tells apart tokens that two outcomes merge."""
         return False
 
+    @property
+    def keeps_fixed_point(self) -> bool:
+        """Whether training ends at the fixed point q_λ at every λ, whatever teacher and base are."""
+        return False
+
     def leaves(self, p: Values, b: Values, *, axis: int | None = None) -> Any:
         """Return the λ at which the student first departs from the fixed point q_λ.
 

@@ -116,6 +116,10 @@ class teacher_weight(Exact):  # noqa: N801
         switch(self, "centred")
         number(self, C)
 
+    @property
+    def keeps_fixed_point(self) -> bool:
+        return self.centred
+
     def _leaves(self, p: Values, b: Values) -> Any:
         return _two.never(p, b) if self.centred else _two.at_once(p, b)
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import lambda_star
-from lambda_star import dynamics, plotting, updates
+from lambda_star import decide, dynamics, plotting, updates
 from lambda_star.calibration import calibrate
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.report import Report
@@ -41,6 +41,14 @@ def invoke(*arguments: object, **environment: str) -> Result:
 def printed(*arguments: object, **environment: str) -> str:
     result = invoke(*arguments, **environment)
     assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def judged(*arguments: object, **environment: str) -> str:
+    """What a command prints that ends with a verdict, whose exit status is that of its last line."""
+    result = invoke(*arguments, **environment)
+    status = {"SAFE": 0, "UNSAFE": 1, "UNKNOWN": 3}
+    assert result.exit_code == status[re.split("[ :]", result.stdout.splitlines()[-1])[0]], result.output
     return result.stdout
 
 
@@ -136,7 +144,7 @@ def test_the_example_of_the_help_is_a_valid_command(name: str, tmp_path: Path) -
     (example,) = re.findall(rf"^ *lambda-star ({name} .*)$", printed(name, "--help"), flags=re.MULTILINE)
     path = tables.write_csv(tmp_path / "rows.csv", tables.rows())
     replaced = {"examples/rank_by_price/logprobs.csv": str(path), "report.png": str(tmp_path / "report.png")}
-    assert "λ*" in printed(*[replaced.get(word, word) for word in example.split()])
+    assert "λ*" in invoke(*[replaced.get(word, word) for word in example.split()]).stdout
 
 
 def test_version_is_the_version() -> None:
@@ -205,20 +213,24 @@ def test_calibrate_prints_the_report(name: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     rows, options = PRINTED[name]
     path = tables.write_csv(Path("rows.csv"), rows)
-    output = printed("calibrate", path, "--clip", 5, *options)
+    output = judged("calibrate", path, "--clip", 5, *options)
     assert [line.rstrip() for line in output.splitlines()] == golden(name)
 
 
-def test_calibrate_judges_the_lambda_asked_about(csv_file: Path) -> None:
-    point = calibrate(read_table(csv_file), clip=5.0).operating_point.value
-    below, above = round(point - 0.01, 6), round(point + 0.01, 6)
-    assert row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", below), f"λ = {below:g}").startswith("within ")
-    assert row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", above), f"λ = {above:g}").startswith("ABOVE ")
-    at = printed("calibrate", csv_file, "--clip", 5, "--lam", repr(point))
-    assert row_of(at, f"λ = {point:g}").startswith("within ")
-    judged = row_of(printed("calibrate", csv_file, "--clip", 5, "--lam", 100), "λ = 100")
-    assert "past λ* of 3 of 3 classes" in judged
-    assert "ABOVE" not in printed("calibrate", csv_file, "--clip", 5)
+def test_calibrate_ends_with_the_verdict_on_the_lambda_asked_about(tmp_path: Path) -> None:
+    path = tables.write_csv(tmp_path / "rows.csv", tables.rows(300))
+    report = calibrate(read_table(path), rule=updates.none())
+    low = report.operating_point.low
+    for lam, status in ((low, 0), (low + 0.01, 3)):
+        result = invoke("calibrate", path, "--rule", "none", "--lam", repr(lam))
+        assert result.exit_code == status
+        assert result.stdout.splitlines()[-1] == str(decide(report, lam=lam))
+    result = invoke("calibrate", path, "--rule", "log_ratio_cap:5", "--lam", 100)
+    assert result.exit_code == 1
+    assert "past λ* of 3 of 3 classes" in row_of(result.stdout, "λ = 100")
+    assert result.stdout.splitlines()[-1].startswith("UNSAFE λ = 100: λ is past the death of the tail: ")
+    assert invoke("calibrate", path).exit_code == 0  # a λ can be advised
+    assert invoke("calibrate", path, "--confidence", 0.99).exit_code == 3  # which takes 459 answers
 
 
 @pytest.mark.parametrize(
@@ -234,17 +246,20 @@ def test_calibrate_judges_the_lambda_asked_about(csv_file: Path) -> None:
 )
 def test_json_is_the_report(arguments: list[object], options: dict[str, Any], csv_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "report.json"
-    output = printed("calibrate", csv_file, "--clip", 5, "--json", path, *arguments)
-    assert output.endswith(f"wrote {path}\n")
+    output = judged("calibrate", csv_file, "--clip", 5, "--json", path, *arguments)
+    assert f"wrote {path}\n" in output
     written = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     report: Report = calibrate(read_table(csv_file), clip=5.0, **options)
-    assert written == json.loads(json.dumps(report.to_dict()))
+    assert written["schema"] == "lambda-star/calibrate/1"
+    found = decide(report, lam=report.lam, confidence=report.confidence)
+    assert written["verdict"] == json.loads(json.dumps(found.to_dict()))
+    assert {key: written[key] for key in report.to_dict()} == json.loads(json.dumps(report.to_dict()))
     assert written["binding"] == report.binding.name
 
 
 def test_json_of_a_report_without_threshold_is_strict(tmp_path: Path) -> None:
     rows = tables.write_csv(tmp_path / "rows.csv", [one(0, 0, -0.5, -0.4)])
-    assert "+inf" in printed("calibrate", rows, "--clip", 5, "--json", tmp_path / "report.json")
+    assert "+inf" in judged("calibrate", rows, "--clip", 5, "--json", tmp_path / "report.json")
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert written["strict"] == "inf"
     assert written["advised"] == {"value": "inf", "low": None, "high": None}
@@ -253,7 +268,7 @@ def test_json_of_a_report_without_threshold_is_strict(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", SIGNATURES)
 def test_plot_writes_a_picture(suffix: str, csv_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / f"report{suffix}"
-    assert f"wrote {path}\n" in printed("calibrate", csv_file, "--clip", 5, "--plot", path)
+    assert f"wrote {path}\n" in judged("calibrate", csv_file, "--clip", 5, "--plot", path)
     assert path.read_bytes().startswith(SIGNATURES[suffix])
 
 
@@ -278,13 +293,13 @@ def test_output_that_cannot_be_written_is_refused(option: str, csv_file: Path, t
 def test_tokens_are_added_to_a_contract_which_wins_over_the_column(tmp_path: Path) -> None:
     rows = [row | {"contract": "all"} for row in tables.rows()]
     path = tables.write_csv(tmp_path / "rows.csv", rows)
-    assert row_of(printed("calibrate", path, "--clip", 5), "binding class").startswith("all ")
+    assert row_of(judged("calibrate", path, "--clip", 5), "binding class").startswith("all ")
     arguments = ["calibrate", path, "--clip", 5, "--json", tmp_path / "report.json"]
-    printed(*arguments, "--contract", "json", "--token", " B7")
+    judged(*arguments, "--contract", "json", "--token", " B7")
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     names = {found["name"]: found["positions"] for found in written["classes"]}
     assert names == {'["': 12, '","': 24, '"]': 12, "B7": 12}
-    printed(*arguments, "--token", "B7")
+    judged(*arguments, "--token", "B7")
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["classes"][0]["name"] == "all"
     said = refused(*arguments, "--contract", '"]')
     assert "'--contract': contract must be one of json, csv, " in said
@@ -322,7 +337,7 @@ def test_json_holds_the_budget_and_its_thresholds(
     budget: float | None, expected: float | str | None, csv_file: Path, tmp_path: Path
 ) -> None:
     options = [] if budget is None else ["--budget", budget]
-    printed("calibrate", csv_file, "--clip", 5, "--json", tmp_path / "report.json", *options)
+    judged("calibrate", csv_file, "--clip", 5, "--json", tmp_path / "report.json", *options)
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert written["budget"] == expected
     by = [each.budget_threshold for each in calibrate(read_table(csv_file), clip=5.0, budget=budget).classes]
@@ -331,10 +346,12 @@ def test_json_holds_the_budget_and_its_thresholds(
 
 def test_a_budget_changes_nothing_in_the_advice(csv_file: Path) -> None:
     without, planned = (
-        printed("calibrate", csv_file, "--clip", 5, *options).split("Which λ is safe")[1]
+        judged("calibrate", csv_file, "--clip", 5, *options).split("Which λ is safe")[1]
         for options in ([], ["--budget", 3])
     )
-    assert planned.startswith(without)
+    advice, verdict = without.rsplit("\n\n", 1)
+    assert planned.startswith(advice)
+    assert planned.endswith(verdict)
 
 
 # The three readings
@@ -343,14 +360,14 @@ def test_a_budget_changes_nothing_in_the_advice(csv_file: Path) -> None:
 def test_tables_without_listed_tokens_print_no_readings(csv_file: Path, tmp_path: Path) -> None:
     empty = tables.write_csv(tmp_path / "empty.csv", [row | {"top": "", "rest": ""} for row in tables.rows()])
     for path in (csv_file, empty):
-        output = printed("calibrate", path, "--clip", 5)
+        output = judged("calibrate", path, "--clip", 5)
         assert "readings" not in output
         assert "binding token" not in output
 
 
 def test_json_holds_the_three_readings(tmp_path: Path) -> None:
     path = tables.write_csv(tmp_path / "rows.csv", tables.with_top(tables.rows()))
-    printed("calibrate", path, "--clip", 5, "--json", tmp_path / "report.json")
+    judged("calibrate", path, "--clip", 5, "--json", tmp_path / "report.json")
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     report = calibrate(read_table(path), clip=5.0)
     assert written["readings"] == json.loads(json.dumps(report.to_dict()["readings"]))
@@ -367,7 +384,7 @@ def test_a_bad_list_is_refused_with_its_line(tmp_path: Path) -> None:
     said = refused("calibrate", path, "--clip", 5)
     assert said.startswith(f"Error: {path}, line 4: top is not a JSON list (")
     assert "--keep-going" in said
-    assert "  1 rows not used: bad row\n" in printed("calibrate", path, "--clip", 5, "--keep-going")
+    assert "  1 rows not used: bad row\n" in judged("calibrate", path, "--clip", 5, "--keep-going")
 
 
 # plot
@@ -563,7 +580,7 @@ def test_keep_going_uses_the_good_rows_and_lists_the_bad_ones(tmp_path: Path) ->
     assert "; correct it, or pass --keep-going to leave bad rows out and list them\n" in refused(
         "calibrate", path, "--clip", 5
     )
-    output = printed("calibrate", path, "--clip", 5, "--keep-going", "--json", tmp_path / "report.json")
+    output = judged("calibrate", path, "--clip", 5, "--keep-going", "--json", tmp_path / "report.json")
     assert output.startswith(f"{path}: 3 contract positions of 3 answers used\n  2 rows not used: bad row\n")
     assert re.findall(r"^    line (\d+): (\w+)", output, flags=re.MULTILINE) == [("4", "log_p"), ("6", "3")]
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
@@ -573,7 +590,7 @@ def test_keep_going_uses_the_good_rows_and_lists_the_bad_ones(tmp_path: Path) ->
 
 def test_rounded_rows_are_announced(tmp_path: Path) -> None:
     path = tables.write_csv(tmp_path / "rows.csv", [one(answer, 0, 0.0, -1.0) for answer in range(3)])
-    assert "  3 rows say p = 1 (log_p = 0), so their λ* is an upper bound" in printed("calibrate", path, "--clip", 5)
+    assert "  3 rows say p = 1 (log_p = 0), so their λ* is an upper bound" in judged("calibrate", path, "--clip", 5)
 
 
 # Terminals and pipes
@@ -582,14 +599,15 @@ def test_rounded_rows_are_announced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", ["40", "10"])
 def test_a_narrow_terminal_loses_no_figure(columns: str, csv_file: Path) -> None:
     for arguments in ([*PUBLISHED, "--lam", 1.25], ["calibrate", csv_file, "--clip", 5, "--lam", 1.25]):
-        assert printed(*arguments, COLUMNS=columns) == printed(*arguments)
-        assert "…" not in printed(*arguments, COLUMNS=columns)
+        narrow = invoke(*arguments, COLUMNS=columns).stdout
+        assert narrow == invoke(*arguments).stdout
+        assert "…" not in narrow
 
 
 @pytest.mark.parametrize("length", [60, 150, 400])
 def test_a_long_class_name_loses_no_figure(length: int, tmp_path: Path) -> None:
     rows = [row | {"contract": "long " * (length // 5)} for row in tables.rows()]
-    output = printed("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
+    output = judged("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
     assert re.search(r"long +84 ", output)
     assert "…" not in output
 
@@ -597,14 +615,14 @@ def test_a_long_class_name_loses_no_figure(length: int, tmp_path: Path) -> None:
 def test_tokens_are_printed_as_they_are(tmp_path: Path) -> None:
     for name in ("[bold]", "[/]", ":smile:", "{}", r"\n"):
         rows = [row | {"contract": name} for row in tables.rows()]
-        output = printed("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
+        output = judged("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
         assert row_of(output, "binding class").startswith(f"{name} ")
 
 
 def test_the_installed_command_works_in_a_pipe(csv_file: Path) -> None:
     done = script("calibrate", csv_file, "--clip", 5, "--lam", 1.3, stdout=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == printed("calibrate", csv_file, "--clip", 5, "--lam", 1.3)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout == judged("calibrate", csv_file, "--clip", 5, "--lam", 1.3)
 
 
 def test_the_installed_command_refuses_without_a_traceback(tmp_path: Path) -> None:
@@ -718,11 +736,17 @@ def test_the_worst_of_several_files_decides_the_status(run: Path, clamped: Path,
     assert invoke("lint-config", run, *point, "--strict").exit_code == 1
 
 
-def test_a_report_of_calibrate_gives_lint_config_its_operating_point(run: Path, csv_file: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    printed("calibrate", csv_file, "--clip", 5, "--json", report)
-    safe = json.loads(report.read_text(encoding="utf-8"))["operating_point"]["value"]
-    assert f"{safe:g}" in printed("lint-config", run, "--report", report)
+def test_a_report_of_calibrate_gives_lint_config_its_verdict(run: Path, tmp_path: Path) -> None:
+    report, path = tmp_path / "report.json", tables.write_csv(tmp_path / "rows.csv", tables.rows(300))
+    judged("calibrate", path, "--clip", 5, "--json", report)
+    safe = json.loads(report.read_text(encoding="utf-8"))["verdict"]["set_lam"]
+    result = invoke("lint-config", run, "--report", report, "--json", tmp_path / "lint.json")
+    assert result.exit_code == (0 if safe >= 1.25 else 3)
+    found = json.loads((tmp_path / "lint.json").read_text(encoding="utf-8"))
+    assert (found["schema"], found["exit_status"]) == ("lambda-star/lint-config/1", result.exit_code)
+    shown = [f"{one['file']}:{one['line']}: {one['severity']}: {one['key']}: " for one in found["findings"]]
+    assert all(line.startswith(head) for line, head in zip(result.stdout.splitlines(), shown, strict=False))
+    assert {one["severity"] for one in found["findings"]} <= {"error", "unknown", "warning", "note"}
     said = refused("lint-config", run, "--report", report, "--clip", 5)
     assert said == "Error: a report has its own p, b and c; give --report, or --p, --b and --clip\n"
 

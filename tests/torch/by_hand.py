@@ -16,7 +16,7 @@ from lambda_star.torch.metrics import PREFIX, safety_metrics
 
 VOCABULARY = 32
 LAM, CLIP = 1.5, 2.0
-STUDENT_NAMES = {"tail_ratio_median", "tail_ratio_max", "clipped"}
+STUDENT_NAMES = {"tail_ratio_median", "tail_ratio_max", "clipped", "tail_over_predicted"}
 NAMES = {"lam", "positions", "not_judged", "p", "b", "threshold_median", "threshold_least", "past", "flipped"}
 
 
@@ -33,7 +33,7 @@ def middle(values: list[float]) -> float:
 
 def row_by_row(of: Iterable[Tensor], lam: float, clip: float) -> dict[str, float]:
     """Compute the metrics of rows of logits, one position at a time in float64."""
-    found: list[tuple[float, float, float, float, float]] = []
+    found: list[tuple[float, ...]] = []
     for triple in zip(*of, strict=True):
         rows = [row.double().log_softmax(-1).tolist() for row in triple]
         modal = int(np.argmax(rows[0]))
@@ -44,10 +44,12 @@ def row_by_row(of: Iterable[Tensor], lam: float, clip: float) -> dict[str, float
             ahead_t, ahead_b = rows[0][modal] - log_t, rows[1][modal] - log_b
             flips.append(ahead_b / (ahead_b - ahead_t) if ahead_b > ahead_t else math.inf)
         star = ls.bernoulli.threshold_from_logits(math.log(p / tails[0]), math.log(modal_b / tails[1]), clip)
-        found.append((p, modal_b, star, tails[0] / tails[2], min(flips)))
+        mixed = [math.exp(lam * log_t + (1 - lam) * log_b) for log_t, log_b in zip(*rows[:2], strict=True)]
+        predicted = math.fsum(mass for k, mass in enumerate(mixed) if k != modal) / math.fsum(mixed)
+        found.append((p, modal_b, star, tails[0] / tails[2], min(flips), tails[2] / predicted))
         assert p + tails[0] == pytest.approx(1)
         assert q + tails[2] == pytest.approx(1)
-    p_, b_, stars, ratios, flipping = (list(column) for column in zip(*found, strict=True))
+    p_, b_, stars, ratios, flipping, over = (list(column) for column in zip(*found, strict=True))
     return {
         "lam": lam,
         "positions": len(found),
@@ -61,6 +63,7 @@ def row_by_row(of: Iterable[Tensor], lam: float, clip: float) -> dict[str, float
         "tail_ratio_median": middle(ratios),
         "tail_ratio_max": max(ratios),
         "clipped": sum(ratio >= clip for ratio in ratios) / len(found),
+        "tail_over_predicted": middle(over),
     }
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import lambda_star as ls
+from lambda_star import updates
 from lambda_star.calibration.table import Table
 from lambda_star.contract import classify, json_structure
 from lambda_star.sequence import lower_quantile
@@ -65,7 +66,7 @@ def test_an_empty_mask_gives_nan(of: Callable[..., dict[str, float]]) -> None:
     metrics = short(of(*rows, lam=LAM, clip=CLIP, mask=torch.zeros(2, 3)))
     assert (metrics.pop("positions"), metrics.pop("not_judged"), metrics.pop("lam")) == (0, 0, LAM)
     assert all(math.isnan(value) for value in metrics.values())
-    assert len(metrics) == 9
+    assert len(metrics) == (10 if of is safety_metrics else 9)
 
 
 @pytest.mark.parametrize("blind", ["teacher", "base", "student"])
@@ -182,7 +183,38 @@ def test_a_tail_below_the_resolution_of_probabilities_is_told() -> None:
     assert metrics["tail_ratio_max"] == pytest.approx(math.e, rel=1e-5)
 
 
+@pytest.mark.parametrize("lam", [0.5, 1.0, 1.5])
+def test_a_run_that_has_arrived_has_the_tails_of_the_predicted_student(lam: float) -> None:
+    teacher, base, _ = logits(200)
+    at = torch.full((200,), lam)
+    arrived = safety_metrics(teacher, base, lam * teacher + (1 - lam) * base, lam=at, clip=CLIP)
+    assert arrived[f"{PREFIX}tail_over_predicted"] == pytest.approx(1, rel=1e-5)
+    for progress in (0.0, 0.5, 0.9):  # an unfinished run is the mixture at a smaller λ, and its tails are thicker
+        unfinished = safety_metrics(
+            teacher, base, lam * progress * teacher + (1 - lam * progress) * base, lam=at, clip=CLIP
+        )
+        assert unfinished[f"{PREFIX}tail_over_predicted"] > 1
+
+
+def test_the_predicted_student_is_that_of_the_rule() -> None:
+    teacher, base = torch.tensor([[2.0, 0.0]] * 3), torch.tensor([[0.0, 0.0]] * 3)
+    p, b, rule = 1 / (1 + math.exp(-2)), 0.5, updates.log_ratio_cap(2.0)
+    leaves, dies = rule.leaves(p, b), rule.dies(p, b)
+    for lam in ((1 + leaves) / 2, (leaves + dies) / 2):
+        q = rule.student(p, b, lam)
+        arrived = torch.tensor([[math.log(q / (1 - q)), 0.0]] * 3)
+        found = safety_metrics(teacher, base, arrived, lam=lam, clip=CLIP, rule=rule)
+        assert found[f"{PREFIX}tail_over_predicted"] == pytest.approx(1, rel=1e-4)
+    dead = safety_metrics(teacher, base, teacher, lam=dies + 0.1, clip=CLIP, rule=rule)
+    assert dead[f"{PREFIX}tail_over_predicted"] == math.inf
+    some = safety_metrics(teacher, base, base, lam=1.2, clip=CLIP, rule=updates.top_k(8))
+    assert f"{PREFIX}tail_over_predicted" not in some
+
+
 # Sampled tokens
+
+OF_ALL_TOKENS = {"flipped", "tail_over_predicted"}
+"""Metrics that need the whole vocabulary."""
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -195,14 +227,14 @@ def test_sampled_tokens_give_the_metrics_of_positions_whose_modal_token_was_draw
     modal = (sampled[0] > math.log(0.5)) & mask
     expected = row_by_row((row[modal] for row in rows), LAM, CLIP)
     found = short(safety_metrics_from_sampled(*(x.to(dtype) for x in sampled), lam=LAM, clip=CLIP, mask=mask))
-    assert found.keys() == (NAMES | STUDENT_NAMES | {"known"}) - {"flipped"}
+    assert found.keys() == (NAMES | STUDENT_NAMES | {"known"}) - OF_ALL_TOKENS
     assert 0.3 < found["known"] < 1
     if dtype == torch.bfloat16:  # a log-probability of three digits determines the tail to a few per cent
         assert found["p"] == pytest.approx(expected["p"], rel=0.01)
         assert found["past"] == pytest.approx(expected["past"], abs=0.02)
         return
     assert found.pop("known") == pytest.approx(float(modal.sum() / mask.sum()))
-    del expected["flipped"]
+    expected = {name: value for name, value in expected.items() if name not in OF_ALL_TOKENS}
     assert found == close(expected, 1e-3)  # the tail comes from a float32 logarithm of p
 
 

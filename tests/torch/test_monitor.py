@@ -13,19 +13,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from lambda_star import categorical
+from lambda_star import categorical, decide, updates
 
 # importorskip also keeps the warning that the experimental trainers give on import from ending the collection.
 pytest.importorskip("trl.experimental.gkd", reason="the monitor is made for TRL: pip install 'lambda-star[trl]'")
 
 from datasets import Dataset
+from scipy.stats import binom
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
 
+from lambda_star.contract import json_structure
+from lambda_star.rehearsal import Answer, Rehearsal
 from lambda_star.torch.metrics import PREFIX
 from lambda_star.torch.monitor import SafetyMonitor
 from lambda_star.torch.teacher import ExtrapolatedTeacher
 from tests.torch.by_hand import CLIP, VOCABULARY, close, json_share, row_by_row, short
+from tests.verdict.cases import NEVER, report
 
 # They are untyped, because their annotations only accept a PreTrainedModel as teacher.
 trl: Any = import_module("trl")
@@ -406,3 +410,66 @@ def test_a_batch_in_which_nothing_counts_adds_no_shares(tmp_path: Path) -> None:
     control = monitor.on_log(trainer.args, trainer.state, trainer.control, logs=logs, model=trainer.model)
     assert logs == {"loss": 0.0, f"{PREFIX}lam": 1.2, f"{PREFIX}positions": 0.0, f"{PREFIX}not_judged": 0.0}
     assert not control.should_training_stop
+
+
+# A monitor from a report
+
+
+def rehearsed(lam: float, valid: bool = True) -> Rehearsal:
+    answers = [Answer(at, index, 0, "[]", 2, True, valid or at == 1) for at in (1.0, lam) for index in range(100)]
+    return Rehearsal({"rule": None}, tuple(answers))
+
+
+def test_a_monitor_takes_its_settings_from_a_report() -> None:
+    made = report(rule="none()", contract="regex:[0-9]+", quantile=0.05, margin=0.2)
+    monitor = SafetyMonitor.from_report(made, teacher=llama(1.5, seed=1), base=llama(seed=2))
+    assert (monitor.clip, monitor.rule, monitor.quantile, monitor.margin) == (5.0, updates.none(), 0.05, 0.2)
+    assert monitor.lam == decide(made).set_lam == 1.12
+    assert monitor.valid is not None
+    assert [monitor.valid(text) for text in ("12", "w2")] == [True, False]
+    assert SafetyMonitor.from_report(made, lam=1.5, clip=3.0, quantile=0.5).clip == 3.0
+    assert SafetyMonitor.from_report(report()).contract is json_structure
+    assert SafetyMonitor.from_report(report(contract="python:os.system")).contract is None
+    by_rehearsal = SafetyMonitor.from_report(report(rule=None, dies=None), rehearsed(1.5), base=llama())
+    assert (by_rehearsal.lam, by_rehearsal.rule) == (1.5, updates.none())
+    with pytest.raises(ValueError, match="lam must be given where the report sets none"):
+        SafetyMonitor.from_report(report(operating=NEVER), base=llama())
+
+
+@pytest.mark.parametrize(("lam", "safety"), [(1.1, "safe"), (1.5, "unknown")])
+def test_the_verdict_on_the_lambda_in_use_is_told(
+    lam: float, safety: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = distil(tmp_path, llama(1.5, seed=1), Reporter())
+    levels: dict[str, Any] = {"quantiles": {"0.0": 1.1, "0.01": 1.155, "0.9": 1.7}, "used": 3000}
+    monitor = SafetyMonitor.from_report(report(**levels), base=llama(seed=2), lam=lam, contract=None).attach(trainer)
+    assert monitor.verdict == decide(report(), lam=lam)
+    assert monitor.verdict.safety == safety
+    assert [record.getMessage() for record in caplog.records] == ([] if safety == "safe" else [str(monitor.verdict)])
+    # 256 positions are those of about 26 answers, of which 1 % (or 90 %) may be past λ*.
+    answers, share = 26, 0.01 if safety == "safe" else 0.9
+    if share == 0.9:
+        assert monitor.stop_above is None
+        return
+    assert monitor.stop_above is not None
+    count = round(monitor.stop_above * answers)
+    assert binom.sf(count, answers, share) <= 1e-6 < binom.sf(count - 1, answers, share)
+
+
+def test_a_monitor_keeps_its_own_stop_limit_and_its_extrapolated_teacher(tmp_path: Path) -> None:
+    teacher = ExtrapolatedTeacher.from_report(llama(1.5, seed=1), llama(seed=2), report(), rehearsed(1.5))
+    monitor = SafetyMonitor.from_report(report(), rehearsed(1.5), contract=None, stop_above=0.25)
+    monitor.attach(distil(tmp_path, teacher, Reporter()))
+    assert monitor.verdict is not None
+    assert (monitor.verdict.safety, monitor.lam, monitor.stop_above) == ("safe", 1.5, 0.25)
+
+
+@pytest.mark.slow
+def test_a_run_logs_how_far_it_is_from_its_rehearsal(tmp_path: Path) -> None:
+    base = llama(0.1, seed=2)
+    reporter = Reporter()
+    trainer = distil(tmp_path, llama(1.5, seed=1), reporter, max_steps=12, learning_rate=0.05)
+    SafetyMonitor(base=base, lam=RUN_LAM, clip=CLIP).attach(trainer)
+    trainer.train()
+    seen = [metrics["tail_over_predicted"] for metrics in reporter.metrics]
+    assert seen[0] > seen[-1] > 0

@@ -40,6 +40,7 @@ from trl.experimental.utils import DataCollatorForChatML
 
 from lambda_star.torch.adapters import without_adapters
 from lambda_star.torch.teacher import ExtrapolatedTeacher
+from tests.verdict.cases import CAP, report
 
 # They are untyped, because their annotations demand a PreTrainedModel as teacher and a scheduler of the optimizer.
 trl: Any = import_module("trl")
@@ -583,3 +584,17 @@ def test_gkd_trainer_trains_towards_the_mixture(case: Case, own_answers: bool, t
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     compare(f"GKDTrainer, {'own' if own_answers else 'given'} answers,", case, optimizer.steps, losses)
     assert any(capped) == (case.clip is not None)
+
+
+def test_a_teacher_takes_the_lambda_that_is_known_to_be_safe_and_refuses_all_others() -> None:
+    teacher, base = llama(), llama()
+    assert ExtrapolatedTeacher.from_report(teacher, base, report()).lam == 1.12
+    made = ExtrapolatedTeacher.from_report(teacher, base, report(), lam=1.05, clip=CLIP, margin=0.2)
+    assert (made.lam, made.mixture.clip, made.mixture.margin) == (1.05, CLIP, 0.2)
+    for lam, said in ((1.3, "UNKNOWN λ = 1.3: "), (3.0, "UNKNOWN λ = 3: ")):
+        with pytest.raises(ValueError, match=f"lam must be known to be safe, got {lam}; {said}"):
+            ExtrapolatedTeacher.from_report(teacher, base, report(), lam=lam)
+    with pytest.raises(ValueError, match=r"got 1\.3; UNSAFE λ = 1\.3: "):
+        ExtrapolatedTeacher.from_report(teacher, base, report(dies=(1.25, 1.2, 1.28), rule=CAP), lam=1.3)
+    with pytest.raises(ValueError, match="got None; UNKNOWN: 12 answers are too few"):
+        ExtrapolatedTeacher.from_report(teacher, base, report(answers=12))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from os import PathLike
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lambda_star._core.quantities import B, C, P, require
 from lambda_star.bernoulli import operating_point, tail_ratio, teacher_for, threshold
@@ -15,7 +13,12 @@ from lambda_star.lint.findings import Finding, Severity
 from lambda_star.lint.reading import Reading
 from lambda_star.lint.settings import Setting
 from lambda_star.lint.sweeps import values
-from lambda_star.updates import Rule, log_ratio_clamp, parse, top_k
+from lambda_star.rehearsal import Rehearsal
+from lambda_star.updates import Rule, log_ratio_clamp, top_k
+from lambda_star.verdict import decide
+from lambda_star.verdict.measured import Measured
+from lambda_star.verdict.record import Safety
+from lambda_star.verdict.rehearsed import read
 
 __all__ = ["Point", "judge", "point"]
 
@@ -33,10 +36,14 @@ LONGEST = 80
 """A value that is not judged is shown up to so many characters."""
 
 
-class Point(NamedTuple):
-    """Where λ is judged: p and b, and with a tolerance or a report also λ*, the operating point, and where from.
+SEVERITIES: dict[Safety, Severity] = {"safe": "note", "unsafe": "error", "unknown": "unknown"}
+"""The severity of a verdict."""
 
-    ``rule`` is the rule that a report was made for, if it names one, and ``dies`` where tails die under it.
+
+class Point(NamedTuple):
+    """Where λ is judged: p and b, and where from; with a tolerance also λ* and the operating point.
+
+    Where ``measured``, the numbers of a report, or a ``rehearsal`` is given, the verdict on λ is theirs.
     """
 
     p: float
@@ -44,26 +51,24 @@ class Point(NamedTuple):
     where: str
     star: float | None = None
     operating: float | None = None
-    reported: bool = False
-    rule: Rule | None = None
-    dies: float = math.inf
-
-    def is_for(self, rule: Rule) -> bool:
-        """Whether the report was made for a rule that does the same here, whatever its name."""
-        made = self.rule
-        return made is not None and all(
-            getattr(made, what)(self.p, self.b) == getattr(rule, what)(self.p, self.b) for what in ("leaves", "dies")
-        )
+    measured: Measured | None = None
+    rehearsal: Rehearsal | None = None
 
 
 def point(
-    p: float | None, b: float | None, clip: float | None, report: str | PathLike[str] | None = None
+    p: float | None,
+    b: float | None,
+    clip: float | None,
+    report: str | PathLike[str] | None = None,
+    rehearsal: str | PathLike[str] | None = None,
 ) -> Point | None:
     """Return the point of given probabilities or of a report, or None without either."""
     if report is not None:
         if (p, b, clip) != (None, None, None):
             raise ValueError("a report has its own p, b and c; give `report`, or `p`, `b` and `clip`")
-        return _of_report(Path(report))
+        return _of_report(report, rehearsal)
+    if rehearsal is not None:
+        raise ValueError("a rehearsal has no p and b; give `rehearsal` together with `report`")
     require((P, p), (B, b), (C.named("clip"), clip))
     if (p is None) != (b is None):
         raise ValueError("p and b belong together; give both `p` and `b`, or neither")
@@ -75,36 +80,12 @@ def point(
     return Point(p, b, f"{where}, c = {clip:g}", threshold(p, b, clip), operating_point(p, b, clip, margin=MARGIN))
 
 
-def _of_report(path: Path) -> Point:
-    """The point of the report that ``calibrate`` wrote as JSON: its binding class and its operating point."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot read the report ({error}); check the path") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: the report is not JSON ({error}); write it with `lambda-star calibrate`") from error
-    try:
-        return _of_values(report, str(path))
-    except (KeyError, TypeError, AttributeError, StopIteration, ValueError) as error:
-        said = f"it has no {error}" if isinstance(error, KeyError) else "a value of it is not as this version writes it"
-        raise ValueError(f"{path}: {said}; write the report again with `lambda-star calibrate --json`") from error
-
-
-def _of_values(report: Any, path: str) -> Point:
-    binding = next(one for one in report["classes"] if one["name"] == report["binding"])
-    p, b, clip = float(binding["p"]), float(binding["b"]), _plain(report["clip"])
-    require((P, p), (B, b), (C.named("clip"), clip))
-    estimates = (report.get(key) if key == "dies" else report[key] for key in ("advised", "operating_point", "dies"))
-    star, operating, dies = (_plain((estimate or {"value": None})["value"]) for estimate in estimates)
-    rule = report.get("rule")
-    known = [f"{path}: class {report['binding']}, p = {p:g}, b = {b:g}", *([] if clip is None else [f"c = {clip:g}"])]
-    made = parse(rule) if isinstance(rule, str) else None
-    return Point(p, b, ", ".join(known), star, operating, True, made, math.inf if dies is None else dies)
-
-
-def _plain(value: Any) -> float | None:
-    """A number of a report, where "inf" is text and null is unknown."""
-    return None if value is None else float(value)
+def _of_report(report: str | PathLike[str], rehearsal: str | PathLike[str] | None) -> Point:
+    """The point of the report that ``calibrate`` wrote as JSON: its binding class."""
+    measured = Measured.of(report)
+    p, b, clip = measured.p, measured.b, measured.clip
+    where = f"{report}: class {measured.binding}, p = {p:g}, b = {b:g}" + ("" if clip is None else f", c = {clip:g}")
+    return Point(p, b, where, measured=measured, rehearsal=None if rehearsal is None else read(rehearsal))
 
 
 def judge(reading: Reading, at: Point | None) -> Iterator[Finding]:
@@ -119,8 +100,9 @@ def judge(reading: Reading, at: Point | None) -> Iterator[Finding]:
         yield _without_lambda(*reading.clamp, at)
     for setting, rule in reading.truncated:
         yield _truncated(setting, rule, largest, at)
-    if at and at.rule and reading.rules and largest > 1 and not at.is_for(reading.rules[0]):
-        said = f"the report was made for {at.rule}, and this configuration's rule is {reading.rules[0]}"
+    made = at.measured if at else None
+    if made and made.rule and reading.rules and largest > 1 and not made.is_for(reading.rules[0]):
+        said = f"the report was made for {made.rule}, and this configuration's rule is {reading.rules[0]}"
         yield Finding("warning", None, None, f"{said}; run `lambda-star calibrate` with that rule")
 
 
@@ -135,7 +117,9 @@ def _verdict(reading: Reading, lam: float | str, at: Point | None) -> tuple[Seve
     if not reading.rules:
         return "note", f"λ = {lam:g} meets a loss that no known rule describes; see what is said of the loss"
     rule = _first_to_kill(reading, at)
-    return ("note", _unmeasured(rule, lam)) if at is None else _measured(rule, lam, at)
+    if at is None:
+        return "note", _unmeasured(rule, lam)
+    return _given(rule, lam, at) if at.measured is None else _measured(rule, lam, at, at.measured)
 
 
 def _first_to_kill(reading: Reading, at: Point | None) -> Rule:
@@ -180,11 +164,15 @@ def _probability(log_odds: float) -> float:
     return min(1 / (1 + math.exp(-log_odds)), 1 - 2.0**-53)
 
 
-def _measured(rule: Rule, lam: float, at: Point) -> tuple[Severity, str]:
+def _measured(rule: Rule, lam: float, at: Point, measured: Measured) -> tuple[Severity, str]:
+    """The verdict of the report, read for the rule of the configuration."""
+    found = decide(measured.under(rule), at.rehearsal, lam, confidence=measured.confidence)
+    return SEVERITIES[found.safety], f"λ = {lam:g} is {found.safety} ({at.where}): {found.said}"
+
+
+def _given(rule: Rule, lam: float, at: Point) -> tuple[Severity, str]:
+    """The verdict at one p and b, which are taken to be sure."""
     dies, leaves = float(rule.dies(at.p, at.b)), float(rule.leaves(at.p, at.b))
-    if at.is_for(rule):
-        # The least positions of a report die before the class as a whole does.
-        dies, leaves = min(dies, at.dies), min(leaves, at.dies)
     under = f"no tail dies in the mean under {rule}" if dies == math.inf else f"λ_dies = {dies:g} under {rule}"
     safe = min(at.operating or math.inf, 1 + (1 - MARGIN) * max(leaves - 1, 0.0) if dies < math.inf else math.inf)
     advice = f"; set at most {safe:g}, the operating point" if safe < math.inf else ""
@@ -197,15 +185,11 @@ def _measured(rule: Rule, lam: float, at: Point) -> tuple[Severity, str]:
     if at.star is None:
         tolerance = "give `clip`, the factor from which on you would mind, to compare λ with its λ*"
         return "note", f"λ = {lam:g}: {under}; {thinner} ({at.where}); {tolerance}"
-    allowed = f"λ* = {at.star:g}" + (" of the report" if at.reported else "")
     if lam > at.star:
-        # λ* of a report belongs to its least positions, whose p and b are not those of the class.
-        what = "some positions' tails end more than c times thinner than the teacher's" if at.reported else thinner
-        return "warning", f"λ = {lam:g} is above {allowed} ({at.where}); {under}, but {what}{advice}"
-    where = f"λ = {lam:g} is at most {allowed} ({at.where}); {under}; the operating point is {safe:g}"
+        return "warning", f"λ = {lam:g} is above λ* = {at.star:g} ({at.where}); {under}, but {thinner}{advice}"
+    where = f"λ = {lam:g} is at most λ* = {at.star:g} ({at.where}); {under}; the operating point is {safe:g}"
     if lam > safe:
-        # A report has measured how sure p and b are, and its operating point is what calibrate advises.
-        return "warning" if at.reported else "note", f"{where}: λ is above it, so lower λ unless p and b are sure"
+        return "note", f"{where}: λ is above it, so lower λ unless p and b are sure"
     return "note", f"{where}: λ is not above it"
 
 

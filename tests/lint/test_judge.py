@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_star import calibrate, read_table, updates
+from lambda_star import calibrate, decide, read_table, updates
 from lambda_star.calibration.report import Report
 from lambda_star.lint import Finding, configuration, lint_config
+from lambda_star.rehearsal import Answer
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "examples" / "rank_by_price" / "logprobs.csv"
@@ -36,15 +37,14 @@ def of_lambda(folder: Path, lam: float, report: Path, extra: str = "") -> Findin
     return next(found for found in lint_config(path, report=report) if found.message.startswith("λ = "))
 
 
-def test_the_verdict_is_that_of_the_operating_point_of_the_report(tmp_path: Path, report: Report) -> None:
+def test_the_verdict_is_that_of_calibrate(tmp_path: Path, report: Report) -> None:
     path = written(tmp_path, report.to_dict())
-    safe, star = report.operating_point.value, report.advised.value
+    safe = report.operating_point.low
     assert of_lambda(tmp_path, safe, path).severity == "note"
     above = of_lambda(tmp_path, math.nextafter(safe, 2), path)
-    assert (above.severity, f"operating point is {safe:g}" in above.message) == ("warning", True)
-    past = of_lambda(tmp_path, math.nextafter(star, 2), path)
-    assert (past.severity, f"set at most {safe:g}, the operating point" in past.message) == ("warning", True)
-    assert f"class {report.binding.name}, p = {report.binding.p:g}, b = {report.binding.b:g}, c = 5" in past.message
+    assert (above.severity, f"Known to be safe is λ = {safe:g}" in above.message) == ("unknown", True)
+    assert f"class {report.binding.name}, p = {report.binding.p:g}, b = {report.binding.b:g}, c = 5" in above.message
+    assert "no tail dies" in above.message  # as the configuration says, though the report names no rule
     # Eq. 4 at the mean p and b of the class alone gives a laxer number, by which the two commands once disagreed.
     assert safe < 1 + 0.9 * (report.binding.value - 1)
 
@@ -55,23 +55,49 @@ def test_no_advice_of_lint_exceeds_that_of_calibrate(
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
     found = of_lambda(folder, lam, written(folder, report.to_dict()))
-    assert (found.severity == "note") == (lam <= report.operating_point.value)
+    assert (found.severity == "note") == (decide(report, lam=lam).safety == "safe")
+
+
+CLAMP = (
+    "distillation:\n  enabled: true\n  distillation_loss:\n    loss_mode: k1\n    use_policy_gradient: true\n"
+    "    loss_max_clamp: {}\n"
+)
 
 
 def test_a_rule_with_a_cliff_is_an_error_past_it_with_a_report_too(tmp_path: Path, report: Report) -> None:
     path = written(tmp_path, report.to_dict())
-    clamp = (
-        "distillation:\n  enabled: true\n  distillation_loss:\n    loss_mode: k1\n    use_policy_gradient: true\n"
-        "    loss_max_clamp: 1.5\n"
-    )
-    found = of_lambda(tmp_path, 1.4, path, clamp)
-    assert (found.severity, f"set at most {report.operating_point.value:g}" in found.message) == ("error", True)
+    found = of_lambda(tmp_path, 1.4, path, CLAMP.format(1.5))
+    assert (found.severity, "Known to be safe is λ = 1." in found.message) == ("error", True)
+    below = of_lambda(tmp_path, 1.1, path, CLAMP.format(1.5))
+    assert (below.severity, "calibrate with that rule" in below.message) == ("unknown", True)
 
 
-def test_a_report_without_a_tolerance_gives_p_and_b(tmp_path: Path, report: Report) -> None:
+def test_a_report_without_a_tolerance_leaves_lambda_unknown(tmp_path: Path, report: Report) -> None:
     values = report.to_dict() | {"clip": None, "advised": None, "operating_point": {"value": None}}
     found = of_lambda(tmp_path, 1.25, written(tmp_path, values))
-    assert (found.severity, "give `clip`" in found.message) == ("note", True)
+    assert (found.severity, "calibrate with a clip" in found.message) == ("unknown", True)
+
+
+def test_a_report_of_an_older_version_is_read(tmp_path: Path, report: Report) -> None:
+    values = report.to_dict()
+    old = {name: values[name] for name in ("binding", "classes", "clip", "advised", "operating_point")}
+    low = report.operating_point.low
+    for answers, severity in ((360, "note"), (36, "unknown")):
+        path = written(tmp_path, old | {"sequences": answers})
+        assert of_lambda(tmp_path, low, path).severity == severity
+
+
+def test_a_rehearsal_settles_what_the_report_leaves_open(tmp_path: Path, report: Report) -> None:
+    path, config = written(tmp_path, report.to_dict()), tmp_path / "config.yaml"
+    assert of_lambda(tmp_path, 1.5, path).severity == "unknown"
+    lines = [{"schema": "lambda-star/rehearsal/1", "rule": None}]
+    lines += [vars(Answer(lam, prompt, 0, "[]", 2, True, True)) for lam in (1.0, 1.5) for prompt in range(100)]
+    rehearsed = tmp_path / "rehearsal.jsonl"
+    rehearsed.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    found = lint_config(config, report=path, rehearsal=rehearsed)
+    assert [each.severity for each in found if each.message.startswith("λ = 1.5 is safe")] == ["note"]
+    with pytest.raises(ValueError, match="give `rehearsal` together with `report`"):
+        lint_config(config, rehearsal=rehearsed)
 
 
 def test_a_report_for_another_rule_is_said_to_be_one(tmp_path: Path, report: Report) -> None:
@@ -87,15 +113,12 @@ def test_tails_die_where_a_report_for_the_same_rule_says(tmp_path: Path) -> None
     rule = updates.log_ratio_clamp(5.0)
     report = calibrate(read_table(TABLE), rule=rule)
     assert report.dies is not None
-    path, dies = written(tmp_path, report.to_dict()), report.dies.value
-    assert dies < rule.dies(report.binding.p, report.binding.b)
-    clamp = (
-        "distillation:\n  enabled: true\n  distillation_loss:\n    loss_mode: k1\n    use_policy_gradient: true\n"
-        "    loss_max_clamp: 5\n"
-    )
-    assert of_lambda(tmp_path, dies, path, clamp).severity == "error"
-    assert of_lambda(tmp_path, math.nextafter(dies, 1), path, clamp).severity == "warning"
-    assert of_lambda(tmp_path, report.operating_point.value, path, clamp).severity == "note"
+    path = written(tmp_path, report.to_dict())
+    assert report.dies.value < rule.dies(report.binding.p, report.binding.b)
+    clamp = CLAMP.format(5)
+    assert of_lambda(tmp_path, report.dies.high, path, clamp).severity == "error"
+    assert of_lambda(tmp_path, math.nextafter(report.dies.high, 1), path, clamp).severity == "unknown"
+    assert of_lambda(tmp_path, report.operating_point.low, path, clamp).severity == "note"
 
 
 def test_a_report_for_a_rule_that_does_the_same_is_no_other_one(tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""The progress of a long command on standard error, with its rate and the time that is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
+
+__all__ = ["progress"]
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar for each stage; the function that this gives is told a stage, how much is done and of how much."""
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}", TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:  # what an earlier run has done does not count for the rate
+                tasks[stage] = bars.add_task(stage, total=total, completed=done, rate="")
+            speed = bars.tasks[tasks[stage]].speed or math.nan
+            bars.update(tasks[stage], completed=done, rate=f"{speed:.3g} {unit}/s")
+
+        yield show
