@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-import numpy as np
 
 from lambda_star.cli._output import FILE, FOLDER, as_failure, print_table, write
 from lambda_star.cliff import compare, summarise
@@ -56,9 +56,7 @@ NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 @click.option("--threads", type=THREADS, default=1, help="Number of PyTorch's CPU threads.")
 @click.option("--quick", is_flag=True, help="One small run, not kept; exit status 1 unless validity falls in the band.")
 @click.option("--report", is_flag=True, help="Train nothing; print and draw the runs in the folder.")
-@click.option(
-    "--rehearse", is_flag=True, help="Train nothing; sample the predicted students of the runs in the folder."
-)
+@click.option("--rehearse", is_flag=True, help="Train nothing; sample the predicted students of these runs.")
 @click.option("--plot", "plot_path", type=FILE, help="Draw the runs (.png, .pdf, .svg).")
 def cliff(folder: Path, quick: bool, report: bool, rehearse: bool, plot_path: Path | None, **options: Any) -> None:
     """Predict at which lambda the lists of small transformers stop being JSON, then train them and compare.
@@ -147,17 +145,15 @@ def _print_rehearsals(folder: Path, threads: int) -> None:
     records = [record for record in _finished_runs(folder) if not record["prediction"]["preset"]["shuffled"]]
     with click.progressbar(records, label="rehearsals", file=sys.stderr) as each:
         runs = [agree(record, rehearsed(record, folder / "rehearsed", threads=threads)) for record in each]
-    print_table(
-        "Validity of the predicted students, sampled without training, against the trained ones", runs, AGREEMENT
-    )
+    print_table("The predicted students, sampled without training, against the trained ones", runs, AGREEMENT)
     presets = [run for run in runs if "," not in run.label]
     for falls, where in ((False, "outside the band in which it falls"), (True, "in the band")):
         found = [distance for run in presets for distance in run.distances(falls=falls)]
         if found:
-            click.echo(f"distance of validity {where}: median {np.median(found):.3f}, worst {max(found):.3f}")
+            click.echo(f"distance of validity {where}: median {median(found):.3f}, worst {max(found):.3f}")
     errors = [abs(run.onset_error) for run in presets if not math.isnan(run.onset_error)]
     if errors:
-        said = f"median {np.median(errors):.1%}, worst {max(errors):.1%}"
+        said = f"median {median(errors):.1%}, worst {max(errors):.1%}"
         click.echo(f"|onset seen − rehearsed|/(rehearsed − 1): {said}; runs without a control")
 
 

@@ -42,8 +42,9 @@ def rehearse(record: Mapping[str, Any], *, answers: int = JUDGED, threads: int =
         threads: number of PyTorch's threads, at least 1.
 
     Returns:
-        The run's name, seed and hash; ``drift``, the largest relative difference between p, b and the quantiles of λ* of the
-        models made again and those on record; ``lam`` and ``validity``; and the ``onset``, None where nothing falls.
+        The run's name, seed and hash; ``drift``, the largest relative difference between p, b and the quantiles of λ*
+        of the models made again and those on record; ``lam`` and ``validity``; and the ``onset``, None where nothing
+        falls.
 
     Raises:
         ValueError: the record is not that of a finished run, or its base is shuffled.
@@ -159,15 +160,13 @@ def agree(record: Mapping[str, Any], rehearsal: Mapping[str, Any]) -> Agreement:
     """
     run = compare(record)
     if rehearsal["sha256"] != record["sha256"]:
-        raise ValueError(
-            f"rehearsal must be that of {run.label}, seed {run.seed}, got {rehearsal['run']}, seed {rehearsal['seed']}"
-        )
+        found = f"{rehearsal['run']}, seed {rehearsal['seed']}"
+        raise ValueError(f"rehearsal must be that of {run.label}, seed {run.seed}, got {found}")
     grid, seen = np.array(record["prediction"]["grid"]), np.array(record["outcome"]["validity"])
-    differences = seen - np.interp(grid, rehearsal["lam"], rehearsal["validity"])
     low, high = run.band or (math.inf, math.inf)
-    falls = (low <= grid) & (grid <= high)
-    columns = (tuple(values.tolist()) for values in (grid, differences, falls))
-    return Agreement(run.label, run.seed, *columns, rehearsal["onset"], run.seen)
+    columns = grid, seen - np.interp(grid, rehearsal["lam"], rehearsal["validity"]), (low <= grid) & (grid <= high)
+    lam, differences, falls = (tuple(values.tolist()) for values in columns)
+    return Agreement(run.label, run.seed, lam, differences, falls, rehearsal["onset"], run.seen)
 
 
 def rehearsed(record: Mapping[str, Any], folder: Path, **options: Any) -> dict[str, Any]:
