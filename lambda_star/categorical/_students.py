@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
-from lambda_star._core.namespaces import Values, numpy
+from lambda_star._core.namespaces import Values
 from lambda_star._core.quantities import LAM, C
-from lambda_star._core.rows import dot
+from lambda_star._core.rows import by_rows
 from lambda_star.categorical._rows import (
     Rows,
+    as_vector,
     first_flip,
     log_fixed_point,
-    log_sum_exp,
+    log_sum_of,
     log_teacher,
     of_rows,
+    prepare_unnamed,
     push_of,
-    take,
+    weigh,
 )
+from lambda_star.categorical._survivors import Block, survivors
 
 
 def fixed_point(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Values:
@@ -98,7 +99,11 @@ def flip_point(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
     >>> float(flip_point(np.log([0.6, 0.4]), np.log([0.9, 0.1])))
     1.226...
     """
-    return of_rows(lambda xp, rows: first_flip(xp, rows)[0], log_t, log_b, axis)
+
+    def flip_of(xp: Any, rows: Rows) -> Values:
+        return first_flip(xp, rows._replace(modal=xp.argmax(rows.z, axis=-1)))[0]
+
+    return of_rows(flip_of, log_t, log_b, axis)
 
 
 def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, axis: int = -1) -> Values:
@@ -127,37 +132,34 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
     >>> np.exp(stationary_student(np.log([0.9, 0.07, 0.03]), np.log([0.5, 0.3, 0.2]), 2.0, 1.35)).round(4)
     array([0.9633, 0.0367, 0.    ])
     """
-
-    def student_of(xp: Any, rows: Rows, c: Values, lam: Values) -> Values:
-        log_t = log_teacher(xp, rows)
-        push = push_of(xp, rows, lam)
-        power = log_t + push
-        last_push, release, total = _last_survivor(xp, power, push, xp.log(c)[:, None])
-        level = xp.minimum(total, release)
-        student = xp.where(push > last_push, power - level, -math.inf)
-        left = xp.log1p(-xp.minimum(dot(xp, xp.exp(student)), xp.ones_like(c)))[:, None]
-        sliding = push == last_push
-        among = xp.where(sliding, log_t, -math.inf)
-        slid = xp.where(sliding, left + among - log_sum_exp(xp, among)[:, None], student)
-        # Where no token slides, the last survivor keeps its own mass: 1 minus the others' would lose its digits.
-        student = xp.where(sliding & (level < release), power - level, slid)
-        unknown = xp.isnan(rows.z) | xp.isnan(c + lam)[:, None]
-        return xp.where(unknown, math.nan, student)
-
-    return of_rows(student_of, log_t, log_b, axis, (C, c), (LAM, lam))
+    return by_rows(_student, log_t, log_b, axis, (C, c), (LAM, lam))[0]
 
 
-def _last_survivor(xp: Any, power: Values, push: Values, log_c: Values) -> tuple[Values, Values, Values]:
-    """The least push of a survivor, the κ at which the clip releases that token, and log Σ e^power over all survivors.
+def _student(xp: Any, log_t: Values, log_b: Values, c: Values, lam: Values) -> tuple[Values]:
+    rows = prepare_unnamed(xp, log_t, log_b)
+    push = push_of(xp, rows, lam)
+    power = rows.z + push
+    masses, total, top = weigh(xp, power)
+    level = xp.log(total) + top
+    reach = xp.log(c) + log_sum_of(xp, rows.z)
+    least = -xp.abs(lam - 1) * as_vector(xp, rows.high - rows.low)
+    if bool(xp.all(least + reach >= level)):  # the clip reaches no token
+        power -= level[:, None]
+        return (power,)
+    found = survivors(xp, Block(rows.z, push, masses, top, reach), level, least)
+    power -= xp.where(xp.isnan(reach), math.nan, found.level)[:, None]
+    if bool(xp.any(found.slides)):
+        sliding = (push == found.last[:, None]) & found.slides[:, None]
+        power = xp.where(sliding, rows.z + found.slid[:, None], power)
+    student = xp.astype(power, log_t.dtype, copy=False)
+    student += _barred(xp, push >= found.last[:, None], student.dtype)
+    return (student,)
 
-    In the order of falling push, a token survives if those before it do not lift κ past its release.
-    """
-    order = xp.argsort(push, axis=-1, descending=True) if xp is not numpy else np.argsort(-push, axis=-1)
-    falling, peak = xp.take_along_axis(push, order, axis=-1), xp.max(power, axis=-1, keepdims=True)
-    mass = xp.cumulative_sum(xp.exp(xp.take_along_axis(power, order, axis=-1) - peak), axis=-1)
-    before = xp.concat([xp.zeros_like(mass[:, :1]), mass[:, :-1]], axis=-1)
-    release = falling + log_c
-    alive = (xp.log(before) + peak <= release) & (falling > -math.inf)
-    last = xp.sum(xp.astype(alive, order.dtype), axis=-1) - 1
-    last = xp.where(last < 0, 0, last)
-    return take(xp, falling, last), take(xp, release, last), take(xp, xp.log(mass) + peak, last)
+
+def _barred(xp: Any, alive: Values, dtype: Any) -> Values:
+    """Return 0 for the living and -inf for the dead, by arithmetic: ``where`` is slow where the two alternate."""
+    values = xp.astype(alive, dtype)
+    values -= 1
+    for _ in range(2):
+        values *= float(xp.finfo(dtype).max)
+    return values

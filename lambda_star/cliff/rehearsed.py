@@ -87,7 +87,6 @@ def _validity(this: _Run, lams: Sequence[float], answers: int) -> list[float]:
     return [float(np.mean([parsed(this.task.decode(row)) is not None for row in rows])) for rows in tokens]
 
 
-@torch.no_grad()
 def _sampled(this: _Run, lams: Sequence[float], answers: int) -> Tensor:
     """Sample from the predicted student at each λ token by token, with the same random numbers for all λ."""
     teacher, base = this.models
