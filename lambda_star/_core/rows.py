@@ -134,9 +134,9 @@ def _leading(xp: Any, quantity: Quantity, value: Values, shape: tuple[int, ...],
 
 def _join(xp: Any, parts: Sequence[Values], leading: tuple[int, ...], axis: int, dtype: Any) -> Values:
     """The results of all blocks as one array of the caller's shape; a single position gives a single value."""
+    if xp.isdtype(parts[0].dtype, "real floating"):
+        parts = [xp.astype(part, dtype, copy=False) for part in parts]
     whole = parts[0] if len(parts) == 1 else xp.concat(parts)
-    if xp.isdtype(whole.dtype, "real floating"):
-        whole = xp.astype(whole, dtype, copy=False)
     if whole.ndim == 1:
         whole = xp.reshape(whole, leading)
         return whole[()] if xp is numpy else whole

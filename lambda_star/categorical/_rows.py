@@ -84,13 +84,24 @@ def prepare_wide(
     return prepare(xp, log_t, log_b, may_vanish, modal)
 
 
+def prepare_unnamed(xp: Any, log_t: Values, log_b: Values) -> Rows:
+    """Prepare a block in the widest dtype; which tokens are modal and least is left out, because that is slow."""
+    top = xp.max(log_t, axis=-1, keepdims=True)
+    log_t, log_b = (xp.astype(values, wide(xp), copy=False) for values in (log_t, log_b))
+    r = log_t - log_b
+    low, high = xp.min(r, axis=-1, keepdims=True), xp.max(r, axis=-1, keepdims=True)
+    if not bool(xp.all(xp.isfinite(low) & xp.isfinite(high))):
+        return prepare(xp, log_t, log_b)
+    return Rows(None, log_t - xp.astype(top, log_t.dtype), r, None, low, high, None)
+
+
 def of_rows(
     function: Callable[..., Values], log_t: Values, log_b: Values, axis: int, *arguments: tuple[Quantity, Values]
 ) -> Values:
-    """Evaluate a function of prepared rows, block by block, in the widest dtype."""
+    """Evaluate a function of rows without named tokens, block by block, in the widest dtype."""
 
     def kernel(xp: Any, log_t: Values, log_b: Values, *values: Values) -> tuple[Values, ...]:
-        return (function(xp, prepare_wide(xp, log_t, log_b), *values),)
+        return (function(xp, prepare_unnamed(xp, log_t, log_b), *values),)
 
     return by_rows(kernel, log_t, log_b, axis, *arguments)[0]
 
@@ -123,6 +134,27 @@ def log_sum_exp(xp: Any, rows: Values) -> Values:
     return as_vector(xp, top) + xp.log(dot(xp, xp.exp(rows - top)))
 
 
+def weigh(xp: Any, weights: Values) -> tuple[Values, Values, Values]:
+    """Return e^(weights − top), its sum over each row, and top, for log-weights that are at most 0.
+
+    Top is 0, which saves two passes, unless a sum would then lose digits.
+    """
+    masses = xp.exp(weights)
+    total = dot(xp, masses)
+    if bool(xp.all(total > float(xp.finfo(weights.dtype).smallest_normal) ** 0.5)):
+        return masses, total, xp.zeros_like(total)
+    top = xp.max(weights, axis=-1, keepdims=True)
+    top = xp.where(top == -math.inf, 0.0, top)
+    masses = xp.exp(weights - top)
+    return masses, dot(xp, masses), as_vector(xp, top)
+
+
+def log_sum_of(xp: Any, weights: Values) -> Values:
+    """Log Σ exp over each row of log-weights that are at most 0, as a vector."""
+    _, total, top = weigh(xp, weights)
+    return top + xp.log(total)
+
+
 def softplus(xp: Any, u: Values) -> Values:
     """Return log(1 + e^u) without overflow."""
     return xp.where(u > 0, u, 0.0) + xp.log1p(xp.exp(-xp.abs(u)))
@@ -130,20 +162,22 @@ def softplus(xp: Any, u: Values) -> Values:
 
 def log_teacher(xp: Any, rows: Rows) -> Values:
     """The teacher's log-probabilities."""
-    return rows.z - log_sum_exp(xp, rows.z)[:, None]
+    return rows.z - log_sum_of(xp, rows.z)[:, None]
 
 
 def push_of(xp: Any, rows: Rows, lam: Values) -> Values:
     """Return (λ−1)·r, -inf if masked, less a constant per row that makes the greatest 0: no λ overflows to +inf."""
     most = xp.where((lam >= 1)[:, None], rows.high, rows.low)
-    push = (lam - 1)[:, None] * (rows.r - most)
+    push = rows.r - most
+    push *= (lam - 1)[:, None]
     return push if rows.alive is None else xp.where(rows.z == -math.inf, -math.inf, push)
 
 
 def log_fixed_point(xp: Any, rows: Rows, lam: Values) -> Values:
     """Log π_λ."""
     power = rows.z + push_of(xp, rows, lam)
-    return power - log_sum_exp(xp, power)[:, None]
+    power -= log_sum_of(xp, power)[:, None]
+    return power
 
 
 def first_flip(xp: Any, rows: Rows) -> tuple[Values, Values]:

@@ -7,16 +7,20 @@ from typing import Any
 
 from lambda_star._core.namespaces import Values
 from lambda_star._core.quantities import LAM, C
-from lambda_star._core.rows import dot
+from lambda_star._core.rows import by_rows
 from lambda_star.categorical._rows import (
     Rows,
+    as_vector,
     first_flip,
     log_fixed_point,
-    log_sum_exp,
+    log_sum_of,
     log_teacher,
     of_rows,
+    prepare_unnamed,
     push_of,
+    weigh,
 )
+from lambda_star.categorical._survivors import Block, survivors
 
 
 def fixed_point(log_t: Values, log_b: Values, lam: Values, *, axis: int = -1) -> Values:
@@ -95,7 +99,11 @@ def flip_point(log_t: Values, log_b: Values, *, axis: int = -1) -> Values:
     >>> float(flip_point(np.log([0.6, 0.4]), np.log([0.9, 0.1])))
     1.226...
     """
-    return of_rows(lambda xp, rows: first_flip(xp, rows)[0], log_t, log_b, axis)
+
+    def flip_of(xp: Any, rows: Rows) -> Values:
+        return first_flip(xp, rows._replace(modal=xp.argmax(rows.z, axis=-1)))[0]
+
+    return of_rows(flip_of, log_t, log_b, axis)
 
 
 def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, axis: int = -1) -> Values:
@@ -124,49 +132,34 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
     >>> np.exp(stationary_student(np.log([0.9, 0.07, 0.03]), np.log([0.5, 0.3, 0.2]), 2.0, 1.35)).round(4)
     array([0.9633, 0.0367, 0.    ])
     """
-
-    def student_of(xp: Any, rows: Rows, c: Values, lam: Values) -> Values:
-        log_t = log_teacher(xp, rows)
-        push = push_of(xp, rows, lam)
-        power = log_t + push
-        last_push, release, total = _last_survivor(xp, power, push, xp.log(c)[:, None])
-        level = xp.minimum(total, release)
-        student = xp.where(push > last_push, power - level, -math.inf)
-        left = xp.log1p(-xp.minimum(dot(xp, xp.exp(student)), xp.ones_like(c)))[:, None]
-        sliding = push == last_push
-        among = xp.where(sliding, log_t, -math.inf)
-        slid = xp.where(sliding, left + among - log_sum_exp(xp, among)[:, None], student)
-        # Where no token slides, the last survivor keeps its own mass: 1 minus the others' would lose its digits.
-        student = xp.where(sliding & (level < release), power - level, slid)
-        unknown = xp.isnan(rows.z) | xp.isnan(c + lam)[:, None]
-        return xp.where(unknown, math.nan, student)
-
-    return of_rows(student_of, log_t, log_b, axis, (C, c), (LAM, lam))
+    return by_rows(_student, log_t, log_b, axis, (C, c), (LAM, lam))[0]
 
 
-def _last_survivor(xp: Any, power: Values, push: Values, log_c: Values) -> tuple[Values, Values, Values]:
-    """The least push of a survivor, the κ at which the clip releases that token, and log Σ e^power over all survivors.
+def _student(xp: Any, log_t: Values, log_b: Values, c: Values, lam: Values) -> tuple[Values]:
+    rows = prepare_unnamed(xp, log_t, log_b)
+    push = push_of(xp, rows, lam)
+    power = rows.z + push
+    masses, total, top = weigh(xp, power)
+    level = xp.log(total) + top
+    reach = xp.log(c) + log_sum_of(xp, rows.z)
+    least = -xp.abs(lam - 1) * as_vector(xp, rows.high - rows.low)
+    if bool(xp.all(least + reach >= level)):  # the clip reaches no token
+        power -= level[:, None]
+        return (power,)
+    found = survivors(xp, Block(rows.z, push, masses, top, reach), level, least)
+    power -= xp.where(xp.isnan(reach), math.nan, found.level)[:, None]
+    if bool(xp.any(found.slides)):
+        sliding = (push == found.last[:, None]) & found.slides[:, None]
+        power = xp.where(sliding, rows.z + found.slid[:, None], power)
+    student = xp.astype(power, log_t.dtype, copy=False)
+    student += _barred(xp, push >= found.last[:, None], student.dtype)
+    return (student,)
 
-    In the order of falling push, a token survives if those before it do not lift κ past its release. With S(x) for
-    log Σ e^power over the tokens of a push above x, that is S(x) − log c ≤ x. Since S falls, S(x) − log c bounds the
-    least push of a survivor from below where x survives and from above where it does not, so no token is sorted.
-    """
-    peak, most = xp.max(power, axis=-1, keepdims=True), xp.max(push, axis=-1, keepdims=True)
-    weight = xp.exp(power - peak)
 
-    def log_sum(among: Values) -> Values:
-        return xp.log(dot(xp, xp.where(among, weight, 0.0)))[:, None] + peak
-
-    dead = xp.full_like(most, -math.inf)
-    low = log_sum(push > xp.minimum(log_sum(push > dead) - log_c, most)) - log_c
-    while True:
-        first = xp.min(xp.where((push >= xp.minimum(low, most)) & (push > dead), push, most), axis=-1, keepdims=True)
-        high = log_sum(push > first) - log_c
-        found = ~(high > first)
-        if bool(xp.all(found)):
-            return first, first + log_c, log_sum(push >= first)
-        middle = (xp.maximum(low, first) + xp.minimum(high, most)) / 2
-        bound = log_sum(push > middle) - log_c
-        lives = bound <= middle
-        low = xp.where(lives & ~found, xp.maximum(low, bound), low)
-        dead = xp.where(found, dead, xp.where(lives, first, middle))
+def _barred(xp: Any, alive: Values, dtype: Any) -> Values:
+    """Return 0 for the living and -inf for the dead, by arithmetic: ``where`` is slow where the two alternate."""
+    values = xp.astype(alive, dtype)
+    values -= 1
+    for _ in range(2):
+        values *= float(xp.finfo(dtype).max)
+    return values

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -32,6 +33,17 @@ COLUMNS = {
     "inside": lambda run: {None: "", True: "yes", False: "no"}[run.inside],
     "error": lambda run: "" if math.isnan(run.relative_error) else f"{run.relative_error:+.1%}",
 }
+AGREEMENT: dict[str, Any] = {
+    "preset": lambda run: run.label,
+    "seed": lambda run: str(run.seed),
+    "rehearsed": lambda run: _cell(run.rehearsed),
+    "seen": lambda run: _cell(run.seen),
+    "error": lambda run: "" if math.isnan(run.onset_error) else f"{run.onset_error:+.1%}",
+    "seen less rehearsed validity at each λ, in points; [in the band]": lambda run: " ".join(
+        f"[{100 * difference:+.1f}]" if here else f"{100 * difference:+.1f}"
+        for difference, here in zip(run.differences, run.falls, strict=True)
+    ),
+}
 SEED, THREADS = click.IntRange(min=0), click.IntRange(min=1)
 NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 
@@ -44,10 +56,17 @@ NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 @click.option("--threads", type=THREADS, default=1, help="Number of PyTorch's CPU threads.")
 @click.option("--quick", is_flag=True, help="One small run, not kept; exit status 1 unless validity falls in the band.")
 @click.option("--report", is_flag=True, help="Train nothing; print and draw the runs in the folder.")
+@click.option("--rehearse", is_flag=True, help="Train nothing; sample the predicted students of these runs.")
 @click.option("--plot", "plot_path", type=FILE, help="Draw the runs (.png, .pdf, .svg).")
 @json_option()
 def cliff(
-    folder: Path, quick: bool, report: bool, plot_path: Path | None, json_path: Path | None, **options: Any
+    folder: Path,
+    quick: bool,
+    report: bool,
+    rehearse: bool,
+    plot_path: Path | None,
+    json_path: Path | None,
+    **options: Any,
 ) -> None:
     """Predict at which lambda the lists of small transformers stop being JSON, then train them and compare.
 
@@ -66,7 +85,12 @@ def cliff(
       lambda-star cliff --preset short --seed 6 --folder mine
       lambda-star cliff --preset short --seed 6 --folder mine --control "no clip"
       lambda-star cliff --report --folder mine --plot mine.png
+      lambda-star cliff --rehearse --folder mine
     """  # noqa: D301 (click wants the character \b)
+    if rehearse:
+        with as_failure(ImportError, OSError, ValueError):
+            _print_rehearsals(folder, options["threads"])
+        return
     with as_failure(ImportError, OSError, ValueError), TemporaryDirectory() if quick else nullcontext(folder) as place:
         records = _finished_runs(folder) if report else _new_runs(Path(place), quick, **options)
     _print_runs(records)
@@ -128,6 +152,24 @@ def _print_runs(records: Sequence[Mapping[str, Any]]) -> None:
         click.echo(f"{said}median {total.median_error:.1%}, worst {total.worst_error:.1%}")
     if controls:
         print_table("Controls", controls, COLUMNS)
+
+
+def _print_rehearsals(folder: Path, threads: int) -> None:
+    from lambda_star.cliff.rehearsed import agree, rehearsed
+
+    records = [record for record in _finished_runs(folder) if not record["prediction"]["preset"]["shuffled"]]
+    with click.progressbar(records, label="rehearsals", file=sys.stderr) as each:
+        runs = [agree(record, rehearsed(record, folder / "rehearsed", threads=threads)) for record in each]
+    print_table("The predicted students, sampled without training, against the trained ones", runs, AGREEMENT)
+    presets = [run for run in runs if "," not in run.label]
+    for falls, where in ((False, "outside the band in which it falls"), (True, "in the band")):
+        found = [distance for run in presets for distance in run.distances(falls=falls)]
+        if found:
+            click.echo(f"distance of validity {where}: median {median(found):.3f}, worst {max(found):.3f}")
+    errors = [abs(run.onset_error) for run in presets if not math.isnan(run.onset_error)]
+    if errors:
+        said = f"median {median(errors):.1%}, worst {max(errors):.1%}"
+        click.echo(f"|onset seen − rehearsed|/(rehearsed − 1): {said}; runs without a control")
 
 
 def _cell(value: float | None) -> str:

@@ -43,10 +43,10 @@ LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)  # the quantiles of λ* and of the collapse
 REFERENCE = 0.9  # validity counts as not fallen up to λ = 1 + 0.9 (λ*−1), with the median λ* of the positions
 FINE = np.linspace(0.0, 1.6, 81)  # (λ−1)/(λ*−1) of the predicted curves
 HELD_OUT, JUDGED = 256, 2000  # held-out lists, and judged answers of each student
-RESAMPLES, REHEARSAL = 1000, 20  # bootstrap resamples, and steps of the rehearsal
+RESAMPLES, PACE = 1000, 20  # bootstrap resamples, and steps of the run that measures the pace
 
 # What draws random numbers; each has a seed of its own, so that one does not shift another.
-STREAMS = ("start", "base", "teacher", "held out", "students", "answers", "bootstrap", "rehearsal")
+STREAMS = ("start", "base", "teacher", "held out", "students", "answers", "bootstrap", "pace", "rehearsed")
 
 
 class _Held(NamedTuple):
@@ -122,8 +122,7 @@ def run(
     >>> record["prediction"]["onset"], record["outcome"]["onset"]
     (1.744..., 1.742...)
     """
-    name = preset.label.replace(", ", "-").replace(" ", "-")
-    this, path = _Run(preset, seed), folder / f"{name}-{seed}.json"
+    this, path = _Run(preset, seed), folder / _file_name(preset.label, seed)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -138,6 +137,11 @@ def run(
         return conclude(path, record, outcome | {"seconds": round(time.perf_counter() - began, 1)})
     finally:
         torch.set_num_threads(before)
+
+
+def _file_name(label: str, seed: int) -> str:
+    """Return the name of a run's file."""
+    return f"{label.replace(', ', '-').replace(' ', '-')}-{seed}.json"
 
 
 def _tuned(weights: Weights, task: Task, ends: float, right: float, seed: int) -> Weights:
@@ -164,15 +168,21 @@ def _log_probabilities(weights: Weights, tokens: Tensor) -> Floats:
     return values
 
 
-def _predicted(this: _Run) -> dict[str, Any]:
-    """Predict a run before the first step of its students."""
-    held, preset = this.held_out, this.preset
+def _measured(this: _Run) -> tuple[float, float, Floats, Floats]:
+    """Measure the median p and b where a list may end, and the quantiles of λ* and of the collapse point."""
+    held = this.held_out
     p, b = (np.exp(held.separator(log, this.task)) for log in (held.log_t, held.log_b))
     stars, ends = (
-        np.quantile(of(p, b, preset.clip), LEVELS, method="inverted_cdf")
+        np.quantile(of(p, b, this.preset.clip), LEVELS, method="inverted_cdf")
         for of in (bernoulli.threshold, bernoulli.collapse_point)
     )
-    star, middle_p, middle_b = float(stars[2]), float(np.median(p)), float(np.median(b))
+    return float(np.median(p)), float(np.median(b)), stars, ends
+
+
+def _predicted(this: _Run) -> dict[str, Any]:
+    """Predict a run before the first step of its students."""
+    preset, (middle_p, middle_b, stars, ends) = this.preset, _measured(this)
+    star = float(stars[2])
     if math.isinf(star):
         raise ValueError(
             f"preset must have a base that ends lists more often, got medians p = {middle_p:g}, b = {middle_b:g}"
@@ -183,7 +193,7 @@ def _predicted(this: _Run) -> dict[str, Any]:
         "seed": this.seed,
         "threads": torch.get_num_threads(),
         "versions": {"lambda_star": __version__, "numpy": np.__version__, "torch": torch.__version__},
-        "lists": len(held.tokens),
+        "lists": len(this.held_out.tokens),
         "p": middle_p,
         "b": middle_b,
         "levels": LEVELS,
@@ -226,18 +236,18 @@ def _positions(held: _Held, preset: Preset) -> sequence.Positions:
 
 
 def _pace(this: _Run) -> float:
-    """Measure how much flow time of a natural gradient one step at the full rate takes, in a rehearsal at λ = 1.
+    """Measure how much flow time of a natural gradient one step at the full rate takes, in a short run at λ = 1.
 
     In time s such a flow leaves e^−s of the distance to the teacher, measured here by the root mean square of the
-    separator's log-odds where a list may end. The rehearsal says nothing about what happens above λ = 1.
+    separator's log-odds where a list may end. That run says nothing about what happens above λ = 1.
     """
     held = this.held_out
-    student = _distilled(this, [1.0], "rehearsal", REHEARSAL)
+    student = _distilled(this, [1.0], "pace", PACE)
     log_s = _log_probabilities(student, held.tokens[None])[0]
     logs = (held.separator(log, this.task) for log in (log_s, held.log_t, held.log_b))
     now, target, start = (log_odds(np, log) for log in logs)
     left = float(np.sqrt(np.mean((now - target) ** 2) / np.mean((start - target) ** 2)))
-    return max(0.0, -math.log(left)) / float(np.sum(_schedule(REHEARSAL)))
+    return max(0.0, -math.log(left)) / float(np.sum(_schedule(PACE)))
 
 
 def _schedule(steps: int) -> Floats:
