@@ -86,8 +86,7 @@ class GrammarMasks(Masks):
             return None
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         mask = np.unpackbits(bits, bitorder="little")[: self._tokenizer.vocab_size].astype(np.bool_)
-        every = getattr(self._tokenizer, "eos_tokens", [self._tokenizer.eos_token])  # older engines know one
-        ends = [token for token in every if mask[token]]
+        ends = [token for token in self._tokenizer.eos_tokens if mask[token]]
         if ends and not self._contract.valid(self._tokenizer.decode_str(tokens)):
             mask[ends] = False
         return mask
