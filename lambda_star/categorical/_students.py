@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
-from lambda_star._core.namespaces import Values, numpy
+from lambda_star._core.namespaces import Values
 from lambda_star._core.quantities import LAM, C
 from lambda_star._core.rows import dot
 from lambda_star.categorical._rows import (
@@ -18,7 +16,6 @@ from lambda_star.categorical._rows import (
     log_teacher,
     of_rows,
     push_of,
-    take,
 )
 
 
@@ -150,14 +147,26 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
 def _last_survivor(xp: Any, power: Values, push: Values, log_c: Values) -> tuple[Values, Values, Values]:
     """The least push of a survivor, the κ at which the clip releases that token, and log Σ e^power over all survivors.
 
-    In the order of falling push, a token survives if those before it do not lift κ past its release.
+    In the order of falling push, a token survives if those before it do not lift κ past its release. With S(x) for
+    log Σ e^power over the tokens of a push above x, that is S(x) − log c ≤ x. Since S falls, S(x) − log c bounds the
+    least push of a survivor from below where x survives and from above where it does not, so no token is sorted.
     """
-    order = xp.argsort(push, axis=-1, descending=True) if xp is not numpy else np.argsort(-push, axis=-1)
-    falling, peak = xp.take_along_axis(push, order, axis=-1), xp.max(power, axis=-1, keepdims=True)
-    mass = xp.cumulative_sum(xp.exp(xp.take_along_axis(power, order, axis=-1) - peak), axis=-1)
-    before = xp.concat([xp.zeros_like(mass[:, :1]), mass[:, :-1]], axis=-1)
-    release = falling + log_c
-    alive = (xp.log(before) + peak <= release) & (falling > -math.inf)
-    last = xp.sum(xp.astype(alive, order.dtype), axis=-1) - 1
-    last = xp.where(last < 0, 0, last)
-    return take(xp, falling, last), take(xp, release, last), take(xp, xp.log(mass) + peak, last)
+    peak, most = xp.max(power, axis=-1, keepdims=True), xp.max(push, axis=-1, keepdims=True)
+    weight = xp.exp(power - peak)
+
+    def log_sum(among: Values) -> Values:
+        return xp.log(dot(xp, xp.where(among, weight, 0.0)))[:, None] + peak
+
+    dead = xp.full_like(most, -math.inf)
+    low = log_sum(push > xp.minimum(log_sum(push > dead) - log_c, most)) - log_c
+    while True:
+        first = xp.min(xp.where((push >= xp.minimum(low, most)) & (push > dead), push, most), axis=-1, keepdims=True)
+        high = log_sum(push > first) - log_c
+        found = ~(high > first)
+        if bool(xp.all(found)):
+            return first, first + log_c, log_sum(push >= first)
+        middle = (xp.maximum(low, first) + xp.minimum(high, most)) / 2
+        bound = log_sum(push > middle) - log_c
+        lives = bound <= middle
+        low = xp.where(lives & ~found, xp.maximum(low, bound), low)
+        dead = xp.where(found, dead, xp.where(lives, first, middle))

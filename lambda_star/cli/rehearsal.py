@@ -17,6 +17,7 @@ from lambda_star.cli._output import (
     FILE,
     Failure,
     as_failure,
+    contract_option,
     finish,
     json_option,
     number,
@@ -26,7 +27,7 @@ from lambda_star.cli._output import (
     write,
     write_json,
 )
-from lambda_star.cli.score import CONTRACT_HELP, MODEL_HELP, PROMPTS_HELP, UNDER_HELP
+from lambda_star.cli.score import MODEL_HELP, PROMPTS_HELP, UNDER_HELP
 from lambda_star.cli.verdict import TOLERANCE
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ ENDS = "At λ = 0 the student is the base and at λ = 1 the teacher: compare bot
 @click.option("--teacher", metavar="MODEL", help=MODEL_HELP)
 @click.option("--base", metavar="MODEL", help="The same for the base, from which the student would start.")
 @click.option("--prompts", type=FILE, help=PROMPTS_HELP)
-@click.option("--contract", metavar="TEXT", help=CONTRACT_HELP)
+@contract_option()
 @quantity_option(COEFFICIENT, "--lam", "lams", multiple=True, show_default="1.25, 1.5, 2", help=LAM_HELP)
 @rule_option()
 @click.option("--metric", multiple=True, metavar="FILE.py:FUNCTION|MODULE:FUNCTION", help=METRIC)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_star.cli._output import FILE, Failure, as_failure, json_option, write_json
+from lambda_star.cli._output import FILE, Failure, as_failure, contract_option, json_option, write_json
 
 if TYPE_CHECKING:
+    from lambda_star.contract import Contract
     from lambda_star.torch.scoring import Source
 
 __all__ = ["score"]
@@ -22,10 +23,6 @@ UNDER_HELP = "Model that adapters are for, where their settings do not say where
 PROMPTS_HELP = """\
 Prompts: .jsonl or .json (texts, lists of messages, or objects with prompt, messages or text), .txt (one on each line),
 .csv or .parquet. A prompt becomes a user's message where the tokenizer has a chat template; a text is sent as it is."""
-
-CONTRACT_HELP = """\
-What a valid answer is: json, csv, yaml, xml, json-schema:FILE, function-call:FILE, grammar:FILE, regex:PATTERN,
-python:module.function or command:COMMAND."""
 
 OUT_HELP = "Table to write, a .parquet, .csv or .jsonl file. Its answers are kept beside it, in OUT.answers.jsonl."
 
@@ -40,7 +37,7 @@ KEPT = "stopped; what is finished is kept in {path}, and the same command goes o
 @click.option("--teacher", required=True, metavar="MODEL", help=MODEL_HELP)
 @click.option("--base", required=True, metavar="MODEL", help="The same for the base.")
 @click.option("--prompts", type=click.Path(path_type=Path), help=PROMPTS_HELP)
-@click.option("--contract", required=True, metavar="TEXT", help=CONTRACT_HELP)
+@contract_option(required=True)
 @click.option("--out", required=True, type=FILE, help=OUT_HELP)
 @click.option("--from", "source", default="base", metavar="SOURCE", help=FROM_HELP)
 @click.option("--model", metavar="MODEL", help=UNDER_HELP)
@@ -56,7 +53,7 @@ def score(
     teacher: str,
     base: str,
     prompts: Path | None,
-    contract: str,
+    contract: Contract,
     out: Path,
     source: str,
     model: str | None,
@@ -79,18 +76,16 @@ def score(
     with as_failure(ImportError, OSError, RuntimeError, ValueError):
         from lambda_star.calibration.writers import table_writer, write_table
         from lambda_star.cli._progress import progress
-        from lambda_star.contract import parse
         from lambda_star.torch import load_pair, read_prompts
         from lambda_star.torch.scoring import score as run
 
         table_writer(out)
-        judge = parse(contract)
         asked = read_prompts(prompts) if prompts else []
         found = _source(source, asked)
         pair = load_pair(teacher, base, model=model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
         try:
             with progress("answers") as show:
-                table = run(pair, asked, judge, source=found, path=kept, progress=show, **options)
+                table = run(pair, asked, contract, source=found, path=kept, progress=show, **options)
         except KeyboardInterrupt as error:
             raise Failure(KEPT.format(path=kept)) from error
         write_table(table, out)

@@ -31,7 +31,8 @@ Labeller = Callable[[str], str | None]
 
 MARKS = r'[\[\]{}:,"]'
 
-END = r"</s>|<\|?(?:\w+[_-])?(?:end|eos|eot)(?:oftext|[_-]\w[\w-]*)?\|?>"
+END = r"(?i:</s>|<[|｜]?(?:\w+[_-])?(?:end|eos|eot)(?:oftext|[_▁ -]\w[\w▁ -]*)?[|｜]?>)"
+"""How tokens are written that end an answer: SmolLM2 and Qwen, Llama, Gemma, Phi, Mistral, Command R, DeepSeek."""
 
 JSON_RULES: tuple[tuple[str, str], ...] = (
     ("end", END),

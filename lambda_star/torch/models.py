@@ -114,7 +114,9 @@ def load_pair(
     >>> pair = load_pair("runs/teacher", "runs/base", model="SmolLM2.gguf")      # doctest: +SKIP
     """
     _check_device(device)
-    kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    kind = getattr(torch, str(dtype).removeprefix("torch."), None)
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise ValueError(f"dtype must be a floating dtype of PyTorch such as 'bfloat16', got {dtype!r}")
     places = [find(str(name), trust_remote_code) for name in (teacher, base)]
     if places[0].resolve() == places[1].resolve():
         raise ValueError(f"base must be another model than the teacher, got {base} for both: no λ changes anything")

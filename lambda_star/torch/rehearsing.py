@@ -99,7 +99,7 @@ def rehearse(
     rule = rule or updates.none()
     asked = read_prompts(prompts) if isinstance(prompts, (str, Path)) else [Prompt.of(entry) for entry in prompts]
     wanted = len(asked) if answers is None else answers
-    wanted_lams = _checked(lams, rule, budget, answers=wanted, batch=batch, max_tokens=max_tokens, prompts=len(asked))
+    grid = _checked(lams, rule, budget, answers=wanted, batch=batch, max_tokens=max_tokens, prompts=len(asked))
     judge = _Judge(parse(contract) if isinstance(contract, str) else contract, dict(metrics or {}))
     header = {
         "version": __version__,
@@ -116,12 +116,8 @@ def rehearse(
     models = _Models(teacher, base, tokenizer, loading or {})
     with Recorder(path, header) as recorder:
         run = _Run(models, asked, rule, judge, recorder, wanted, seed, batch, max_tokens, budget, progress)
-        run.add(wanted_lams)
-        for _ in range(fine):
-            lam = next_lam(recorder.rehearsal.by_lam())
-            if lam is None:
-                break
-            run.add([lam])
+        run.add(grid)
+        run.refine(grid, fine)
     return recorder.rehearsal
 
 
@@ -203,6 +199,16 @@ class _Run:
         size = BLOCK * self.batch
         for start in range(0, len(missing), size):
             self._draw(missing[start : start + size], len(keys) - len(missing) + start, len(keys))
+
+    def refine(self, lams: list[float], most: int) -> None:
+        """Add λ where the curve turns; a file that has them already is not refined further."""
+        for _ in range(most):
+            by_lam = self.recorder.rehearsal.by_lam()
+            lam = next_lam({at: by_lam[at] for at in sorted(lams)})
+            if lam is None:
+                return
+            self.add([lam])
+            lams = [*lams, lam]
 
     def _place(self, number: int) -> tuple[int, int]:
         """The prompt and the sample of an answer."""

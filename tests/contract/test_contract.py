@@ -18,9 +18,10 @@ NAMES = ("end", "close", "open", "separate", "quote", "space", "content")
 SPACE = ["", " ", "\n", "Ġ", "▁▁", "Ċ", "ĉ", "<0x0A>"]
 WORDS = ["price", "A7", "don't", "Ġprice", "true", "-1.5", "end", "<0x41>", "'", "(", "“", "，", "\\", "a\nb"]
 ALMOST = ["5]", '"price', '[ "', '"\n"', "</s>]", "<0x22>]", "<0x123>", "<s>", "<unk>", "<legend>", "<append>"]
+ENDS = ["<|end|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>"]
 CLOSERS = ["]", "}", '"]', '"}', "}]", "]]", '""]', "],", '"],', '"}],', "[]", "{}", '[""]', '"},{"']
 TOKENS = {
-    "end": ["<|im_end|>", "</s>", "<|endoftext|>", "<|eot_id|>", "<eos>", "<end_of_turn>", "<|end|>", " </s>\n"],
+    "end": [*ENDS, "<|im_end|>", "</s>", "<|endoftext|>", "<|eot_id|>", "<eos>", "<end_of_turn>", " </s>\n"],
     "close": [*CLOSERS, "]}Ċ", "Ġ]", "▁}", " ]\n", "<0x5D>", "<0x5d>", "<0x7D>"],
     "open": ["[", "{", '["', '{"', "[[", "[{", '[{"', ',["', ':{"', 'Ġ["', '▁["', '{"Ċ', ' ["', "<0x5B>", "<0x7b>"],
     "separate": [",", ":", '",', ',"', '","', '":', '":"', '",":', "Ġ,", ",ĠĊ", "▁:", ", ", "<0x2C>", "<0x3A>"],

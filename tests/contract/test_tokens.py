@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +164,30 @@ def test_masks_lead_through_a_valid_answer_and_end_at_a_break(
     broken = tokens.ids(INVALID[name][0])
     assert masks.allowed([*broken, *broken]) is None
     assert masks.allowed([]) is not None
+
+
+@pytest.mark.parametrize("name", ["json", "function-call"])
+def test_masks_remember_no_other_answer(name: str, contracts: Callable[[str], Contract], tokens: Tokens) -> None:
+    used = contracts(name).masks(tokens.engine)
+    assert used is not None
+    rng = random.Random(0)
+    for _ in range(100):
+        answer = tokens.ids(rng.choice(VALID[name]))
+        before = answer[: rng.randrange(len(answer))]
+        fresh = contracts(name).masks(tokens.engine)
+        assert fresh is not None
+        found, expected = used.allowed(before), fresh.allowed(before)
+        assert found is not None
+        assert expected is not None
+        assert np.array_equal(found, expected)
+
+
+def test_nothing_follows_the_end(masks_of: Callable[[str], Masks], tokens: Tokens) -> None:
+    answer = [*tokens.ids("[1]"), tokens.end]
+    after = masks_of("json").allowed(answer)
+    assert after is not None
+    assert not after.any()
+    assert masks_of("json").allowed([*answer, answer[0]]) is None
 
 
 def test_contracts_without_a_grammar_have_no_masks(contracts: Callable[[str], Contract], tokens: Tokens) -> None:

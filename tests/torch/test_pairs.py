@@ -15,9 +15,10 @@ from tests.torch import tiny
 
 pytest.importorskip("transformers", reason="the models need transformers: pip install 'lambda-star[models]'")
 
-from lambda_star.torch import _folders
+from lambda_star.torch import _folders, without_adapters
 from lambda_star.torch.models import load_pair, pair_of
 from lambda_star.torch.pairs import Handle, Pair
+from lambda_star.torch.sampling import Sampled, sample
 
 # PEFT asks transformers by a name that the newest one deprecates.
 pytestmark = pytest.mark.filterwarnings(r"ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -107,6 +108,24 @@ def test_bfloat16_is_the_dtype_of_models_and_adapters(folders: Path) -> None:
     assert torch.allclose(logits(pair.base).float(), alone(folders / "base", folders / "whole"), atol=0.3)
 
 
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+def test_a_student_and_itself_without_its_adapters_are_a_pair(folders: Path, lam: float) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    student: Any = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(folders / "whole"), str(folders / "teacher"), is_trainable=True
+    )
+
+    def answers(pair: Pair) -> list[Sampled]:
+        options: Any = {"keys": [0, 1], "seed": 0, "batch": 2, "max_tokens": 6}
+        return [*sample(pair, [[4, 5], [6]], lambda t, b, _: lam * t + (1 - lam) * b, **options)]
+
+    pair = pair_of(student, without_adapters(student), tiny.tokenizer())
+    assert answers(pair) == answers(load_pair(folders / "teacher", folders / "whole"))
+    assert any(weight.requires_grad for weight in student.parameters())
+
+
 def test_padding_of_a_larger_vocabulary_is_cut_off() -> None:
     tokenizer = tiny.tokenizer()
     pair = pair_of(
@@ -119,6 +138,8 @@ def test_models_that_do_not_fit_are_refused(folders: Path, tmp_path: Path) -> No
     tokenizer = tiny.tokenizer()
     with pytest.raises(ValueError, match=r"base must have logits for all \d+ tokens of the tokenizer, got 9"):
         pair_of(tiny.model(0), tiny.model(1, vocabulary=9), tokenizer)
+    with pytest.raises(ValueError, match="dtype must be a floating dtype of PyTorch such as 'bfloat16', got 'int8'"):
+        load_pair(folders / "whole", folders / "other", dtype="int8")
     with pytest.raises(ValueError, match="base must be another model than the teacher"):
         load_pair(folders / "whole", folders / "whole")
     swapped = [*tiny.CHARACTERS]

@@ -250,13 +250,15 @@ def test_a_finished_file_is_only_read(tmp_path: Path) -> None:
         rehearsing.rehearse(*names, PROMPTS, [1.5], max_tokens=12, path=path, seed=1)
 
 
-def test_the_curve_is_refined_where_it_turns() -> None:
+def test_the_curve_is_refined_where_it_turns(tmp_path: Path) -> None:
     metrics = {"colons": lambda text, prompt: text.count(":")}
     plain = rehearse([9.0], metrics=metrics, answers=60)
-    fine = rehearse([9.0], metrics=metrics, answers=60, fine=2)
+    fine = rehearse([9.0], metrics=metrics, answers=60, fine=2, path=tmp_path / "rehearsal.jsonl")
     assert plain.curve[-1].metrics["colons"].change_low > 0
     assert 5.0 in fine.lams
     assert len(fine.lams) == len(plain.lams) + 2
+    again = rehearse([9.0], metrics=metrics, answers=60, fine=2, path=tmp_path / "rehearsal.jsonl")
+    assert again == fine
 
 
 @pytest.mark.parametrize(
