@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from scipy.stats import fisher_exact
 
 from lambda_star import decide
-from lambda_star.cli import main
 from lambda_star.contract import parse
 from lambda_star.rehearsal import read_rehearsal
 from tests.test_examples import BASE, FOLDER, TEACHER, task
@@ -95,9 +93,3 @@ def test_the_verdict_is_that_every_coefficient_is_safe_and_nothing_lifts() -> No
     for point in REHEARSAL.curve[1:]:
         assert point.valid > 0.98
         assert math.isnan(point.broken_at) == (not point.broken)
-
-
-def test_the_page_shows_what_the_command_prints() -> None:
-    output = CliRunner().invoke(main, ["rehearse", "--out", str(FOLDER / "rehearsal.jsonl")]).output
-    page = (FOLDER.parent.parent / "docs" / "rehearse.md").read_text(encoding="utf-8")
-    assert "\n".join(line.rstrip() for line in output.strip().splitlines()) in page
