@@ -127,10 +127,10 @@ class _Run:
         noise = torch.empty(len(different), logits.shape[1], device=logits.device)
         for key, place in different.items():
             exponential(noise[place], seed, key, position)
-        gumbel = -noise.log_()
+        gumbel = noise.log_().neg_()
         if len(different) < len(self.keys):
             gumbel = gumbel[torch.tensor([different[key] for key in self.keys], device=logits.device)]
-        best = (logits + gumbel).max(dim=1)
+        best = gumbel.add_(logits).max(dim=1)
         return torch.where(best.values.isfinite(), best.indices, -1)
 
     @torch.inference_mode()

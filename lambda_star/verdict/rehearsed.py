@@ -105,9 +105,9 @@ class Rehearsed:
 
     def _change_at(self, point: Point) -> Opinion:
         """Compare the paired change of the share of valid answers with the tolerance."""
-        allowed, change = f"the tolerance of {percent(self.tolerance)}", _interval(point)
+        allowed, change = f"the tolerance of {_percent(self.tolerance)}", _interval(point)
         if point.change_low >= -self.tolerance:
-            lost = f"loses at most {percent(-point.change_low)}" if point.change_low < 0 else "loses nothing"
+            lost = f"loses at most {_percent(-point.change_low)}" if point.change_low < 0 else "loses nothing"
             return Opinion("safe", f"Against λ = 1 the share of valid answers {lost}, within {allowed}.")
         if point.change_high < -self.tolerance:
             return Opinion("unsafe", f"Against λ = 1 the share of valid answers changes by {change}, past {allowed}.")
@@ -122,7 +122,7 @@ class Rehearsed:
         for point in self.points.values():
             said = f"At λ = {point.lam:g} {point.answers} answers were rehearsed"
             if not math.isnan(point.valid):
-                said += f", {percent(point.valid)} valid [{percent(point.low)}, {percent(point.high)}]"
+                said += f", {_percent(point.valid)} valid [{_percent(point.low)}, {_percent(point.high)}]"
             if point.lam != 1 and not math.isnan(point.change):
                 said += f", a change of {_interval(point)} against λ = 1"
             yield f"{said}."
@@ -170,7 +170,7 @@ def _change(gains: int, losses: int, pairs: int, confidence: float) -> Estimate:
     return change_of_share(place >= losses, (place < losses) | (place >= losses + gains), confidence)
 
 
-def percent(share: float) -> str:
+def _percent(share: float) -> str:
     """Return a share in per cent."""
     return f"{100 * share:.3g} %"
 

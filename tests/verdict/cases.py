@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lambda_star.rehearsal import Answer, Rehearsal
@@ -38,8 +38,19 @@ def rehearsal(
     """Answers at λ = 1, of which the share ``gains`` is not valid, and at other λ those with their share of losses."""
     answers = []
     for order, (lam, lost) in enumerate({1.0: 0.0, **losses}.items()):
+        found = {name: values[order] for name, values in metrics.items()}
         for index in range(pairs):
             broken = index < round(lost * pairs) if lam != 1 else index >= pairs - round(gains * pairs)
-            found = {name: values[order] for name, values in metrics.items()}
-            answers.append(Answer(lam, index, 0, "[]", 2, ended=True, valid=not broken, metrics=found))
+            answers.append(_answer(lam, index, not broken, found))
     return Rehearsal({"rule": rule}, tuple(answers))
+
+
+def rehearsal_of(now: Iterable[bool], reference: Iterable[bool]) -> Rehearsal:
+    """Answers at λ = 1.5 and at λ = 1, valid or not."""
+    both = {1.5: now, 1.0: reference}
+    answers = [_answer(lam, at, bool(valid), {}) for lam, flags in both.items() for at, valid in enumerate(flags)]
+    return Rehearsal({"rule": None}, tuple(answers))
+
+
+def _answer(lam: float, prompt: int, valid: bool, metrics: dict[str, float]) -> Answer:
+    return Answer(lam, prompt, 0, "[]", 2, ended=True, valid=valid, metrics=metrics)

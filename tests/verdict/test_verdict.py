@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from lambda_star import calibrate, decide, read_table, updates
 from lambda_star.rehearsal import Rehearsal, change_of_share
 from lambda_star.verdict import Verdict
 from lambda_star.verdict.measured import Measured, answers_for, never_kills
-from tests.verdict.cases import CAP, NEVER, rehearsal, report
+from lambda_star.verdict.rehearsed import Rehearsed
+from tests.verdict.cases import CAP, NEVER, rehearsal, rehearsal_of, report
 
 TABLE = "examples/rank_by_price/logprobs.csv"
 ORDER = ["unsafe", "unknown", "safe"]
@@ -304,7 +307,7 @@ def test_a_rule_lets_no_tail_die_if_it_never_does_at_a_sure_teacher() -> None:
 
 # Laws
 
-FEW = settings(max_examples=40)
+FEW = settings(max_examples=25)
 """Each case rehearses hundreds of answers, and its intervals are sought."""
 
 SHARES = st.floats(0.0, 0.3)
@@ -326,6 +329,16 @@ def test_more_measured_answers_never_unsettle(answers: int, more: int, lam: floa
     options: dict[str, Any] = {"dies": (1.2, 1.15, 1.25), "rule": CAP} if dies else {}
     few, many = (decide(report(answers=number, **options), lam=lam) for number in (answers, answers + more))
     assert few.safety in {"unknown", many.safety}
+
+
+@pytest.mark.parametrize(("pairs", "gained"), [(300, 0.0), (300, 0.05)])
+def test_a_loss_of_the_tolerance_is_seldom_called_safe(pairs: int, gained: float) -> None:
+    random, wrong, times = np.random.default_rng(0), 0, 100
+    for _ in range(times):
+        drawn = random.random(pairs)
+        made = rehearsal_of(drawn >= 0.05 + gained, drawn < 1 - gained)
+        wrong += Rehearsed.of(made, 0.05, 0.95).validity(1.5).safety == "safe"
+    assert binom.sf(wrong - 1, times, 0.025) > 1e-3
 
 
 @FEW
