@@ -30,6 +30,7 @@ WINGS = (
     "dynamics",
     "contract",
     "calibration",
+    "rehearsal",
     "cliff",
     "torch",
     "lint",

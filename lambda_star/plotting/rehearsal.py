@@ -114,6 +114,7 @@ def _draw_breaks(ax: Axes, curve: Sequence[Point]) -> None:
     finish(
         ax, "upper right", xlabel="λ", ylabel="share of answers that are not valid", ylim=(0, 1.2 * max(0.1, *bottom))
     )
+    ax.legend(title="class of the token that breaks", loc="upper right", fontsize="small", title_fontsize="small")
 
 
 def _names(curve: Sequence[Point]) -> list[str]:
