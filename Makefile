@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-DATA := examples/rank_by_price/logprobs.csv
+EXAMPLE := examples/rank_by_price
+DATA := $(EXAMPLE)/logprobs.csv
 
 .PHONY: help demo test fast nightly gpu check cliff bench figures lowest clean
 .DEFAULT_GOAL := help
@@ -13,8 +14,9 @@ DATA := examples/rank_by_price/logprobs.csv
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
 
-demo: $(VENV)/.base  ## install, then find the λ that is safe for a real language model on a real JSON task
-	$(BIN)/lambda-star calibrate $(DATA) --clip 5 --lam 1.25 --plot out/rank_by_price.png
+demo: $(VENV)/.base  ## install, then find the λ that is safe for a real language model on a real JSON task: measured, rehearsed, judged
+	$(BIN)/lambda-star calibrate $(DATA) --rule trl --lam 1.25 --plot out/rank_by_price.png --json out/report.json || test $$? -eq 3
+	$(BIN)/python $(EXAMPLE)/rehearse.py out/report.json
 
 test: demo $(VENV)/.test  ## the demo, then the whole test suite, on two workers
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
