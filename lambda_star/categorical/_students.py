@@ -130,15 +130,14 @@ def stationary_student(log_t: Values, log_b: Values, c: Values, lam: Values, *, 
         push = push_of(xp, rows, lam)
         power = log_t + push
         last_push, release, total = _last_survivor(xp, power, push, xp.log(c)[:, None])
-        level = xp.minimum(total, release)
-        student = xp.where(push > last_push, power - level, -math.inf)
-        left = xp.log1p(-xp.minimum(dot(xp, xp.exp(student)), xp.ones_like(c)))[:, None]
-        sliding = push == last_push
-        among = xp.where(sliding, log_t, -math.inf)
-        slid = xp.where(sliding, left + among - log_sum_exp(xp, among)[:, None], student)
         # Where no token slides, the last survivor keeps its own mass: 1 minus the others' would lose its digits.
-        student = xp.where(sliding & (level < release), power - level, slid)
-        unknown = xp.isnan(rows.z) | xp.isnan(c + lam)[:, None]
+        student = xp.where(push >= last_push, power - xp.minimum(total, release), -math.inf)
+        if bool(xp.any(total >= release)):
+            left = xp.log1p(-xp.minimum(dot(xp, xp.where(push > last_push, xp.exp(student), 0.0)), xp.ones_like(c)))
+            among = xp.where(push == last_push, log_t, -math.inf)
+            slid = (left - log_sum_exp(xp, among))[:, None] + among
+            student = xp.where((push == last_push) & (total >= release), slid, student)
+        unknown = xp.isnan(rows.z[:, :1]) | xp.isnan(c + lam)[:, None]  # a row holds NaN everywhere or nowhere
         return xp.where(unknown, math.nan, student)
 
     return of_rows(student_of, log_t, log_b, axis, (C, c), (LAM, lam))
