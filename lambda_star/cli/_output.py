@@ -184,7 +184,7 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
 
 def with_flags(message: str) -> str:
     """Return a message with the flags of the command line where the library names its arguments."""
-    names = "`(p|b|clip|contract|keep_going|report|tokens)(=True)?`"
+    names = "`(p|b|clip|contract|keep_going|rehearsal|report|model|tokens)(=True)?`"
     return re.sub(names, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 

@@ -17,7 +17,7 @@ from lambda_star import decide
 from lambda_star.cli import main
 from lambda_star.rehearsal import Answer
 from tests import tables
-from tests.cli.test_cli import SCRIPT
+from tests.cli.test_cli import SCRIPT, invoke, refused
 from tests.cli.test_json import COMMANDS, folder, written
 
 __all__ = ["folder"]
@@ -74,6 +74,19 @@ def test_the_workflow_names_commands_and_options_that_there_are() -> None:
         known = {flag for each in main.commands[name].params for flag in each.opts}
         assert {word for word in words if word.startswith("--")} <= known
     assert commands
+
+
+@pytest.mark.usefixtures("folder")
+def test_decide_prints_its_evidence_and_ends_with_the_verdict() -> None:
+    result = invoke("decide", "report.json", "--lam", 1.25)
+    found = decide("report.json", lam=1.25)
+    assert result.stdout.splitlines() == [*found.evidence, "", str(found)]
+    assert result.exit_code == found.exit_status == 3
+    assert invoke("decide", "report.json", "--lam", 1).exit_code == 0
+    assert refused("decide") == "Error: report or rehearsal must be given, got neither\n"
+    assert "'--tolerance': 2.0 is not in the range 0<=x<=1" in refused("decide", "report.json", "--tolerance", 2)
+    assert refused("decide", "nowhere.json").startswith("Error: nowhere.json: cannot read the report (")
+    assert refused("decide", "--rehearsal", "rows.csv").startswith("Error: rows.csv, line 1: the header of a rehearsal")
 
 
 @pytest.mark.usefixtures("folder")
