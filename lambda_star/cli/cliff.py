@@ -39,8 +39,8 @@ AGREEMENT: dict[str, Any] = {
     "rehearsed": lambda run: _cell(run.rehearsed),
     "seen": lambda run: _cell(run.seen),
     "error": lambda run: "" if math.isnan(run.onset_error) else f"{run.onset_error:+.1%}",
-    "seen less rehearsed validity at each λ, in points; [in the band]": lambda run: " ".join(
-        f"[{100 * difference:+.1f}]" if here else f"{100 * difference:+.1f}"
+    "seen less rehearsed validity at each λ, in points; (in the band)": lambda run: " ".join(
+        f"({100 * difference:+.1f})" if here else f"{100 * difference:+.1f}"
         for difference, here in zip(run.differences, run.falls, strict=True)
     ),
 }
