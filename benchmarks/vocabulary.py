@@ -17,6 +17,8 @@ from lambda_star import categorical
 POSITIONS, TOKENS = 128, 151_936
 CLIP = 5.0
 PEER_ROWS = 8
+BATCH = 8
+"""Rows of one step of sampling from the student."""
 Rows = NDArray[np.float32]
 
 
@@ -82,6 +84,30 @@ def against_peers(name: str, log_t: Rows, log_b: Rows) -> list[Result]:
     ]
 
 
+def students(name: str, log_t: Rows, log_b: Rows) -> list[Result]:
+    """Compare the capped student of a step of sampling with a logsumexp pass of the same library over the same rows."""
+    import torch
+    from scipy.special import logsumexp
+
+    student = partial(categorical.stationary_student, c=CLIP)
+    results = []
+    for dtype in (np.float32, np.float64):
+        rows_t, rows_b = (one[:BATCH].astype(dtype) for one in (log_t, log_b))
+        tensor_t, tensor_b = torch.from_numpy(rows_t), torch.from_numpy(rows_b)
+        stars = categorical.threshold(rows_t, rows_b, CLIP).value
+        for side, lam in (("half of λ*−1", (1 + stars.min()) / 2), ("1.5 of λ*−1", 1.5 * stars.max() - 0.5)):
+            ours, in_scipy, in_torch, one_pass = medians(
+                partial(student, rows_t, rows_b, lam=lam),
+                partial(logsumexp, rows_t, axis=-1),
+                partial(student, tensor_t, tensor_b, lam=lam),
+                partial(torch.logsumexp, tensor_t, dim=-1),
+            )
+            for library, ratio in (("NumPy", ours / in_scipy), ("torch", in_torch / one_pass)):
+                what = f"{name}: student of {BATCH} rows at {side}, {library} {np.dtype(dtype)} / logsumexp"
+                results.append(Result(what, ratio, "at most 12", ratio <= 12))
+    return results
+
+
 def memory(log_t: Rows, log_b: Rows) -> list[Result]:
     """Measure the peak of NumPy's allocations during a call, for half of the positions and for all of them."""
     extra = []
@@ -137,9 +163,10 @@ def main() -> None:
     """Measure everything and print the ratios."""
     rows: dict[str, Any] = {"near-deterministic": near_deterministic(), "flat": flat()}
     results = [result for name, pair in rows.items() for result in against_peers(name, *pair)]
+    results += [result for name, pair in rows.items() for result in students(name, *pair)]
     results += [*memory(*rows["flat"]), *linear(*rows["flat"]), *float32_accuracy(rows)]
     title = f"K tokens: {POSITIONS} positions × {TOKENS} tokens, float32; medians of jobs that take turns"
     table = Table("ratio", "measured", "bound", "kept", title=title, title_justify="left")
     for result in results:
         table.add_row(result.what, f"{result.ratio:.2f}", result.bound, "yes" if result.kept else "NO")
-    Console(width=110).print(table)
+    Console(width=130).print(table)

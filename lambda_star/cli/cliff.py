@@ -39,8 +39,8 @@ AGREEMENT: dict[str, Any] = {
     "rehearsed": lambda run: _cell(run.rehearsed),
     "seen": lambda run: _cell(run.seen),
     "error": lambda run: "" if math.isnan(run.onset_error) else f"{run.onset_error:+.1%}",
-    "seen less rehearsed validity at each λ, in points; [in the band]": lambda run: " ".join(
-        f"[{100 * difference:+.1f}]" if here else f"{100 * difference:+.1f}"
+    "seen less rehearsed validity at each λ, in points; (in the band)": lambda run: " ".join(
+        f"({100 * difference:+.1f})" if here else f"{100 * difference:+.1f}"
         for difference, here in zip(run.differences, run.falls, strict=True)
     ),
 }
@@ -89,7 +89,7 @@ def cliff(
     """  # noqa: D301 (click wants the character \b)
     if rehearse:
         with as_failure(ImportError, OSError, ValueError):
-            _print_rehearsals(folder, options["threads"])
+            _print_rehearsals(folder, **options)
         return
     with as_failure(ImportError, OSError, ValueError), TemporaryDirectory() if quick else nullcontext(folder) as place:
         records = _finished_runs(folder) if report else _new_runs(Path(place), quick, **options)
@@ -154,22 +154,25 @@ def _print_runs(records: Sequence[Mapping[str, Any]]) -> None:
         print_table("Controls", controls, COLUMNS)
 
 
-def _print_rehearsals(folder: Path, threads: int) -> None:
+def _print_rehearsals(folder: Path, presets: Sequence[str], controls: Sequence[str], threads: int, **_: Any) -> None:
     from lambda_star.cliff.rehearsed import agree, rehearsed
 
-    records = [record for record in _finished_runs(folder) if not record["prediction"]["preset"]["shuffled"]]
+    pairs = [(compare(record), record) for record in _finished_runs(folder)]
+    wanted = {"preset": presets or list(PRESETS), "control": controls or [""]}
+    records = [record for run, record in pairs if all(getattr(run, name) in wanted[name] for name in wanted)]
+    if not records:
+        raise ValueError(f"{folder} must hold finished runs of these presets and controls, got none")
     with click.progressbar(records, label="rehearsals", file=sys.stderr) as each:
         runs = [agree(record, rehearsed(record, folder / "rehearsed", threads=threads)) for record in each]
     print_table("The predicted students, sampled without training, against the trained ones", runs, AGREEMENT)
-    presets = [run for run in runs if "," not in run.label]
     for falls, where in ((False, "outside the band in which it falls"), (True, "in the band")):
-        found = [distance for run in presets for distance in run.distances(falls=falls)]
+        found = [distance for run in runs for distance in run.distances(falls=falls)]
         if found:
             click.echo(f"distance of validity {where}: median {median(found):.3f}, worst {max(found):.3f}")
-    errors = [abs(run.onset_error) for run in presets if not math.isnan(run.onset_error)]
+    errors = [abs(run.onset_error) for run in runs if not math.isnan(run.onset_error)]
     if errors:
         said = f"median {median(errors):.1%}, worst {max(errors):.1%}"
-        click.echo(f"|onset seen − rehearsed|/(rehearsed − 1): {said}; runs without a control")
+        click.echo(f"|onset seen − rehearsed|/(rehearsed − 1): {said}")
 
 
 def _cell(value: float | None) -> str:

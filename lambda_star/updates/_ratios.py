@@ -43,6 +43,9 @@ class Exact(Rule):
     def _ends(self, rows: Rows) -> Floats:
         return rows.mixture
 
+    def _student_rows(self, log_t: Values, log_b: Values, lam: Values, axis: int) -> Any:
+        return categorical.fixed_point(log_t, log_b, lam, axis=axis)
+
     def _bereft(self, rows: Rows) -> Any:
         return np.zeros(len(rows.lam), bool)
 
@@ -112,6 +115,11 @@ class log_ratio_cap(Rule):  # noqa: N801
         cost = np.where(ratio < math.log(self.c), 1.0, 0.0) if self.through else 0.0
         forces: Floats = np.minimum(ratio, math.log(self.c)) - cost + (lam - 1) * (log_t - log_b)
         return forces
+
+    def _student_rows(self, log_t: Values, log_b: Values, lam: Values, axis: int) -> Any:
+        if self.through:
+            return super()._student_rows(log_t, log_b, lam, axis)
+        return categorical.stationary_student(log_t, log_b, self.c, lam, axis=axis)
 
     def _departed(self, rows: Rows) -> Any:
         return (rows.log_t - rows.mixture > math.log(self.c)).any(axis=-1)

@@ -162,7 +162,7 @@ class Rule(ABC):
         if (axis := _axis_of_rows(p, b, axis)) is None:
             return self._student(p, b, lam)
         check(np, (_two.FROM_ZERO, np.asarray(as_read(lam), np.float64)))
-        return _rows.of_rows(self._ends, p, b, lam, axis, tokens=True)
+        return self._student_rows(p, b, lam, axis)
 
     def force(self, theta: Values, p: Values, b: Values, lam: Values, *, rollout: Values | None = None) -> Force:
         """Return the effective advantages of modal token and tail at a student's log-odds.
@@ -245,6 +245,10 @@ class Rule(ABC):
     @abstractmethod
     def _ends(self, rows: Rows) -> Floats:
         """The log-probabilities at which training ends."""
+
+    def _student_rows(self, log_t: Values, log_b: Values, lam: Values, axis: int) -> Any:
+        """The student of rows of any library; a rule whose student the categorical wing computes asks that wing."""
+        return _rows.of_rows(self._ends, log_t, log_b, lam, axis, tokens=True)
 
     def _bereft(self, rows: Rows) -> Any:
         """Whether a token of the tail is dead where training ends, NaN where that is not known."""

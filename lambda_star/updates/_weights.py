@@ -14,7 +14,7 @@ from lambda_star.updates import _two
 from lambda_star.updates._advantages import centre
 from lambda_star.updates._ratios import Exact
 from lambda_star.updates._rows import Rows, settle
-from lambda_star.updates._rule import number, switch, uncapped
+from lambda_star.updates._rule import Rule, number, switch, uncapped
 
 EPS = Quantity("eps", 0.0, math.inf, "()", meaning="PPO's distance from 1")
 
@@ -136,6 +136,10 @@ class teacher_weight(Exact):  # noqa: N801
     def _departed(self, rows: Rows) -> Any:
         differ = ((rows.log_t != rows.log_b) & (rows.power > -math.inf)).any(axis=-1)
         return differ & (rows.lam != 1) & (not self.centred)
+
+    def _student_rows(self, log_t: Values, log_b: Values, lam: Values, axis: int) -> Any:
+        whose = Exact if self.centred else Rule
+        return whose._student_rows(self, log_t, log_b, lam, axis)
 
     def _ends(self, rows: Rows) -> Floats:
         if self.centred:

@@ -1003,6 +1003,21 @@ def test_the_cliff_runs_presets_controls_and_seeds(monkeypatch: pytest.MonkeyPat
     assert [name for name, *_ in asked] == list(presets.PRESETS)
 
 
+def test_rehearsals_of_the_cliff_are_read_and_compared(tmp_path: Path) -> None:
+    (tmp_path / "rehearsed").mkdir()
+    for name in ("short-3.json", "short-smaller-clip-3.json", "rehearsed/short-3.json"):
+        (tmp_path / name).write_text((RESULTS / name).read_text(encoding="utf-8"), encoding="utf-8")
+    lines = printed("cliff", "--rehearse", "--folder", tmp_path).splitlines()
+    record, rehearsal = recorded("short-3"), recorded("rehearsed/short-3")
+    first = 100 * (record["outcome"]["validity"][0] - rehearsal["validity"][0])
+    assert [line.split()[:6] for line in lines if line.startswith("short")] == [
+        ["short", "3", "1.747", "1.743", "-0.6%", f"{first:+.1f}"]
+    ]
+    assert lines[-1] == "|onset seen − rehearsed|/(rehearsed − 1): median 0.6%, worst 0.6%"
+    message = refused("cliff", "--rehearse", "--folder", tmp_path, "--preset", "wide")
+    assert "must hold finished runs of these presets and controls, got none" in message
+
+
 def test_the_quick_cliff_fails_where_validity_does_not_fall(monkeypatch: pytest.MonkeyPatch) -> None:
     record = recorded("short-3")
     monkeypatch.setattr(experiment, "run", lambda *_, **__: record)

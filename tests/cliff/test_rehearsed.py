@@ -109,3 +109,18 @@ def test_the_fifteen_runs_went_as_rehearsed() -> None:
     assert sum(error > 0.03 for error in errors) == 2
     past = [one.differences[-1] for one in runs]
     assert min(past) > 0, "past the fall, students of a finite training keep validity that converged ones would lose"
+
+
+def test_longer_training_comes_nearer_to_the_rehearsal() -> None:
+    """The controls of the budget train the same predicted students for another time."""
+    for seed in (3, 4, 5):
+        rehearsal, at_the_end = kept(f"short-{seed}"), []
+        for name in ("short-half-budget", "short", "short-double-budget"):
+            record = recorded(f"{name}-{seed}")
+            assert record["prediction"]["p"] == recorded(f"short-{seed}")["prediction"]["p"]
+            seen = record["outcome"]["validity"][-1]
+            at_the_end.append(
+                seen - np.interp(record["prediction"]["grid"][-1], rehearsal["lam"], rehearsal["validity"])
+            )
+        assert at_the_end[0] > at_the_end[1] > at_the_end[2] > 0
+        assert at_the_end[2] < 0.04
