@@ -39,8 +39,15 @@ def main() -> None:
     `threshold` gives lambda* for one position, `calibrate` for measured answers; `updates` says what each update rule
     does there, `probe` what a loss of your own does. `decide` says whether a lambda is safe.
 
+    \b
+    From two models to a verdict:
+      lambda-star score --teacher T --base B --prompts prompts.jsonl --contract json --out rows.csv
+      lambda-star calibrate rows.csv --rule trl --lam 1.25 --json report.json
+      lambda-star rehearse --teacher T --base B --prompts prompts.jsonl --contract json --lam 1.25 --out answers.jsonl
+      lambda-star decide report.json --rehearsal answers.jsonl --lam 1.25
+
     The exit status of a command that judges a lambda is 0 for safe, 1 for unsafe, 2 for an error and 3 for unknown.
-    """
+    """  # noqa: D301 (click wants the character \b)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -158,8 +159,8 @@ class ContractType(click.ParamType[Any]):
 
 
 CONTRACT_HELP = """\
-What a valid answer is: json, csv, yaml, xml, json-schema:FILE, function-call:FILE, grammar:FILE, regex:PATTERN,
-python:module.function or command:COMMAND."""
+What a valid answer is: json, csv, yaml, xml, json-schema:FILE, function-call:FILE (a JSON list of tools, each with name
+and parameters), grammar:FILE (in llguidance's language), regex:PATTERN, python:module.function or command:COMMAND."""
 
 
 def contract_option(**settings: Any) -> Callable[..., Any]:
@@ -171,6 +172,13 @@ class Failure(click.ClickException):
     """An error with its remedy: one message, no traceback, exit code 2."""
 
     exit_code = 2
+
+
+def need_models() -> None:
+    """Fail unless everything is there that loading models and their adapters takes."""
+    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
+    if missing:
+        raise Failure(f"models need {', '.join(missing)}; install with: pip install 'lambda-star[models]'")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,15 +15,24 @@ __all__ = ["progress"]
 
 @contextmanager
 def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show one bar for each stage; the function that this gives is told a stage, how much is done and of how much."""
+    """Show one bar for each stage; the function that this gives is told a stage, how much is done and of how much.
+
+    Until it is first told, the models are being loaded, and a bar says so.
+    """
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}", TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as bars:
+    # The console holds the file, as sys.stderr is another one while a model is read.
+    with Progress(*columns, console=Console(file=sys.stderr), speed_estimate_period=120) as bars:
         tasks: dict[str, TaskID] = {}
+        loading = bars.add_task("loading", total=None, rate="")
 
         def show(stage: str, done: int, total: int) -> None:
+            bars.update(loading, visible=False)
             if stage not in tasks:  # what an earlier run has done does not count for the rate
                 tasks[stage] = bars.add_task(stage, total=total, completed=done, rate="")
             speed = bars.tasks[tasks[stage]].speed or math.nan
             bars.update(tasks[stage], completed=done, rate=f"{speed:.3g} {unit}/s")
 
-        yield show
+        try:
+            yield show
+        finally:
+            bars.update(loading, visible=False)

@@ -20,6 +20,7 @@ from lambda_star.cli._output import (
     contract_option,
     finish,
     json_option,
+    need_models,
     number,
     print_table,
     quantity_option,
@@ -109,9 +110,13 @@ def rehearse(
         --contract json --lam 1.25 --lam 1.6 --out rehearsal.jsonl --plot rehearsal.png
       lambda-star rehearse --out rehearsal.jsonl
     """  # noqa: D301 (click wants the character \b)
+    from lambda_star.rehearsal import Rehearsal as RehearsalOf
+    from lambda_star.updates import none
     from lambda_star.verdict import decide
 
     with as_failure(ImportError, OSError, RuntimeError, ValueError), _stoppable(out):
+        if report:  # before any answer is drawn
+            decide(report, RehearsalOf({"rule": str(options["rule"] or none())}, ()) if options["teacher"] else None)
         found = _rehearsal(out, lams=lams or DEFAULT_LAMS, **options)
         asked = [lam for lam in lams if lam > 1]
         verdict = decide(report, found, asked[0] if len(asked) == 1 else None, tolerance=tolerance)
@@ -137,6 +142,7 @@ def _rehearsal(out: Path, metric: Sequence[str], lams: Sequence[float], **option
         return read_rehearsal(out)
     if missing:
         raise ValueError(f"{ALL} must be given together, got no --{missing[0]}")
+    need_models()
     from lambda_star import torch as bridge
     from lambda_star.cli._progress import progress
 

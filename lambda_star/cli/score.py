@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_star.cli._output import FILE, Failure, as_failure, contract_option, json_option, write_json
+from lambda_star.cli._output import FILE, Failure, as_failure, contract_option, json_option, need_models, write_json
 
 if TYPE_CHECKING:
     from lambda_star.contract import Contract
@@ -22,7 +22,8 @@ UNDER_HELP = "Model that adapters are for, where their settings do not say where
 
 PROMPTS_HELP = """\
 Prompts: .jsonl or .json (texts, lists of messages, or objects with prompt, messages or text), .txt (one on each line),
-.csv or .parquet. A prompt becomes a user's message where the tokenizer has a chat template; a text is sent as it is."""
+.csv or .parquet. A prompt becomes a user's message where the tokenizer has a chat template, which is also given the
+tools that stand beside it; a text is sent as it is."""
 
 OUT_HELP = "Table to write, a .parquet, .csv or .jsonl file. Its answers are kept beside it, in OUT.answers.jsonl."
 
@@ -74,6 +75,7 @@ def score(
     """  # noqa: D301 (click wants the character \b)
     kept = out.with_name(f"{out.name}.answers.jsonl")
     with as_failure(ImportError, OSError, RuntimeError, ValueError):
+        need_models()
         from lambda_star.calibration.writers import table_writer, write_table
         from lambda_star.cli._progress import progress
         from lambda_star.torch import load_pair, read_prompts
@@ -82,9 +84,10 @@ def score(
         table_writer(out)
         asked = read_prompts(prompts) if prompts else []
         found = _source(source, asked)
-        pair = load_pair(teacher, base, model=model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        loading = {"model": model, "dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
         try:
             with progress("answers") as show:
+                pair = load_pair(teacher, base, **loading)
                 table = run(pair, asked, contract, source=found, path=kept, progress=show, **options)
         except KeyboardInterrupt as error:
             raise Failure(KEPT.format(path=kept)) from error

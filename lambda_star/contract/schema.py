@@ -208,7 +208,9 @@ class Schema(Contract):
     def __post_init__(self) -> None:
         errors = load("jsonschema").exceptions
         if not isinstance(self.schema, Mapping | bool):
-            raise ValueError(f"contract {self.name} cannot be used: a schema is an object, got {self.schema!r}")
+            tools = "; for a list of tools give function-call:FILE" if isinstance(self.schema, list) else ""
+            got = f"{type(self.schema).__name__}{tools}"
+            raise ValueError(f"contract {self.name} cannot be used: a schema must be an object, got a {got}")
         try:
             self._validator.check_schema(self.schema)
             outside = [each for each in _references(self.schema) if not each.startswith("#")]

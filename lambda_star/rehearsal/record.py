@@ -84,6 +84,8 @@ class Recorder:
     def _resume(self, path: Path) -> int:
         """Take over the answers of a file, and return the number of bytes that its whole lines take."""
         found, whole = _read(path)
+        if not found.answers and not found.problems:  # a run that stopped before its first answer has nothing to lose
+            return 0
         if wrong := differences(found.header, self.header):
             raise ValueError(f"{path} was written with other settings ({wrong}); choose another file, or remove this")
         self.header, self._problems = found.header, found.problems

@@ -6,10 +6,11 @@ first, so the same checks hold for it.
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def find(name: str, trust: bool = False) -> Path:
         return path
     if path.is_file():
         raise ValueError(f"{path} must be a folder with a model or a .gguf file, got another file")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or path.suffix == ".gguf":
         raise FileNotFoundError(f"{path} must be a folder with a model or a .gguf file, got none")
     from huggingface_hub import snapshot_download
 
@@ -230,7 +231,11 @@ def _reading(folder: Path, what: str) -> Iterator[None]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # what transformers would report of missing weights is an error here
     try:
-        with warnings.catch_warnings():  # PEFT asks transformers by a name that the newest one deprecates
+        # The bar for unpacking a GGUF file is written straight to standard error.
+        with (
+            warnings.catch_warnings(),
+            redirect_stderr(io.StringIO()),
+        ):  # PEFT asks transformers by a name that the newest one deprecates
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             yield
     except ImportError:  # it says which package to install

@@ -145,6 +145,8 @@ class AnswerLog:
         there, *records = [*map(_object, lines)] or [{}]
         if lines and there.get("schema") != SCHEMA:
             raise ValueError(f"{self.path}, line 1: the header of answers ({SCHEMA}) must stand here, got none")
+        if not records:  # a run that stopped before its first answer has nothing to lose
+            return 0
         if lines and (wrong := differences(there, json.loads(json.dumps(header)))):
             raise ValueError(
                 f"{self.path} holds answers that were made with other settings ({wrong}); choose another table to "

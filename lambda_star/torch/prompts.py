@@ -22,6 +22,7 @@ class Prompt:
     Attributes:
         content: the text, or the messages, each with a role and a content.
         plain: whether a text is sent as it stands, also to a tokenizer with a chat template.
+        tools: the functions that the model may call, each as JSON values, for a chat template that shows them.
 
     >>> Prompt.of({"messages": [{"role": "user", "content": "Name a colour."}]}).messages[0]["content"]
     'Name a colour.'
@@ -31,6 +32,7 @@ class Prompt:
 
     content: str | tuple[dict[str, Any], ...]
     plain: bool = False
+    tools: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of(cls, entry: Any) -> Prompt:
@@ -41,10 +43,8 @@ class Prompt:
             keys = [key for key in ("messages", "prompt", "text") if entry.get(key) is not None]
             if not keys:
                 raise ValueError(f"a prompt must have messages, prompt or text, got {', '.join(map(str, entry))}")
-            value = entry[keys[0]]
-            if keys[0] == "messages" and isinstance(value, str):  # in the cell of a table
-                value = json.loads(value)
-            return cls(cls.of(value).content, plain=keys[0] == "text")
+            value = _from_cell(entry[keys[0]]) if keys[0] == "messages" else entry[keys[0]]
+            return cls(cls.of(value).content, plain=keys[0] == "text", tools=_tools(entry))
         if isinstance(entry, str) and entry.strip():
             return cls(entry)
         messages = tuple(entry) if isinstance(entry, list | tuple) else ()
@@ -68,7 +68,8 @@ class Prompt:
                 raise ValueError("the tokenizer must have a chat template for prompts with messages, got none")
         elif self.plain or not template or any(token in self.content for token in tokenizer.all_special_tokens):
             return [int(token) for token in tokenizer(self.content)["input_ids"]]
-        text = tokenizer.apply_chat_template(self.messages, tokenize=False, add_generation_prompt=True)
+        settings = {"tools": [*self.tools] or None, "tokenize": False, "add_generation_prompt": True}
+        text = tokenizer.apply_chat_template(self.messages, **settings)
         return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
@@ -79,7 +80,7 @@ def read_prompts(path: str | Path) -> list[Prompt]:
         path: a .jsonl or .json file of texts, of lists of messages, or of objects with ``messages``, ``prompt`` or
             ``text``; a .txt file with one prompt on each line; or a .csv or .parquet file with a column of one of
             these names. A prompt becomes a user's message where the tokenizer has a chat template, and a ``text`` is
-            sent as it stands.
+            sent as it stands. ``tools`` beside it go to the chat template.
 
     Returns:
         The prompts in the order of the file.
@@ -112,8 +113,23 @@ def read_prompts(path: str | Path) -> list[Prompt]:
 def _prompt(path: Path, line: int, entry: Any) -> Prompt:
     try:
         return Prompt.of(json.loads(entry) if path.suffix.lower() in JSON_LINES else entry)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {line}: a prompt must be JSON, got {entry!s:.60} ({error})") from None
     except ValueError as error:
         raise ValueError(f"{path}, line {line}: {error}") from None
+
+
+def _from_cell(value: Any) -> Any:
+    """The value of a member, which is JSON text in the cell of a table."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _tools(entry: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The tools that stand beside a prompt."""
+    tools = _from_cell(entry.get("tools") or [])
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise ValueError(f"tools must be a list of objects, got {str(tools)[:60]!r}")
+    return tuple(map(dict, tools))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -6,9 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,7 @@ class _Judge:
         if self.contract is not None:
             found["valid"] = drawn.ended and bool(self.contract.valid(text))
             if not found["valid"]:
-                found |= self._break(self.contract, _pieces(pair, drawn))
+                found |= self._break(self.contract, pair.pieces(drawn.tokens))
         return {**found, "metrics": dict(self._measure(text, prompt))}
 
     @staticmethod
@@ -254,14 +253,6 @@ def _checked(lams: Sequence[float], rule: Rule, budget: float | None, **counts: 
     return sorted({*map(float, lams), *ends})
 
 
-def _pieces(pair: Pair, drawn: Sampled) -> list[str]:
-    """The text that each token of an answer adds; a character of several tokens comes with its last."""
-    body = drawn.tokens[:-1] if drawn.ended else drawn.tokens
-    texts = ["", *(pair.text(body[:end]).rstrip("\ufffd") for end in range(1, len(body) + 1))]
-    pieces = [text[len(before) :] for before, text in pairwise(texts)]
-    return [*pieces, pair.tokenizer.decode(drawn.tokens[-1:])] if drawn.ended else pieces
-
-
 def _name(model: Any) -> str:
     return str(model) if isinstance(model, (str, Path)) else type(model).__name__
 
@@ -274,5 +265,6 @@ def _loading(model: Any = None, dtype: Any = "float32", device: Any = "cpu", **_
 
 def _digest(prompts: Sequence[Prompt]) -> str:
     """The number of prompts, and the start of the SHA-256 of their contents."""
-    text = json.dumps([prompt.content for prompt in prompts], ensure_ascii=False, sort_keys=True)
+    said = [prompt.content if prompt == Prompt(prompt.content) else astuple(prompt) for prompt in prompts]
+    text = json.dumps(said, ensure_ascii=False, sort_keys=True)
     return f"{len(prompts)} prompts, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lambda_star.cli import _output
 from lambda_star.rehearsal import Answer, Recorder, read_rehearsal
 from tests.cli.test_cli import invoke, judged, refused
 from tests.torch import tiny
@@ -145,3 +146,34 @@ def test_errors_are_one_message(folder: Path, tmp_path: Path, arguments: Callabl
     twice = [f"{folder / 'metrics.py'}:commas"] * 2
     assert "different names" in refused(*arguments(out, "--metric", twice[0], "--metric", twice[1]))
     assert "budget must be left out under" in refused(*arguments(out, "--budget", 1, "--rule", "log_ratio_cap:5"))
+
+
+def test_a_report_that_cannot_serve_is_refused_before_the_first_answer(
+    tmp_path: Path, arguments: Callable[..., tuple[object, ...]]
+) -> None:
+    out, report = tmp_path / "rehearsal.jsonl", tmp_path / "report.json"
+    assert "cannot read the report" in refused(*arguments(out, "--report", report))
+    judged("calibrate", "examples/rank_by_price/logprobs.csv", "--rule", "log_ratio_cap:5", "--json", report)
+    assert "must be for the rule of the report" in refused(*arguments(out, "--report", report))
+    assert not out.exists()
+
+
+def test_a_wrong_model_can_be_corrected(
+    folder: Path, tmp_path: Path, arguments: Callable[..., tuple[object, ...]]
+) -> None:
+    out = tmp_path / "rehearsal.jsonl"
+    wrong = [folder / "techer" if each == folder / "teacher" else each for each in arguments(out)]
+    said = refused(*wrong)
+    assert "techer must be a folder with a model or a .gguf file, got none" in said
+    assert "loading" not in said
+    judged(*arguments(out))
+
+
+@pytest.mark.parametrize("command", ["score", "rehearse"])
+def test_without_what_models_need_the_message_says_what_to_install(
+    command: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_output, "find_spec", lambda name: None)
+    more = ("--teacher", "t", "--base", "b", "--prompts", folder / "prompts.jsonl", "--contract", "json")
+    said = refused(command, *more, "--out", tmp_path / "out.jsonl")
+    assert "models need torch, transformers, peft; install with: pip install 'lambda-star[models]'" in said

@@ -54,6 +54,17 @@ def test_every_prefix_of_a_file_can_be_resumed(tmp_path: Path) -> None:
         assert path.read_bytes() == content
 
 
+def test_a_file_without_an_answer_takes_other_settings(tmp_path: Path) -> None:
+    path = tmp_path / "rehearsal.jsonl"
+    write(path)
+    with Recorder(path, SETTINGS | {"teacher": "runs/other"}) as recorder:
+        recorder.add(BROKEN)
+    found = read_rehearsal(path)
+    assert (found.header["teacher"], found.answers) == ("runs/other", (BROKEN,))
+    with pytest.raises(ValueError, match="was written with other settings"):
+        write(path)
+
+
 def test_a_cut_line_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "rehearsal.jsonl"
     write(path, answer(1.0, 0), BROKEN)

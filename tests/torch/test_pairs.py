@@ -26,6 +26,14 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:`is_gradient_checkpointing` is 
 IDS = torch.tensor([[4, 5, 6, 7]])
 
 
+def test_the_bars_of_loading_are_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from tqdm import tqdm
+
+    with _folders._reading(tmp_path, "model"):
+        assert list(tqdm([1, 2], desc="Converting")) == [1, 2]  # as transformers does where it unpacks a GGUF file
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("models")

@@ -48,11 +48,24 @@ def test_a_chat_template_is_applied_unless_the_text_is_sent_as_it_stands() -> No
         Prompt.of(CHAT).ids(tiny.tokenizer(template=None))
 
 
+def test_tools_go_to_the_chat_template(tmp_path: Path) -> None:
+    tools = [{"name": "ab"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": CHAT, "tools": tools}), encoding="utf-8")
+    cell = json.dumps(tools).replace('"', '""')
+    (tmp_path / "a.csv").write_text(f'prompt,tools\nab,"{cell}"\n', encoding="utf-8")
+    tokenizer = tiny.tokenizer("{% for t in tools or [] %}{{ t.name }}{% endfor %}" + tiny.TEMPLATE)
+    for suffix in ("jsonl", "csv"):
+        (prompt,) = read_prompts(tmp_path / f"a.{suffix}")
+        assert tokenizer.decode(prompt.ids(tokenizer)) == "ab<user>ab["
+    assert tokenizer.decode(Prompt.of("ab").ids(tokenizer)) == "<user>ab["
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("a.jsonl", '"ab"\n{"question": 1}\n', "line 2: a prompt must have messages, prompt or text, got question"),
-        ("a.jsonl", '"ab"\n{broken\n', "line 2: .*property name"),
+        ("a.jsonl", '"ab"\n{broken\n', "line 2: a prompt must be JSON, got {broken .*property name"),
+        ("a.jsonl", '{"prompt": "ab", "tools": {"name": "f"}}', "line 1: tools must be a list of objects, got"),
         ("a.jsonl", "17\n", "line 1: a prompt must be a text or messages with role and content, got '17'"),
         ("a.jsonl", '{"messages": [{"role": "user"}]}\n', "line 1: a prompt must be a text or messages"),
         ("a.json", "{}", "must hold a list of prompts, got dict"),

@@ -250,6 +250,15 @@ def test_a_finished_file_is_only_read(tmp_path: Path) -> None:
         rehearsing.rehearse(*names, PROMPTS, [1.5], max_tokens=12, path=path, seed=1)
 
 
+def test_prompts_that_are_sent_in_another_way_are_other_settings(tmp_path: Path) -> None:
+    path = tmp_path / "rehearsal.jsonl"
+    settings = {"max_tokens": 4, "tokenizer": tiny.tokenizer(), "path": path}
+    rehearsing.rehearse(*models(), [{"prompt": "ab"}], [1.5], **settings)
+    for other in ({"text": "ab"}, {"prompt": "ab", "tools": [{"name": "f"}]}):
+        with pytest.raises(ValueError, match=r"other settings \(prompts: "):
+            rehearsing.rehearse(*models(), [other], [1.5], **settings)
+
+
 def test_the_curve_is_refined_where_it_turns(tmp_path: Path) -> None:
     metrics = {"colons": lambda text, prompt: text.count(":")}
     plain = rehearse([9.0], metrics=metrics, answers=60)

@@ -220,6 +220,14 @@ def test_a_run_with_other_settings_is_refused_with_what_differs(
     assert path.read_bytes() == before
 
 
+def test_a_run_without_an_answer_takes_other_settings(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    for seed in (0, 1):
+        with AnswerLog(path, {"seed": seed}):
+            pass
+    assert json.loads(path.read_text(encoding="utf-8"))["seed"] == 1
+
+
 def test_another_file_is_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text('{"something": "else"}\n', encoding="utf-8")
