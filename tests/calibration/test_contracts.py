@@ -141,7 +141,7 @@ def test_the_command_line_names_the_option(tmp_path: Path) -> None:
     flow = ("{", "a", ":", " [", "1", "]", "}", "<|im_end|>")
     path = tables.write_csv(tmp_path / "rows.csv", rows_of([flow] * 5))
     result = runner.invoke(main, ["calibrate", str(path)])
-    assert result.exit_code == 0
+    assert result.exit_code == 3  # five answers are too few for a verdict
     assert (
         "  5 of 5 answers are not json where they follow the teacher's modal tokens; give --contract yaml\n"
         in result.output
@@ -157,6 +157,13 @@ def test_a_misfit_that_no_contract_mends_asks_for_a_name() -> None:
     assert fit.remedy.endswith("give `contract` the name of yours, or name its tokens with `tokens`")
     with pytest.raises(ValueError, match="2 of 2 answers are not xml"):
         report_of(rows_of([prose, prose]), contract="xml")
+
+
+def test_no_format_is_offered_in_place_of_a_contract_of_the_user() -> None:
+    fit = report_of(rows_of([LIST] * 5), contract=r"regex:\{.*").fit
+    assert fit is not None
+    assert fit.misfits == 5
+    assert fit.remedy.endswith("; check what that contract says, and whether the teacher keeps it")
 
 
 # Tails
