@@ -19,8 +19,9 @@ ANSWERS = "96"
 
 def main() -> None:
     """Run ``lambda-star rehearse``."""
-    from lambda_star.cli import main as lambda_star
     from model import find_gguf
+
+    from lambda_star.cli import main as lambda_star
 
     report, missing = sys.argv[1], [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
