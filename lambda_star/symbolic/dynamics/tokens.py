@@ -22,8 +22,17 @@ g, h, k, m, u, v, w, z = positive("g h k m u v w z")
 TOKENS = Assumptions(
     r"t_i,t_j,b_i,b_j,q_i,q_j>0,\quad x,x_0,x_\lambda\in\mathbb{R},\quad \lambda,s>0",
     {
-        **{t_i: u, t_j: v, b_i: w, b_j: z, q_i: g, q_j: h},
-        **{x: k - m, x_0: k - g, x_lam: m - h, lam: k, time: sp.log(1 + m)},
+        t_i: u,
+        t_j: v,
+        b_i: w,
+        b_j: z,
+        q_i: g,
+        q_j: h,
+        x: k - m,
+        x_0: k - g,
+        x_lam: m - h,
+        lam: k,
+        time: sp.log(1 + m),
     },
 )
 
