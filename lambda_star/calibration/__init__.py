@@ -175,7 +175,7 @@ def _used_rows(table: Table, judged: Judgement) -> tuple[NDArray[np.intp], dict[
     used = inside & ~judged.late & ~certain
     if not used.any():
         why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        remedy = (judged.fit and judged.fit.remedy) or "name its tokens with `tokens`"
+        remedy = (judged.fit and judged.fit.remedy) or "give `contract`, or name its tokens with `tokens`"
         raise ValueError(f"{table.source}: no row is a usable contract position ({why}); {remedy}")
     return np.flatnonzero(used), skipped
 

@@ -84,10 +84,10 @@ def score(
         table_writer(out)
         asked = read_prompts(prompts) if prompts else []
         found = _source(source, asked)
-        loading = {"model": model, "dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
+        where: dict[str, Any] = {"model": model, "dtype": dtype, "device": device}
         try:
             with progress("answers") as show:
-                pair = load_pair(teacher, base, **loading)
+                pair = load_pair(teacher, base, trust_remote_code=trust_remote_code, **where)
                 table = run(pair, asked, contract, source=found, path=kept, progress=show, **options)
         except KeyboardInterrupt as error:
             raise Failure(KEPT.format(path=kept)) from error
@@ -97,6 +97,8 @@ def score(
     click.echo(
         "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract".format(out, **counts)
     )
+    if not inside:
+        click.echo(f"no answer gets as far as a position of {contract.name}; read the answers in {kept}", err=True)
     write_json(json_path, "score", {"out": str(out), **counts})
 
 

@@ -24,6 +24,9 @@ __all__ = ["Best", "Rehearsed", "read", "rule_of"]
 MOST = 1_000_000
 """More answers than that are not asked for."""
 
+LEAST = 0.05
+"""Share of valid answers at λ = 1 below which the contract does not fit the answers, and nothing is concluded."""
+
 
 def read(rehearsal: Rehearsal | str | PathLike[str]) -> Rehearsal:
     """Return a rehearsal, read from its file unless it is one; ``ValueError`` tells what is wrong with the file."""
@@ -101,6 +104,9 @@ class Rehearsed:
         point = self.points[lam]
         if not point.pairs or math.isnan(point.change):
             return Opinion("unknown", "No answer at λ = 1 is paired with those at λ; rehearse with --lam 1 too.")
+        if (share := self.points[1.0].valid) < LEAST:
+            said = f"Only {_percent(share)} of the answers are valid at λ = 1, so that there is hardly one to lose"
+            return Opinion("unknown", f"{said}; check contract, prompts and teacher.")
         return self._change_at(point)
 
     def _change_at(self, point: Point) -> Opinion:

@@ -305,7 +305,7 @@ def test_tokens_are_added_to_a_contract_which_wins_over_the_column(tmp_path: Pat
     assert "'--contract': contract must be one of json, csv, " in said
     assert said.endswith("got '\"]'; give single tokens with --token\n")
     bare = tables.write_csv(tmp_path / "bare.csv", [row for row in tables.rows() if row["modal"] in tables.CONTENT])
-    assert "name its tokens with --token\n" in refused("calibrate", bare)
+    assert "give --contract, or name its tokens with --token\n" in refused("calibrate", bare)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ IDS = torch.tensor([[4, 5, 6, 7]])
 
 
 def test_the_bars_of_loading_are_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
     with _folders._reading(tmp_path, "model"):
         assert list(tqdm([1, 2], desc="Converting")) == [1, 2]  # as transformers does where it unpacks a GGUF file

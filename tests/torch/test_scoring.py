@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -387,6 +389,21 @@ def test_errors_are_one_message_with_status_2(folders: Path, tmp_path: Path, mor
     assert said in done.stderr
     assert "Traceback" not in done.output
     assert not (tmp_path / "rows.csv").exists()
+
+
+def test_answers_that_never_reach_a_position_of_the_contract_are_said(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lambda_star.torch import scoring
+
+    def without(*arguments: Any, **options: Any) -> Table:
+        table = score(*arguments, **options)
+        return replace(table, contract=np.full(len(table.token), ""))
+
+    monkeypatch.setattr(scoring, "score", without)
+    done = command(folders, tmp_path / "rows.csv")
+    assert done.exit_code == 0
+    assert "no answer gets as far as a position of json; read the answers in" in done.stderr
 
 
 def test_prompts_are_asked_for_where_answers_are_sampled(folders: Path, tmp_path: Path) -> None:

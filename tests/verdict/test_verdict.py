@@ -128,6 +128,16 @@ def test_where_nothing_broke_a_lambda_is_not_called_too_high() -> None:
 # A rehearsal
 
 
+@pytest.mark.parametrize(("valid", "safety"), [(0, "unknown"), (14, "unknown"), (15, "safe")])
+def test_where_hardly_an_answer_is_valid_nothing_is_concluded(valid: int, safety: str) -> None:
+    answers = [place < valid for place in range(300)]
+    found = decide(None, rehearsal_of(answers, answers), 1.5)
+    assert found.safety == safety
+    if safety == "unknown":
+        assert found.reason.endswith("hardly one to lose; check contract, prompts and teacher.")
+        assert (found.needed, found.set_lam) == (None, 1.0)
+
+
 def test_the_interval_of_the_paired_change_decides() -> None:
     made = rehearsal(300, {1.25: 0.01, 1.6: 0.04, 2.0: 0.2})
     for lam, safety in ((1.25, "safe"), (1.6, "unknown"), (2.0, "unsafe")):
