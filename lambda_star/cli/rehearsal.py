@@ -139,10 +139,14 @@ def _rehearsal(out: Path, metric: Sequence[str], lams: Sequence[float], **option
 
         if not out.exists():
             raise ValueError(f"--out must be a file that is there, got {out}; to make it give {ALL}")
-        return read_rehearsal(out)
+        found = read_rehearsal(out)
+        _refuse_other(found, options)
+        return found
     if missing:
         raise ValueError(f"{ALL} must be given together, got no --{missing[0]}")
     need_models()
+    if options["contract"] is None:
+        click.echo("without --contract there is no verdict, only answers, their lengths and metrics", err=True)
     from lambda_star import torch as bridge
     from lambda_star.cli._progress import progress
 
@@ -154,6 +158,15 @@ def _rehearsal(out: Path, metric: Sequence[str], lams: Sequence[float], **option
         return bridge.rehearse(
             lams=lams, metrics=functions, path=out, progress=partial(show, "rehearse"), loading=loading, **options
         )
+
+
+def _refuse_other(found: Rehearsal, options: dict[str, Any]) -> None:
+    """Refuse options by which the answers of a file that is only read were not made."""
+    contract = options["contract"]
+    given = {"contract": contract and contract.name, "rule": options["rule"] and str(options["rule"])}
+    for name, value in {**given, "budget": options["budget"]}.items():
+        if value is not None and value != (there := found.header.get(name)):
+            raise ValueError(f"--{name} must be that of the file, {there}, got {value}; for another rehearse again")
 
 
 @contextmanager

@@ -177,3 +177,20 @@ def test_without_what_models_need_the_message_says_what_to_install(
     more = ("--teacher", "t", "--base", "b", "--prompts", folder / "prompts.jsonl", "--contract", "json")
     said = refused(command, *more, "--out", tmp_path / "out.jsonl")
     assert "models need torch, transformers, peft; install with: pip install 'lambda-star[models]'" in said
+
+
+def test_a_file_that_is_read_was_made_with_the_options_that_are_given(tmp_path: Path) -> None:
+    out = rehearsal(tmp_path / "rehearsal.jsonl", 1.0)
+    judged("rehearse", "--out", out, "--contract", "json", "--rule", "trl")
+    for option, value in (("contract", "yaml"), ("rule", "log_ratio_cap:5"), ("budget", 2)):
+        assert f"--{option} must be that of the file, " in refused("rehearse", "--out", out, f"--{option}", value)
+
+
+def test_a_run_without_a_contract_says_at_once_that_it_has_no_verdict(
+    tmp_path: Path, arguments: Callable[..., tuple[object, ...]]
+) -> None:
+    command = arguments(tmp_path / "rehearsal.jsonl")
+    at = command.index("--contract")
+    result = invoke(*command[:at], *command[at + 2 :])
+    assert result.exit_code == 3
+    assert result.stderr.startswith("without --contract there is no verdict")
