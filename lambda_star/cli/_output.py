@@ -94,8 +94,8 @@ class Group(click.Group):
         """Run the command; whatever else goes wrong ends with status 2, since Python's own 1 would say "unsafe"."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
-            raise
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise  # click knows what to do
         except (click.Abort, KeyboardInterrupt) as error:
             raise Failure("stopped") from error
         except Exception as error:

@@ -141,8 +141,7 @@ class Measured(NamedTuple):
         if dies.value == math.inf and (dies.low == math.inf or (self.rule and never_kills(self.rule))):
             return Opinion("safe", f"Under {self.rule} no tail dies.")
         if math.isnan(dies.value):
-            said = f"Under {self.rule} tokens outside a set lose their mass, and p and b do not show at which λ."
-            return Opinion("unknown", said)
+            return Opinion("unknown", f"The report does not show at which λ tails die under {self.rule}.")
         where = f"under {self.rule} tails die from {interval(dies)} on"
         if lam >= dies.high:
             return Opinion("unsafe", f"λ is past the death of the tail: {where}.")
@@ -222,8 +221,8 @@ def _of_values(report: Mapping[str, Any], source: str) -> Measured:
     p, b, clip = float(binding["p"]), float(binding["b"]), _plain(report["clip"])
     require((P, p), (B, b), (C.named("clip"), clip))
     rule, dies = report.get("rule"), report.get("dies")
-    if (rule is None) != (dies is None):
-        raise ValueError("a report has a rule and the death under it, or neither")
+    if rule is None and dies is not None:
+        raise ValueError("tails die under a rule, and the report has none")
     found = Measured(
         source=source,
         binding=report["binding"],
@@ -233,7 +232,7 @@ def _of_values(report: Mapping[str, Any], source: str) -> Measured:
         rule=None if rule is None else parse(rule),
         advised=_estimate(report["advised"]),
         operating=_estimate(report["operating_point"]),
-        dies=_estimate(dies) if dies is not None else None,
+        dies=None if rule is None else _estimate(dies),
         quantile=float(report.get("quantile", 0.01)),
         margin=float(report.get("margin", 0.1)),
         confidence=float(report.get("confidence", 0.95)),

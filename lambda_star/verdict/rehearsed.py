@@ -150,15 +150,13 @@ class Rehearsed:
         keys = {(prompt, sample) for answers in by_lam.values() for prompt, sample in answers}
         now, reference = ([_judged(by_lam[at], key) for key in keys] for at in (lam, 1.0))
         missing = sum(None in pair for pair in zip(now, reference, strict=True))
-        ends = (
-            change_of_share(
-                [gained if valid is None else valid for valid in now],
-                [not gained if valid is None else valid for valid in reference],
-                self.confidence,
-            )
-            for gained in (False, True)
-        )
-        return missing, *ends
+
+        def change(gained: bool) -> Estimate:
+            here = [gained if valid is None else valid for valid in now]
+            there = [not gained if valid is None else valid for valid in reference]
+            return change_of_share(here, there, self.confidence)
+
+        return missing, change(gained=False), change(gained=True)
 
     def evidence(self) -> Iterator[str]:
         """Yield what was rehearsed, one sentence for each λ."""

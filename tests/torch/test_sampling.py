@@ -133,7 +133,7 @@ def test_what_cannot_be_sampled_is_refused() -> None:
     two = pair()
     with pytest.raises(ValueError, match="keys must hold one key for each of 8 prompts, got 2"):
         draw(two, 1.0, 8, keys=[0, 1])
-    with pytest.raises(ValueError, match="prompts must hold from 1 to 2046 tokens each, .*, got 0 at index 1"):
+    with pytest.raises(ValueError, match=r"prompts must hold from 1 to 2046 tokens each, .*, got 0 at index 1"):
         list(sample(two, [[4], []], mixture(1.0), keys=[0, 1], seed=0, batch=2, max_tokens=3))
     with pytest.raises(ValueError, match="student must give numbers, got NaN for answer 6 at position 0"):
         list(
@@ -168,7 +168,7 @@ def test_a_model_with_absolute_positions_reads_padded_prompts_and_its_context_is
         assert draw(two, 1.5, batch) == wanted
     given: Any = {"keys": [0], "seed": 0, "batch": 1, "max_tokens": 3}
     assert len(list(sample(two, [[4] * 28], mixture(1.0), **given))) == 1
-    with pytest.raises(ValueError, match="from 1 to 28 tokens each, with answers of up to 3, got 29 at index 0"):
+    with pytest.raises(ValueError, match=r"from 1 to 28 tokens each, with answers of up to 3, got 29 at index 0"):
         list(sample(two, [[4] * 29], mixture(1.0), **given))
 
 

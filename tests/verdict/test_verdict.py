@@ -227,6 +227,11 @@ def test_the_rule_of_the_rehearsal_counts_where_the_report_has_none() -> None:
     assert said(None, early, 1.0) == ("unknown", None)
 
 
+def test_a_report_with_a_rule_and_no_death_is_unknown() -> None:
+    assert said(report(rule=CAP, dies=None), lam=1.1) == ("unknown", 1.0)
+    assert decide(report(rule="none()", dies=None), lam=1.1).safety == "unknown"
+
+
 def test_a_report_that_never_saw_a_death_does_not_exclude_one_without_an_interval() -> None:
     made = report(dies=(math.inf, math.nan, math.nan), rule=CAP)
     assert decide(made, rehearsal(300, {1.5: 0.0}, rule="log_ratio_cap:5"), 1.5).safety == "unknown"
@@ -270,7 +275,6 @@ WRONG: dict[str, dict[str, Any]] = {
     "digits": {"confidence": 10**400},
     "rule": {"rule": 5},
     "no rule": {"rule": None},
-    "no death": {"dies": None},
     "order": {"operating": (1.1, 3.0, 1.0)},
     "clip": {"clip": math.nan},
 }
