@@ -159,7 +159,7 @@ def _student(xp: Any, log_t: Values, log_b: Values, c: Values, lam: Values) -> t
 
 
 def _barred(xp: Any, alive: Values, dtype: Any) -> Values:
-    """Return 0 for the living and -inf for the dead, by arithmetic: NumPy's ``where`` is slow where the two alternate."""
+    """Return 0 for the living and -inf for the dead, by arithmetic: NumPy is slow to choose where the two alternate."""
     values = xp.astype(alive, dtype)
     values -= 1
     for _ in range(2):
