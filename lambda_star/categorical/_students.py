@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lambda_star._core.namespaces import Values
+from lambda_star._core.namespaces import Values, numpy
 from lambda_star._core.quantities import LAM, C
 from lambda_star._core.rows import by_rows
 from lambda_star.categorical._rows import (
@@ -152,12 +152,14 @@ def _student(xp: Any, log_t: Values, log_b: Values, c: Values, lam: Values) -> t
         sliding = (push == found.last[:, None]) & found.slides[:, None]
         power = xp.where(sliding, rows.z + found.slid[:, None], power)
     student = xp.astype(power, log_t.dtype, copy=False)
+    if xp is not numpy:
+        return (xp.where(push < found.last[:, None], -math.inf, student),)
     student += _barred(xp, push >= found.last[:, None], student.dtype)
     return (student,)
 
 
 def _barred(xp: Any, alive: Values, dtype: Any) -> Values:
-    """Return 0 for the living and -inf for the dead, by arithmetic: ``where`` is slow where the two alternate."""
+    """Return 0 for the living and -inf for the dead, by arithmetic: NumPy is slow to choose where the two alternate."""
     values = xp.astype(alive, dtype)
     values -= 1
     for _ in range(2):

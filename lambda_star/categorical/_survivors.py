@@ -35,6 +35,8 @@ class Block(NamedTuple):
     def held(self, xp: Any, least: Values) -> tuple[Values, Values]:
         """Which tokens have some push at least, and the sum of their masses."""
         there = self.push >= least[:, None]
+        if xp is not numpy:
+            return there, dot(xp, xp.where(there, self.masses, 0.0))
         masses = xp.astype(there, self.masses.dtype)
         masses *= self.masses
         return there, dot(xp, masses)

@@ -25,7 +25,7 @@ def load_function(text: str) -> Callable[..., Any]:
 def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (ImportError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # whatever the module raises
         said = f"{name} cannot be imported ({error}); name a module on the Python path, or a file as FILE.py:FUNCTION"
         raise ValueError(said) from error
 

@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timezone
@@ -89,6 +90,17 @@ class Group(click.Group):
         context = super().make_context(info_name, args, *rest, **extra)
         context.meta[ARGUMENTS] = given
         return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever else goes wrong ends with status 2, since Python's own 1 would say "unsafe"."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise  # click knows what to do
+        except (click.Abort, KeyboardInterrupt) as error:
+            raise Failure("stopped") from error
+        except Exception as error:
+            raise Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}") from error
 
 
 def json_option() -> Callable[..., Any]:

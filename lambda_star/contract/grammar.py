@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from lambda_star.contract.base import Contract, Masks, load
 
-__all__ = ["Grammar", "GrammarMasks"]
+__all__ = ["Grammar", "GrammarMasks", "in_slashes"]
+
+
+def in_slashes(pattern: str) -> str:
+    r"""Return a regular expression with each of its slashes escaped once, as it stands between slashes in a grammar.
+
+    >>> print(in_slashes("a/b"), in_slashes(r"a\/b"), in_slashes(r"a\\/b"))
+    a\/b a\/b a\\\/b
+    """
+    return re.sub(r"\\?/|\\.", lambda found: r"\/" if found[0][-1] == "/" else found[0], pattern, flags=re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lambda_star.contract.base import Contract
 from lambda_star.contract.formats import Csv, Xml, Yaml
-from lambda_star.contract.grammar import Grammar
+from lambda_star.contract.grammar import Grammar, in_slashes
 from lambda_star.contract.json_text import Json
 from lambda_star.contract.programs import Command, imported
 from lambda_star.contract.schema import FunctionCall, Schema
@@ -22,7 +22,7 @@ WITH_ARGUMENT: dict[str, Callable[[str, str], Contract]] = {
     "json-schema": lambda name, file: Schema(name, json.loads(_read(file))),
     "function-call": lambda name, file: FunctionCall.of(name, json.loads(_read(file))),
     "grammar": lambda name, file: Grammar(name, _read(file)),
-    "regex": lambda name, pattern: Grammar(name, "start: /" + pattern.replace("/", r"\/") + "/"),
+    "regex": lambda name, pattern: Grammar(name, f"start: /{in_slashes(pattern)}/"),
     "python": imported,
     "command": Command,
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -39,7 +42,7 @@ class Function(Contract):
         """Return whether the function says so."""
         try:
             return bool(self.function(text))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a function that ends the program would decide its exit status
             said = (
                 f"contract {self.name} raised {type(error).__name__} ({error}) for an answer of {len(text)} characters"
             )
@@ -67,7 +70,7 @@ def imported(name: str, path: str) -> Contract:
         sys.path.append(here)  # the script of a package does not start with it
     try:
         found = getattr(import_module(module), function)
-    except Exception as error:  # whatever the module raises
+    except (Exception, SystemExit) as error:  # whatever the module raises
         raise ValueError(f"contract {name} cannot be imported: {error}; write python:module.function") from error
     if isinstance(found, Contract):
         return found
@@ -108,10 +111,28 @@ class Command(Contract):
         """Return whether the program ends with status 0."""
         data = text.encode("utf-8", "replace")
         try:
-            ended = subprocess.run(self._words, input=data, capture_output=True, timeout=SECONDS, check=False)
+            return _status(self._words, data) == 0
         except subprocess.TimeoutExpired:
             said = f"contract {self.name} did not end within {SECONDS:g} s for an answer of {len(text)} characters"
             raise ValueError(f"{said}; the program must read the answer from its standard input") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the command
             raise ValueError(f"contract {self.name} cannot be run: {error}") from error
-        return ended.returncode == 0
+
+
+def _status(words: list[str], data: bytes) -> int:
+    """The exit status of a program that reads data; processes that it started and left are killed with it."""
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=silent, stderr=silent, start_new_session=True) as run:
+        try:
+            run.communicate(data, timeout=SECONDS)
+        finally:
+            _kill_group(run)
+        return run.returncode
+
+
+def _kill_group(run: subprocess.Popen[bytes]) -> None:
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(run.pid, signal.SIGKILL)  # its session has this number
+    else:
+        run.kill()

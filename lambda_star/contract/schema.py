@@ -16,7 +16,7 @@ from itertools import product
 from typing import Any
 
 from lambda_star.contract.base import Contract, Masks, load
-from lambda_star.contract.grammar import Grammar, GrammarMasks
+from lambda_star.contract.grammar import Grammar, GrammarMasks, in_slashes
 from lambda_star.contract.json_text import GRAMMAR, label, scan
 
 __all__ = ["FunctionCall", "Schema", "grammar_of"]
@@ -173,7 +173,7 @@ def _scalar(schema: Mapping[str, Any]) -> str:
 def _matching(pattern: str) -> str:
     """The strings that match a pattern anywhere; a string with an escape is allowed whatever it stands for."""
     first, last = ("" if pattern.startswith("^") else ".*"), ("" if pattern.endswith("$") else ".*")
-    body = pattern.removeprefix("^").removesuffix("$").replace("/", r"\/")
+    body = in_slashes(pattern.removeprefix("^").removesuffix("$"))
     found = rf'(STRING & /"{first}({body}){last}"/ | STRING & /"[^\\"]*\\.*/)'
     return "STRING" if load("llguidance").LLMatcher.validate_grammar(f"start: A\nA: {found}\n{GRAMMAR}") else found
 
@@ -282,8 +282,10 @@ class FunctionCall(Schema):
     def of(cls, name: str, tools: Any) -> FunctionCall:
         """Return the contract of a list of tools in OpenAI's style, each with a name and a schema of its parameters."""
         tools = tools.get("tools") if isinstance(tools, Mapping) else tools
-        found = [each.get("function", each) if isinstance(each, Mapping) else {} for each in tools or []]
-        if not found or not all(isinstance(each.get("name"), str) for each in found):
+        listed = tools if isinstance(tools, list) else []
+        found = [each.get("function", each) if isinstance(each, Mapping) else {} for each in listed]
+        named = [isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in found]
+        if not named or not all(named):
             raise ValueError(
                 f"contract {name} cannot be used: it must be a list of tools, each with name and parameters"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -76,6 +77,12 @@ class Pair:
         """The dtype in which the models compute."""
         found: torch.dtype = next(iter(self.teacher.model.parameters())).dtype
         return found
+
+    @property
+    def context(self) -> float:
+        """How many tokens both models were made for; +inf where neither says."""
+        configs = [handle.model.config.get_text_config() for handle in (self.teacher, self.base)]
+        return min(getattr(config, "max_position_embeddings", None) or math.inf for config in configs)
 
     def text(self, tokens: list[int]) -> str:
         """Return the text of an answer, without the token that ends it."""

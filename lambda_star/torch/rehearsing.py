@@ -168,7 +168,7 @@ class _Judge:
             try:
                 value = metric(text, prompt.content)
                 number = math.nan if value is None else float(value)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 said = f"metric {name} failed on the answer {text[:60]!r} ({type(error).__name__}: {error})"
                 raise ValueError(said) from error
             if math.isfinite(number):

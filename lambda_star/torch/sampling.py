@@ -58,7 +58,8 @@ def sample(
         An iterator over :class:`Sampled`.
 
     Raises:
-        ValueError: there are not as many keys as prompts, a prompt is empty, or the student's logits are not numbers.
+        ValueError: there are not as many keys as prompts, a prompt is empty or leaves the models no room for an answer,
+            a number lies outside its range, or the student's logits are not numbers.
 
     >>> def mixture(logits_t, logits_b, answers):
     ...     return 1.25 * logits_t - 0.25 * logits_b
@@ -66,9 +67,14 @@ def sample(
     """
     if len(keys) != len(prompts):
         raise ValueError(f"keys must hold one key for each of {len(prompts)} prompts, got {len(keys)}")
+    for name, value, least in (("batch", batch, 1), ("max_tokens", max_tokens, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    room = pair.context - max_tokens + 1  # the last token is not read
     for index, prompt in enumerate(prompts):
-        if not prompt:
-            raise ValueError(f"prompts must hold at least one token each, got none at index {index}")
+        if not 1 <= len(prompt) <= room:
+            said = f"prompts must hold from 1 to {room} tokens each, with answers of up to {max_tokens}"
+            raise ValueError(f"{said}, got {len(prompt)} at index {index}")
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), tuple(prompts[index]), keys[index]))
     for start in range(0, len(order), batch):
         chunk = order[start : start + batch]
@@ -118,7 +124,16 @@ class _Run:
         if first:  # equal prompts were read once, and now every answer gets a row of its own
             found = [logits[self.source] for logits in found]
             self._take(self.source)
-        return student(found[0], found[-1], self.indices)
+        rows = self._living()
+        if len(rows) == len(self.running):
+            return student(found[0], found[-1], self.indices)
+        logits = student(found[0][rows], found[-1][rows], self.indices[rows])  # what follows an end is no prefix
+        return logits.new_zeros(len(self.running), logits.shape[1]).index_copy_(0, rows, logits)
+
+    def _living(self) -> Tensor:
+        """The rows whose answers have not ended."""
+        rows = [row for row, answer in enumerate(self.running) if answer is not None]
+        return torch.tensor(rows, device=self.ids.device)
 
     @torch.inference_mode()
     def _draw(self, logits: Tensor, seed: int, position: int) -> Tensor:
@@ -138,9 +153,9 @@ class _Run:
         """Append the drawn tokens, and remove the rows that have ended once there are enough of them."""
         self.ids = drawn[:, None].clamp(min=0)
         self.attention = torch.cat([self.attention, torch.ones_like(self.attention[:, :1])], dim=1)
-        stay = [row for row, answer in enumerate(self.running) if answer is not None]
-        if len(stay) <= (1 - LEAVE) * len(self.running):
-            rows = torch.tensor(stay, device=self.ids.device)
+        rows = self._living()
+        if len(rows) <= (1 - LEAVE) * len(self.running):
+            stay = rows.tolist()
             self.running, self.keys = [self.running[row] for row in stay], [self.keys[row] for row in stay]
             self.ids, self.indices = self.ids[rows], self.indices[rows]
             self._take(rows)

@@ -80,9 +80,12 @@ class _Sources:
         measured, rehearsed = self.measured, self.rehearsed
         death = measured.death(lam) if measured else None
         thin = measured.thin(lam, self.confidence) if measured else None
-        if rehearsed is None or (lam not in rehearsed.points and thin and thin.safety == "safe"):
+        if rehearsed is None:
             return worst([death, thin])
-        return worst([death or rehearsed.death(lam), rehearsed.validity(lam)])
+        death = death or rehearsed.death(lam)
+        if lam not in rehearsed.points and thin and thin.safety == "safe":
+            return worst([death, rehearsed.broken_before(lam), thin])
+        return worst([death, rehearsed.validity(lam)])
 
     def candidates(self) -> list[float]:
         """The λ that may be advised, in falling order: those rehearsed, the operating point and λ = 1."""
@@ -95,7 +98,9 @@ class _Sources:
     def evidence(self) -> tuple[str, ...]:
         """What was measured and rehearsed."""
         measured = self.measured.evidence(self.confidence) if self.measured else ()
-        return (*measured, *(self.rehearsed.evidence() if self.rehearsed else ()))
+        both = self.measured and self.rehearsed and self.rehearsed.other_contract(self.measured)
+        said = [both] if both else []
+        return (*measured, *(self.rehearsed.evidence() if self.rehearsed else ()), *said)
 
 
 def _verdict(sources: _Sources, lam: float | None) -> Verdict:

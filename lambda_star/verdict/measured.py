@@ -10,15 +10,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lambda_star._core.quantities import B, C, P, require
+from lambda_star._core.quantities import B, C, P, Quantity, require
 from lambda_star.calibration.report import Report
 from lambda_star.calibration.statistics import Estimate
 from lambda_star.updates import Rule, parse
-from lambda_star.verdict.opinion import Opinion, interval
+from lambda_star.verdict.opinion import Opinion, interval, up_to_teacher
 
 __all__ = ["Measured", "answers_for", "never_kills"]
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+LEVEL = Quantity("quantile", 0.0, 1.0, "[]")
 
 SURE, UNDECIDED = 0.999, 0.5
 """A sure teacher and an undecided base: a rule that lets no tail die there lets none die anywhere."""
@@ -98,7 +100,7 @@ class Measured(NamedTuple):
         values, name = (report, "report") if isinstance(report, Mapping) else (_read(Path(report)), str(report))
         try:
             return _of_values(values, name)
-        except (KeyError, TypeError, AttributeError, StopIteration, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, StopIteration, ValueError, OverflowError) as error:
             missing = isinstance(error, KeyError)
             said = f"it has no {error}" if missing else "a value of it is not as this version writes it"
             raise ValueError(f"{name}: {said}; write the report again with `lambda-star calibrate --json`") from error
@@ -118,7 +120,7 @@ class Measured(NamedTuple):
     def thin(self, lam: float, confidence: float) -> Opinion:
         """Say whether tails at λ are known to be at most c times thinner than the teacher's."""
         if lam <= 1:
-            return Opinion("safe", f"λ = {lam:g} does not go past the teacher.")
+            return up_to_teacher(lam)
         wanted, low = answers_for(self.quantile, confidence), self.operating.low
         if self.answers >= wanted and math.isnan(low):
             return Opinion("unknown", "The report has no interval of its operating point; calibrate with a clip.")
@@ -134,13 +136,12 @@ class Measured(NamedTuple):
     def death(self, lam: float) -> Opinion | None:
         """Say whether the tail dies at λ; None where the report has no rule, and where nothing is extrapolated."""
         dies = self.dies
-        if dies is None or (lam <= 1 and not dies.low <= lam):
+        if dies is None or (lam <= 1 and math.isnan(dies.low)):
             return None
-        if dies.value == math.inf and not dies.low < math.inf:
+        if dies.value == math.inf and (dies.low == math.inf or (self.rule and never_kills(self.rule))):
             return Opinion("safe", f"Under {self.rule} no tail dies.")
         if math.isnan(dies.value):
-            said = f"Under {self.rule} tokens outside a set lose their mass, and p and b do not show at which λ."
-            return Opinion("unknown", said)
+            return Opinion("unknown", f"The report does not show at which λ tails die under {self.rule}.")
         where = f"under {self.rule} tails die from {interval(dies)} on"
         if lam >= dies.high:
             return Opinion("unsafe", f"λ is past the death of the tail: {where}.")
@@ -211,7 +212,7 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot read the report ({error}); check the path") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: more digits than Python reads, too
         raise ValueError(f"{path}: the report is not JSON ({error}); write it with `lambda-star calibrate`") from error
 
 
@@ -220,16 +221,18 @@ def _of_values(report: Mapping[str, Any], source: str) -> Measured:
     p, b, clip = float(binding["p"]), float(binding["b"]), _plain(report["clip"])
     require((P, p), (B, b), (C.named("clip"), clip))
     rule, dies = report.get("rule"), report.get("dies")
-    return Measured(
+    if rule is None and dies is not None:
+        raise ValueError("tails die under a rule, and the report has none")
+    found = Measured(
         source=source,
         binding=report["binding"],
         p=p,
         b=b,
         clip=clip,
-        rule=parse(rule) if isinstance(rule, str) else None,
+        rule=None if rule is None else parse(rule),
         advised=_estimate(report["advised"]),
         operating=_estimate(report["operating_point"]),
-        dies=_estimate(dies) if dies is not None else None,
+        dies=None if rule is None else _estimate(dies),
         quantile=float(report.get("quantile", 0.01)),
         margin=float(report.get("margin", 0.1)),
         confidence=float(report.get("confidence", 0.95)),
@@ -238,6 +241,10 @@ def _of_values(report: Mapping[str, Any], source: str) -> Measured:
         levels={float(level): float(value) for level, value in report.get("quantiles", {}).items()},
         contract=report.get("contract"),
     )
+    require((LEVEL, found.quantile), (P.named("confidence"), found.confidence))
+    if any(estimate.low > estimate.high for estimate in (found.operating, found.dies or UNKNOWN)):
+        raise ValueError("the ends of an interval must be in order")
+    return found
 
 
 def _estimate(value: Any) -> Estimate:

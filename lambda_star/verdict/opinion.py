@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lambda_star.calibration.statistics import Estimate
 from lambda_star.verdict.record import Safety
 
-__all__ = ["Opinion", "interval", "worst"]
+__all__ = ["Opinion", "interval", "up_to_teacher", "worst"]
 
 ORDER: tuple[Safety, ...] = ("unsafe", "unknown", "safe")
 
@@ -20,6 +20,14 @@ class Opinion(NamedTuple):
     safety: Safety
     reason: str
     needed: Callable[[], int | None] = lambda: None
+
+
+def up_to_teacher(lam: float) -> Opinion:
+    """Return what is known without answers of a λ of at most 1: plain distillation is safe, and nothing else is."""
+    if lam == 1:
+        return Opinion("safe", "λ = 1 is plain distillation and does not go past the teacher.")
+    said = f"λ = {lam:g} lies towards the base, whose answers may be valid less often than the teacher's"
+    return Opinion("unknown", f"{said}; `lambda-star rehearse` shows it.")
 
 
 def worst(opinions: Iterable[Opinion | None]) -> Opinion:

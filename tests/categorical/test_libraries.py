@@ -76,3 +76,25 @@ def test_brain_floats_are_read_and_single_precision_returned() -> None:
     single = categorical.threshold(*rows, 2.0).value
     double = categorical.threshold(rows[0].double(), rows[1].double(), 2.0).value
     torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("unknown", [False, True])
+def test_masked_tokens_and_unknown_rows_of_a_whole_vocabulary(library: str, unknown: bool) -> None:
+    """JAX drops NaN from the extremes of rows of thousands of tokens, and so did every check that rests on them."""
+    rng = np.random.default_rng(0)
+    log_t = 2.5 * rng.standard_normal((2, 60_000))
+    log_b = log_t + 0.7 * rng.standard_normal(log_t.shape)
+    masked = rng.random(log_t.shape) < 0.5
+    log_t[masked] = log_b[masked] = -math.inf
+    if unknown:
+        log_b[1, ~masked[1]] = math.nan
+    one = LIBRARIES[library]
+    rows = [one.make(row.astype(np.float32)) for row in (log_t, log_b)]
+    for student in (
+        categorical.fixed_point,
+        lambda *both: categorical.stationary_student(both[0], both[1], 1.5, both[2]),
+    ):
+        found, exact = np.exp(np.asarray(student(*rows, 1.4))), np.exp(student(log_t, log_b, 1.4))
+        np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-6)  # a sliding token has what the others leave of 1
+        assert np.isnan(exact).any() == unknown

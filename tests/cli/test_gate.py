@@ -108,3 +108,17 @@ def test_the_table_names_the_keys_of_the_json(name: str) -> None:
             for key in one
         }
         assert named == keys | inner
+
+
+def test_an_error_that_nobody_expected_is_no_verdict(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Python ends with status 1 after an exception, which would say that λ is unsafe."""
+    raised: list[BaseException] = [KeyError("gone"), RecursionError("deep"), KeyboardInterrupt()]
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise raised[0]
+
+    monkeypatch.setattr("lambda_star.verdict.decide", fails)
+    while raised:
+        done = invoke("decide", "report.json", "--lam", 1.1)
+        assert done.exit_code == 2
+        assert type(raised.pop(0)).__name__ in done.stderr or "stopped" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from lambda_star.contract import Contract, broken_at, classify, parse
 
 NAMES = "json, csv, yaml, xml, json-schema:FILE, function-call:FILE, grammar:FILE, regex:PATTERN, "
+
+
+def ends_the_program(_: str) -> None:
+    """A function that would decide the exit status of the whole command."""
+    raise SystemExit(0)
 
 
 class Even(Contract):
@@ -159,3 +165,42 @@ def test_a_contract_gives_a_vocabulary_its_classes() -> None:
     found = classify(["Ġ[", "A7", "Ċ", "</s>"], parse("json"))
     assert (found.labels.tolist(), found.names) == ([0, -1, -1, 1], ("[", "</s>"))
     assert classify(["Ċ", "▁▁", ":"], parse("yaml")).names == ("newline", "space", ":")
+
+
+def test_a_function_that_ends_the_program_is_an_error() -> None:
+    with pytest.raises(ValueError, match="raised SystemExit"):
+        parse(f"python:{__name__}.ends_the_program").valid("x")
+
+
+def test_processes_that_a_command_leaves_behind_are_killed(tmp_path: Path) -> None:
+    """The answer is valid as soon as the program has ended, whatever still holds its output open."""
+    left = tmp_path / "left"
+    contract = parse(f"command:sh -c 'echo $$ > {left}; sleep 60 & exit 0'")
+    start = time.monotonic()
+    assert contract.valid("x")
+    assert time.monotonic() - start < 5
+    group = int(left.read_text())
+    for _ in range(100):
+        if not _is_running(group):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the process that was left still runs")
+
+
+def _is_running(group: int) -> bool:
+    """Whether a process of a group runs; one that has ended and waits to be collected does not."""
+    stats = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    return any(int(stat[2]) == group and stat[0] != "Z" for stat in stats)
+
+
+@pytest.mark.parametrize("pattern", ["a/b", r"a\/b", "a[/]b", r"a\x2fb"])
+def test_a_slash_in_a_pattern_is_a_slash(pattern: str) -> None:
+    contract = parse(f"regex:{pattern}")
+    assert [contract.valid(text) for text in ("a/b", r"a\/b", "ab")] == [True, False, False]
+
+
+def test_tools_must_be_a_list(tmp_path: Path) -> None:
+    for text in ("5", '{"tools": 5}', "[5]", '[{"function": 5}]', "NaN", "null"):
+        (tmp_path / "tools.json").write_text(text)
+        with pytest.raises(ValueError, match="it must be a list of tools"):
+            parse(f"function-call:{tmp_path / 'tools.json'}")

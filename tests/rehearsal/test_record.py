@@ -79,6 +79,8 @@ def test_a_cut_line_is_reported(tmp_path: Path) -> None:
     [
         ("{", "not an answer"),
         ("7", "not an answer"),
+        ("[" * 100_000, "not an answer"),
+        (f'{{"lam": 1{400 * "0"}, "prompt": 0, "sample": 0, "text": "", "tokens": 1, "ended": true}}', "lam must be"),
         ('{"lam": 1}', "not an answer"),
         (
             json.dumps({"lam": -1, "prompt": 0, "sample": 0, "text": "", "tokens": 1, "ended": True}),

@@ -133,7 +133,7 @@ def test_what_cannot_be_sampled_is_refused() -> None:
     two = pair()
     with pytest.raises(ValueError, match="keys must hold one key for each of 8 prompts, got 2"):
         draw(two, 1.0, 8, keys=[0, 1])
-    with pytest.raises(ValueError, match="prompts must hold at least one token each, got none at index 1"):
+    with pytest.raises(ValueError, match=r"prompts must hold from 1 to 2046 tokens each, .*, got 0 at index 1"):
         list(sample(two, [[4], []], mixture(1.0), keys=[0, 1], seed=0, batch=2, max_tokens=3))
     with pytest.raises(ValueError, match="student must give numbers, got NaN for answer 6 at position 0"):
         list(
@@ -147,6 +147,66 @@ def test_what_cannot_be_sampled_is_refused() -> None:
                 max_tokens=3,
             )
         )
+
+    for name, value in (("batch", 0), ("max_tokens", 0), ("seed", -1)):
+        with pytest.raises(ValueError, match=f"{name} must be at least"):
+            draw(two, 1.0, **{"batch": 2, name: value})
+
+
+def test_a_model_with_absolute_positions_reads_padded_prompts_and_its_context_is_kept() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    def model(seed: int) -> Any:
+        torch.manual_seed(seed)
+        sizes: Any = {"n_positions": 30, "n_embd": 16, "n_layer": 2, "n_head": 2, "initializer_range": 0.6}
+        kind: Any = GPT2LMHeadModel
+        return kind(GPT2Config(vocab_size=len(tiny.CHARACTERS), eos_token_id=1, bos_token_id=None, **sizes))
+
+    two = pair_of(model(0), model(1), tiny.tokenizer())
+    wanted = [slowly(two, 1.5, index) for index in range(len(PROMPTS))]
+    for batch in (1, 3, 8):
+        assert draw(two, 1.5, batch) == wanted
+    given: Any = {"keys": [0], "seed": 0, "batch": 1, "max_tokens": 3}
+    assert len(list(sample(two, [[4] * 28], mixture(1.0), **given))) == 1
+    with pytest.raises(ValueError, match=r"from 1 to 28 tokens each, with answers of up to 3, got 29 at index 0"):
+        list(sample(two, [[4] * 29], mixture(1.0), **given))
+
+
+def test_the_student_is_asked_only_about_answers_that_still_run() -> None:
+    """What follows the end of an answer is no prefix, and a rule may have no student there."""
+    two = pair(ends=[1, 2, 5, 9])
+    asked: list[int] = []
+
+    def student(logits_t: Tensor, logits_b: Tensor, indices: Tensor) -> Tensor:
+        asked.extend(indices.tolist())
+        return 1.5 * logits_t - 0.5 * logits_b
+
+    answers = sorted(sample(two, PROMPTS, student, keys=KEYS, seed=3, batch=8, max_tokens=25))
+    assert answers == draw(two, 1.5, 1)
+    assert Counter(asked) == {answer.index: len(answer.tokens) for answer in answers}
+
+
+def test_past_the_collapse_no_answer_holds_a_token_that_the_cap_has_killed() -> None:
+    from lambda_star import updates
+    from lambda_star.torch.predicted import predicted_student
+
+    two, rule, lam = pair(), updates.log_ratio_cap(1.05), 6.0
+    predicted, dead, drawn = predicted_student(rule), 0, 0
+
+    def student(logits_t: Tensor, logits_b: Tensor, indices: Tensor) -> Tensor:
+        nonlocal dead
+        rows = predicted(logits_t, logits_b, torch.full((len(indices),), lam, dtype=torch.float64))
+        dead += int((rows == -torch.inf).sum())
+        return rows
+
+    given: Any = {"seed": 0, "batch": 50, "max_tokens": 1}
+    for answer in sample(two, [[4, 5, 6]] * 200, student, keys=range(200), **given):
+        with torch.no_grad():
+            logits = [each.model(torch.tensor([[4, 5, 6]])).logits[:, -1] for each in (two.teacher, two.base)]
+        alive = predicted(logits[0], logits[1], torch.tensor([lam]))[0] > -torch.inf
+        assert alive[answer.tokens[0]]
+        drawn += 1
+    assert (drawn, dead > 0) == (200, True)
 
 
 def test_noise_is_standard_exponential_down_to_rare_events() -> None:

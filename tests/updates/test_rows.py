@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lambda_star import categorical, updates
-from lambda_star.updates import Rule
+from lambda_star.updates import Rule, general
 from tests.strategies import Floats, Pair, moderate, token_rows
 from tests.updates.rules import EXAMPLES, NAMES, first_lambda, rules
 
@@ -22,9 +22,20 @@ def two(p: float) -> Floats:
     return np.log([p, 1 - p])
 
 
+def is_undecided(rule: Rule, p: float, b: float, lam: float) -> bool:
+    """Whether rounding decides on the student, or on the λ of 0 and 1 from which the death is sought."""
+    if not isinstance(rule, updates.log_prob_floor) or rule.bound > math.log(2):
+        return False
+    sizes = [abs(at * math.log(p / (1 - p)) + (1 - at) * math.log(b / (1 - b))) for at in (lam, 1.0, 0.0)]
+    return min(sizes) < 1e-9 or min(abs(size - rule.bound) for size in sizes) < 1e-9
+
+
 @given(rules, moderate, moderate, st.floats(1.0, 6.0))
+@example(updates.log_prob_floor(0.5), 0.5, 0.731, 1.0)
+@example(updates.log_prob_floor(0.05078125), 1 / (1 + math.exp(-0.05078125)), 0.731, 1.0)
 def test_two_tokens_are_the_two_outcomes(rule: Rule, p: float, b: float, lam: float) -> None:
     assume(p >= 0.5 and abs(p - b) > 1e-6)
+    assume(not is_undecided(rule, p, b, lam))
     student = rule.student(two(p), two(b), lam)
     if not np.isnan(student).any():  # no set of tokens is settled on; two outcomes know what happens then
         assert math.exp(student[0]) == pytest.approx(rule.student(p, b, lam), rel=1e-9, abs=1e-12)
@@ -34,6 +45,26 @@ def test_two_tokens_are_the_two_outcomes(rule: Rule, p: float, b: float, lam: fl
     leaves = rule.leaves(p, b)
     assume(leaves == math.inf or leaves < 1e5)
     assert float(rule.leaves(two(p), two(b))) == pytest.approx(leaves, rel=1e-6, abs=1e-9)
+
+
+def test_below_a_floor_that_both_outcomes_reach_nothing_moves_an_undecided_student() -> None:
+    """The general law: one number is the first of many students at rest, and rows name another of them."""
+    rule, p, b = updates.log_prob_floor(0.5), 0.5, 0.731
+    first = rule.student(p, b, 1.0)
+    assert first == pytest.approx(general.student(rule.force, p, b, 1.0), rel=1e-9)
+    assert first == pytest.approx(math.exp(-0.5))
+    of_rows = math.exp(rule.student(two(p), two(b), 1.0)[0])
+    assert of_rows == pytest.approx(0.5)
+    for q in (first - 1e-9, of_rows):
+        modal, tail = rule.force(np.array([math.log(q / (1 - q))]), p, b, 1.0)
+        assert modal == tail
+
+
+def test_a_death_at_one_is_a_matter_of_rounding() -> None:
+    """Where the base is dead at λ = 0 and λ = 1 is the edge, the death is at 0 on one side and never on the other."""
+    rule, edge, b = updates.log_prob_floor(0.05078125), 1 / (1 + math.exp(-0.05078125)), 0.731
+    for p, star in ((edge - 1e-9, math.inf), (edge + 1e-9, 0.0)):
+        assert rule.dies(p, b) == float(rule.dies(two(p), two(b))) == general.dies(rule.force, p, b) == star
 
 
 @pytest.mark.parametrize("rule", MANY, ids=str)

@@ -41,12 +41,14 @@ def test_up_to_the_lower_end_of_the_operating_point_a_lambda_is_safe() -> None:
     assert "`lambda-star rehearse --lam 1.1201`" in found.reason
 
 
-@pytest.mark.parametrize("lam", [-1.0, 0.0, 1.0])
 @pytest.mark.parametrize("answers", [1, 300])
-def test_a_lambda_of_at_most_one_does_not_extrapolate(lam: float, answers: int) -> None:
+def test_plain_distillation_is_safe_and_what_lies_towards_the_base_is_unknown(answers: int) -> None:
     ends = (1.14, math.nan, math.nan)
-    assert said(report(answers=answers), lam=lam) == ("safe", lam)
-    assert said(report(operating=ends, dies=ends, rule=CAP, answers=1), lam=lam) == ("safe", lam)
+    for made in (report(answers=answers), report(operating=ends, dies=ends, rule=CAP, answers=answers)):
+        assert said(made, lam=1.0) == ("safe", 1.0)
+        for lam in (-5.0, 0.0, 0.99):
+            assert decide(made, lam=lam).reason.startswith(f"λ = {lam:g} lies towards the base")
+            assert said(made, lam=lam)[0] == "unknown"
 
 
 def test_the_interval_of_the_death_decides() -> None:
@@ -64,7 +66,7 @@ def test_a_rule_that_kills_tails_below_one_makes_plain_distillation_unsafe() -> 
     made = report((0.91, 0.9, 0.92), (0.9, 0.89, 0.91), "kl_to_base_cap(c=1.1)")
     assert said(made, lam=1.0) == ("unsafe", None)
     assert said(made, lam=0.9) == ("unknown", None)
-    assert said(made, lam=0.88) == ("safe", 0.88)
+    assert said(made, rehearsal(300, {0.88: 0.0}, rule="kl_to_base_cap(c=1.1)"), lam=0.88) == ("safe", 0.88)
     assert said(made) == ("unsafe", None)
     assert str(decide(made)).startswith("UNSAFE: ")
 
@@ -223,6 +225,83 @@ def test_a_report_and_a_rehearsal_for_other_rules_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rule of the report, log_ratio_cap\(c=5\), got none\(\)"):
         decide(report(dies=(1.25, 1.2, 1.28), rule=CAP), made)
     assert said(report(rule="importance_weight(5)"), made, 1.5) == ("safe", 1.5)  # it does the same
+    for rule, other in (("none()", "top_k(k=8)"), ("top_k(k=8)", "none()")):  # p and b do not show what a set does
+        with pytest.raises(ValueError, match="give both the same --rule"):
+            decide(report(rule=rule), rehearsal(300, {1.5: 0.0}, rule=other), 1.5)
+
+
+def test_the_rule_of_the_rehearsal_counts_where_the_report_has_none() -> None:
+    tight = rehearsal(300, {1.5: 0.0}, rule="log_ratio_cap:1.01")
+    assert decide(report(rule=None, dies=None), tight, 1.1).safety == "unknown"
+    early = rehearsal(300, {1.5: 0.0}, rule="kl_to_base_cap:1.1")  # under it tails die below λ = 1
+    assert said(None, early, 1.0) == ("unknown", None)
+
+
+def test_a_report_with_a_rule_and_no_death_is_unknown() -> None:
+    assert said(report(rule=CAP, dies=None), lam=1.1) == ("unknown", 1.0)
+    assert decide(report(rule="none()", dies=None), lam=1.1).safety == "unknown"
+
+
+def test_a_report_that_never_saw_a_death_does_not_exclude_one_without_an_interval() -> None:
+    made = report(dies=(math.inf, math.nan, math.nan), rule=CAP)
+    assert decide(made, rehearsal(300, {1.5: 0.0}, rule="log_ratio_cap:5"), 1.5).safety == "unknown"
+    assert decide(report(dies=(math.inf, math.nan, math.nan)), rehearsal(300, {1.5: 0.0}), 1.5).safety == "safe"
+
+
+def test_a_report_does_not_allow_a_lambda_beyond_one_at_which_answers_broke() -> None:
+    made = report(operating=(1.9, 1.8, 2.0))
+    assert said(made, rehearsal(300, {1.5: 0.9}), 1.7) == ("unknown", 1.0)
+    assert said(made, rehearsal(300, {1.5: 0.9}), 1.2)[0] == "safe"
+    assert said(report(NEVER), rehearsal(300, {2.0: 0.9})) == ("unknown", 1.0)
+
+
+def test_answers_that_are_missing_or_not_judged_count_against_the_verdict() -> None:
+    """A run that was stopped lacks the answers that still grew, and those may be the broken ones."""
+    made = rehearsal(300, {1.5: 0.5, 2.0: 0.01})
+    stopped = Rehearsal({}, tuple(answer for answer in made.answers if answer.valid))
+    blind = Rehearsal({}, tuple(replace(answer, valid=answer.valid or None) for answer in made.answers))
+    for found in (decide(None, each, 1.5) for each in (stopped, blind)):
+        assert (found.safety, found.needed) == ("unknown", None)
+        assert "150 answers are missing or not judged" in found.reason
+    assert decide(None, stopped, 2.0).safety == "safe"  # 3 of 300 decide nothing
+    few = Rehearsal({}, tuple(answer for answer in made.answers if answer.lam != 1 or answer.prompt > 2))
+    assert decide(None, few, 1.5).safety == "unsafe"
+
+
+def test_what_a_verdict_rests_on_is_said() -> None:
+    found = decide(None, Rehearsal({"budget": 0.5}, rehearsal(300, {1.5: 0.0}).answers), 1.5)
+    assert found.reason.endswith("That holds for a run that is stopped at flow time 0.5, and not for one that goes on.")
+    twice = tuple(replace(answer, sample=answer.prompt % 2) for answer in rehearsal(300, {1.5: 0.0}).answers)
+    other = decide(report(contract="json"), Rehearsal({"contract": "yaml"}, twice), 1.5).evidence
+    assert "The report is for the contract json, and the rehearsal for yaml." in other
+    assert any("intervals hold for these prompts" in each for each in other)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "answers": {"answers": math.inf},
+    "quantile": {"quantile": math.nan},
+    "level": {"quantile": -1},
+    "confidence": {"confidence": math.nan},
+    "digits": {"confidence": 10**400},
+    "rule": {"rule": 5},
+    "no rule": {"rule": None},
+    "order": {"operating": (1.1, 3.0, 1.0)},
+    "clip": {"clip": math.nan},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_report_that_was_edited_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not as this version writes it"):
+        decide(report(**WRONG[name]), lam=1.1)
+
+
+def test_a_file_with_huge_numbers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("1" * 5000)
+    with pytest.raises(ValueError, match="the report is not JSON"):
+        decide(tmp_path / "report.json")
+    with pytest.raises(ValueError, match="rule as text"):
+        decide(None, Rehearsal({"rule": 5}, rehearsal(3, {}).answers))
 
 
 def test_the_evidence_names_every_number() -> None:
