@@ -42,7 +42,7 @@ KEPT = "stopped; what is finished is kept in {path}, and the same command goes o
 @click.option("--out", required=True, type=FILE, help=OUT_HELP)
 @click.option("--from", "source", default="base", metavar="SOURCE", help=FROM_HELP)
 @click.option("--model", metavar="MODEL", help=UNDER_HELP)
-@click.option("--answers", "count", type=click.IntRange(min=1), default=1, help="Answers to each prompt.")
+@click.option("--answers", type=click.IntRange(min=1), help="Number of answers; by default one per prompt.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, help="Answers that run side by side.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, help="The most tokens of an answer.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "float64"]), default="float32")

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 LOGITS = 2**27
 """The most logits of one model in one pass of scoring."""
 
-COUNT, BATCH, MOST = (Quantity(name, 1, math.inf, "[)") for name in ("count", "batch", "max_tokens"))
+ANSWERS, BATCH, MOST = (Quantity(name, 1, math.inf, "[)") for name in ("answers", "batch", "max_tokens"))
 SEED = Quantity("seed", 0, math.inf, "[)")
 COEFFICIENT = LAM._replace(low=0.0, ends="[)")
 
@@ -43,7 +44,7 @@ def score(
     contract: Contract,
     *,
     source: Source = "base",
-    count: int = 1,
+    answers: int | None = None,
     batch: int = 16,
     max_tokens: int = 256,
     seed: int = 0,
@@ -59,7 +60,7 @@ def score(
         source: ``"base"`` or ``"teacher"``, which then samples the answers; a λ in [0, inf), whose mixture
             λ z_T + (1−λ) z_B does; or the answers themselves, from :func:`~lambda_star.torch.answers.read_answers`,
             and ``prompts`` is then not used.
-        count: the number of answers to each prompt.
+        answers: the number of answers, by default one to each prompt; beyond their number every prompt is asked again.
         batch: the number of answers that run side by side.
         max_tokens: the most tokens of a sampled answer.
         seed: seed of the sampling.
@@ -67,7 +68,7 @@ def score(
         progress: a function that is told the stage, how many answers are done, and of how many.
 
     Returns:
-        A :class:`lambda_star.calibration.table.Table`; answers are counted prompt by prompt.
+        A :class:`lambda_star.calibration.table.Table`.
 
     Raises:
         ValueError: an argument lies outside its range, a prompt cannot be sent, or ``path`` has other settings.
@@ -75,14 +76,15 @@ def score(
     >>> table = score(load_pair("runs/teacher", "runs/base"), prompts, parse("json"))      # doctest: +SKIP
     """
     given = None if isinstance(source, float | int | str) else [*source]
-    require((COUNT, count), (BATCH, batch), (MOST, max_tokens), (SEED, seed), (COEFFICIENT, _lam(source)))
+    require((ANSWERS, answers), (BATCH, batch), (MOST, max_tokens), (SEED, seed), (COEFFICIENT, _lam(source)))
+    asked = [prompt.ids(pair.tokenizer) for prompt in (map(Prompt.of, prompts) if given is None else ())]
     if given is None:
-        jobs = [prompt.ids(pair.tokenizer) for prompt in map(Prompt.of, prompts) for _ in range(count)]
-        settings: dict[str, Any] = {"answers": count, "seed": seed, "max_tokens": max_tokens, "from": str(source)}
+        jobs = [*islice(cycle(asked), len(asked) if answers is None else answers)]
+        settings: dict[str, Any] = {"seed": seed, "max_tokens": max_tokens, "from": str(source)}
     else:
         jobs = [one.prompt.ids(pair.tokenizer) for one in given]
         settings = {"from": _digest([[one.text, one.tokens] for one in given])}
-    settings |= {"models": [*pair.names], "contract": contract.name, "prompts": _digest(jobs)}
+    settings |= {"models": [*pair.names], "contract": contract.name, "prompts": _digest(asked or jobs)}
     settings |= {"dtype": str(pair.dtype), "device": pair.device.type}
     with AnswerLog(Path(path) if path else None, settings) as log:
         run = _Run(pair, contract, jobs, log, batch, progress or (lambda *_: None))

@@ -124,8 +124,8 @@ def test_the_contract_column_holds_what_the_contract_says_before_an_answer_is_br
 @pytest.mark.parametrize(("source", "lam"), [("base", 0.0), ("teacher", 1.0), (1.4, 1.4), ("0.5", 0.5)])
 def test_answers_come_from_where_they_are_asked_from(pair: Pair, source: Any, lam: float, tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    score(pair, PROMPTS, parse("json"), source=source, count=2, batch=4, max_tokens=12, seed=5, path=path)
-    ids = [Prompt.of(prompt).ids(pair.tokenizer) for prompt in PROMPTS for _ in range(2)]
+    score(pair, PROMPTS, parse("json"), source=source, answers=10, batch=4, max_tokens=12, seed=5, path=path)
+    ids = [Prompt.of(prompt).ids(pair.tokenizer) for prompt in [*PROMPTS, *PROMPTS]]
     options: Any = {"keys": range(10), "seed": 5, "batch": 10, "max_tokens": 12}
     wanted = {one.index: one for one in sample(pair, ids, lambda t, b, _: torch.lerp(b, t, lam), **options)}
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -149,7 +149,7 @@ def stop_at(stage: str, count: int) -> Callable[[str, int, int], None]:
 
 @pytest.mark.parametrize("cut", [0, 7])
 def test_a_run_that_is_cut_goes_on_with_nothing_lost_or_twice(pair: Pair, tmp_path: Path, cut: int) -> None:
-    path, options = tmp_path / "answers.jsonl", {"count": 3, "batch": 4, "max_tokens": 10}
+    path, options = tmp_path / "answers.jsonl", {"answers": 15, "batch": 4, "max_tokens": 10}
     whole = score(pair, PROMPTS, parse("json"), **options)  # type: ignore[arg-type]
     kept: list[bytes] = []
     for stage, count in (("sampling", 2), ("sampling", 9), ("scoring", 1), ("scoring", 7)):
@@ -181,7 +181,8 @@ def progress(stage, *_):
         os.kill(os.getpid(), signal.SIGKILL)
 pair = tests.pair_of(tests.tiny.model(0, ends=[1, 2]), tests.tiny.model(1, ends=[1, 2]), tests.tiny.tokenizer())
 tests.torch.set_num_threads(1)
-tests.score(pair, tests.PROMPTS, tests.parse("json"), count=3, batch=4, max_tokens=10, path={path!r}, progress=progress)
+tests.score(pair, tests.PROMPTS, tests.parse("json"), answers=15, batch=4, max_tokens=10, path={path!r},
+    progress=progress)
 """
 
 
@@ -196,7 +197,7 @@ def test_a_run_that_is_killed_goes_on_in_another_process(pair: Pair, tmp_path: P
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert sum("tokens" in line for line in lines) == 15
     assert sum("rows" in line for line in lines) == 4
-    options: Any = {"count": 3, "batch": 4, "max_tokens": 10}
+    options: Any = {"answers": 15, "batch": 4, "max_tokens": 10}
     same(score(pair, PROMPTS, parse("json"), path=path, **options), score(pair, PROMPTS, parse("json"), **options))
 
 
@@ -207,7 +208,7 @@ def test_a_run_that_is_killed_goes_on_in_another_process(pair: Pair, tmp_path: P
         ({"source": "teacher"}, "from: 'base' there, 'teacher' here"),
         ({"contract": parse("yaml")}, "contract: 'json' there, 'yaml' here"),
         ({"prompts": ["ab"]}, "prompts: '5, sha256 .* there, '1, sha256"),
-        ({"max_tokens": 5, "count": 2}, "answers: 1 there, 2 here; max_tokens: 4 there, 5 here"),
+        ({"max_tokens": 5, "seed": 2}, "max_tokens: 4 there, 5 here; seed: 0 there, 2 here"),
     ],
 )
 def test_a_run_with_other_settings_is_refused_with_what_differs(
@@ -243,7 +244,7 @@ def test_another_file_is_not_gone_on_with(tmp_path: Path) -> None:
     [
         ({"source": "student"}, "source must be base, teacher, a λ or answers, got 'student'"),
         ({"source": -0.5}, r"lam must lie in \[0, inf\)"),
-        ({"count": 0}, r"count must lie in \[1, inf\), got 0"),
+        ({"answers": 0}, r"answers must lie in \[1, inf\), got 0"),
         ({"batch": 0}, r"batch must lie in \[1, inf\)"),
         ({"max_tokens": 0}, r"max_tokens must lie in \[1, inf\)"),
         ({"seed": -1}, r"seed must lie in \[0, inf\)"),
@@ -327,7 +328,7 @@ def test_the_command_writes_the_same_table_in_every_format(folders: Path, tmp_pa
     tables = []
     for suffix in ("csv", "jsonl", "parquet"):
         out = tmp_path / "new" / f"rows.{suffix}"
-        done = command(folders, out, "--answers", "4", "--from", "0.5")
+        done = command(folders, out, "--answers", "20", "--from", "0.5")
         assert done.exit_code == 0, done.output
         tables.append(read_table(out))
         assert f"wrote {out}: {len(tables[-1].modal)} positions of 20 answers" in done.stdout
@@ -438,3 +439,14 @@ def test_the_table_of_the_example_comes_out_again(tmp_path: Path) -> None:
     assert found.log_p == pytest.approx(wanted.log_p[:count], rel=1e-3)
     assert found.log_b == pytest.approx(wanted.log_b[:count], rel=1e-3)
     assert not math.isnan(float(found.log_p.sum()))
+
+
+def test_more_answers_go_on_from_the_same_file(pair: Pair, tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    options: Any = {"batch": 4, "max_tokens": 6}
+    few = score(pair, PROMPTS, parse("json"), answers=3, path=path, **options)
+    before = path.read_text(encoding="utf-8")
+    more = score(pair, PROMPTS, parse("json"), answers=7, path=path, **options)
+    assert path.read_text(encoding="utf-8").startswith(before)
+    same(more, score(pair, PROMPTS, parse("json"), answers=7, **options))
+    assert few.token.tolist() == more.token.tolist()[: len(few.token)]
