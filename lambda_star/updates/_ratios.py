@@ -205,8 +205,8 @@ class log_ratio_clamp(Rule):  # noqa: N801
 class log_prob_floor(Rule):  # noqa: N801
     """A least log-probability of the student: log π is replaced by max(log π, −bound) in the advantage.
 
-    For the tail it acts like a cap of c = (1−p)·e^bound. With a bound below log 2 both outcomes can lie below the
-    floor; where the mixture is then undecided, π_λ(1) = 1/2, nothing moves the student. One number stands for the first
+    For the tail it acts like a cap of c = (1−p)·e^bound. With a bound below log 2 both outcomes can lie below it at
+    once; where the mixture is then undecided, π_λ(1) = 1/2, nothing moves the student. One number stands for the first
     such student on the way from the base, and rows for one of them whatever the base.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -91,10 +92,11 @@ def test_masked_tokens_and_unknown_rows_of_a_whole_vocabulary(library: str, unkn
         log_b[1, ~masked[1]] = math.nan
     one = LIBRARIES[library]
     rows = [one.make(row.astype(np.float32)) for row in (log_t, log_b)]
-    for student in (
+    students: tuple[Callable[..., Any], ...] = (
         categorical.fixed_point,
         lambda *both: categorical.stationary_student(both[0], both[1], 1.5, both[2]),
-    ):
+    )
+    for student in students:
         found, exact = np.exp(np.asarray(student(*rows, 1.4))), np.exp(student(log_t, log_b, 1.4))
         np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-6)  # a sliding token has what the others leave of 1
         assert np.isnan(exact).any() == unknown
