@@ -21,6 +21,7 @@ __all__ = ["Rows", "first", "of_rows", "settle"]
 LARGEST = 1e6  # the largest λ that is looked at
 HALVINGS = 64
 DOUBLINGS = 60  # of the step by which ν is bracketed
+ROUNDING = 1e-9  # of λ, within which a set of tokens at its edge is settled by rounding alone
 
 
 class Rows(NamedTuple):
@@ -157,7 +158,7 @@ def first(holds: Callable[[Rows], Any], rows: Rows) -> Floats:
     for _ in range(HALVINGS):
         middle = low + (high - low) / 2
         past = at(middle)
-        hidden = np.where(past | never, hidden, unknown)
+        hidden = np.where(past | never | (high - low < ROUNDING * high), hidden, unknown)
         low, high = np.where(past, low, middle), np.where(past, middle, high)
     found = np.where(never, math.inf, low + (high - low) / 2)
     return np.where(hidden, math.nan, np.where(started & begun, 0.0, found))

@@ -33,6 +33,7 @@ def is_undecided(rule: Rule, p: float, b: float, lam: float) -> bool:
 @given(rules, moderate, moderate, st.floats(1.0, 6.0))
 @example(updates.log_prob_floor(0.5), 0.5, 0.731, 1.0)
 @example(updates.log_prob_floor(0.05078125), 1 / (1 + math.exp(-0.05078125)), 0.731, 1.0)
+@example(updates.truncated_sampling(top_p=0.8771829103508422), 0.5, 0.00028884900657658, 3.97)
 def test_two_tokens_are_the_two_outcomes(rule: Rule, p: float, b: float, lam: float) -> None:
     assume(p >= 0.5 and abs(p - b) > 1e-6)
     assume(not is_undecided(rule, p, b, lam))
