@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -40,7 +41,7 @@ def load(module: str) -> Any:
         raise ImportError(said) from error
 
 
-class Masks:
+class Masks(ABC):
     """The tokens that a contract allows after the tokens of an answer so far.
 
     >>> from lambda_star.contract import parse
@@ -50,13 +51,13 @@ class Masks:
     (['c'], None)
     """
 
+    @abstractmethod
     def allowed(self, tokens: Sequence[int]) -> NDArray[np.bool_] | None:
         """Return which tokens of the vocabulary may come next, the end of the answer included; None once broken."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Contract:
+class Contract(ABC):
     """What a valid answer is; a contract of one's own overrides ``valid`` and whatever else it knows.
 
     Attributes:
@@ -71,9 +72,9 @@ class Contract:
 
     name: str
 
+    @abstractmethod
     def valid(self, text: str) -> bool:
         """Return whether the text is a whole valid answer."""
-        raise NotImplementedError
 
     def prefix(self, text: str) -> bool | None:
         """Return whether the text can still become a valid answer; None if the contract cannot tell."""
