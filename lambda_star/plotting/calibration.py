@@ -19,7 +19,7 @@ __all__ = ["plot_readings", "plot_report", "plot_tail_ratio", "plot_thresholds"]
 
 
 def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
-    """Draw R(λ) of the contract classes with the least λ*, the clip, and λ* and λ_c of the binding class.
+    """Draw R(λ) of the contract classes with the least λ*, the clip, and where the tail of the binding class dies.
 
     Args:
         report: what :func:`lambda_star.calibrate` returned.
@@ -42,10 +42,11 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
         ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(one.name)}")
     ax.axhline(report.clip, color="0.3", linewidth=1)
     ax.annotate(f"clip c = {report.clip:g}", (left, report.clip), xytext=(4, 3), textcoords="offset points")
-    star, collapse = report.binding.value, report.binding.collapse_point
+    star, dies = report.binding.value, report.binding.dies
     if np.isfinite(star):
         ax.axvline(star, color="C3", linewidth=1, label=f"λ* of {code(report.binding.name)}")
-        ax.axvspan(collapse, right, color="C3", alpha=0.08, label=f"λ ≥ λ_c = {collapse:.5g}")
+    if dies is not None and dies < right:  # without a rule it is not known where
+        ax.axvspan(dies, right, color="C3", alpha=0.08, label=f"its tail dies: λ ≥ {dies:.5g}")
     _mark_asked(ax, report)
     top = min(report.clip, 1e75) ** 2  # the square of a greater clip may overflow
     limits = {"xlim": (left, right), "ylim": (0.8, top)}

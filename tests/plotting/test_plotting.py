@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 import lambda_star as ls
-from lambda_star import dynamics
+from lambda_star import dynamics, updates
 from lambda_star.calibration import calibrate
 from lambda_star.calibration.report import Report
 from lambda_star.calibration.table import Table
@@ -101,7 +101,7 @@ def test_axes_and_legend_are_labelled(plot: Callable[..., Axes]) -> None:
 
 
 def test_tail_ratio_lines_stand_at_the_numbers_of_the_report() -> None:
-    report = report_of()
+    report = report_of(rule=updates.log_ratio_cap(5.0))
     ax = plot_tail_ratio(report)
     left, right = ax.get_xlim()
     (clip,) = [line for line in ax.lines if len(set(np.asarray(line.get_ydata()))) == 1]
@@ -111,7 +111,7 @@ def test_tail_ratio_lines_stand_at_the_numbers_of_the_report() -> None:
     assert where(threshold) == report.binding.value
     (collapsing,) = ax.patches
     edges = collapsing.get_extents().transformed(ax.transData.inverted())
-    assert edges.x0 == pytest.approx(report.binding.collapse_point, rel=1e-12)
+    assert edges.x0 == pytest.approx(report.binding.collapse_point, rel=1e-12) == report.binding.dies
     assert edges.x1 == pytest.approx(right, rel=1e-12)
     assert left < 1 < report.binding.value < report.binding.collapse_point < right
     bottom, top = ax.get_ylim()
@@ -241,6 +241,11 @@ def test_any_token_is_drawn_as_text(name: str) -> None:
 @pytest.mark.parametrize("clip", [1.0001, 5.0, 1e80])
 def test_reports_at_the_limits_are_drawn_without_a_warning(rows: list[Row], clip: float) -> None:
     draw(plot_report(report_of(rows, clip=clip)))
+
+
+@pytest.mark.parametrize("rule", [None, updates.none()])
+def test_no_death_is_drawn_where_no_rule_says_that_the_tail_dies(rule: updates.Rule | None) -> None:
+    assert len(plot_tail_ratio(report_of(rule=rule)).patches) == 0
 
 
 def test_without_a_threshold_no_line_claims_one() -> None:
