@@ -1,11 +1,12 @@
-"""Text from a file, made fit to be shown: it can move no cursor, hide nothing, and begin no line of its own."""
+"""Text and numbers as they are shown: text from a file can move no cursor, hide nothing, and begin no line."""
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 
-__all__ = ["named", "shown"]
+__all__ = ["named", "number", "percent", "shown"]
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 """Categories of characters that are not seen as they are: controls, formats (bidi, zero-width), surrogates, spaces."""
@@ -60,6 +61,24 @@ def named(text: str, most: int = MOST) -> str:
         half = (most - 1) // 2
         seen = f"{seen[:half]}…{seen[-half:]}"
     return seen if seen and seen == seen.strip() else f"'{seen}'"
+
+
+def number(value: float) -> str:
+    """Return a number with six significant digits; "unknown" stands for NaN.
+
+    >>> number(1.25), number(float("inf")), number(float("nan"))
+    ('1.25', '+inf', 'unknown')
+    """
+    return "unknown" if math.isnan(value) else "+inf" if value == math.inf else f"{value:.6g}"
+
+
+def percent(share: float) -> str:
+    """Return a share as text, in percent with two digits, from ten percent on with three.
+
+    >>> percent(0.05), percent(0.0951), percent(0.4523), percent(1.0)
+    ('5 %', '9.5 %', '45.2 %', '100 %')
+    """
+    return f"{100 * share:.{2 if share < 0.1 else 3}g} %"
 
 
 def _seen(character: str) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from lambda_star._core.text import named
+from lambda_star._core.text import named, number, percent
 
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
@@ -116,7 +116,7 @@ def _censored(report: Report) -> Iterator[Concern]:
         return
     found = (
         f"the base does not list the teacher's modal token in {report.censored} of {report.used} rows, which leaves "
-        f"the operating λ between {point.value:.6g} and {point.at_most:.6g}"
+        f"the operating λ between {number(point.value)} and {number(point.at_most)}"
     )
     remedy = "ask the engine for more top log-probabilities of the base, or say with `min_mass` what it gives at least"
     yield Concern("censored", found, remedy)
@@ -152,9 +152,7 @@ def _unsure(report: Report) -> Iterator[Concern]:
 def _flipped(report: Report) -> Iterator[Concern]:
     binding, point = report.binding, report.operating_point.value
     if binding.flip_point < binding.value:
-        found = (
-            f"the modal token of the binding class {named(binding.name)} loses its majority at {binding.flip_point:.6g}"
-        )
+        found = f"the modal token of the binding class {named(binding.name)} loses its majority at {number(binding.flip_point)}"
         yield Concern("flip", f"{found}, before its λ*", "stay below that λ, or rehearse the λ that you want")
         return
     share = 0.0 if math.isnan(point) else report.share_flipped(point) - report.share_flipped(math.nextafter(1, 2))
@@ -168,12 +166,7 @@ def _apart(report: Report) -> Iterator[Concern]:
     if math.isinf(report.strict) or binding.value - 1 < APART * (report.strict - 1):
         return
     found = (
-        f"λ* of the strictest position ({report.strict:.6g}: answer {named(at.sequence)}, position {at.position}) lies "
-        f"far below that of the binding class ({binding.value:.6g}), a mean that a few thick tails decide"
+        f"λ* of the strictest position ({number(report.strict)}: answer {named(at.sequence)}, position {at.position}) lies "
+        f"far below that of the binding class ({number(binding.value)}), a mean that a few thick tails decide"
     )
     yield Concern("far apart", found, "go by the operating λ, and look at the worst positions")
-
-
-def percent(share: float) -> str:
-    """Return a share as text, in percent with two digits."""
-    return f"{100 * share:.2g} %"
