@@ -152,8 +152,8 @@ def _unsure(report: Report) -> Iterator[Concern]:
 def _flipped(report: Report) -> Iterator[Concern]:
     binding, point = report.binding, report.operating_point.value
     if binding.flip_point < binding.value:
-        found = f"the modal token of the binding class {named(binding.name)} loses its majority at {number(binding.flip_point)}"
-        yield Concern("flip", f"{found}, before its λ*", "stay below that λ, or rehearse the λ that you want")
+        found = f"the modal token of the binding class {named(binding.name)} loses its majority before its λ*"
+        yield Concern("flip", f"{found}, at {number(binding.flip_point)}", "stay below that λ, or rehearse the λ that you want")
         return
     share = 0.0 if math.isnan(point) else report.share_flipped(point) - report.share_flipped(math.nextafter(1, 2))
     if share >= FLIPPED:
@@ -166,7 +166,7 @@ def _apart(report: Report) -> Iterator[Concern]:
     if math.isinf(report.strict) or binding.value - 1 < APART * (report.strict - 1):
         return
     found = (
-        f"λ* of the strictest position ({number(report.strict)}: answer {named(at.sequence)}, position {at.position}) lies "
-        f"far below that of the binding class ({number(binding.value)}), a mean that a few thick tails decide"
+        f"λ* of the strictest position ({number(report.strict)}: answer {named(at.sequence)}, position {at.position}) "
+        f"lies far below that of the binding class ({number(binding.value)}), a mean that a few thick tails decide"
     )
     yield Concern("far apart", found, "go by the operating λ, and look at the worst positions")

@@ -29,7 +29,7 @@ MARKUP = re.compile(r"([\\`*_{}\[\]<>|~&#:$]|(?<=[wW])\.)")
 
 
 def markdown(report: Report, verdict: Any = None) -> str:
-    """Return a report as Markdown with tables, which holds the verdict on top.
+    r"""Return a report as Markdown with tables, which holds the verdict on top.
 
     Args:
         report: what :func:`lambda_star.calibrate` returned.
@@ -40,7 +40,7 @@ def markdown(report: Report, verdict: Any = None) -> str:
 
     >>> from lambda_star import calibrate, read_table
     >>> found = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
-    >>> markdown(found).splitlines()[0]
+    >>> markdown(found).splitlines()[1]
     '# λ from examples/rank\\_by\\_price/logprobs.csv'
     """
     return _rendered("report.md.jinja", report, verdict=verdict)

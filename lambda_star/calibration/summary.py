@@ -113,8 +113,9 @@ def _summary(report: Report) -> Iterator[Line]:
 
 def _too_few(report: Report) -> str:
     limit = report.advised
+    needed = "more than any number" if math.isinf(limit.needed) else f"{limit.needed:g}"
     can = f"{limit.answers} answers can show the {percent(limit.level)} quantile"
-    return f"{can}; the {percent(limit.quantile)} quantile takes {'more than any number' if math.isinf(limit.needed) else f'{limit.needed:g}'}"
+    return f"{can}; the {percent(limit.quantile)} quantile takes {needed}"
 
 
 def _of_rule(report: Report) -> Line:
@@ -242,7 +243,7 @@ def _worst(report: Report) -> Grid:
         "class": lambda one: named(one.label),
         "text before": lambda one: f"…{shown(one.before[-AROUND:])}" if one.before[AROUND:] else shown(one.before),
         "modal token": lambda one: named(one.place.modal),
-        "text after": lambda one: f"{shown(one.after[:AROUND])}…" if one.after[AROUND:] else shown(one.after),
+        "sampled text": lambda one: f"{shown(one.after[:AROUND])}…" if one.after[AROUND:] else shown(one.after),
     }
     return Grid.of("The worst positions, where they stand", report.worst, columns)
 

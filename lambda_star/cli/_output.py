@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -19,6 +20,8 @@ import click
 
 from lambda_star import __version__
 from lambda_star._core.quantities import C, Quantity
+from lambda_star._core.text import number as figure
+from lambda_star._core.text import shown
 
 if TYPE_CHECKING:
     from lambda_star.verdict import Verdict
@@ -29,6 +32,9 @@ paper reports that its runs use c = 5 and weight the advantage by min(c, pi_T/pi
 and G-OPD (5) bound another ratio, that of the training engine to the rollout engine, and PPO's epsilon limits how far
 an update moves the student. Use such a number as c only if your code caps the tail ratio with it.
 """
+
+SCREEN = 100
+"""The columns of a screen, at which sentences are broken."""
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -117,22 +123,28 @@ def json_option() -> Callable[..., Any]:
     return click.option("--json", "json_path", type=kind, callback=prepare, is_eager=True, help=text)
 
 
-def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> None:
+def write_json(path: Path | None, command: str, payload: Mapping[str, Any], version: int = 1) -> None:
     """Write what a command found, behind its schema, version, command line and time; without a path write nothing."""
     if path is None:
         return
     context = click.get_current_context()
     head = {
-        "schema": f"lambda-star/{command}/1",
+        "schema": f"lambda-star/{command}/{version}",
         "version": __version__,
         "command": shlex.join(["lambda-star", *context.meta.get(ARGUMENTS, [command])]),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     text = json.dumps(_plain({**head, **payload}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = re.sub(r"[^\x00-\x7f]", _escaped, text)
     if path == Path("-"):
         click.echo(text, nl=False, file=context.meta[STDOUT])
     else:
         write(path, text)
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """A character of a JSON text, as its escape where it could not be seen."""
+    return character[0] if shown(character[0]) == character[0] else json.dumps(character[0])[1:-1]
 
 
 def _plain(value: Any) -> Any:
@@ -199,12 +211,12 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise Failure(with_flags(str(error))) from error
+        raise Failure(with_flags(shown(str(error)))) from error
 
 
 def with_flags(message: str) -> str:
     """Return a message with the flags of the command line where the library names its arguments."""
-    names = "`(p|b|clip|contract|keep_going|rehearsal|report|model|tokens)(=True)?`"
+    names = "`(p|b|clip|contract|keep_going|min_mass|quantile|rehearsal|report|model|tokens)(=True)?`"
     return re.sub(names, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
@@ -222,12 +234,17 @@ def write(path: Path, content: Any) -> None:
 
 
 def print_table(
-    title: str, rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]] | None = None, prose: str = ""
+    title: str,
+    rows: Sequence[Any],
+    columns: dict[str, Callable[[Any], Any]] | None = None,
+    prose: str = "",
+    wrap: bool = False,
 ) -> None:
     """Print a table below an empty line.
 
     ``columns`` holds each head with the function that computes a cell, a number or text, from a row. Without it a row
-    is a sequence of its cells, and there are no heads. ``prose`` is the head of a column of sentences.
+    is a sequence of its cells, and there are no heads. ``prose`` is the head of a column of sentences; with ``wrap``
+    the last column is broken at the width of a screen.
     """
     from rich.console import Console
     from rich.table import Table
@@ -235,17 +252,22 @@ def print_table(
 
     cells = rows if columns is None else [[cell(row) for cell in columns.values()] for row in rows]
     table = Table(show_header=columns is not None, box=None, pad_edge=False)
-    for index, head in enumerate(columns or [""] * len(rows[0])):
-        table.add_column(head, justify="right" if index and columns and head != prose else "left", no_wrap=True)
+    heads = list(columns or [""] * len(rows[0]))
+    for index, head in enumerate(heads):
+        justify: Any = "right" if index and columns and head != prose else "left"
+        table.add_column(head, justify=justify, no_wrap=not wrap or index < len(heads) - 1)
     for row in cells:
         table.add_row(*(Text(number(cell)) for cell in row))
-    click.echo(f"\n{title}")
+    click.echo(f"\n{title}" if title else "")
     # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
-    Console(highlight=False, width=100_000).print(table)
+    Console(highlight=False, width=SCREEN if wrap else 100_000).print(table)
+
+
+def say(text: str, indent: str = "") -> None:
+    """Print a sentence on lines of the width of a screen; ``indent`` stands before all but the first."""
+    click.echo(textwrap.fill(text, SCREEN, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def number(value: float | str) -> str:
-    """Return a number with six significant digits, and text as it is."""
-    if isinstance(value, str):
-        return value
-    return "+inf" if value == math.inf else f"{value:.6g}"
+    """Return a number with six significant digits, and text so that it can be shown."""
+    return shown(value) if isinstance(value, str) else figure(value)
