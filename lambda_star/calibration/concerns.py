@@ -153,7 +153,9 @@ def _flipped(report: Report) -> Iterator[Concern]:
     binding, point = report.binding, report.operating_point.value
     if binding.flip_point < binding.value:
         found = f"the modal token of the binding class {named(binding.name)} loses its majority before its λ*"
-        yield Concern("flip", f"{found}, at {number(binding.flip_point)}", "stay below that λ, or rehearse the λ that you want")
+        yield Concern(
+            "flip", f"{found}, at {number(binding.flip_point)}", "stay below that λ, or rehearse the λ that you want"
+        )
         return
     share = 0.0 if math.isnan(point) else report.share_flipped(point) - report.share_flipped(math.nextafter(1, 2))
     if share >= FLIPPED:

@@ -98,9 +98,7 @@ class Outputs(TypedDict):
 @click.option("--html", type=FILE, help="Write the report as one HTML page with pictures.")
 @click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
 @click.option("--force", is_flag=True, help="Replace files that lambda-star did not make.")
-def calibrate(
-    files: tuple[Path, ...], everything: bool, json_path: Path | None, force: bool, **options: Any
-) -> None:
+def calibrate(files: tuple[Path, ...], everything: bool, json_path: Path | None, force: bool, **options: Any) -> None:
     """Print the safe lambda for measured answers.
 
     The exit status is 0 if the lambda asked about is safe, or if one can be advised where none is asked about; 1 if it
@@ -160,7 +158,9 @@ def _report(
     inputs = [path for path in (*files, *pair.values()) if path is not None]
     named = {f"--{name}": path for name, path in outputs.items() if path != Path("-")}
     refuse_clash({**named, "--state": options["state"]}, inputs)
-    settings = Settings(**{name: options.pop(name) for name in ("clip", "rule", "lam", "contract", "tokens", "min_mass")})
+    settings = Settings(
+        **{name: options.pop(name) for name in ("clip", "rule", "lam", "contract", "tokens", "min_mass")}
+    )
     with _progress() as told:
         state = calibrate_files(files, settings, **pair, **options, progress=told)
     return state.report(margin=margin, quantile=quantile, confidence=confidence, budget=budget)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["plot_readings", "plot_report", "plot_tail_ratio", "plot_thresholds", "report_pictures"]
 
 
+MOST = 2000
+"""The most values of a distribution that are drawn."""
+
+
 def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     """Draw R(λ) of the contract classes with the least λ*, the clip, and where the tail of the binding class dies.
 
@@ -72,19 +76,16 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
     'λ'
     """
     ax = ax or new_figure().subplots()
-    left, right = _span(report)
-    grid = np.linspace(left, right, 800)
     kinds = (("answers", report.answers, report.by_answer, "C0"), ("positions", report.used, report.by_position, "0.5"))
     for kind, count, distribution, color in kinds:
-        shares = [distribution.share_below(lam) for lam in grid]
-        ax.plot(grid, shares, color=color, label=f"{count} {kind}", drawstyle="steps-mid")
+        ax.ecdf(distribution.values(MOST), color=color, label=f"{count} {kind}")
     ax.axvline(report.strict, color="C3", linestyle=":", label=f"strict λ* = {report.strict:.4g}")
     advised, point = report.advised, report.operating_point
     if math.isfinite(advised.value):
         level = f"{percent(advised.quantile)} of the answers: {advised.value:.4g}"
         ax.axvline(advised.value, color="C2", linestyle="--", label=level)
     if math.isfinite(point.value):
-        ax.axvline(point.value, color="C2", label=f"operating λ = {point.value:.4g}")
+        ax.axvline(point.value, color="C2", label=f"operating point = {point.value:.4g}")
     _mark_asked(ax, report)
     label = "share past their λ*"
     return finish(ax, "lower right", xlim=_span(report), ylim=(0, 1), xlabel="λ", ylabel=label)
