@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,11 +16,12 @@ from lambda_star._core.text import shown
 from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
-    FILE,
     OPEN_CLIP,
     as_failure,
     contract_option,
     json_option,
+    output_option,
+    plot_option,
     print_table,
     quantity_option,
     rule_option,
@@ -31,7 +33,7 @@ from lambda_star.cli._output import (
 
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
-    from lambda_star.calibration.state import Settings, State
+    from lambda_star.calibration.summary import Cell
     from lambda_star.verdict import Verdict
 
 __all__ = ["calibrate"]
@@ -59,19 +61,13 @@ MORE = "More: --all prints every table, --html report.html writes them as one pa
 
 BUDGET = Quantity("budget", 0.0, float("inf"))
 
+SETTINGS = ("clip", "rule", "lam", "contract", "tokens", "min_mass")
+"""The options that decide what is summed, the fields of :class:`lambda_star.calibration.state.Settings`."""
+
 FIRST = 5
 """The bad rows that are printed without --all."""
 
 PATH = click.Path(path_type=Path, allow_dash=True)
-
-
-class Outputs(TypedDict):
-    """The files that the command writes, None for none."""
-
-    json: Path | None
-    markdown: Path | None
-    html: Path | None
-    plot: Path | None
 
 
 @click.command(epilog=CLIP_NOTE, short_help="Print the safe lambda for measured answers.")
@@ -90,15 +86,21 @@ class Outputs(TypedDict):
 @click.option("--min-mass", type=click.FloatRange(0, 1, max_open=True), default=0.0, help=MASS_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help=ENGINE_HELP)
-@click.option("--state", type=FILE, help=STATE_HELP)
+@output_option("--state", kind="state", help=STATE_HELP)
 @click.option("--resume", is_flag=True, help="Go on from the file of --state.")
 @click.option("--all", "everything", is_flag=True, help="Print every table, and every bad row.")
 @json_option()
-@click.option("--markdown", type=FILE, help="Write the report as Markdown.")
-@click.option("--html", type=FILE, help="Write the report as one HTML page with pictures.")
-@click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
-@click.option("--force", is_flag=True, help="Replace files that lambda-star did not make.")
-def calibrate(files: tuple[Path, ...], everything: bool, json_path: Path | None, force: bool, **options: Any) -> None:
+@output_option("--markdown", dash=True, help="Write the report as Markdown.")
+@output_option("--html", dash=True, help="Write the report as one HTML page with pictures.")
+@plot_option()
+def calibrate(
+    everything: bool,
+    json_path: Path | None,
+    markdown: Path | None,
+    html: Path | None,
+    plot: Path | None,
+    **options: Any,
+) -> None:
     """Print the safe lambda for measured answers.
 
     The exit status is 0 if the lambda asked about is safe, or if one can be advised where none is asked about; 1 if it
@@ -126,44 +128,39 @@ def calibrate(files: tuple[Path, ...], everything: bool, json_path: Path | None,
       lambda-star calibrate examples/rank_by_price/logprobs.csv --clip 5 --lam 1.25 --plot report.png
       lambda-star calibrate --teacher teacher.jsonl.gz --base base.jsonl.gz --rule trl --html report.html
     """  # noqa: D301 (click wants the character \b)
-    outputs = Outputs(json=json_path, **{name: options.pop(name) for name in ("markdown", "html", "plot")})
-    with as_failure(ValueError, OSError):
-        report = _report(files, outputs, **options)
+    from lambda_star.calibration import forms
     from lambda_star.verdict import decide
 
+    with as_failure(ValueError):
+        report = _report(**options)
     verdict = decide(report, lam=report.lam, confidence=report.confidence)
     _print(report, verdict, everything)
-    _write(report, verdict, outputs, force)
+    write_json(json_path, "calibrate", report.to_dict() | {"verdict": verdict.to_dict()}, version=2)
+    if markdown:
+        write(markdown, forms.markdown(report, verdict))
+    if html:
+        from lambda_star.plotting import report_pictures
+
+        write(html, forms.html(report, verdict, report_pictures(report)))
+    if plot:
+        from lambda_star.plotting import plot_report
+
+        write(plot, plot_report(report))
     click.get_current_context().exit(verdict.exit_status)
 
 
-def _report(
-    files: tuple[Path, ...],
-    outputs: Outputs,
-    *,
-    margin: float,
-    quantile: float,
-    confidence: float,
-    budget: float | None,
-    **options: Any,
-) -> Report:
+def _report(files: tuple[Path, ...], **options: Any) -> Report:
     """Read the files, or raise a ``ValueError`` about an option or a file."""
-    from lambda_star._core.files import refuse_clash
     from lambda_star.calibration.large import calibrate_files
     from lambda_star.calibration.state import Settings
 
-    pair = {name: options.pop(name) for name in ("teacher", "base")}
-    if not files and None in pair.values():
+    if not files and None in (options["teacher"], options["base"]):
         raise click.UsageError("give FILES, or --teacher and --base")
-    inputs = [path for path in (*files, *pair.values()) if path is not None]
-    named = {f"--{name}": path for name, path in outputs.items() if path != Path("-")}
-    refuse_clash({**named, "--state": options["state"]}, inputs)
-    settings = Settings(
-        **{name: options.pop(name) for name in ("clip", "rule", "lam", "contract", "tokens", "min_mass")}
-    )
+    advice = {name: options.pop(name) for name in ("margin", "quantile", "confidence", "budget")}
+    settings = Settings(**{name: options.pop(name) for name in SETTINGS})
     with _progress() as told:
-        state = calibrate_files(files, settings, **pair, **options, progress=told)
-    return state.report(margin=margin, quantile=quantile, confidence=confidence, budget=budget)
+        state = calibrate_files(files, settings, **options, progress=told)
+    return state.report(**advice)
 
 
 def _progress() -> AbstractContextManager[Callable[[str, int, int], None] | None]:
@@ -189,22 +186,11 @@ def _print(report: Report, verdict: Verdict, everything: bool) -> None:
         click.echo(MORE)
         return
     for grid in details(report):
-        print_table(grid.title, [[cell.text for cell in row] for row in (grid.rows)], grid.heads)
+        columns = {head: partial(_text, index) for index, head in enumerate(grid.heads)}
+        print_table(grid.title, grid.rows, columns, prose="sampled text")
         if grid.note:
             say(grid.note)
 
 
-def _write(report: Report, verdict: Verdict, outputs: Outputs, force: bool) -> None:
-    from lambda_star.calibration import forms
-
-    write_json(outputs["json"], "calibrate", report.to_dict() | {"verdict": verdict.to_dict()}, version=2)
-    if outputs["markdown"]:
-        write(outputs["markdown"], forms.markdown(report, verdict))
-    if outputs["html"]:
-        from lambda_star.plotting import report_pictures
-
-        write(outputs["html"], forms.html(report, verdict, report_pictures(report)))
-    if outputs["plot"]:
-        from lambda_star.plotting import plot_report
-
-        write(outputs["plot"], plot_report(report))
+def _text(index: int, row: tuple[Cell, ...]) -> str:
+    return row[index].text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_star._core.text import percent
+from lambda_star._core.text import named, percent
 from lambda_star.bernoulli import tail_ratio
 from lambda_star.calibration.report import Report
 from lambda_star.plotting._axes import LINE_STYLES, code, finish, new_figure
@@ -47,12 +47,12 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     grid = np.linspace(left, right, 400)
     for one, style in zip(report.classes, LINE_STYLES, strict=False):  # as many classes as there are styles
         curve = tail_ratio(min(one.p, 1 - 2.0**-53), one.b, grid)
-        ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(one.name)}")
+        ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(named(one.name))}")
     ax.axhline(report.clip, color="0.3", linewidth=1)
     ax.annotate(f"clip c = {report.clip:g}", (left, report.clip), xytext=(4, 3), textcoords="offset points")
     star, dies = report.binding.value, report.binding.dies
     if np.isfinite(star):
-        ax.axvline(star, color="C3", linewidth=1, label=f"λ* of {code(report.binding.name)}")
+        ax.axvline(star, color="C3", linewidth=1, label=f"λ* of {code(named(report.binding.name))}")
     if dies is not None and dies < right:  # without a rule it is not known where
         ax.axvspan(dies, right, color="C3", alpha=0.08, label=f"its tail dies: λ ≥ {dies:.5g}")
     _mark_asked(ax, report)
@@ -122,7 +122,9 @@ def plot_readings(report: Report, ax: Axes | None = None) -> Axes:
     right = 1 + max(1.15 * (float(np.quantile(finite if finite.size else 2.0, 0.8)) - 1), 1e-6)
     for index, (label, style, shift) in enumerate(heads):
         _draw_bounds(ax, ends[:, index], np.arange(len(shown)) + shift, right, style, label)
-    ax.set_yticks(range(len(shown)), [f"{code(one.name)}  ({one.positions})" for one in shown], family="monospace")
+    ax.set_yticks(
+        range(len(shown)), [f"{code(named(one.name))}  ({one.positions})" for one in shown], family="monospace"
+    )
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.3)
     labels = {"xlabel": "λ*, median over the positions", "ylabel": "contract class (positions)"}
