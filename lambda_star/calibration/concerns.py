@@ -46,14 +46,14 @@ It is half of the excess that the default margin gives up, so that the interval 
 
 
 class Concern(NamedTuple):
-    """A warning: its name, what was found, and what to do."""
+    """A warning: what it is called, what is seen, and what to do."""
 
     name: str
-    found: str
+    message: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.found}; {self.remedy}."
+        return f"{self.message}; {self.remedy}."
 
 
 def concerns(report: Report) -> tuple[Concern, ...]:

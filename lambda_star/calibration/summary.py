@@ -28,9 +28,6 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 
 NO_RULE = "no update rule was given, so it is not known where; `lambda-star updates` lists the rules"
 
-AROUND = 60
-"""The characters of an answer that are shown before and after one of its worst positions."""
-
 
 class Cell(NamedTuple):
     """A cell of a table: its text, and what the table is sorted by."""
@@ -156,9 +153,9 @@ def rows_used(report: Report) -> tuple[str, ...]:
     said = [f"{shown(report.source)}: {report.used} contract positions of {report.answers} answers used"]
     said += [f"{count} rows not used: {reason}" for reason, count in report.skipped.items()]
     if report.sampled:
-        said.append("limits and intervals are those of a uniform sample of the answers")
+        said.append(f"limits and intervals are those of a uniform sample of {report.sampled} answers")
     if report.sketch_error:
-        said.append(f"quantiles by position are within {percent(report.sketch_error)} of their rank")
+        said.append(f"shares of positions come from a sketch and are within {percent(report.sketch_error)} of themselves")
     if report.min_mass:
         said.append(f"assumed: the base gives {report.min_mass:g} at least to a token that it does not list")
     return tuple(said)
@@ -241,9 +238,9 @@ def _worst(report: Report) -> Grid:
         "answer": lambda one: named(one.place.sequence),
         "position": lambda one: one.place.position,
         "class": lambda one: named(one.label),
-        "text before": lambda one: f"…{shown(one.before[-AROUND:])}" if one.before[AROUND:] else shown(one.before),
+        "text before": lambda one: shown(one.before),
         "modal token": lambda one: named(one.place.modal),
-        "sampled text": lambda one: f"{shown(one.after[:AROUND])}…" if one.after[AROUND:] else shown(one.after),
+        "sampled text": lambda one: shown(one.after),
     }
     return Grid.of("The worst positions, where they stand", report.worst, columns)
 

@@ -48,7 +48,7 @@ def test_every_warning_is_one_sentence_with_a_remedy() -> None:
     found = concerns(calibrate(Table.from_rows(swapped)))
     assert [each.name for each in found] == ["few answers", "p ≤ b"]
     for each in found:
-        assert str(each) == f"{each.found}; {each.remedy}."
+        assert str(each) == f"{each.message}; {each.remedy}."
         assert "\n" not in str(each)
         assert "." not in each.remedy[-1]
 
@@ -60,13 +60,13 @@ def test_too_few_answers(answers: int, said: list[str]) -> None:
     assert math.isnan(report.advised.value) == bool(said)
     if said:
         (found,) = concerns(report)
-        assert found.found == "58 answers are too few for the 5 % quantile, which takes 59"
+        assert found.message == "58 answers are too few for the 5 % quantile, which takes 59"
         assert found.remedy == "score 1 more answers, or ask for the 5.1 % quantile"
 
 
 def test_no_number_of_answers_shows_the_least_of_all() -> None:
     (found,) = concerns(calibrate(Table.from_rows(tables.rows(30)), quantile=0))
-    assert found.found == "no number of answers shows the least λ* of all"
+    assert found.message == "no number of answers shows the least λ* of all"
     assert found.remedy == "ask for a `quantile` of at least 0.095"
 
 
@@ -91,7 +91,7 @@ def test_a_base_that_is_surer_than_its_teacher(thickened: float, said: list[str]
 def test_no_class_binds() -> None:
     report = calibrate(Table.from_rows([one(answer, 0, -0.5, -0.4) for answer in range(100)]))
     assert names(report) == ["p ≤ b"]
-    assert "in every class" in concerns(report)[0].found
+    assert "in every class" in concerns(report)[0].message
 
 
 def test_the_modal_token_of_the_binding_class_flips_before_its_threshold() -> None:
@@ -118,7 +118,7 @@ def test_the_strict_and_the_class_value_far_apart(factor: float, said: list[str]
     assert names(dataclasses.replace(REPORT, strict=strict)) == said
     if said:
         (found,) = concerns(dataclasses.replace(REPORT, strict=strict))
-        assert f"answer {REPORT.strict_at.sequence}, position {REPORT.strict_at.position}" in found.found
+        assert f"answer {REPORT.strict_at.sequence}, position {REPORT.strict_at.position}" in found.message
 
 
 @pytest.mark.parametrize(("share", "said"), [(CENSORED, ["censored"]), (0.9 * CENSORED, [])])
