@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 
-__all__ = ["named", "number", "percent", "shown"]
+__all__ = ["counted", "named", "number", "percent", "shown"]
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 """Categories of characters that are not seen as they are: controls, formats (bidi, zero-width), surrogates, spaces."""
@@ -70,6 +70,15 @@ def number(value: float) -> str:
     ('1.25', '+inf', 'unknown')
     """
     return "unknown" if math.isnan(value) else "+inf" if value == math.inf else f"{value:.6g}"
+
+
+def counted(count: float, noun: str) -> str:
+    """Return a number of things as text.
+
+    >>> counted(1, "row"), counted(59.0, "answer")
+    ('1 row', '59 answers')
+    """
+    return f"{count:.15g} {noun}{'' if count == 1 else 's'}"
 
 
 def percent(share: float) -> str:

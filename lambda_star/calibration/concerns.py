@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from lambda_star._core.text import named, number, percent
+from lambda_star._core.text import counted, named, number, percent
 
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
@@ -84,7 +84,7 @@ def _found(report: Report) -> Iterator[Concern]:
     yield from _flipped(report)
     yield from _apart(report)
     if report.rounded:
-        found = f"{report.rounded} rows say p = 1 (log_p = 0), so their λ* is an upper bound"
+        found = f"{counted(report.rounded, 'row')} with p = 1 (log_p = 0), of which λ* is an upper bound"
         yield Concern("rounded", found, "log more digits")
 
 
@@ -101,10 +101,10 @@ def _few(report: Report) -> Iterator[Concern]:
         remedy = f"ask for a `quantile` of at least {limit.level:.2g}"
         yield Concern("few answers", "no number of answers shows the least λ* of all", remedy)
         return
-    found = (
-        f"{limit.answers} answers are too few for the {percent(limit.quantile)} quantile, which takes {limit.needed:g}"
+    found = f"{counted(limit.answers, 'answer')} are too few for the {percent(limit.quantile)} quantile, which takes {limit.needed:g}"
+    remedy = (
+        f"score {counted(limit.needed - limit.answers, 'answer')} more, or ask for the {percent(limit.level)} quantile"
     )
-    remedy = f"score {limit.needed - limit.answers:g} more answers, or ask for the {percent(limit.level)} quantile"
     yield Concern("few answers", found, remedy)
 
 
@@ -115,7 +115,7 @@ def _censored(report: Report) -> Iterator[Concern]:
     if point.at_most < math.inf and point.at_most - point.value < CENSORED * (point.at_most - 1):
         return
     found = (
-        f"the base does not list the teacher's modal token in {report.censored} of {report.used} rows, which leaves "
+        f"the base does not list the teacher's modal token in {report.censored} of {counted(report.used, 'row')}, which leaves "
         f"the operating λ between {number(point.value)} and {number(point.at_most)}"
     )
     remedy = "ask the engine for more top log-probabilities of the base, or say with `min_mass` what it gives at least"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lambda_star._core.text import named, number, percent, shown
+from lambda_star._core.text import counted, named, number, percent, shown
 
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
@@ -95,7 +95,7 @@ def _summary(report: Report) -> Iterator[Line]:
         yield Line(
             "advised limit",
             number(limit.value),
-            f"the {level} is {sure}; {limit.answers} answers, of {limit.needed:g} needed",
+            f"the {level} is {sure}; {counted(limit.answers, 'answer')}, of {limit.needed:g} needed",
         )
     yield _of_rule(report)
     rests = "the λ at which tails die" if report.dies and report.dies.value < limit.value else "the advised limit"
@@ -103,7 +103,7 @@ def _summary(report: Report) -> Iterator[Line]:
     if report.censored:
         open_ends = f"the operating λ lies between {number(point.value)} and {number(point.at_most)}"
         means = f"b is known only to be below a bound, so {open_ends}; more top log-probabilities of the base narrow it"
-        yield Line("censored", f"{report.censored} rows", means)
+        yield Line("censored", counted(report.censored, "row"), means)
     if report.lam is not None:
         yield Line(f"λ = {report.lam:g}", "", _asked(report, report.lam))
 
@@ -111,7 +111,7 @@ def _summary(report: Report) -> Iterator[Line]:
 def _too_few(report: Report) -> str:
     limit = report.advised
     needed = "more than any number" if math.isinf(limit.needed) else f"{limit.needed:g}"
-    can = f"{limit.answers} answers can show the {percent(limit.level)} quantile"
+    can = f"{counted(limit.answers, 'answer')} can show the {percent(limit.level)} quantile"
     return f"{can}; the {percent(limit.quantile)} quantile takes {needed}"
 
 
@@ -150,12 +150,16 @@ def rows_used(report: Report) -> tuple[str, ...]:
     Returns:
         The sentences; the first names the source.
     """
-    said = [f"{shown(report.source)}: {report.used} contract positions of {report.answers} answers used"]
-    said += [f"{count} rows not used: {reason}" for reason, count in report.skipped.items()]
+    said = [
+        f"{shown(report.source)}: {counted(report.used, 'contract position')} of {counted(report.answers, 'answer')} used"
+    ]
+    said += [f"{counted(count, 'row')} not used: {reason}" for reason, count in report.skipped.items()]
     if report.sampled:
         said.append(f"limits and intervals are those of a uniform sample of {report.sampled} answers")
     if report.sketch_error:
-        said.append(f"shares of positions come from a sketch and are within {percent(report.sketch_error)} of themselves")
+        said.append(
+            f"shares of positions come from a sketch and are within {percent(report.sketch_error)} of themselves"
+        )
     if report.min_mass:
         said.append(f"assumed: the base gives {report.min_mass:g} at least to a token that it does not list")
     return tuple(said)

@@ -61,7 +61,7 @@ def test_too_few_answers(answers: int, said: list[str]) -> None:
     if said:
         (found,) = concerns(report)
         assert found.message == "58 answers are too few for the 5 % quantile, which takes 59"
-        assert found.remedy == "score 1 more answers, or ask for the 5.1 % quantile"
+        assert found.remedy == "score 1 answer more, or ask for the 5.1 % quantile"
 
 
 def test_no_number_of_answers_shows_the_least_of_all() -> None:
