@@ -101,7 +101,8 @@ def _few(report: Report) -> Iterator[Concern]:
         remedy = f"ask for a `quantile` of at least {limit.level:.2g}"
         yield Concern("few answers", "no number of answers shows the least λ* of all", remedy)
         return
-    found = f"{counted(limit.answers, 'answer')} are too few for the {percent(limit.quantile)} quantile, which takes {limit.needed:g}"
+    found = f"{counted(limit.answers, 'answer')} cannot show the {percent(limit.quantile)} quantile"
+    found += f", which takes {limit.needed:g}"
     remedy = (
         f"score {counted(limit.needed - limit.answers, 'answer')} more, or ask for the {percent(limit.level)} quantile"
     )
@@ -115,8 +116,8 @@ def _censored(report: Report) -> Iterator[Concern]:
     if point.at_most < math.inf and point.at_most - point.value < CENSORED * (point.at_most - 1):
         return
     found = (
-        f"the base does not list the teacher's modal token in {report.censored} of {counted(report.used, 'row')}, which leaves "
-        f"the operating λ between {number(point.value)} and {number(point.at_most)}"
+        f"the base does not list the teacher's modal token in {counted(report.censored, 'row')}, which leaves the "
+        f"operating λ between {number(point.value)} and {number(point.at_most)}"
     )
     remedy = "ask the engine for more top log-probabilities of the base, or say with `min_mass` what it gives at least"
     yield Concern("censored", found, remedy)

@@ -150,9 +150,8 @@ def rows_used(report: Report) -> tuple[str, ...]:
     Returns:
         The sentences; the first names the source.
     """
-    said = [
-        f"{shown(report.source)}: {counted(report.used, 'contract position')} of {counted(report.answers, 'answer')} used"
-    ]
+    used = f"{counted(report.used, 'contract position')} of {counted(report.answers, 'answer')} used"
+    said = [f"{shown(report.source)}: {used}"]
     said += [f"{counted(count, 'row')} not used: {reason}" for reason, count in report.skipped.items()]
     if report.sampled:
         said.append(f"limits and intervals are those of a uniform sample of {report.sampled} answers")

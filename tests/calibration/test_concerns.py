@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lambda_star.calibration.distribution import Distribution
 
 from lambda_star import updates
 from lambda_star.calibration import calibrate
 from lambda_star.calibration.concerns import APART, CENSORED, FLIPPED, THICKENED, UNSURE, concerns
-from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.report import Report
 from lambda_star.calibration.table import Table
@@ -60,7 +60,7 @@ def test_too_few_answers(answers: int, said: list[str]) -> None:
     assert math.isnan(report.advised.value) == bool(said)
     if said:
         (found,) = concerns(report)
-        assert found.message == "58 answers are too few for the 5 % quantile, which takes 59"
+        assert found.message == "58 answers cannot show the 5 % quantile, which takes 59"
         assert found.remedy == "score 1 answer more, or ask for the 5.1 % quantile"
 
 

@@ -55,7 +55,7 @@ def judged(*arguments: object, **environment: str) -> str:
 
 def verdict_of(output: str) -> str:
     """The verdict that ``calibrate`` prints, in one line."""
-    return words(output.split("\n\n")[0])
+    return words(output.split("\n\n", maxsplit=1)[0])
 
 
 def refused(*arguments: object) -> str:
