@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_star import __version__
 from lambda_star._core.text import shown
-from lambda_star.calibration.summary import details, rows_used, summary
+from lambda_star.calibration.grids import details, rows_used, summary
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -33,7 +33,7 @@ from lambda_star.cli._output import (
 
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
-    from lambda_star.calibration.summary import Cell
+    from lambda_star.calibration.grids import Cell
     from lambda_star.verdict import Verdict
 
 __all__ = ["calibrate"]
@@ -171,7 +171,7 @@ def _progress() -> AbstractContextManager[Callable[[str, int, int], None] | None
 
 
 def _print(report: Report, verdict: Verdict, everything: bool) -> None:
-    from lambda_star.calibration.summary import details, rows_used, summary
+    from lambda_star.calibration.grids import details, rows_used, summary
 
     say(str(verdict))
     print_table("", summary(report), wrap=True)
