@@ -7,6 +7,7 @@ or a Parquet file by :data:`MARK` among its metadata, and a plain table by its c
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -179,21 +180,27 @@ def refuse_unwritable(path: str | Path) -> None:
 
     >>> refuse_unwritable("/")
     Traceback (most recent call last):
-    IsADirectoryError: / must be a file, got a folder
+    IsADirectoryError: [Errno 21] Is a directory: '/'
     """
     path = Path(path)
     there = _status(path)
-    if there is not None and stat.S_ISDIR(there.st_mode):
-        raise IsADirectoryError(f"{path} must be a file, got a folder")
-    if there is not None and not os.access(path, os.W_OK):
-        raise PermissionError(f"{path}: the file may not be written")
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        return
+    if there is not None:
+        if stat.S_ISDIR(there.st_mode):
+            raise _error(errno.EISDIR, path)
+        if not os.access(path, os.W_OK):
+            raise _error(errno.EACCES, path)
+        if not stat.S_ISREG(there.st_mode):
+            return
     folder = next(each for each in Path(os.path.realpath(path)).parents if each.exists())
     if not folder.is_dir():
-        raise NotADirectoryError(f"{path}: {folder} is not a folder")
+        raise _error(errno.ENOTDIR, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path}: the folder {folder} may not be written")
+        raise _error(errno.EACCES, folder)
+
+
+def _error(code: int, path: Path) -> OSError:
+    """What the system itself says of a path."""
+    return OSError(code, os.strerror(code), str(path))
 
 
 def made_here(path: str | Path) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_star import __version__
 from lambda_star._core.text import shown
-from lambda_star.calibration.grids import details, rows_used, summary
+from lambda_star.calibration.grids import advice, details, rows_used
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -85,7 +85,7 @@ def fragment(report: Report) -> str:
 
 def _rendered(name: str, report: Report, **values: Any) -> str:
     template = _environment(name.split(".")[1] == "html").get_template(name)
-    parts = {"summary": summary(report), "grids": details(report), "rows_used": rows_used(report)}
+    parts = {"advice": advice(report), "grids": details(report), "rows_used": rows_used(report)}
     return template.render(report=report, **parts, **values)
 
 

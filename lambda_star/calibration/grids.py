@@ -11,7 +11,7 @@ from lambda_star._core.text import counted, named, number, percent, shown
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
 
-__all__ = ["Cell", "Grid", "details", "rows_used", "summary"]
+__all__ = ["Cell", "Grid", "advice", "details", "rows_used"]
 
 READINGS_NOTE = """\
 The readings are λ* for any single token (token), for everything but the modal token (bernoulli, Eq. 4), and for \
@@ -59,14 +59,14 @@ class Grid(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A row of the summary: what it is about, its value, and what that means."""
+    """A row of the advice: what it is about, its value, and what that means."""
 
     name: str
     value: str
     meaning: str
 
 
-def summary(report: Report) -> tuple[Line, ...]:
+def advice(report: Report) -> tuple[Line, ...]:
     """Return the few rows that carry the advice of a report.
 
     Args:
@@ -77,13 +77,13 @@ def summary(report: Report) -> tuple[Line, ...]:
 
     >>> from lambda_star import calibrate, read_table
     >>> found = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
-    >>> [line.name for line in summary(found)]
+    >>> [line.name for line in advice(found)]
     ['binding class', 'advised limit', 'tails die', 'operating λ']
     """
-    return tuple(_summary(report))
+    return tuple(_advice(report))
 
 
-def _summary(report: Report) -> Iterator[Line]:
+def _advice(report: Report) -> Iterator[Line]:
     binding, limit, point = report.binding, report.advised, report.operating_point
     ends = interval(binding.low, binding.high)
     yield Line("binding class", named(binding.name), f"λ* = {number(binding.value)} {ends} at the mean of its tails")

@@ -171,10 +171,10 @@ def _progress() -> AbstractContextManager[Callable[[str, int, int], None] | None
 
 
 def _print(report: Report, verdict: Verdict, everything: bool) -> None:
-    from lambda_star.calibration.grids import details, rows_used, summary
+    from lambda_star.calibration.grids import advice, details, rows_used
 
     say(str(verdict))
-    print_table("", summary(report), wrap=True)
+    print_table("", advice(report), wrap=True)
     click.echo()
     for concern in report.warnings:
         say(f"Warning: {with_flags(str(concern))}", "  ")

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from lambda_star import calibrate, decide, updates
 from lambda_star.calibration import forms
 from lambda_star.calibration.report import Report
-from lambda_star.calibration.grids import details, rows_used, summary
+from lambda_star.calibration.grids import advice, details, rows_used
 from lambda_star.calibration.table import Table
 from lambda_star.plotting import report_pictures
 from tests import tables
@@ -137,12 +137,12 @@ def test_no_text_adds_to_markdown(text: str, where: str) -> None:
 def test_no_text_adds_to_the_tables_that_all_forms_share(text: str, where: str) -> None:
     report = report_of(text, where)
     said = [cell.text for grid in details(report) for row in grid.rows for cell in row]
-    said += [part for line in summary(report) for part in line]
+    said += [part for line in advice(report) for part in line]
     said += [str(concern) for concern in report.warnings]
     for each in (*said, *rows_used(report)):
         assert len(each.splitlines()) <= 1
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", each)
-    assert all(len(line.value) <= 42 for line in summary(report))
+    assert all(len(line.value) <= 42 for line in advice(report))
 
 
 def test_the_pictures_of_a_page_have_identifiers_of_their_own_and_reach_nothing_outside() -> None:
@@ -164,7 +164,7 @@ def test_every_table_stands_in_both_documents() -> None:
     plain = re.sub(r"\\(?=[^\w\s])", "", both[0])
     for text in (plain, both[1]):
         assert str(verdict) in text
-        for line in summary(report):
+        for line in advice(report):
             assert line.meaning in text
         for grid in details(report):
             assert grid.title in text
