@@ -82,12 +82,12 @@ def counted(count: float, noun: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as text, in percent with two digits, from ten percent on with three.
+    """Return a share as text, in percent with three digits.
 
-    >>> percent(0.05), percent(0.0951), percent(0.4523), percent(1.0)
-    ('5 %', '9.5 %', '45.2 %', '100 %')
+    >>> percent(0.05), percent(0.0951), percent(1.0)
+    ('5 %', '9.51 %', '100 %')
     """
-    return f"{100 * share:.{2 if share < 0.1 else 3}g} %"
+    return f"{100 * share:.3g} %"
 
 
 def _seen(character: str) -> str:

@@ -166,7 +166,7 @@ def _flipped(report: Report) -> Iterator[Concern]:
 
 def _apart(report: Report) -> Iterator[Concern]:
     at, binding = report.strict_at, report.binding
-    if math.isinf(report.strict) or binding.value - 1 < APART * (report.strict - 1):
+    if math.isinf(binding.value) or binding.value - 1 < APART * (report.strict - 1):
         return
     found = (
         f"λ* of the strictest position ({number(report.strict)}: answer {named(at.sequence)}, position {at.position}) "

@@ -14,8 +14,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lambda_star import __version__
-from lambda_star._core.text import shown
-from lambda_star.calibration.grids import advice, details, rows_used
+from lambda_star._core.text import named, shown
+from lambda_star.calibration.grids import LONG, advice, details, rows_used
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -85,7 +85,8 @@ def fragment(report: Report) -> str:
 
 def _rendered(name: str, report: Report, **values: Any) -> str:
     template = _environment(name.split(".")[1] == "html").get_template(name)
-    parts = {"advice": advice(report), "grids": details(report), "rows_used": rows_used(report)}
+    source = named(report.source, LONG)
+    parts = {"source": source, "advice": advice(report), "grids": details(report), "rows_used": rows_used(report)}
     return template.render(report=report, **parts, **values)
 
 

@@ -29,6 +29,10 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 NO_RULE = "no update rule was given, so it is not known where; `lambda-star updates` lists the rules"
 
 
+LONG = 120
+"""The characters of a path that are shown."""
+
+
 class Cell(NamedTuple):
     """A cell of a table: its text, and what the table is sorted by."""
 
@@ -121,6 +125,8 @@ def _of_rule(report: Report) -> Line:
     if dies is None:
         return Line("tails die", "unknown", NO_RULE)
     under = f"under {report.rule}"
+    if math.isnan(dies.value):
+        return Line("tails die", "unknown", f"{under}: {_too_few(report)}")
     if dies.value == math.inf:
         return Line(
             "tails die",
@@ -151,7 +157,7 @@ def rows_used(report: Report) -> tuple[str, ...]:
         The sentences; the first names the source.
     """
     used = f"{counted(report.used, 'contract position')} of {counted(report.answers, 'answer')} used"
-    said = [f"{shown(report.source)}: {used}"]
+    said = [f"{named(report.source, LONG)}: {used}"]
     said += [f"{counted(count, 'row')} not used: {reason}" for reason, count in report.skipped.items()]
     if report.sampled:
         said.append(f"limits and intervals are those of a uniform sample of {report.sampled} answers")

@@ -32,8 +32,8 @@ from lambda_star.cli._output import (
 )
 
 if TYPE_CHECKING:
-    from lambda_star.calibration.report import Report
     from lambda_star.calibration.grids import Cell
+    from lambda_star.calibration.report import Report
     from lambda_star.verdict import Verdict
 
 __all__ = ["calibrate"]
