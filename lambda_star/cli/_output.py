@@ -169,13 +169,17 @@ def plot_option(*names: str, what: str = "report") -> Callable[..., Any]:
     return output_option("--plot", *names, kind="picture", help=f"Draw the {what} (.png, .pdf or .svg).")
 
 
-def write_json(path: Path | None, command: str, payload: Mapping[str, Any], version: int = 1) -> None:
+VERSIONS = {"calibrate": 2}
+"""The versions of schemas that have changed."""
+
+
+def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> None:
     """Write what a command found, behind its schema, version, command line and time; without a path write nothing."""
     if path is None:
         return
     context = click.get_current_context()
     head = {
-        "schema": f"lambda-star/{command}/{version}",
+        "schema": f"lambda-star/{command}/{VERSIONS.get(command, 1)}",
         "version": __version__,
         "command": shlex.join(["lambda-star", *context.meta.get(ARGUMENTS, [command])]),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

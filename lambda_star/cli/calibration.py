@@ -135,7 +135,7 @@ def calibrate(
         report = _report(**options)
     verdict = decide(report, lam=report.lam, confidence=report.confidence)
     _print(report, verdict, everything)
-    write_json(json_path, "calibrate", report.to_dict() | {"verdict": verdict.to_dict()}, version=2)
+    write_json(json_path, "calibrate", report.to_dict() | {"verdict": verdict.to_dict()})
     if markdown:
         write(markdown, forms.markdown(report, verdict))
     if html:

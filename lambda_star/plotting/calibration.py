@@ -46,7 +46,7 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     left, right = _span(report)
     grid = np.linspace(left, right, 400)
     for one, style in zip(report.classes, LINE_STYLES, strict=False):  # as many classes as there are styles
-        curve = tail_ratio(min(one.p, 1 - 2.0**-53), one.b, grid)
+        curve = tail_ratio(min(one.p, 1 - 2.0**-53), max(one.b, 5e-324), grid)
         ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(named(one.name))}")
     ax.axhline(report.clip, color="0.3", linewidth=1)
     ax.annotate(f"clip c = {report.clip:g}", (left, report.clip), xytext=(4, 3), textcoords="offset points")
