@@ -75,7 +75,7 @@ def batches(path: Path, source: str, kind: str, rows: int) -> Iterator[tuple[Any
             yield schema, opened
     except TableError:
         raise
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
         said = f"the file is damaged or not {name} file ({error}); check the file type, or make it again"
         raise TableError(source, said) from error
 
@@ -137,12 +137,14 @@ def _expanded(message: Any) -> int:
     """The bytes of a message of Arrow once its buffers are unpacked, by the length that stands before each of them.
 
     The places are those of the flatbuffers schema of the Arrow format: a message has its header as field 2, and a
-    record batch its buffers as field 2 and its compression as field 3.
+    record batch its buffers as field 2 and its compression as field 3; a dictionary holds a record batch as field 1.
     """
     metadata, body = memoryview(message.metadata), message.body
     batch = _field(metadata, struct.unpack_from("<I", metadata)[0], 2)
+    if batch and message.type == "dictionary":
+        batch = _field(metadata, batch, 1)
     buffers = batch and _field(metadata, batch, 2)
-    if message.type != "record batch" or not buffers or not _field(metadata, batch, 3):
+    if message.type not in {"record batch", "dictionary"} or not buffers or not _field(metadata, batch, 3):
         return int(body.size) if body is not None else 0
     view, total = memoryview(body), 0
     for index in range(struct.unpack_from("<I", metadata, buffers)[0]):
