@@ -206,12 +206,12 @@ class Answers:
 
     def _settle(self) -> None:
         """Put what came together with what was there, and keep the answers with the least hashes."""
+        waiting, self._waiting, self._size = self._waiting, [[], []], 0
         for kind, (by, how) in enumerate(((("key",), BY_ANSWER), (("key", "label"), BY_CLASS))):
-            parts = [part for part in (self._settled[kind], *self._waiting[kind]) if part]
-            if parts:
+            if waiting[kind]:
+                parts = [part for part in (self._settled[kind], *waiting[kind]) if part]
                 whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
                 self._settled[kind] = grouped(by, whole, how)
-        self._waiting, self._size = [[], []], 0
         self._cut()
 
     def _cut(self) -> None:

@@ -11,11 +11,14 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_star.calibration import places
+from lambda_star._core.files import write_whole
+from lambda_star.calibration import places, saved
 from lambda_star.calibration.answers import BY_ANSWER, BY_CLASS, Answers, Columns, grouped, keys_of, place_keys
 from lambda_star.calibration.classes import SPLITS, Class, Split
 from lambda_star.calibration.contracts import GUESSES, Judgement, judge
@@ -90,9 +93,9 @@ class State:
             if judged.name in GUESSES:
                 self.samples.add_texts(table, judged, keys)
         used = self._count(table, judged)
-        blocks = [slice(start, start + BLOCK) for start in range(0, len(table), BLOCK)]
+        blocks = [np.arange(start, min(start + BLOCK, len(table))) for start in range(0, len(table), BLOCK)]
         bare = dataclasses.replace(table, top=None)
-        parts = [self._add_block(table, bare, judged, keys, used, np.arange(len(table))[block]) for block in blocks]
+        parts = [self._add_block(table, bare, judged, keys, used, block) for block in blocks]
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         answers = grouped(("key",), whole, BY_ANSWER)
         self.answers.add_answers(answers | {"tables": np.ones(len(answers["key"]), dtype=np.int64)})
@@ -194,7 +197,9 @@ class State:
     ) -> None:
         """Take in used positions class by class, and some of them one by one."""
         top = table.top
-        listing = np.array([top is not None and top[row] is not None for row in rows.tolist()], dtype=np.bool_)
+        listing = np.zeros(len(rows), dtype=np.bool_)
+        if top is not None:
+            listing[:] = [top[row] is not None for row in rows.tolist()]
         order = np.argsort(labels, kind="stable")
         bounds = np.flatnonzero(np.diff(labels[order], prepend=-1, append=-1)).tolist()
         every = list(self.classes.values())
@@ -276,6 +281,61 @@ class State:
                 twice (see :meth:`check`).
         """
         return summary(self, margin, quantile, confidence, budget)
+
+    def to_bytes(self) -> bytes:
+        """Return the state as bytes, for :meth:`from_bytes`."""
+        self.check()
+        return saved.to_bytes(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, settings: Settings) -> State:
+        """Return the state that :meth:`to_bytes` wrote.
+
+        Args:
+            data: the bytes.
+            settings: what the state must sum.
+
+        Returns:
+            A :class:`State`.
+
+        Raises:
+            ValueError: the bytes are damaged or no state, or have other settings.
+
+        >>> State.from_bytes(State(Settings()).to_bytes(), Settings()).rows
+        0
+        """
+        return saved.from_bytes(data, cls(settings))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Return nothing; write the state to a file, whole or not at all.
+
+        Args:
+            path: the file, which is replaced.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_whole(Path(path), self.to_bytes(), force=True)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], settings: Settings) -> State:
+        """Return the state that :meth:`save` wrote.
+
+        Args:
+            path: the file.
+            settings: what the state must sum.
+
+        Returns:
+            A :class:`State`.
+
+        Raises:
+            ValueError: the file is damaged or no state, or has other settings; the message names it.
+            OSError: the file cannot be read.
+        """
+        try:
+            return cls.from_bytes(Path(path).read_bytes(), settings)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _with_keys(columns: Columns, keys: NDArray[np.uint64]) -> Columns:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import P, Quantity, require
+from lambda_star._core.quantities import C, P, Quantity, require
+from lambda_star.bernoulli import formulas
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["Estimate", "Limit", "answers_for", "limit"]
+__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate"]
 
 QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
 CONFIDENCE = P.named("confidence")
@@ -156,6 +157,118 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
+    """Return the λ* of a contract class with an interval over answers, from the sums of their masses.
+
+    The interval is a jackknife over answers on the scale 1/(λ*−1) = Δ/log((c−1+p)/p), which is smooth also where λ* is
+    +inf. Student's t has the degrees of freedom that the kurtosis of the jackknife leaves, since the few answers with
+    thick tails decide how surely the spread is known. Each end is computed a second time with the answer that moves λ*
+    most to its side counted twice, and the farther of both ends holds: a sample of heavy tails rarely has enough.
+
+    Args:
+        sums: one row per answer that has the class: the sums of p, 1−p, b and 1−b over its positions of the class.
+        clip: the clip c, in (1, inf).
+        confidence: level of the two-sided interval, in (0, 1).
+
+    Returns:
+        λ* of the mean masses with the ends of its interval; they are NaN if there is one answer only, and 1 and +inf
+        where a class rests on a single answer with any mass of the base.
+
+    Raises:
+        ValueError: an argument lies outside its range, or the sums do not have four columns and a row.
+
+    Source: extension; ``docs/limits.md`` says how often it covers.
+
+    >>> sums = [[1.9, 0.1, 1.0, 1.0], [1.8, 0.2, 0.9, 1.1], [1.9, 0.1, 1.1, 0.9], [0.9, 0.1, 0.4, 0.6]]
+    >>> class_interval(sums, 5.0, 0.95)
+    Estimate(value=1.63..., low=1.53..., high=1.79...)
+    """
+    require((C.named("clip")._replace(ends="()"), clip), (CONFIDENCE, confidence))
+    masses = np.asarray(sums, dtype=np.float64)
+    if masses.ndim != 2 or masses.shape[1] != 4 or not len(masses):
+        raise ValueError(f"sums must have a row of four sums for each answer, got the shape {masses.shape}")
+    with np.errstate(divide="ignore", invalid="ignore"):  # a class may have no mass of the base at all
+        value = _threshold(rate(masses.sum(axis=0), clip))
+        if len(masses) == 1:
+            return Estimate(value, math.nan, math.nan)
+        low, high = map(_threshold, _ends(masses, clip, confidence))
+    return Estimate(value, min(value, low), max(value, high))
+
+
+def rate(sums: Floats, clip: float) -> Floats:
+    """Return 1/(λ*−1) = Δ/log((c−1+p)/p) of sums of masses, which is smooth also where λ* is +inf.
+
+    Args:
+        sums: the sums of p, 1−p, b and 1−b, along the last axis.
+        clip: the clip c, in (1, inf).
+
+    Returns:
+        The numbers, negative where p < b.
+
+    Source: paper, Eq. 4, at mean masses; extension.
+
+    >>> 1 + 1 / rate(np.array([[1.8, 0.2, 1.0, 1.0]]), 5.0)  # λ* of p = 0.9 and b = 0.5
+    array([1.77...])
+    """
+    p, tail, b, base_tail = np.moveaxis(sums, -1, 0)
+    gap = (np.log(p) - np.log(tail)) - (np.log(b) - np.log(base_tail))
+    found: Floats = gap / formulas.push_to_edge(np, p / (p + tail), clip)
+    return found
+
+
+def others(sums: Floats) -> Floats:
+    """Return the sum of all other rows, for each row; subtracting a row from the sum of all would lose small masses.
+
+    Args:
+        sums: the rows.
+
+    Returns:
+        An array of the same shape.
+
+    >>> others(np.array([[1.0], [2.0], [4.0]])).T
+    array([[6., 5., 3.]])
+    """
+    found = np.zeros_like(sums)
+    np.cumsum(sums[:0:-1], axis=0, out=found[-2::-1])
+    found[1:] += np.cumsum(sums[:-1], axis=0)
+    return found
+
+
+def _ends(sums: Floats, clip: float, confidence: float) -> tuple[float, float]:
+    """The greatest and the least 1/(λ*−1) of a class in several answers."""
+    total, without = sums.sum(axis=0), others(sums)
+    rates = rate(without, clip)
+    slow, fast = _span(rate(total, clip), rates, confidence)
+    for twice in sums[[np.argmax(rates), np.argmin(rates)]]:
+        more = rate(np.vstack([without + twice, total]), clip)
+        slower, faster = _span(rate(total + twice, clip), more, confidence)
+        slow, fast = min(slow, slower), max(fast, faster)
+    return fast, slow
+
+
+def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
+    """The ends of Student's interval around a center, from the values without each answer; all numbers if unknown."""
+    from scipy.stats import t
+
+    if not (np.isfinite(center) and np.isfinite(rates).all()):
+        return -math.inf, math.inf
+    away = np.abs(rates - rates.mean())
+    farthest, count = float(away.max()), len(rates)
+    if farthest == 0:
+        return float(center), float(center)
+    squares = (away / farthest) ** 2
+    error = farthest * math.sqrt((count - 1) / count * float(squares.sum()))
+    kurtosis = float(np.mean(squares**2) / np.mean(squares) ** 2)
+    freedom = max(1.0, min(count - 1.0, 2 * count / max(kurtosis - 1, 1e-9)))
+    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    return center - half, center + half
+
+
+def _threshold(slope: Any) -> float:
+    """λ* of 1/(λ*−1), +inf where extrapolation never thins the tail."""
+    return 1 + float(formulas.excess_from_gap(np, np.float64(1.0), np.float64(slope)))
 
 
 @dataclass(frozen=True)
