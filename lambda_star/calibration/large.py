@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from lambda_star import __version__
-from lambda_star._core.files import refuse_unwritable, write_whole
-from lambda_star.calibration.pieces import PIECE_ROWS, Source, listed
+from lambda_star._core.files import refuse_unwritable
+from lambda_star.calibration.pieces import BATCH, PIECE_ROWS, Source, listed
 from lambda_star.calibration.readers.bytes import STANDARD_INPUT, expand
 from lambda_star.calibration.state import Settings, State
 from lambda_star.calibration.table import Table
@@ -100,7 +99,8 @@ class _Run:
     ) -> None:
         self.source, self.settings, self.progress = source, settings, progress
         self.path = None if path is None else Path(path)
-        self.pieces, self.unit = source.pieces()
+        self.stamps = source.stamps()
+        self.pieces, self.unit = source.pieces(self.stamps)
         self.state = State(settings, source.name)
         self.done = self.tables = self.inside = 0
         self.whole, self.saved = True, time.monotonic()
@@ -118,34 +118,33 @@ class _Run:
             return
         if not resume:
             raise ValueError(f"{self.path}: there is a state already; go on from it with `resume`, or remove it")
-        record, _, data = self.path.read_bytes().partition(b"\n")
-        found = _record(self.path, record)
-        self.done, self.tables = found["pieces"], found["tables"]
+        state = State.load(self.path, self.settings)
+        if not state.read:
+            raise ValueError(f"{self.path}: this state does not say what it has read; make it again without `resume`")
+        self.done, self.tables = state.read["pieces"], state.read["tables"]
         for name, value in self.record().items():
-            if found[name] != value:
-                raise ValueError(f"{self.path}: {_difference(name, found[name], value)}")
-        self.state = State.from_bytes(data, self.settings)
+            if state.read[name] != value:
+                raise ValueError(f"{self.path}: {_difference(name, state.read[name], value)}")
+        self.state, state.source = state, self.source.name
 
     def record(self) -> dict[str, Any]:
         """How far the state has come, and the files that it has begun, which must not change."""
         begun = {piece.path for piece in self.pieces[: self.done + (self.tables > 0)]}
-        stamps = self.source.stamps()
         return {
-            "schema": "lambda-star/state/1",
             "version": __version__,
             "keep_going": self.source.keep_going,
-            "cut": PIECE_ROWS,
+            "cut": [PIECE_ROWS, BATCH],
             "pieces": self.done,
             "tables": self.tables,
-            "files": [stamp for stamp in stamps if stamp[0] in begun or "" in begun],
+            "files": [stamp for stamp in self.stamps if stamp[0] in begun or "" in begun],
         }
 
     def save(self) -> None:
-        """Write the state to its file, unless an error left it half-way: then the file that is there is the last one."""
+        """Write the state to its file; after an error half-way through a table the file that is there stays."""
         self.saved = time.monotonic()
         if self.path is not None and self.whole:
-            data = json.dumps(self.record()).encode() + b"\n" + self.state.to_bytes()
-            write_whole(self.path, data, kind="state")
+            self.state.read = self.record()
+            self.state.save(self.path)
 
     def here(self) -> None:
         """Read the pieces that are left in this process, a table ahead of the state."""
@@ -195,16 +194,6 @@ class _Run:
         if self.progress is not None:
             done = sum(piece.size for piece in self.pieces[: self.done])
             self.progress(f"{self.unit} read", done + self.inside, sum(piece.size for piece in self.pieces))
-
-
-def _record(path: Path, line: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or found.get("schema") != "lambda-star/state/1":
-        raise ValueError(f"{path}: this is no state of lambda_star; give another path as `state`")
-    return found
 
 
 def _difference(name: str, saved: Any, now: Any) -> str:

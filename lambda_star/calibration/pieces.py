@@ -12,10 +12,13 @@ from lambda_star.calibration.readers.bytes import STANDARD_INPUT, expand
 from lambda_star.calibration.table import COLUMNS, Table
 from lambda_star.contract import Contract
 
-__all__ = ["PIECE_ROWS", "Piece", "Source"]
+__all__ = ["BATCH", "PIECE_ROWS", "Piece", "Source"]
 
 PIECE_ROWS = 1_000_000
 """About the rows of a piece of a Parquet file, which is a run of its row groups."""
+
+BATCH = 2**17
+"""The rows of a table, which are summed at once."""
 
 ROW_BYTES = 60
 """About the bytes of a row in a file that does not tell its rows."""
@@ -71,9 +74,9 @@ class Source:
         statuses = ((path, os.stat(path)) for path in self.files if path != STANDARD_INPUT)
         return [[path, status.st_size, status.st_mtime_ns] for path, status in statuses]
 
-    def pieces(self) -> tuple[list[Piece], str]:
+    def pieces(self, stamps: list[list[Any]]) -> tuple[list[Piece], str]:
         """Return the pieces in order, and the unit of their sizes: ``rows`` or ``bytes``."""
-        sizes = {path: size for path, size, _ in self.stamps()}
+        sizes = {path: size for path, size, _ in stamps}
         if self.teacher is not None or self.base is not None:
             return [Piece("", None, sum(sizes.values()) // ROW_BYTES, sum(sizes.values()))], "bytes"
         tables = {path: _parquet(path) for path in self.paths}
@@ -93,10 +96,10 @@ class Source:
 
     def tables(self, piece: Piece) -> Iterator[Table]:
         """Yield the rows of a piece as tables, the same ones in the same order every time."""
-        options = {"keep_going": self.keep_going, "whole_answers": self._whole(None)}
+        options: dict[str, Any] = {"keep_going": self.keep_going, "batch": BATCH}
         if not piece.path:
             return stream((), teacher=self.teacher, base=self.base, **options)
-        return stream((piece.path,), groups=piece.groups, **options)
+        return stream((piece.path,), groups=piece.groups, whole_answers=piece.groups is None, **options)
 
     def _whole(self, table: Any) -> bool:
         """Whether the answers of a Parquet file must stay whole: a contract is judged along an answer."""
