@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lambda_star.calibration.readers import stream
+from lambda_star.calibration.readers import Groups, file_tables, stream
 from lambda_star.calibration.readers.bytes import STANDARD_INPUT, expand
 from lambda_star.calibration.table import COLUMNS, Table
 from lambda_star.contract import Contract
@@ -29,13 +29,13 @@ class Piece(NamedTuple):
 
     Attributes:
         path: the file; empty for two sides that are joined.
-        groups: the first row group and the one after the last; None for the whole file.
+        groups: the row groups; None for the whole file.
         rows: its rows, about where the file does not tell them.
         size: its rows where every file tells them, and otherwise its bytes.
     """
 
     path: str
-    groups: tuple[int, int] | None
+    groups: Groups | None
     rows: int
     size: int
 
@@ -89,17 +89,16 @@ class Source:
             else:
                 runs = [None] if self._whole(table) else _runs(table)
                 for groups in runs:
-                    rows = _rows(table, groups)
+                    rows = groups.rows if groups else table.num_rows
                     size = rows if tell else sizes[path] * rows // max(1, table.num_rows)
                     found.append(Piece(path, groups, rows, size))
         return found, "rows" if tell else "bytes"
 
     def tables(self, piece: Piece) -> Iterator[Table]:
         """Yield the rows of a piece as tables, the same ones in the same order every time."""
-        options: dict[str, Any] = {"keep_going": self.keep_going, "batch": BATCH}
         if not piece.path:
-            return stream((), teacher=self.teacher, base=self.base, **options)
-        return stream((piece.path,), groups=piece.groups, whole_answers=piece.groups is None, **options)
+            return stream((), teacher=self.teacher, base=self.base, keep_going=self.keep_going, batch=BATCH)
+        return file_tables(piece.path, groups=piece.groups, keep_going=self.keep_going, batch=BATCH)
 
     def _whole(self, table: Any) -> bool:
         """Whether the answers of a Parquet file must stay whole: a contract is judged along an answer."""
@@ -126,19 +125,14 @@ def _parquet(path: str) -> Any:
     return found if {*COLUMNS} <= {*found.schema.names} else None
 
 
-def _runs(table: Any) -> Iterator[tuple[int, int]]:
+def _runs(table: Any) -> Iterator[Groups]:
     """Runs of row groups with about ``PIECE_ROWS`` rows."""
-    first = rows = 0
+    first = before = rows = 0
     for group in range(table.num_row_groups):
         more = table.row_group(group).num_rows
         if group > first and rows + more > PIECE_ROWS:
-            yield first, group
-            first, rows = group, 0
+            yield Groups(first, group, before, rows)
+            first, before, rows = group, before + rows, 0
         rows += more
     if table.num_row_groups:
-        yield first, table.num_row_groups
-
-
-def _rows(table: Any, groups: tuple[int, int] | None) -> int:
-    """The rows of some row groups."""
-    return sum(table.row_group(group).num_rows for group in range(*(groups or (0, table.num_row_groups))))
+        yield Groups(first, table.num_row_groups, before, rows)

@@ -108,9 +108,7 @@ def test_an_error_in_a_task_is_that_of_the_file(workers: Any, parquet: list[Path
     assert "Traceback" not in str(caught.value)
 
 
-def test_without_ray_the_message_says_how_to_install_it(
-    parquet: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_ray_the_message_says_how_to_install_it(parquet: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'lambda-star\[ray\]'"):
         calibrate_files(parquet, SETTINGS, engine="ray")
