@@ -15,7 +15,7 @@ class Texts:
     """An array of texts that keeps each distinct text once, so that work on texts is done once for each of them.
 
     Attributes:
-        values: the texts; a text may stand twice, and need not occur.
+        values: the distinct texts; not every one need occur.
         codes: for every entry, the index of its text in ``values``.
 
     >>> texts = Texts.of(["[", "A7", "[", "]"])

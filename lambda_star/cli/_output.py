@@ -117,13 +117,17 @@ def json_option() -> Callable[..., Any]:
     return click.option("--json", "json_path", type=kind, callback=prepare, is_eager=True, help=text)
 
 
+VERSIONS = {"calibrate": 2}
+"""The versions of schemas that have changed."""
+
+
 def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> None:
     """Write what a command found, behind its schema, version, command line and time; without a path write nothing."""
     if path is None:
         return
     context = click.get_current_context()
     head = {
-        "schema": f"lambda-star/{command}/1",
+        "schema": f"lambda-star/{command}/{VERSIONS.get(command, 1)}",
         "version": __version__,
         "command": shlex.join(["lambda-star", *context.meta.get(ARGUMENTS, [command])]),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
