@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lambda_star.calibration.readers.answers import REPLACEMENT, Answer, Step, same_token
+from lambda_star.calibration.readers.steps import REPLACEMENT, Answer, Step, same_token
 from lambda_star.calibration.readers.positions import Position, position
 from lambda_star.calibration.table import ENDS, Problem, Table
 from lambda_star.calibration.texts import Texts
@@ -97,7 +97,7 @@ def tabulate(pairs: Iterable[Pair], source: str) -> Iterator[Table]:
             problems.append(_alone(teacher, "base"))
         elif isinstance(base, Answer) and teacher is None:
             problems.append(_alone(base, "teacher"))
-        if len(rows) >= BATCH:
+        if len(rows) + len(problems) >= BATCH:
             yield _table(rows, problems, source)
             rows, problems = [], []
     if rows or problems:
@@ -139,16 +139,16 @@ def _aligned(pairs: Iterable[tuple[Item, Item]]) -> int:
 def _by_name(teacher: Iterable[Item], base: Iterable[Item]) -> Iterator[Pair]:
     """Pairs of answers with one name, as soon as both have come."""
     waiting: tuple[dict[str, Answer], dict[str, Answer]] = ({}, {})
-    lines: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    places: tuple[dict[int, tuple[int, str]], dict[int, tuple[int, str]]] = ({}, {})
     for both in zip_longest(teacher, base):
         for side, item in enumerate(both):
             if not isinstance(item, Answer):
                 if item is not None:
-                    yield (item, Problem(0, "")) if side == 0 else (Problem(0, ""), item)
+                    yield item, None
                 continue
-            before = lines[side].setdefault(hash(item.name), item.line)
-            if item.name in waiting[side] or before != item.line:
-                said = f"the answer {item.name} is also on line {before}; keep one of them"
+            before = places[side].setdefault(hash(item.name), (item.line, item.source))
+            if before != (item.line, item.source):
+                said = f"the answer {item.name} is also on line {before[0]}; keep one of them"
                 yield Problem(item.line, said, item.source), None
                 continue
             partner = waiting[1 - side].pop(item.name, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from lambda_star.calibration.readers.answers import PLACEHOLDER, REPLACEMENT, Digits, Entry, Step
+from lambda_star.calibration.readers.steps import PLACEHOLDER, REPLACEMENT, Digits, Entry, Step
 from lambda_star.calibration.table import Top
 
 __all__ = ["Position", "position"]

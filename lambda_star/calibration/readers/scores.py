@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lambda_star.calibration.readers.answers import Answer, Step, is_missing
+from lambda_star.calibration.readers.steps import Answer, Step, is_missing
 from lambda_star.calibration.readers.engines import llamacpp, openai, sglang, vllm
 from lambda_star.calibration.table import Problem
 
@@ -62,7 +62,7 @@ def scored(record: Any, line: int, source: str) -> list[Answer | Problem] | None
         source: the file, for messages.
 
     Returns:
-        One item for each answer of the record, in order: an :class:`~lambda_star.calibration.readers.answers.Answer`,
+        One item for each answer of the record, in order: an :class:`~lambda_star.calibration.readers.steps.Answer`,
         or a problem where it cannot be read.
 
     >>> scored({"a": 1}, 1, "rows.jsonl") is None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
-from lambda_star.calibration.readers.answers import Answer, Entry, Step, is_missing, step, token
+from lambda_star.calibration.readers.steps import Answer, Entry, Step, is_missing, step, token
 
 __all__ = ["read", "steps_of_content"]
 

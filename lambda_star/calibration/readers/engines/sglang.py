@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
-from lambda_star.calibration.readers.answers import Entry, Step, is_missing, step, token
+from lambda_star.calibration.readers.steps import Entry, Step, is_missing, step, token
 
 __all__ = ["read"]
 

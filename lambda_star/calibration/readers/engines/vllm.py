@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lambda_star.calibration.readers.answers import Entry, Step, is_missing, step, token
+from lambda_star.calibration.readers.steps import Entry, Step, is_missing, step, token
 
 __all__ = ["outputs", "prompt_steps"]
 

@@ -85,7 +85,7 @@ class Answer(NamedTuple):
 class Digits(NamedTuple):
     """How numbers were rounded: decimal places, significant digits, and share of a number; None and 0 if they were not.
 
-    >>> Digits.of([-0.125, -3.5, -11.375]).half(-11.375)  # three decimals
+    >>> Digits.of([-0.123, -3.5, -11.376]).half(-11.376)  # three decimals
     0.0005
     >>> Digits.of([-0.1234567891]).half(-0.1234567891)
     0.0
@@ -151,8 +151,7 @@ def log_probability(value: Any) -> float:
 
     >>> log_probability(-9999.0)
     Traceback (most recent call last):
-    ValueError: a log-probability is -9999, which stands for -inf: the numbers were taken behind a mask or a top-k \
-    or top-p cut, or were not computed; ask for raw log-probabilities
+    ValueError: a log-probability is -9999, which stands for -inf; ask for raw log-probabilities, without a mask or cut
     """
     if is_missing(value):
         return math.nan
@@ -160,10 +159,8 @@ def log_probability(value: Any) -> float:
         raise ValueError(f"a log-probability is {_brief(value)}; it must be a number")
     number = float(value)
     if number < LEAST:
-        raise ValueError(
-            f"a log-probability is {number:g}, which stands for -inf: the numbers were taken behind a mask or a top-k "
-            "or top-p cut, or were not computed; ask for raw log-probabilities"
-        )
+        said = f"a log-probability is {number:g}, which stands for -inf"
+        raise ValueError(f"{said}; ask for raw log-probabilities, without a mask or cut")
     if number > 0:
         raise ValueError(f"a log-probability is {number:g}, above 0; write natural log-probabilities")
     return number
