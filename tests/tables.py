@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.table import COLUMNS, Table, TableError, Top
+from lambda_star.calibration.texts import Texts
 
 Row = dict[str, Any]
 
@@ -128,7 +129,7 @@ WRITERS: dict[str, Callable[[Path, Iterable[Row]], Path]] = {
 def columns(table: Table) -> dict[str, Any]:
     """All columns of a table as lists, and its problems."""
     values = {name: getattr(table, name) for name in (*COLUMNS, "contract", "top")}
-    plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+    plain = {name: value.tolist() if isinstance(value, np.ndarray | Texts) else value for name, value in values.items()}
     return plain | {"problems": table.problems}
 
 

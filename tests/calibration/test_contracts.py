@@ -190,8 +190,8 @@ def test_every_tail_of_the_example_is_split_by_the_prefixes_of_its_answers() -> 
     json_ = parse("json")
     rows = [row for row in range(len(table.modal)) if table.top and table.top[row] and not judged.late[row]][::40]
     for row in rows:
-        answer = np.flatnonzero(table.sequence == table.sequence[row])
-        text = "".join(table.token[answer[: table.position[row]]])
+        answer = np.flatnonzero(np.asarray(table.sequence) == table.sequence[row])
+        text = "".join(table.token[answer[: int(table.position[row])]])
         assert table.top is not None
         top = table.top[row]
         assert top is not None

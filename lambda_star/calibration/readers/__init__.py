@@ -13,7 +13,8 @@ from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
 
-from lambda_star.calibration.table import COLUMNS, OPTIONAL_COLUMNS, Row, Table, TableError, _build
+from lambda_star.calibration.rows import Row, gather
+from lambda_star.calibration.table import COLUMNS, OPTIONAL_COLUMNS, Table, TableError
 
 __all__ = ["read_table"]
 
@@ -42,7 +43,7 @@ def read_table(path: str | PathLike[str], *, keep_going: bool = False) -> Table:
         kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
         raise TableError(str(path), f"cannot read {kind}; give one of {', '.join(READERS)}")
     try:
-        return _build(str(path), reader(path), keep_going)
+        return gather(str(path), reader(path), keep_going)
     except OSError as error:
         raise TableError(str(path), f"{error.strerror or error}; check the path") from error
     except UnicodeDecodeError as error:
