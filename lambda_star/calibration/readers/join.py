@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lambda_star.calibration.readers.steps import REPLACEMENT, Answer, Step, same_token
 from lambda_star.calibration.readers.positions import Position, position
+from lambda_star.calibration.readers.steps import REPLACEMENT, Answer, Step, same_token
 from lambda_star.calibration.table import ENDS, Problem, Table
 from lambda_star.calibration.texts import Texts
 
@@ -37,7 +37,7 @@ class _Aligned(NamedTuple):
 
     offset: int
     start: int
-    count: int
+    kept: int
     wrong: str = ""
 
 
@@ -133,7 +133,7 @@ def _joins_by_name(teacher: list[Item], base: list[Item]) -> bool:
 def _aligned(pairs: Iterable[tuple[Item, Item]]) -> int:
     """How many positions of some pairs can be joined."""
     both = [(one, other) for one, other in pairs if isinstance(one, Answer) and isinstance(other, Answer)]
-    return sum(_align(one, other).count for one, other in both)
+    return sum(_align(one, other).kept for one, other in both)
 
 
 def _by_name(teacher: Iterable[Item], base: Iterable[Item]) -> Iterator[Pair]:
@@ -166,7 +166,7 @@ def _positions(name: str, teacher: Answer, base: Answer) -> tuple[list[tuple[int
     good: list[tuple[int, Position]] = []
     problems = [Problem(base.line, f"answer {name}: {found.wrong}", base.source)] if found.wrong else []
     digits, base_digits = teacher.digits(), base.digits()
-    for at in range(found.count):
+    for at in range(found.kept):
         ours, theirs = teacher.steps[found.offset + at], base.steps[found.start + at]
         blamed = teacher if ours.wrong or not theirs.wrong else base
         try:
@@ -187,22 +187,34 @@ def _align(teacher: Answer, base: Answer) -> _Aligned:
         return _Aligned(0, 0, 0, NO_START)
     own, steps = base.steps[start:], teacher.steps
     if not own:
-        said = "the base's record holds no token of the answer; it scores the prompt alone" if base.steps else "no tokens"
+        said = (
+            "the base's record holds no token of the answer; it scores the prompt alone" if base.steps else "no tokens"
+        )
         return _Aligned(0, start, 0, f"{said}; sample with `logprobs`, or give `answer_start`")
-    if teacher.given and teacher.start is not None:
-        return _kept(teacher.start, start, _common(steps, own, teacher.start), own, steps)
+    found = next((at for at in _places(teacher, base, len(own)) if _common(steps, own, at) == len(own)), None)
+    if found is None:
+        return _part(teacher, base, own, start)
+    return _Aligned(found, start, len(own))
+
+
+def _places(teacher: Answer, base: Answer, length: int) -> Iterator[int]:
+    """The places among the teacher's steps at which the whole answer may start, the most likely first."""
     boundary = _boundary(teacher, base)
-    if boundary is not None and _common(steps, own, boundary) == len(own):
-        return _Aligned(boundary, start, len(own))
-    for end in range(len(steps), len(own) - 1, -1):
-        if _common(steps, own, end - len(own)) == len(own):
-            return _Aligned(end - len(own), start, len(own))
-    short = len(steps if teacher.start is None else steps[: teacher.start]) - len(own) + 1
-    if len(own) > 1 and short >= 0 and _common(steps, own, short) >= len(own) - 1:
-        return _kept(short, start, len(own) - 1, own, steps[: short + len(own) - 1])
-    if boundary is None:
-        boundary = teacher.start if teacher.start is not None else len(steps)
-    return _kept(boundary, start, _common(steps, own, boundary), own, steps)
+    if boundary is not None:
+        yield boundary
+    if not teacher.given:
+        yield from range(len(teacher.steps) - length, -1, -1)
+
+
+def _part(teacher: Answer, base: Answer, own: tuple[Step, ...], start: int) -> _Aligned:
+    """Where the answer's first tokens stand; the teacher may have been given all but the last."""
+    prompt = teacher.steps if teacher.start is None else teacher.steps[: teacher.start]
+    short = len(prompt) - len(own) + 1
+    if len(own) > 1 and short >= 0 and not teacher.given and _common(prompt, own, short) == len(own) - 1:
+        return _kept(short, start, len(own) - 1, own, prompt)
+    boundary = _boundary(teacher, base)
+    place = len(prompt) if boundary is None else boundary
+    return _kept(place, start, _common(teacher.steps, own, place), own, teacher.steps)
 
 
 def _scores_alone(teacher: Answer, base: Answer) -> bool:
@@ -219,7 +231,9 @@ def _scores_alone(teacher: Answer, base: Answer) -> bool:
 
 
 def _boundary(teacher: Answer, base: Answer) -> int | None:
-    """The place of the answer among the teacher's steps by the lengths of both prompts, None where they do not tell."""
+    """The place of the answer by the user's word or the lengths of both prompts, None where nothing tells."""
+    if teacher.given:
+        return teacher.start
     if base.prompt is None or teacher.prompt is None or teacher.start is None:
         return None
     place = base.prompt - (teacher.prompt - teacher.start)
@@ -250,14 +264,16 @@ def _kept(offset: int, start: int, count: int, own: tuple[Step, ...], steps: tup
         said = "the answer's tokens do not stand in the teacher's record; score the ids that the base sampled"
         return _Aligned(offset, start, 0, said)
     there = steps[offset + count] if offset + count < len(steps) else None
-    said = "the teacher's tokens end" if there is None else f"the teacher has {there.text!r}, the base {own[count].text!r}"
+    said = (
+        "the teacher's tokens end" if there is None else f"the teacher has {there.text!r}, the base {own[count].text!r}"
+    )
     rest = f"the {len(own) - count} positions from there on are left out; score the ids that the base sampled"
     return _Aligned(offset, start, count, f"at position {count} {said}; {rest}")
 
 
 def _table(rows: list[tuple[str, int, Position]], problems: list[Problem], source: str) -> Table:
     numbers = np.array([one[2:8] for _, _, one in rows], dtype=np.float64).reshape(len(rows), 6)
-    columns = dict(zip(("log_p", "log_b", *ENDS), numbers.T, strict=True))
+    columns: dict[str, Any] = dict(zip(("log_p", "log_b", *ENDS), numbers.T, strict=True))
     exact = all(np.array_equal(columns[end], columns[end[:5]]) for end in ENDS)
     tops = tuple(one.top for _, _, one in rows)
     return Table(

@@ -85,9 +85,9 @@ def _tables(teacher: Step, base: Step) -> tuple[dict[Any, Entry], dict[Any, Entr
     ours, theirs = teacher.entries(), base.entries()
     everything = [*ours, *theirs]
     if all(entry.id is not None for entry in everything):
-        return ({entry.id: entry for entry in entries} for entries in (ours, theirs))
+        return {entry.id: entry for entry in ours}, {entry.id: entry for entry in theirs}
     if all(entry.raw is not None for entry in everything):
-        return ({entry.raw: entry for entry in entries} for entries in (ours, theirs))
+        return {entry.raw: entry for entry in ours}, {entry.raw: entry for entry in theirs}
     return _by_text(ours, 0), _by_text(theirs, 1)
 
 
@@ -107,13 +107,17 @@ def _ambiguous(entry: Entry) -> bool:
 def _modal(teacher: Step, listed: dict[Any, Entry], digits: Digits) -> tuple[Any, list[Any]]:
     """The key of the teacher's modal token, and of all that may be it within rounding."""
     if not listed:
-        raise ValueError("there is no log-probability of the teacher; where a prompt is scored, score it one token earlier")
+        raise ValueError(
+            "there is no log-probability of the teacher; where a prompt is scored, score it one token earlier"
+        )
     best = max(listed, key=lambda key: listed[key].log)
     log_p = listed[best].log
     if not teacher.top and log_p - digits.half(log_p) <= HALF:
         raise ValueError(UNKNOWN.format(math.exp(log_p)))
     if isinstance(best, tuple):
-        raise ValueError(f"the teacher's most probable token {listed[best].text!r} has neither id nor bytes; ask for them")
+        raise ValueError(
+            f"the teacher's most probable token {listed[best].text!r} has neither id nor bytes; ask for them"
+        )
     least = log_p - digits.half(log_p)
     return best, [key for key, entry in listed.items() if entry.log + digits.half(entry.log) >= least]
 
@@ -145,11 +149,11 @@ def _text(one: Entry | Step, other: Entry | Step) -> str:
 def _top(ours: dict[Any, Entry], theirs: dict[Any, Entry], best: Any) -> Top | None:
     """The tokens that both models list, the modal token first; None if there is but one."""
     keys = [best, *(key for key in ours if key in theirs and key != best)]
-    logs = [[listed[key].log for key in keys] for listed in (ours, theirs)]
-    if len(keys) < 2 or any(math.fsum(map(math.exp, side)) > 1 + SLACK for side in logs):
+    log_p, log_b = (tuple(listed[key].log for key in keys) for listed in (ours, theirs))
+    if len(keys) < 2 or any(math.fsum(map(math.exp, side)) > 1 + SLACK for side in (log_p, log_b)):
         return None
     try:
         texts = tuple(_text(ours[key], theirs[key]) for key in keys)
     except ValueError:
         return None
-    return Top(texts, *map(tuple, logs))
+    return Top(texts, log_p, log_b)

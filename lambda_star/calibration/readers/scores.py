@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Answer, Step, is_missing
 from lambda_star.calibration.readers.engines import llamacpp, openai, sglang, vllm
+from lambda_star.calibration.readers.steps import Answer, Step, as_list, is_missing, whole
 from lambda_star.calibration.table import Problem
 
 __all__ = ["answers", "holds_both", "scored"]
@@ -48,7 +48,9 @@ def answers(records: Iterable[tuple[int, Any] | Problem], source: str) -> Iterat
         found = scored(record, line, source)
         if found is None:
             keys = ", ".join(KINDS)
-            yield Problem(line, f"the record is not of a known engine: it has none of {keys}; see docs/engines.md", source)
+            yield Problem(
+                line, f"the record is not of a known engine: it has none of {keys}; see docs/engines.md", source
+            )
         else:
             yield from found
 
@@ -86,7 +88,9 @@ def scored(record: Any, line: int, source: str) -> list[Answer | Problem] | None
     for index, one in enumerate(found):
         own = f"{name}/{index}" if several and name else name
         results.append(
-            one._replace(line=line, source=source) if isinstance(one, Problem) else _answer(one, own, record, line, source)
+            one._replace(line=line, source=source)
+            if isinstance(one, Problem)
+            else _answer(one, own, record, line, source)
         )
     return results
 
@@ -96,10 +100,11 @@ def _answer(parts: Parts, name: str, record: Mapping[str, Any], line: int, sourc
     given = record.get("answer_start")
     if is_missing(given):
         return Answer(name, steps, line, source, start, prompt)
-    if isinstance(given, bool) or given != given // 1 or not 0 <= given <= len(steps):
-        said = f"`answer_start` is {given!r}; it must be the number of scored tokens before the answer, at most {len(steps)}"
-        return Problem(line, said, source)
-    return Answer(name, steps, line, source, int(given), prompt, given=True)
+    number = whole(given)
+    if number is None or number > len(steps):
+        said = f"`answer_start` is {str(given)[:60]}; it must be the number of scored tokens before the answer"
+        return Problem(line, f"{said}, from 0 to {len(steps)}", source)
+    return Answer(name, steps, line, source, number, prompt, given=True)
 
 
 def _body(record: Any) -> Any:
@@ -124,19 +129,22 @@ def _name(*records: Mapping[str, Any]) -> str:
 
 
 def _choices(body: Mapping[str, Any]) -> Iterator[Parts | Problem]:
-    choices = body["choices"]
-    if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
-        raise ValueError(f"`choices` is {choices if choices == [] else type(choices).__name__}, not a list of answers")
+    choices = as_list(body["choices"], "`choices`")
+    if not choices:
+        raise ValueError("`choices` is empty, so there is no answer")
     usage = body.get("usage")
-    usage = usage if isinstance(usage, Mapping) and len(choices) == 1 else {}
-    for choice in choices:
-        try:
-            yield _choice(choice, body, usage)
-        except ValueError as error:
-            yield Problem(0, str(error))
+    counts = usage if isinstance(usage, Mapping) and len(choices) == 1 else {}
+    yield from (_choice(choice, body, counts) for choice in choices)
 
 
-def _choice(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Parts:
+def _choice(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Parts | Problem:
+    try:
+        return _parts(choice, body, usage)
+    except ValueError as error:
+        return Problem(0, str(error))
+
+
+def _parts(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Parts:
     if not isinstance(choice, Mapping):
         raise ValueError(f"an item of `choices` is {type(choice).__name__}, not an object")
     holder = body if is_missing(choice.get("prompt_logprobs")) else choice

@@ -13,7 +13,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["REPLACEMENT", "Answer", "Digits", "Entry", "Step", "is_missing", "log_probability", "same_token", "step", "token"]
+__all__ = [
+    "REPLACEMENT",
+    "Answer",
+    "Digits",
+    "Entry",
+    "Step",
+    "as_list",
+    "is_missing",
+    "log_probability",
+    "same_token",
+    "step",
+    "token",
+    "whole",
+]
 
 LEAST = -9000.0
 """Numbers below this are no log-probabilities: vLLM writes -9999 for -inf, llama.cpp the least number of float32."""
@@ -137,6 +150,43 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def as_list(value: Any, what: str, ask: str = "") -> Sequence[Any]:
+    """Return a value that is a list.
+
+    Args:
+        value: what stands in the record.
+        what: its name in messages.
+        ask: what to ask the engine for if it is no list.
+
+    Returns:
+        The list.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> as_list({}, "`choices`")
+    Traceback (most recent call last):
+    ValueError: `choices` is dict, not a list
+    """
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{what} is {type(value).__name__}, not a list{ask and f'; {ask}'}")
+    return value
+
+
+def whole(value: Any) -> int | None:
+    """Return a value as a whole number of at least 0, or None if it is none.
+
+    >>> whole(3), whole(3.0), whole(-1), whole(True), whole("3")
+    (3, 3, None, None, None)
+    """
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        return None
+    return int(value)
+
+
 def log_probability(value: Any) -> float:
     """Return a value as a natural log-probability, NaN where there is none.
 
@@ -236,8 +286,8 @@ def step(own: Callable[[], Entry], top: Callable[[], Iterable[Entry]], *, proven
 def same_token(one: Entry | Step, other: Entry | Step) -> bool:
     """Return whether two tokens are one, by id, or else by bytes, or else by a text that only one token can have.
 
-    >>> same_token(Entry("a", 5, -0.1), Entry("a", None, -0.1)), same_token(Entry("\ufffd", None, 0), Step("\ufffd", None, 0))
-    (True, False)
+    >>> same_token(Entry("a", 5, -0.1), Entry("a", None, -0.1))
+    True
     """
     if one.id is not None and other.id is not None:
         return one.id == other.id
@@ -260,10 +310,9 @@ def _once(entries: Iterable[Entry]) -> list[Entry]:
     """The listed tokens, each once; a token with two numbers is an error."""
     listed: dict[Any, Entry] = {}
     for entry in entries:
-        key = entry.text if entry.id is None else entry.id
-        key = key if entry.raw is None or entry.id is not None else entry.raw
-        if entry.id is None and entry.raw is None and REPLACEMENT in entry.text:
-            key = (entry.text, len(listed))
+        key: Any = next(each for each in (entry.id, entry.raw, entry.text) if each is not None)
+        if key == entry.text and REPLACEMENT in entry.text:
+            key = len(listed)  # many tokens have this text
         if listed.setdefault(key, entry).log != entry.log:
             raise ValueError(f"the token {entry.text!r} is listed twice, with {listed[key].log:g} and {entry.log:g}")
     return list(listed.values())
@@ -272,9 +321,10 @@ def _once(entries: Iterable[Entry]) -> list[Entry]:
 def _id(value: Any) -> int:
     if isinstance(value, str) and value.isdecimal() and len(value) < FEW_DIGITS + 5:
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+    found = whole(value)
+    if found is None:
         raise ValueError(f"a token id is {_brief(value)}; it must be a whole number of at least 0")
-    return int(value)
+    return found
 
 
 def _bytes(value: Any) -> bytes | None:

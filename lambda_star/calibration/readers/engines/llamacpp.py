@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, is_missing, step, token
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token
 
 __all__ = ["read"]
 
@@ -52,9 +53,7 @@ def read(record: Mapping[str, Any]) -> tuple[Step, ...]:
     >>> read({"completion_probabilities": [one]})[0].log
     -0.1
     """
-    found = record.get("completion_probabilities")
-    if not isinstance(found, Sequence) or isinstance(found, str):
-        raise ValueError(f"`completion_probabilities` is {type(found).__name__}, not a list; ask for `n_probs`")
+    found = as_list(record.get("completion_probabilities"), "`completion_probabilities`", "ask for `n_probs`")
     if any(isinstance(one, Mapping) and ("probs" in one or "prob" in one or "top_probs" in one) for one in found):
         _refuse_sampler(record.get("generation_settings"))
     return tuple(_step(one) for one in found)
@@ -74,17 +73,15 @@ def _refuse_sampler(settings: Any) -> None:
 
 def _step(one: Any) -> Step:
     if isinstance(one, Mapping) and "probs" in one:
-        return step(lambda: token(one.get("content"), None), lambda: _listed(one["probs"]), proven=True)
-    top = "top_probs" if isinstance(one, Mapping) and "top_probs" in one else "top_logprobs"
-    return step(lambda: _entry(one), lambda: _listed(one.get(top)), proven=True)
+        return step(partial(token, one.get("content"), None), partial(_listed, one["probs"]), proven=True)
+    listed = one.get("top_logprobs", one.get("top_probs")) if isinstance(one, Mapping) else None
+    return step(partial(_entry, one), partial(_listed, listed), proven=True)
 
 
 def _listed(values: Any) -> Iterator[Entry]:
     if is_missing(values):
         return
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ValueError(f"a list of tokens is {type(values).__name__}, not a list")
-    yield from map(_entry, values)
+    yield from map(_entry, as_list(values, "the tokens of a position"))
 
 
 def _entry(one: Any) -> Entry:
@@ -100,8 +97,8 @@ def _entry(one: Any) -> Entry:
 
 def _log(value: Any) -> float | None:
     """The logarithm of a probability; 0 is one that float32 cannot hold, and so is not there."""
-    if is_missing(value) or value == 0:
+    if is_missing(value):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1 + 1e-6:
-        raise ValueError(f"a probability is {value!r}; it must be from 0 to 1")
-    return min(math.log(value), 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"a probability is {str(value)[:60]}; it must be a number from 0 to 1")
+    return math.log(value) if value else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat
+from functools import partial
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Answer, Entry, Step, is_missing, step, token
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token, whole
 
 __all__ = ["read", "steps_of_content"]
 
@@ -34,8 +34,7 @@ def read(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> tuple[tuple[Ste
     found = choice.get("logprobs")
     if not isinstance(found, Mapping):
         raise ValueError(f"there are no log-probabilities (`logprobs` is {type(found).__name__}); {ASK}")
-    prompt = usage.get("prompt_tokens")
-    prompt = prompt if isinstance(prompt, int) and not isinstance(prompt, bool) else None
+    prompt = whole(usage.get("prompt_tokens"))
     if not is_missing(found.get("content")):
         return steps_of_content(found["content"]), 0, prompt
     if "tokens" not in found:
@@ -59,9 +58,7 @@ def steps_of_content(content: Any) -> tuple[Step, ...]:
     >>> steps_of_content([{"token": "[", "logprob": -0.1, "top_logprobs": []}])[0].log
     -0.1
     """
-    if not isinstance(content, Sequence) or isinstance(content, str):
-        raise ValueError(f"`content` is {type(content).__name__}, not a list of tokens; {ASK}")
-    return tuple(step(lambda one=one: _listed(one), lambda one=one: _top(one)) for one in content)
+    return tuple(step(partial(_listed, one), partial(_top, one)) for one in as_list(content, "`content`", ASK))
 
 
 def _listed(one: Any) -> Entry:
@@ -76,30 +73,22 @@ def _top(one: Any) -> Iterator[Entry]:
     top = one.get("top_logprobs")
     if is_missing(top):
         return
-    if not isinstance(top, Sequence) or isinstance(top, str):
-        raise ValueError(f"`top_logprobs` is {type(top).__name__}, not a list")
-    yield from map(_listed, top)
+    yield from map(_listed, as_list(top, "`top_logprobs`"))
 
 
 def _completion(found: Mapping[str, Any]) -> tuple[Step, ...]:
-    tokens, numbers, tops = (found.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
-    for name, values in (("tokens", tokens), ("token_logprobs", numbers)):
-        if not isinstance(values, Sequence) or isinstance(values, str):
-            raise ValueError(f"`{name}` is {type(values).__name__}, not a list; {ASK}")
-    if not is_missing(tops) and (not isinstance(tops, Sequence) or isinstance(tops, str)):
-        raise ValueError(f"`top_logprobs` is {type(tops).__name__}, not a list; {ASK}")
-    lengths = [len(values) for values in (tokens, numbers, tops) if not is_missing(values)]
+    tokens, numbers = (as_list(found.get(name), f"`{name}`", ASK) for name in ("tokens", "token_logprobs"))
+    tops = found.get("top_logprobs")
+    tops = [None] * len(tokens) if is_missing(tops) else as_list(tops, "`top_logprobs`", ASK)
+    lengths = [len(tokens), len(numbers), len(tops)]
     if len(set(lengths)) > 1:
         raise ValueError(f"`tokens`, `token_logprobs` and `top_logprobs` have different lengths {lengths}; it was cut")
-    rows = zip(tokens, numbers, repeat(None) if is_missing(tops) else tops, strict=False)
-    return tuple(
-        step(lambda text=text, number=number: token(text, number), lambda top=top: _table(top))
-        for text, number, top in rows
-    )
+    rows = zip(tokens, numbers, tops, strict=True)
+    return tuple(step(partial(token, text, number), partial(_table, top)) for text, number, top in rows)
 
 
 def _table(top: Any) -> Iterator[Entry]:
-    """The tokens of an object from text to log-probability, or of the list of such objects that old servers write."""
+    """The tokens of an object from text to log-probability."""
     if is_missing(top):
         return
     if not isinstance(top, Mapping):
@@ -115,9 +104,7 @@ def _start(steps: Sequence[Step], usage: Mapping[str, Any], prompt: int | None) 
     first = steps[0]
     bare = not first.top and (first.log is None or first.log == 0) and any(one.top for one in steps)
     echo = not first.wrong and (first.log is None or bare)
-    made = usage.get("completion_tokens")
-    if prompt is not None and prompt + (made if isinstance(made, int) else 0) == len(steps) and (echo or made != len(steps)):
-        return prompt
-    if echo and prompt is not None and prompt <= len(steps):
+    made = whole(usage.get("completion_tokens"))
+    if prompt is not None and prompt <= len(steps) and (echo or prompt + (made or 0) == len(steps) != made):
         return prompt
     return None if echo else 0

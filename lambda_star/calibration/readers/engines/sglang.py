@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, is_missing, step, token
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token, whole
 
 __all__ = ["read"]
 
@@ -38,42 +38,34 @@ def read(record: Mapping[str, Any]) -> tuple[tuple[Step, ...], int, int | None]:
     before, after = _side(meta, "input"), _side(meta, "output")
     if not before and not after:
         raise ValueError(f"there are no log-probabilities; {ASK}")
-    prompt = meta.get("prompt_tokens")
-    known = isinstance(prompt, int) and not isinstance(prompt, bool) and prompt >= len(before)
-    return (*before, *after), len(before), prompt if known else None
+    prompt = whole(meta.get("prompt_tokens"))
+    return (*before, *after), len(before), None if prompt is None or prompt < len(before) else prompt
 
 
 def _side(meta: Mapping[str, Any], side: str) -> tuple[Step, ...]:
     """The steps of the prompt ("input") or of the answer ("output")."""
     names = [f"{side}_{name}_logprobs" for name in ("token", "top", "token_ids")]
-    found = [meta.get(name) for name in names]
-    if is_missing(found[0]):
-        return ()
-    for name, values in zip(names, found, strict=True):
-        if not is_missing(values) and (not isinstance(values, Sequence) or isinstance(values, str)):
-            raise ValueError(f"`{name}` is {type(values).__name__}, not a list")
-    lists = [values for values in found if not is_missing(values) and len(values)]
-    if len({len(values) for values in lists}) > 1:
-        raise ValueError(f"{', '.join(names)} have different lengths {[*map(len, lists)]}; the record was cut")
-    tops, others = (repeat(None) if is_missing(values) or not len(values) else values for values in found[1:])
-    return tuple(_step(*row) for row in zip(found[0], tops, others, strict=False))
+    own, *more = ([] if is_missing(meta.get(name)) else as_list(meta[name], f"`{name}`") for name in names)
+    lengths = [len(values) for values in (own, *more) if values]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"{', '.join(names)} have different lengths {lengths}; the record was cut")
+    return tuple(_step(*row) for row in zip(own, *(values or [None] * len(own) for values in more), strict=True))
 
 
 def _step(own: Any, top: Any, others: Any) -> Step:
-    found = step(lambda: _entry(own), lambda: _entries(top), proven=True)
-    more = step(lambda: _entry(own), lambda: _entries(others), proven=True)
+    found = step(partial(_entry, own), partial(_entries, top), proven=True)
+    more = step(partial(_entry, own), partial(_entries, others), proven=True)
     return found._replace(also=more.top, wrong=found.wrong or more.wrong)
 
 
 def _entries(values: Any) -> Iterator[Entry]:
     if is_missing(values):
         return
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ValueError(f"a list of tokens is {type(values).__name__}, not a list")
-    yield from map(_entry, values)
+    yield from map(_entry, as_list(values, "the tokens of a position"))
 
 
 def _entry(value: Any) -> Entry:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) not in {2, 3}:
-        raise ValueError("a token is not [log-probability, token id, text]")
-    return token(value[2] if len(value) == 3 else None, value[0], value[1])
+    values = as_list(value, "a token")
+    if len(values) not in {2, 3}:
+        raise ValueError(f"a token is a list of {len(values)}, not [log-probability, token id, text]")
+    return token(values[2] if len(values) == 3 else None, values[0], values[1])

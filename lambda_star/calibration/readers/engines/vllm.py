@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, is_missing, step, token
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token
 
 __all__ = ["outputs", "prompt_steps"]
 
@@ -35,10 +36,10 @@ def prompt_steps(found: Any, ids: Any = None) -> tuple[Step, ...]:
     rows = _rows(found)
     if is_missing(ids):
         return tuple(_step(row, None) for row in rows)
-    if not isinstance(ids, Sequence) or isinstance(ids, str) or len(ids) != len(rows):
-        size = len(ids) if isinstance(ids, Sequence) else type(ids).__name__
-        raise ValueError(f"there are {len(rows)} log-probabilities for {size} token ids; the record was cut")
-    return tuple(_step(row, name) for row, name in zip(rows, ids, strict=True))
+    names = as_list(ids, "the token ids")
+    if len(names) != len(rows):
+        raise ValueError(f"there are {len(rows)} log-probabilities for {len(names)} token ids; the record was cut")
+    return tuple(_step(row, name) for row, name in zip(rows, names, strict=True))
 
 
 def outputs(record: Mapping[str, Any]) -> Iterator[tuple[tuple[Step, ...], int, int | None]]:
@@ -61,13 +62,9 @@ def outputs(record: Mapping[str, Any]) -> Iterator[tuple[tuple[Step, ...], int, 
     before: tuple[Step, ...] = ()
     if not is_missing(record.get("prompt_logprobs")):
         before = prompt_steps(record["prompt_logprobs"], ids)
-    length = len(ids) if isinstance(ids, Sequence) and not isinstance(ids, str) else len(before) or None
+    length = (len(before) or None) if is_missing(ids) else len(as_list(ids, "`prompt_token_ids`"))
     made = record.get("outputs")
-    if is_missing(made):
-        made = [{}]
-    if not isinstance(made, Sequence) or isinstance(made, str):
-        raise ValueError(f"`outputs` is {type(made).__name__}, not a list")
-    for one in made:
+    for one in [{}] if is_missing(made) else as_list(made, "`outputs`"):
         if not isinstance(one, Mapping):
             raise ValueError(f"an item of `outputs` is {type(one).__name__}, not an object")
         found = one.get("logprobs")
@@ -78,11 +75,9 @@ def outputs(record: Mapping[str, Any]) -> Iterator[tuple[tuple[Step, ...], int, 
 
 
 def _rows(found: Any) -> Sequence[Any]:
-    if isinstance(found, Mapping) and all(isinstance(found.get(name), Sequence) for name in FLAT):
-        return _unfold(*(found[name] for name in FLAT))
-    if not isinstance(found, Sequence) or isinstance(found, str):
-        raise ValueError(f"log-probabilities are {type(found).__name__}, not a list with one object for each token")
-    return found
+    if isinstance(found, Mapping):
+        return _unfold(*(as_list(found.get(name), f"`{name}`") for name in FLAT))
+    return as_list(found, "`logprobs` or `prompt_logprobs`")
 
 
 def _unfold(starts: Any, ends: Any, ids: Any, numbers: Any, ranks: Any, texts: Any) -> list[Any]:
@@ -94,13 +89,13 @@ def _unfold(starts: Any, ends: Any, ids: Any, numbers: Any, ranks: Any, texts: A
             raise ValueError(f"flat log-probabilities go from {start!r} to {end!r} of {len(ids)}; the record was cut")
         listed = ((ids[at], numbers[at], ranks[at], texts[at]) for at in range(start, end))
         names = ("logprob", "rank", "decoded_token")
-        rows.append({name: dict(zip(names, rest, strict=True)) for name, *rest in listed} or None)
+        rows.append({str(name): dict(zip(names, rest, strict=True)) for name, *rest in listed} or None)
     return rows
 
 
 def _step(row: Any, name: Any) -> Step:
     if is_missing(row):
-        return step(lambda: token(None, None, name), lambda: ()) if name is not None else Step("", None, None)
+        return Step("", None, None) if name is None else step(partial(token, None, None, name), tuple)
     if not isinstance(row, Mapping) or not row:
         return Step("", None, None, wrong=f"the log-probabilities are {type(row).__name__}, not an object of tokens")
     key = next(iter(row)) if name is None else next((key for key in row if str(key) == str(name)), None)
@@ -108,7 +103,7 @@ def _step(row: Any, name: Any) -> Step:
         return Step("", None, None, wrong=f"the token {name} that stands there is not among those listed")
     ranks = [one.get("rank") for one in row.values() if isinstance(one, Mapping)]
     return step(
-        lambda: _entry(key, row[key]),
+        partial(_entry, key, row[key]),
         lambda: [_entry(*item) for item in row.items()],
         proven=sorted(rank for rank in ranks if type(rank) is int) == [*range(1, len(row) + 1)],
     )
