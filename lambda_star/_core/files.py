@@ -83,8 +83,9 @@ def write_whole(
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{secrets.token_hex(8)}.part")
+    file = part.open("xb")  # made anew, so nobody can have laid a link there
     try:
-        with part.open("xb") as file:  # made anew, so nobody can have laid a link there
+        with file:
             if not callable(write):
                 file.write(_bytes(write))
         if callable(write):
