@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,17 @@ import numpy as np
 from lambda_star.calibration.table import COLUMNS, ENDS, Problem, Table, TableError, Top
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["Row", "gather", "is_integer", "top_of"]
+__all__ = ["REMEDY", "Row", "gather", "is_integer", "nothing", "top_of"]
 
 ROUNDING = 1e-6
 """The largest difference between two numbers that count as equal, because tables are written with few digits."""
 
+INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
+
+REMEDY = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
+
 Row = Mapping[str, Any] | str
 """The values of a row by column, or a sentence about why the row cannot be read."""
-
-
-INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
 
 
 def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool, *, empty: bool = False) -> Table:
@@ -49,15 +50,11 @@ def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool, *, em
     for line, row in rows:
         wrong = _add(good, line, row)
         if wrong and not keep_going:
-            remedy = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
-            raise TableError(source, f"{wrong}; {remedy}", line)
+            raise TableError(source, f"{wrong}; {REMEDY}", line)
         if wrong:
             problems.append(Problem(line, wrong))
     if not good and not empty:
-        found = "there are no rows"
-        if problems:
-            found = f"none of {len(problems)} rows is usable; line {problems[0].line}: {problems[0].message}"
-        raise TableError(source, f"{found}; write one row per output position")
+        raise nothing(source, problems)
     *columns, ends, contract, top = zip(*(values for _, values in good.values()), strict=True) if good else [()] * 9
     return Table(
         source=source,
@@ -67,6 +64,25 @@ def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool, *, em
         top=top if any(top) else None,
         problems=tuple(problems),
     )
+
+
+def nothing(source: str, problems: Sequence[Problem]) -> TableError:
+    """Return the error that says that no row is usable, and shows the first problem.
+
+    Args:
+        source: where the rows come from.
+        problems: all problems.
+
+    Returns:
+        The error.
+
+    >>> nothing("rows", ())
+    TableError('rows: there are no rows; write one row per output position')
+    """
+    found = "there are no rows"
+    if problems:
+        found = f"none of {len(problems)} rows is usable; line {problems[0].line}: {problems[0].message}"
+    return TableError(source, f"{found}; write one row per output position")
 
 
 def _ends(ends: Iterable[dict[str, float]], columns: Mapping[str, Iterable[float]]) -> dict[str, Any]:

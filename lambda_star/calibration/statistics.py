@@ -314,27 +314,3 @@ class _Bootstrap:
                 rng=self.seed,
             ).confidence_interval
             return Estimate(value, *(float(1 / np.float64(end)) for end in (ends.high, ends.low)))
-
-
-def class_interval(sums: Floats, threshold: Callable[[Any], Any], confidence: float) -> Estimate:
-    """Return λ* of the sums over all answers, and its interval.
-
-    Args:
-        sums: one row of sums for each answer.
-        threshold: λ* of sums in the last axis.
-        confidence: the confidence of the interval, in (0, 1).
-
-    Returns:
-        An :class:`Estimate`.
-    """
-    from scipy.stats import norm
-
-    total, count = sums.sum(axis=0), len(sums)
-    value = float(threshold(total))
-    if count < 2:
-        return Estimate(value, math.nan, math.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left_out = np.log(threshold(np.maximum(total - sums, 0)) - 1)
-        width = norm.ppf((1 + confidence) / 2) * math.sqrt((count - 1) * float(np.var(left_out)))
-        ends = 1 + (value - 1) * np.exp([-width, width])
-    return Estimate(value, *map(float, ends))

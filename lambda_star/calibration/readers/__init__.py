@@ -1,138 +1,175 @@
-"""Read a table of measured log-probabilities from a CSV, JSON-lines or Parquet file.
+"""Read measured log-probabilities: plain tables and what serving engines write, in every common format.
 
-The columns are the attributes of :class:`lambda_star.calibration.table.Table`. The optional columns ``top`` (a list of
-[token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of the tokens outside ``top``) may be JSON text.
+The columns of a plain table are the attributes of :class:`lambda_star.calibration.table.Table`. The optional columns
+``top`` (a list of [token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of the tokens outside ``top``) may be
+JSON text.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
-from os import PathLike
-from pathlib import Path
+import dataclasses
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from os import PathLike, fspath
+from typing import Any
 
-from lambda_star.calibration.rows import Row, gather
-from lambda_star.calibration.table import COLUMNS, OPTIONAL_COLUMNS, Table, TableError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["read_table"]
+from lambda_star.calibration.readers import delimited
+from lambda_star.calibration.readers.bytes import expand, kind, located
+from lambda_star.calibration.readers.frames import frame_parts
+from lambda_star.calibration.readers.plain import Part, batch_parts, cut, joined, record_parts, repeats
+from lambda_star.calibration.readers.records import records
+from lambda_star.calibration.rows import REMEDY, gather, nothing
+from lambda_star.calibration.table import Problem, Table, TableError
+
+__all__ = ["read_table", "stream"]
+
+Paths = str | PathLike[str]
 
 
-def read_table(path: str | PathLike[str], *, keep_going: bool = False) -> Table:
-    """Read a table of log-probabilities from a file whose suffix (.csv, .jsonl, .ndjson, .parquet) gives its format.
+def read_table(*paths: Any, teacher: Paths | None = None, base: Paths | None = None, keep_going: bool = False) -> Table:
+    """Read measured log-probabilities as one table.
 
     Args:
-        path: the file.
+        paths: files, patterns such as ``runs/*.parquet``, folders, or ``-`` for standard input, in CSV, TSV, JSON, JSON
+            lines, Parquet or Arrow, each also packed with gzip or zstd; or one data frame (pandas, polars, Arrow, ...).
+        teacher: an engine's answers with the teacher's log-probabilities, in the place of ``paths``.
+        base: the same answers with the base's.
         keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
 
     Returns:
-        A :class:`lambda_star.calibration.table.Table` with every good row, in the order of the file.
+        A :class:`lambda_star.calibration.table.Table` with every good row, in the order of the files.
 
     Raises:
-        TableError: the file is missing, empty or of another type, lacks a column, or (unless ``keep_going``) has a bad
-            row; the message gives the path, the line and the remedy.
+        TableError: a file is missing, empty, cut, damaged or of another type, lacks a column, or (unless
+            ``keep_going``) has a bad row; the message gives the path, the line and the remedy.
 
     >>> table = read_table("examples/rank_by_price/logprobs.csv")
     >>> len(table.log_p) > 1000, bool((table.log_p <= 0).all())
     (True, True)
     """
-    path = Path(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
-        raise TableError(str(path), f"cannot read {kind}; give one of {', '.join(READERS)}")
-    try:
-        return gather(str(path), reader(path), keep_going)
-    except OSError as error:
-        raise TableError(str(path), f"{error.strerror or error}; check the path") from error
-    except UnicodeDecodeError as error:
-        raise TableError(str(path), "the file is not UTF-8 text; check its type, or convert it to UTF-8") from error
+    if len(paths) == 1 and hasattr(paths[0], "__arrow_c_stream__"):
+        return _whole("frame", [frame_parts(paths[0], "frame", keep_going)], keep_going)
+    return _whole(_named(paths, teacher, base), _files(paths, teacher, base, keep_going), keep_going)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = file.readlines()
-    line, header = next(_csv_records(lines), (1, []))
-    if isinstance(header, str):
-        raise TableError(str(path), header, line)
-    _check_columns(path, header, line)
-    for line, values in islice(_csv_records(lines, len(header)), 1, None):
-        yield line, values if isinstance(values, str) else dict(zip(header, values, strict=True))
+def stream(
+    paths: Iterable[Paths] = (),
+    *,
+    teacher: Paths | None = None,
+    base: Paths | None = None,
+    keep_going: bool = False,
+    whole_answers: bool = True,
+    batch: int = 65_536,
+) -> Iterator[Table]:
+    """Yield measured log-probabilities table by table, so that files of any size can be read.
 
+    Args:
+        paths: what :func:`read_table` takes.
+        teacher: an engine's answers with the teacher's log-probabilities, in the place of ``paths``.
+        base: the same answers with the base's.
+        keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
+        whole_answers: whether to cut only between answers.
+        batch: the most rows of a table, unless a single answer has more.
 
-def _csv_records(lines: list[str], width: int | None = None) -> Iterator[tuple[int, list[str] | str]]:
-    """The first line and the fields of every record, or a sentence about what is wrong with it.
+    Yields:
+        Tables whose ``source`` is the file; those without a good row only have problems.
 
-    A quote that is never closed swallows the lines after it. Reading therefore resumes on the line after the start of a
-    broken record or of one with the wrong number of fields, so that no good row is lost.
+    Raises:
+        TableError: as for :func:`read_table`, but an answer that stands in several places is not noticed.
+
+    >>> tables = [*stream(["examples/rank_by_price/logprobs.csv"], batch=1000)]
+    >>> len(tables), max(map(len, tables)) <= 1000
+    (10, True)
     """
-    done = 0
-    while done < len(lines):
-        start = done
-        reader = csv.reader(map(lines.__getitem__, range(start, len(lines))), strict=True)
-        try:
-            for values in reader:
-                if values and len(values) != (width or len(values)):
-                    done += 1
-                    yield done, f"{len(values)} fields where the header has {width}; quote fields that contain commas"
-                    break
-                if values:
-                    yield done + 1, values
-                done = start + reader.line_num
-        except csv.Error as error:
-            done += 1
-            yield done, f"broken CSV ({error}); quote the field and double the quotes inside it"
+    count = 0
+    problems: list[Problem] = []
+    for parts in _files(paths, teacher, base, keep_going):
+        for piece in cut(parts, batch, whole_answers):
+            table = _once(piece.table, piece.lines, [(0, piece.table.source)], keep_going)
+            count += len(table)
+            problems += table.problems if not count else ()
+            yield table
+    if not count:
+        raise nothing(_named(paths, teacher, base), problems)
 
 
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for line, text in enumerate(file, start=1):
-            if text.strip():
-                yield line, _jsonl_row(text)
+def _named(paths: Iterable[Paths], *more: Paths | None) -> str:
+    return ", ".join(fspath(path) for path in (*paths, *more) if path is not None)
 
 
-def _jsonl_row(text: str) -> Row:
+def _files(
+    paths: Iterable[Paths], teacher: Paths | None, base: Paths | None, keep_going: bool
+) -> Iterator[Iterator[Part]]:
+    """The parts of every file."""
+    found = expand(paths)
+    for path in found:
+        yield _kept(_file_parts(path, keep_going), keep_going, len(found) == 1)
+
+
+def _kept(parts: Iterator[Part], keep_going: bool, only: bool) -> Iterator[Part]:
+    """The parts of a file; where it cannot be read on, that is a problem if there is anything to be kept."""
     try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        return f"broken JSON ({error.msg} at column {error.colno}); write one object per line"
-    except (ValueError, RecursionError) as error:  # Python refuses long numbers and deep nesting
-        return f"broken JSON ({error}); write one object per line"
-    return row if isinstance(row, dict) else "the line is not a JSON object; write one object per line"
+        for part in parts:
+            only = only and not len(part.table)
+            yield part
+    except TableError as error:
+        if not keep_going or only:
+            raise
+        table = gather(error.source, [(error.line or 0, error.problem)], keep_going, empty=True)
+        yield Part(table, np.empty(0, dtype=np.int64))
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise TableError(str(path), "Parquet needs pyarrow: pip install 'lambda-star[parquet]'") from error
-    with path.open("rb") as raw:
-        try:
-            with ParquetFile(raw) as file:
-                _check_columns(path, file.schema_arrow.names)
-                columns = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in file.schema_arrow.names]
-                batches = (batch.to_pylist() for batch in file.iter_batches(columns=columns))
-                yield from enumerate(chain.from_iterable(batches), start=1)
-        except (ArrowException, OSError) as error:
-            said = f"the file is damaged or not a Parquet file ({error}); check the file type"
-            raise TableError(str(path), said) from error
+def _file_parts(path: str, keep_going: bool) -> Iterator[Part]:
+    with located(path) as (file, source):
+        form = kind(file, source)
+        if form in delimited.DELIMITERS:
+            yield from delimited.parts(file, source, form, keep_going)
+        elif form in {"parquet", "arrow"}:
+            yield from batch_parts(file, source, form, keep_going)
+        else:
+            yield from record_parts(records(file, source, form), source, keep_going)
 
 
-READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
-    ".csv": _csv_rows,
-    ".jsonl": _jsonl_rows,
-    ".ndjson": _jsonl_rows,
-    ".parquet": _parquet_rows,
-}
+def _whole(source: str, files: Iterable[Iterator[Part]], keep_going: bool) -> Table:
+    """All rows of some files as one table."""
+    parts = [part for file in files for part in file]
+    if not any(len(part.table) for part in parts):
+        raise nothing(source, [problem for part in parts for problem in _problems(part.table)])
+    table = joined(part.table for part in parts)
+    starts = np.cumsum([0] + [len(part.table) for part in parts])
+    lines = np.concatenate([part.lines for part in parts])
+    table = _once(table, lines, [*zip(starts, (part.table.source for part in parts), strict=False)], keep_going)
+    order = {source: number for number, source in enumerate(dict.fromkeys(part.table.source for part in parts))}
+    problems = sorted(_problems(table), key=lambda problem: (order[problem.source], problem.line))
+    single = len(order) == 1
+    return dataclasses.replace(
+        table,
+        source=table.source if single else source,
+        problems=tuple(problem._replace(source="") if single else problem for problem in problems),
+    )
 
 
-def _check_columns(path: Path, header: Sequence[str], line: int | None = None) -> None:
-    missing = [name for name in COLUMNS if name not in header]
-    twice = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if header.count(name) > 1]
-    if twice:
-        raise TableError(str(path), f"there are two columns {', '.join(twice)}; keep one of each", line)
-    if header and missing:
-        said = f"there is no column {', '.join(missing)}; the header must name {', '.join(COLUMNS)}"
-        raise TableError(str(path), said, line)
+def _problems(table: Table) -> list[Problem]:
+    """The problems of a table, each with its file."""
+    return [problem._replace(source=problem.source or table.source) for problem in table.problems]
+
+
+def _once(table: Table, lines: NDArray[np.int64], starts: list[tuple[int, str]], keep_going: bool) -> Table:
+    """The table without rows whose position stood in a row before; ``starts`` is where the rows of a file begin."""
+    rows, firsts = repeats(table)
+    if not len(rows):
+        return table
+    sources = [starts[bisect_right(starts, row, key=lambda start: start[0]) - 1][1] for row in (*rows, *firsts)]
+    problems = []
+    for row, first, source, earlier in zip(rows, firsts, sources, sources[len(rows) :], strict=False):
+        place = f"line {lines[first]}" + (f" of {earlier}" if earlier != source else "")
+        named = f"sequence {table.sequence[row]}, position {table.position[row]}"
+        said = f"{named} is also on {place}; keep one of them"
+        if not keep_going:
+            raise TableError(source, f"{said}; {REMEDY}", int(lines[row]))
+        problems.append(Problem(int(lines[row]), said, source))
+    kept = np.delete(np.arange(len(table)), rows)
+    return dataclasses.replace(table.take(kept), problems=(*_problems(table), *problems))

@@ -62,7 +62,7 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     ['examples/rank_by_price/logprobs.csv']
     """
     found: list[str] = []
-    for path in map(os.fspath, paths):
+    for path in [os.fspath(path) for path in paths]:
         members = _members(path)
         if not members:
             what = "the folder holds no file" if os.path.isdir(path) else "no file matches the pattern"
@@ -154,8 +154,8 @@ def opened(path: Path, source: str) -> io.BufferedReader:
         TableError: the file cannot be opened.
 
     >>> with opened(Path("examples/rank_by_price/logprobs.csv"), "logprobs.csv") as file:
-    ...     file.readline()
-    b'sequence,position,token,modal,log_p,log_b\n'
+    ...     file.read(17)
+    b'sequence,position'
     """
     try:
         file = path.open("rb")

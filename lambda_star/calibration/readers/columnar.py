@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from lambda_star.calibration.readers.bytes import unpacked
 from lambda_star.calibration.table import COLUMNS, OPTIONAL_COLUMNS, TableError
 
-__all__ = ["COLUMNS_KEY", "batches", "check_columns"]
+__all__ = ["COLUMNS_KEY", "batches", "check_columns", "table_columns"]
 
 COLUMNS_KEY = b"lambda_star.columns"
 """The key of the file's own list of its columns, which shows a damaged name."""
@@ -49,15 +49,24 @@ def check_columns(source: str, header: Sequence[str], line: int | None = None) -
         raise TableError(source, said, line)
 
 
+def table_columns(source: str, header: Sequence[str]) -> list[str]:
+    """Return the columns of a table among some, in their order, after :func:`check_columns`."""
+    check_columns(source, header)
+    return [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in header]
+
+
 @contextmanager
-def batches(path: Path, source: str, kind: str, rows: int) -> Iterator[tuple[Any, Iterator[Any]]]:
-    """Give the schema of a Parquet or Arrow file, and an iterator of its record batches.
+def batches(
+    path: Path, source: str, kind: str, rows: int, choose: Callable[[str, Sequence[str]], list[str]] | None = None
+) -> Iterator[Iterator[Any]]:
+    """Give an iterator of the record batches of a Parquet or Arrow file.
 
     Args:
         path: the file.
         source: its name in messages.
         kind: ``parquet`` or ``arrow``.
-        rows: the most rows of a batch of Parquet.
+        rows: the most rows of a batch.
+        choose: a function of the source and of all names of columns, which returns the names of those that are read.
 
     Raises:
         TableError: the file is cut or damaged, or too large a part of it must be in memory at once.
@@ -67,12 +76,7 @@ def batches(path: Path, source: str, kind: str, rows: int) -> Iterator[tuple[Any
     name = {"parquet": "a Parquet", "arrow": "an Arrow"}[kind]
     try:
         with unpacked(path, source) as file, pyarrow.OSFile(str(file), "rb") as raw:
-            opened = _parquet(raw, source, rows) if kind == "parquet" else _arrow(raw, source)
-            schema = next(opened)
-            own = (schema.metadata or {}).get(COLUMNS_KEY, ",".join(schema.names).encode())
-            if own != ",".join(schema.names).encode():
-                raise pyarrow.ArrowInvalid("the names of its columns are not those that were written")
-            yield schema, opened
+            yield _parquet(raw, source, rows, choose) if kind == "parquet" else _arrow(raw, source, rows, choose)
     except TableError:
         raise
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
@@ -80,23 +84,35 @@ def batches(path: Path, source: str, kind: str, rows: int) -> Iterator[tuple[Any
         raise TableError(source, said) from error
 
 
-def _parquet(raw: Any, source: str, rows: int) -> Iterator[Any]:
-    """The schema and the batches of a Parquet file; texts come with each distinct text once."""
+def _names(schema: Any, source: str, choose: Callable[[str, Sequence[str]], list[str]] | None) -> list[str]:
+    """The columns to read, whose names must be those that were written."""
+    import pyarrow
+
+    written = (schema.metadata or {}).get(COLUMNS_KEY)
+    if written is not None and written != ",".join(schema.names).encode():
+        raise pyarrow.ArrowInvalid("the names of its columns are not those that were written")
+    return list(schema.names) if choose is None else choose(source, schema.names)
+
+
+def _parquet(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
+    """The batches of a Parquet file; texts come with each distinct text once."""
     import pyarrow
     from pyarrow import parquet, types
 
     checked = {"page_checksum_verification": True, "buffer_size": 2**20}
     with parquet.ParquetFile(raw, **checked) as file:
         schema, metadata = file.schema_arrow, file.metadata
+    wanted = _names(schema, source, choose)
     texts = [field.name for field in schema if types.is_string(field.type) or types.is_large_string(field.type)]
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.split(".")[0] not in wanted:
+                continue
             _refuse_large(source, column.total_uncompressed_size, f"the column {column.path_in_schema} of a row group")
     raw.seek(0)
     with parquet.ParquetFile(raw, read_dictionary=texts, **checked) as file:
-        yield schema
         count = 0
-        for batch in file.iter_batches(batch_size=rows):
+        for batch in file.iter_batches(batch_size=rows, columns=wanted):
             count += batch.num_rows
             yield batch
         if count != metadata.num_rows:
@@ -109,8 +125,8 @@ def _refuse_large(source: str, size: int, what: str) -> None:
         raise TableError(source, said)
 
 
-def _arrow(raw: Any, source: str) -> Iterator[Any]:
-    """The schema and the batches of an Arrow IPC file or stream."""
+def _arrow(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
+    """The batches of an Arrow IPC file or stream."""
     import pyarrow
     from pyarrow import ipc
 
@@ -123,14 +139,12 @@ def _arrow(raw: Any, source: str) -> Iterator[Any]:
     for message in ipc.MessageReader.open_stream(raw):
         _refuse_large(source, _expanded(message), "a batch")
     raw.seek(0)
-    if is_file:
-        reader = ipc.open_file(raw)
-        yield reader.schema
-        yield from map(reader.get_batch, range(reader.num_record_batches))
-        return
-    reader = ipc.open_stream(raw)
-    yield reader.schema
-    yield from reader
+    reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
+    wanted = _names(reader.schema, source, choose)
+    for batch in map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader:
+        batch.validate(full=True)
+        chosen = batch.select(wanted)
+        yield from (chosen.slice(start, rows) for start in range(0, batch.num_rows, rows))
 
 
 def _expanded(message: Any) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lambda_star.calibration.readers.bytes import opened
 from lambda_star.calibration.readers.columnar import check_columns
-from lambda_star.calibration.readers.plain import CELL, Part, careful, checked
+from lambda_star.calibration.readers.plain import CELL, Part, careful, whole
 from lambda_star.calibration.rows import Row
 from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, TableError
 
@@ -58,7 +58,7 @@ class _Delimited:
     def __init__(self, stream: Any, source: str, delimiter: str) -> None:
         self.stream, self.source, self.delimiter = stream, source, delimiter
         self.line, self.ended = 1, False
-        self.data = stream.read(len(MARK)).removeprefix(MARK)
+        self.data: bytes = stream.read(len(MARK)).removeprefix(MARK)
         self.header: list[str] = []
         while self.fill() and not self.header:
             self._read_header()
@@ -93,16 +93,11 @@ class _Delimited:
         """Take the next records: all whole ones that wait if they are clean, and otherwise those before trouble."""
         marks = _marks(self.data, ord(self.delimiter))
         if marks is not None:
-            line, block = self.line, self._take(int(marks.ends[-1]) + 1)
-            lines = line + marks.lines
-            try:
-                columns = self._columns(block, marks.wraps)
-            except (ArithmeticError, ValueError, TypeError, NotImplementedError):  # those of pyarrow among them
-                columns = {}
-            read = Records(block, line, self.delimiter, width=len(self.header))
-            if len(columns.get("position", ())) == len(lines):
-                return checked(self.source, columns, lines, lambda: self._rows(read), keep_going)
-            return careful(self.source, self._rows(read), keep_going)
+            block, lines = self.data[: int(marks.ends[-1]) + 1], self.line + marks.lines
+            table = whole(self.source, lambda: self._columns(block, marks.wraps))
+            if table is not None and len(table) == len(lines):
+                self._take(len(block))
+                return Part(table, lines)
         records = Records(self.data, self.line, self.delimiter, width=len(self.header), ended=self.ended)
         if not records.lines:
             return careful(self.source, [(self.line, self._skip_line())], keep_going)

@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
+from functools import partial
+from itertools import islice, pairwise
+from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
+from lambda_star.calibration.readers.columnar import batches, table_columns
+from lambda_star.calibration.readers.records import rows_of
 from lambda_star.calibration.rows import Row, gather, is_integer, top_of
-from lambda_star.calibration.table import ENDS, Table, TableError
+from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table, TableError
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["CELL", "Part", "careful", "checked", "cut", "joined", "repeats"]
+__all__ = [
+    "CELL",
+    "ROWS",
+    "Part",
+    "arrow_parts",
+    "batch_parts",
+    "careful",
+    "cut",
+    "joined",
+    "record_parts",
+    "repeats",
+    "whole",
+]
 
 CELL = 131_072
 """The most characters of a text, as in the ``csv`` module."""
 
 LONGEST_ANSWER = 2**20
 """The most rows of an answer, whose rows are in memory together."""
+
+
+TEXTS = ("sequence", "token", "modal")
+
+ROWS = 2**16
+"""The rows that are checked at a time."""
 
 
 class Part(NamedTuple):
@@ -30,34 +53,126 @@ class Part(NamedTuple):
     lines: NDArray[np.int64]
 
 
-def checked(
-    source: str,
-    columns: Mapping[str, Any],
-    lines: NDArray[np.int64],
-    rows: Callable[[], Iterable[tuple[int, Row]]],
-    keep_going: bool,
-) -> Part:
-    """Return a stretch of a file as a table: its columns if all is well with them, and otherwise its good rows.
+def batch_parts(path: Path, source: str, kind: str, keep_going: bool) -> Iterator[Part]:
+    """Yield the rows of a Parquet or Arrow file, part by part.
 
     Args:
-        source: the name of the file.
-        columns: Arrow arrays by name; ``top`` and ``rest`` may be lists.
-        lines: the line of every row.
-        rows: gives the same rows one by one with their lines; it is called where a column needs a closer look.
+        path: the file.
+        source: its name in messages.
+        kind: ``parquet`` or ``arrow``.
         keep_going: whether to list bad rows instead of raising an error for the first one.
 
-    Returns:
-        A :class:`Part`.
+    Yields:
+        Parts of the table.
+
+    Raises:
+        TableError: a column is missing, a row is bad (unless ``keep_going``), or the file is cut or damaged.
+    """
+    with batches(path, source, kind, ROWS, table_columns) as found:
+        yield from arrow_parts(found, source, keep_going)
+
+
+def arrow_parts(found: Iterable[Any], source: str, keep_going: bool) -> Iterator[Part]:
+    """Yield the rows of Arrow batches, part by part.
+
+    Args:
+        found: the batches, with the columns of a table.
+        source: their name in messages.
+        keep_going: whether to list bad rows instead of raising an error for the first one.
+
+    Yields:
+        Parts of the table.
 
     Raises:
         TableError: a row is bad (unless ``keep_going``).
     """
+    first = 1
+    for batch in found:
+        table = whole(source, partial(_named, batch))
+        lines = np.arange(first, first + batch.num_rows)
+        yield careful(source, rows_of(batch, first), keep_going) if table is None else Part(table, lines)
+        first += batch.num_rows
+
+
+def record_parts(items: Iterable[tuple[int, Any] | Problem], source: str, keep_going: bool) -> Iterator[Part]:
+    """Yield the rows that stand in records of JSON, part by part.
+
+    Args:
+        items: every record with its line, or the problem that stands in its place. One object that holds a list for
+            every column of a table stands for all its rows.
+        source: the name of the file.
+        keep_going: whether to list bad rows instead of raising an error for the first one.
+
+    Yields:
+        Parts of the table.
+
+    Raises:
+        TableError: a row is bad (unless ``keep_going``).
+    """
+    rest = iter(items)
+    while chunk := list(islice(rest, ROWS)):
+        rows = [row for item in chunk for row in _rows(item)]
+        table = whole(source, partial(_columns_of, [row for _, row in rows]))
+        lines = np.array([line for line, _ in rows], dtype=np.int64)
+        yield careful(source, rows, keep_going) if table is None else Part(table, lines)
+
+
+def _named(batch: Any) -> dict[str, Any]:
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def _rows(item: tuple[int, Any] | Problem) -> Iterable[tuple[int, Row]]:
+    """The rows that one record holds."""
+    if isinstance(item, Problem):
+        return [(item.line, item.message)]
+    line, record = item
+    if not isinstance(record, dict):
+        return [(line, "the line is not a JSON object; write one object per line")]
+    columns = {name: record[name] for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in record}
+    listed = {name: list(value.values()) if isinstance(value, dict) else value for name, value in columns.items()}
+    if not all(isinstance(listed.get(name), list) for name in COLUMNS):
+        return [(line, columns)]
+    lengths = {name: len(value) for name, value in listed.items() if isinstance(value, list)}
+    if len(lengths) != len(listed) or len(set(lengths.values())) > 1:
+        return [(line, f"the columns do not have the same number of rows: {lengths}")]
+    return enumerate((dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)), start=1)
+
+
+def _columns_of(rows: list[Any]) -> dict[str, Any]:
+    """The columns of rows as Arrow arrays; an error where they have other types than those of a table."""
+    import pyarrow
+
+    kinds: dict[str, set[type]] = {name: {str, int} for name in TEXTS} | {"position": {int}}
+    kinds |= {name: {float, int} for name in ("log_p", "log_b")}
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in COLUMNS}
+    for name in {name for row in rows for name in row} - set(COLUMNS):
+        columns[name] = [row.get(name) for row in rows]
+    for name, values in columns.items():
+        found = set(map(type, values))
+        if name in {"top", "rest"}:
+            continue
+        if not found <= kinds.get(name, {str, NoneType} if name == "contract" else {float, int, NoneType}):
+            raise TypeError("a value has another type")
+        columns[name] = pyarrow.array(map(str, values) if found == {int} and name in TEXTS else values)
+    return columns
+
+
+def whole(source: str, columns: Callable[[], Mapping[str, Any]]) -> Table | None:
+    """Return a stretch of a file as a table, or None where only a look at every row can tell what is amiss, if any is.
+
+    Args:
+        source: the name of the file.
+        columns: gives Arrow arrays by name; ``top`` and ``rest`` may be lists.
+
+    Returns:
+        The table of all rows.
+    """
     import pyarrow
 
     try:
-        return Part(Table(source=source, **_columns(columns)), lines)
-    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
-        return careful(source, rows(), keep_going)
+        return Table(source=source, **_columns(columns()))
+    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError, LookupError):
+        return None
 
 
 def careful(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Part:
@@ -82,7 +197,7 @@ def careful(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> P
 
 def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a table; ``ValueError`` where only a closer look can tell what is wrong, if anything is."""
-    made: dict[str, Any] = {name: _texts(columns[name]) for name in ("sequence", "token", "modal")}
+    made: dict[str, Any] = {name: _texts(columns[name]) for name in TEXTS}
     made["position"] = _positions(columns["position"])
     for name in ("log_p", "log_b"):
         made[name] = _floats(columns[name])
@@ -119,16 +234,30 @@ def _texts(column: Any, missing: str | None = None) -> Texts:
 
     column = _single(column)
     encoded = column if types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = _compact(encoded) if len(encoded.dictionary) > len(encoded) else encoded
     kind = encoded.dictionary.type
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_null(kind)):
         raise TypeError("a column of texts has another type")
-    distinct = [None if value is None else str(value) for value in encoded.dictionary.to_pylist()] + [missing]
-    codes = encoded.indices.fill_null(len(distinct) - 1).to_numpy(zero_copy_only=False)
-    if missing is None and (encoded.null_count or None in distinct[:-1]):
+    distinct = [missing if value is None else str(value) for value in encoded.dictionary.to_pylist()]
+    indices = encoded.indices.cast("int64")
+    if indices.null_count:
+        indices = indices.fill_null(len(distinct))
+        distinct.append(missing)
+    if None in distinct:
         raise ValueError("a text is missing")
-    texts = Texts.of(missing or "" if text is None else text for text in distinct)
+    texts = Texts.of(str(text) for text in distinct)
+    codes = indices.to_numpy()
     _require(np.array([len(text) <= CELL and "\0" not in text for text in texts.values], dtype=bool))
     return Texts(texts.values, texts.codes[codes])
+
+
+def _compact(encoded: Any) -> Any:
+    """The same texts without those that do not occur, which belong to other batches of a file."""
+    import pyarrow
+    from pyarrow import compute
+
+    used = encoded.indices.drop_null().unique()
+    return pyarrow.DictionaryArray.from_arrays(compute.index_in(encoded.indices, used), encoded.dictionary.take(used))
 
 
 def _positions(column: Any) -> NDArray[np.int64]:

@@ -52,13 +52,11 @@ def records(path: Path, source: str, kind: str) -> Iterator[tuple[int, Any] | Pr
     [(1, {'a': 1}), Problem(line=2, message="broken JSON (the key 'a' stands twice); ...", source='t.jsonl')]
     """
     if kind in {"parquet", "arrow"}:
-        with batches(path, source, kind, ROWS) as (_, found):
-            done = 0
+        with batches(path, source, kind, ROWS) as found:
+            done = 1
             for batch in found:
-                for start in range(0, batch.num_rows, ROWS):
-                    piece = batch.slice(start, ROWS)
-                    for line, row in rows_of(piece, done + start + 1):
-                        yield Problem(line, row, source) if isinstance(row, str) else (line, row)
+                for line, row in rows_of(batch, done):
+                    yield Problem(line, row, source) if isinstance(row, str) else (line, row)
                 done += batch.num_rows
     elif kind == "lines" or _has_lines(path, source):
         yield from _lines(path, source)
