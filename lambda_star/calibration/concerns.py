@@ -166,8 +166,8 @@ def _flipped(report: Report) -> Iterator[Concern]:
 
 def _apart(report: Report) -> Iterator[Concern]:
     at, binding = report.strict_at, report.binding
-    if math.isinf(binding.value) or binding.value - 1 < APART * (report.strict - 1):
-        return
+    if report.censored or math.isinf(binding.value) or binding.value - 1 < APART * (report.strict - 1):
+        return  # where b is only bounded, the strict λ* is that of a bound
     found = (
         f"λ* of the strictest position ({number(report.strict)}: answer {named(at.sequence)}, position {at.position}) "
         f"lies far below that of the binding class ({number(binding.value)}), a mean that a few thick tails decide"

@@ -131,7 +131,7 @@ def _of_rule(report: Report) -> Line:
         return Line(
             "tails die",
             "never",
-            f"in the mean, {under}; past λ* they are more than {report.clip:g} times thinner, not dead",
+            f"in the mean, {under}; past λ* they are thin, not dead",
         )
     return Line(
         "tails die", number(dies.value), f"{under}: in at most {percent(dies.quantile)} of the answers below this λ"

@@ -126,7 +126,11 @@ def _ending() -> Iterator[None]:
     """Turn every error into one with status 2, and so the loss of what was printed, whatever the status would be."""
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit, SystemExit):
+    except (click.exceptions.Exit, SystemExit):
+        flush()
+        raise
+    except click.ClickException as error:
+        error.message = _lines(error.message)
         flush()
         raise
     except (click.Abort, KeyboardInterrupt) as error:
@@ -135,10 +139,15 @@ def _ending() -> Iterator[None]:
         flush()
         if error.filename is None:  # an unbuffered stream has nothing left that flush could fail on
             raise Unwritten("standard output or a file", error) from error
-        raise Failure(f"{error.filename}: {error.strerror}") from error
+        raise Failure(shown(f"{error.filename}: {error.strerror}")) from error
     except Exception as error:
-        raise Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}") from error
+        raise Failure(_lines(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")) from error
     flush()
+
+
+def _lines(message: str) -> str:
+    """A message of several lines as it is shown, since it may hold text of a file."""
+    return "\n".join(map(shown, message.split("\n")))
 
 
 def output_option(*flags: str, kind: str = "", dash: bool = False, **settings: Any) -> Callable[..., Any]:
@@ -208,7 +217,7 @@ def _plain(value: Any) -> Any:
 
 def finish(verdict: Verdict) -> NoReturn:
     """Print a verdict in one line, and end with its exit status: 0 safe, 1 unsafe, 3 unknown."""
-    click.echo(f"\n{verdict}")
+    click.echo(f"\n{shown(str(verdict))}")
     click.get_current_context().exit(verdict.exit_status)
 
 
@@ -286,7 +295,7 @@ def write(path: Path, content: Any) -> None:
             says = {"Software" if form == "png" else "Creator": MARK}
             draw = partial(content.savefig, dpi=150, format=form, metadata=says)
             write_whole(path, draw, force=forced(), kind="picture")
-    click.echo(f"wrote {path}")
+    click.echo(shown(f"wrote {path}"))
 
 
 def print_table(
@@ -314,7 +323,7 @@ def print_table(
         table.add_column(head, justify=justify, no_wrap=not wrap or index < len(heads) - 1)
     for row in cells:
         table.add_row(*(Text(number(cell)) for cell in row))
-    click.echo(f"\n{title}" if title else "")
+    click.echo(f"\n{shown(title)}" if title else "")
     # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
     console = Console(highlight=False, width=SCREEN if wrap else 100_000)
     with console.capture() as text:  # as rich itself would end with status 1 where nobody reads on
@@ -324,7 +333,7 @@ def print_table(
 
 def say(text: str, indent: str = "") -> None:
     """Print a sentence on lines of the width of a screen; ``indent`` stands before all but the first."""
-    click.echo(textwrap.fill(text, SCREEN, subsequent_indent=indent, break_on_hyphens=False))
+    click.echo(textwrap.fill(shown(text), SCREEN, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def number(value: float | str) -> str:

@@ -13,6 +13,7 @@ import click
 
 from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
 from lambda_star._core.text import shown
+from lambda_star.cli._files import Output
 from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
@@ -86,7 +87,7 @@ PATH = click.Path(path_type=Path, allow_dash=True)
 @click.option("--min-mass", type=click.FloatRange(0, 1, max_open=True), default=0.0, help=MASS_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help=ENGINE_HELP)
-@output_option("--state", kind="state", help=STATE_HELP)
+@click.option("--state", type=Output(grows=True), help=STATE_HELP)
 @click.option("--resume", is_flag=True, help="Go on from the file of --state.")
 @click.option("--all", "everything", is_flag=True, help="Print every table, and every bad row.")
 @json_option()
@@ -131,7 +132,7 @@ def calibrate(
     from lambda_star.calibration import forms
     from lambda_star.verdict import decide
 
-    with as_failure(ValueError):
+    with as_failure(ValueError, ImportError):
         report = _report(**options)
     verdict = decide(report, lam=report.lam, confidence=report.confidence)
     _print(report, verdict, everything)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lambda_star._core.quantities import LAM, P, Quantity
+from lambda_star._core.text import shown
 from lambda_star.cli._output import FILE, as_failure, finish, json_option, quantity_option, write_json
 
 __all__ = ["decide"]
@@ -42,6 +43,6 @@ def decide(report: Path | None, json_path: Path | None, **options: Any) -> None:
     with as_failure(ValueError):
         found = verdict.decide(report, **options)
     for sentence in found.evidence:
-        click.echo(sentence)
+        click.echo(shown(sentence))
     write_json(json_path, "decide", found.to_dict())
     finish(found)
