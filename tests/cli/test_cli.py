@@ -149,7 +149,7 @@ def test_the_examples_of_the_help_of_plot_draw(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("name", ["threshold", "calibrate"])
 def test_the_example_of_the_help_is_a_valid_command(name: str, tmp_path: Path) -> None:
-    (example,) = re.findall(rf"^ *lambda-star ({name} .*)$", printed(name, "--help"), flags=re.MULTILINE)
+    example, *_ = re.findall(rf"^ *lambda-star ({name} .*)$", printed(name, "--help"), flags=re.MULTILINE)
     path = tables.write_csv(tmp_path / "rows.csv", tables.rows())
     replaced = {"examples/rank_by_price/logprobs.csv": str(path), "report.png": str(tmp_path / "report.png")}
     assert "λ*" in invoke(*[replaced.get(word, word) for word in example.split()]).stdout
@@ -595,8 +595,10 @@ def test_keep_going_uses_the_good_rows_and_lists_the_bad_ones(tmp_path: Path) ->
         "calibrate", path, "--clip", 5
     )
     output = judged("calibrate", path, "--clip", 5, "--keep-going", "--json", tmp_path / "report.json")
-    assert output.startswith(f"{path}: 3 contract positions of 3 answers used\n  2 rows not used: bad row\n")
-    assert re.findall(r"^    line (\d+): (\w+)", output, flags=re.MULTILINE) == [("4", "log_p"), ("6", "3")]
+    assert f"{path}: 3 contract positions of 3 answers used 2 rows not used: bad row " in words(output)
+    assert re.findall(r"^    \S+, line (\d+): (\w+)", output, flags=re.MULTILINE) == [("4", "log_p"), ("6", "3")]
+    everything = judged("calibrate", path, "--clip", 5, "--keep-going", "--all").split("Rows left out")[1]
+    assert re.findall(rf"^{path} +(\d+) +(\w+)", everything, flags=re.MULTILINE) == [("4", "log_p"), ("6", "3")]
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [problem["line"] for problem in written["problems"]] == [4, 6]
     assert written["used"] == 3
@@ -604,7 +606,8 @@ def test_keep_going_uses_the_good_rows_and_lists_the_bad_ones(tmp_path: Path) ->
 
 def test_rounded_rows_are_announced(tmp_path: Path) -> None:
     path = tables.write_csv(tmp_path / "rows.csv", [one(answer, 0, 0.0, -1.0) for answer in range(3)])
-    assert "  3 rows say p = 1 (log_p = 0), so their λ* is an upper bound" in judged("calibrate", path, "--clip", 5)
+    said = words(judged("calibrate", path, "--clip", 5))
+    assert "Warning: 3 rows with p = 1 (log_p = 0), of which λ* is an upper bound; log more digits." in said
 
 
 # Terminals and pipes
@@ -619,11 +622,11 @@ def test_a_narrow_terminal_loses_no_figure(columns: str, csv_file: Path) -> None
 
 
 @pytest.mark.parametrize("length", [60, 150, 400])
-def test_a_long_class_name_loses_no_figure(length: int, tmp_path: Path) -> None:
+def test_a_long_class_name_is_cut_and_loses_no_figure(length: int, tmp_path: Path) -> None:
     rows = [row | {"contract": "long " * (length // 5)} for row in tables.rows()]
-    output = judged("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5)
-    assert re.search(r"long +84 ", output)
-    assert "…" not in output
+    output = judged("calibrate", tables.write_csv(tmp_path / "rows.csv", rows), "--clip", 5, "--all")
+    assert re.search(r"^'(long )+…[long ]+' +84 +12 +\S+ +\S+ +\S+ +\[\S+, \S+\] ", output, flags=re.MULTILINE)
+    assert row_of(output, "binding class").startswith("'long ")
 
 
 def test_tokens_are_printed_as_they_are(tmp_path: Path) -> None:
