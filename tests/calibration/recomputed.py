@@ -14,12 +14,9 @@ from tests import tables
 from tests.oracle import CONTEXT, real
 from tests.tables import Row, one
 
-FEW = 50
-"""The number of resamples in tests that are not about intervals."""
-
 
 def report_of(rows: list[Row], **options: Any) -> Report:
-    return calibrate(Table.from_rows(rows), **{"clip": 5.0, "resamples": FEW} | options)
+    return calibrate(Table.from_rows(rows), **{"clip": 5.0} | options)
 
 
 def interval_of(found: ClassReport) -> tuple[float, float, float]:

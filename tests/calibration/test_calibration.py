@@ -20,7 +20,6 @@ from lambda_star.contract import by_patterns
 from lambda_star.dynamics import budget_threshold
 from tests import tables
 from tests.calibration.recomputed import (
-    FEW,
     collapse_point,
     flip_point,
     four,
@@ -190,8 +189,7 @@ def test_no_contract_position_asks_for_a_labeller(column: str | None) -> None:
         ("margin", [-0.01, 1.0, 10.0, math.nan], r"\[0, 1\)"),
         ("quantile", [-0.01, 1.01, math.nan], r"\[0, 1\]"),
         ("confidence", [0.0, 1.0, 95.0, math.nan], r"\(0, 1\)"),
-        ("resamples", [1, 0, -5], r"\[2, inf\)"),
-        ("seed", [-1], r"\[0, inf\)"),
+        ("min_mass", [-0.1, 1.0, math.nan], r"\[0, 1\)"),
         ("budget", [0.0, -1.0, -math.inf, math.nan], r"\(0, inf\]"),
     ],
 )
@@ -204,7 +202,7 @@ def test_options_out_of_range_are_named_with_range_and_value(
 
 
 def test_options_at_the_ends_of_their_ranges_are_taken() -> None:
-    report = report_of(tables.rows(), margin=0.0, quantile=1.0, resamples=2, seed=0, lam=-3.0, confidence=0.01)
+    report = report_of(tables.rows(), margin=0.0, quantile=1.0, lam=-3.0, confidence=0.01)
     assert report.operating_point == report.advised
     assert report.share_past(-3.0) == 0
 
@@ -301,7 +299,7 @@ def test_rounded_on_both_sides_everywhere_is_an_error_with_the_reason() -> None:
 
 def test_used_and_skipped_are_all_rows() -> None:
     rows = with_limits() + [one("bad", at, *pair) for at, pair in enumerate([(1.0, -1.0), (-1.0, math.nan)])]
-    report = calibrate(Table.from_rows(rows, keep_going=True), clip=5.0, resamples=FEW)
+    report = calibrate(Table.from_rows(rows, keep_going=True), clip=5.0)
     assert report.used + sum(report.skipped.values()) == len(rows)
     assert report.skipped["bad row"] == len(report.problems) == 2
     assert len(report.thresholds) == len(report.flips) == report.used
@@ -331,7 +329,7 @@ def test_intervals_of_thresholds_next_to_1_are_numbers() -> None:
 
 
 def test_the_report_is_frozen(table: Table) -> None:
-    report = calibrate(table, clip=5.0, resamples=FEW)
+    report = calibrate(table, clip=5.0)
     for thing, name in ((report, "clip"), (report.binding, "value"), (table, "log_p")):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(thing, name, 1.0)

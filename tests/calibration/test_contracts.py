@@ -36,7 +36,7 @@ def rows_of(answers: Sequence[Sequence[str]], modals: Sequence[Sequence[str]] | 
 
 
 def report_of(rows: Sequence[Row], **options: Any) -> Report:
-    return calibrate(Table.from_rows(rows), clip=5.0, resamples=50, **options)
+    return calibrate(Table.from_rows(rows), clip=5.0, **options)
 
 
 def positions(report: Report) -> dict[str, int]:
