@@ -95,7 +95,7 @@ def test_each_reading_is_worked_out_from_the_rows_of_its_class() -> None:
         tops = [tables.top_from(row["top"], *row["rest"]) for row in rows]
         eq4 = [float(threshold(5.0, *four(row))) for row in rows]
         (expected,) = readings(tops, [found.name] * len(rows), eq4, 5.0, json_structure)
-        assert found == dataclasses.replace(expected, bernoulli=found.bernoulli)
+        assert found == dataclasses.replace(expected, bernoulli=found.bernoulli, same_class=found.same_class)
         assert found.bernoulli == pytest.approx(expected.bernoulli, rel=1e-10)
         assert found.same_class == pytest.approx(tables.TAIL[0][1], rel=1e-9)
         assert found.use == "class"
@@ -136,10 +136,12 @@ def test_reports_are_strict_json_that_names_the_binding_class(rows: list[Row]) -
     values = report.to_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["binding"] == report.binding.name == values["classes"][0]["name"]
-    fields = {field.name for field in dataclasses.fields(Report)} - {"thresholds", "flips"}
+    fields = {field.name for field in dataclasses.fields(Report)}
     assert set(values) == fields | {"binding"}
-    assert values["problems"] == [{"line": problem.line, "message": problem.message} for problem in report.problems]
+    assert values["problems"] == [problem._asdict() for problem in report.problems]
     assert values["quantiles"].keys() == {str(level) for level in QUANTILES}
+    assert values["by_position"] == {"count": report.used, "quantiles": values["quantiles"]}
+    assert values["by_answer"]["count"] == report.answers
     for reading, plain in zip(report.readings, values["readings"], strict=True):
         low, high = reading.token
         assert plain["token"] == {"low": low, "high": "inf" if math.isinf(high) else high}
