@@ -124,7 +124,7 @@ class _Run:
         self.done, self.tables = state.read["pieces"], state.read["tables"]
         for name, value in self.record().items():
             if state.read[name] != value:
-                raise ValueError(f"{self.path}: {_difference(name, state.read[name], value)}")
+                raise ValueError(f"{self.path}: {self._difference(name, state.read[name], value)}")
         self.state, state.source = state, self.source.name
 
     def record(self) -> dict[str, Any]:
@@ -138,6 +138,14 @@ class _Run:
             "tables": self.tables,
             "files": [stamp for stamp in self.stamps if stamp[0] in begun or "" in begun],
         }
+
+    def _difference(self, name: str, saved: Any, now: Any) -> str:
+        """A sentence about a saved record that does not belong to this run."""
+        if name != "files":
+            return f"the state was made with {name} {saved!r}, and this run has {now!r}; make it again without `resume`"
+        changed = [stamp[0] for stamp in saved if stamp not in self.stamps]
+        said = f"{changed[0]} has changed or is gone" if changed else "there are files between those that were read"
+        return f"{said} since the state was saved; make it again without `resume`"
 
     def save(self) -> None:
         """Write the state to its file; after an error half-way through a table the file that is there stays."""
@@ -194,15 +202,6 @@ class _Run:
         if self.progress is not None:
             done = sum(piece.size for piece in self.pieces[: self.done])
             self.progress(f"{self.unit} read", done + self.inside, sum(piece.size for piece in self.pieces))
-
-
-def _difference(name: str, saved: Any, now: Any) -> str:
-    """A sentence about a saved record that does not belong to this run."""
-    if name != "files":
-        return f"the state was made with {name} {saved!r}, and this run has {now!r}; make it again without `resume`"
-    changed = [old[0] for old in saved if old not in now]
-    said = f"{changed[0]} has changed or is gone" if changed else "there are files between those that were read"
-    return f"{said} since the state was saved; make it again without `resume`"
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lambda_star.calibration.readers import Groups, file_tables, stream
-from lambda_star.calibration.readers.bytes import STANDARD_INPUT, expand
+from lambda_star.calibration.readers.bytes import STANDARD_INPUT, expand, located
 from lambda_star.calibration.table import COLUMNS, Table
 from lambda_star.contract import Contract
 
@@ -71,8 +71,13 @@ class Source:
 
     def stamps(self) -> list[list[Any]]:
         """Return the path, the size and the time of the last change of every file; nothing of standard input."""
-        statuses = ((path, os.stat(path)) for path in self.files if path != STANDARD_INPUT)
-        return [[path, status.st_size, status.st_mtime_ns] for path, status in statuses]
+        found = []
+        for path in self.files:
+            if path != STANDARD_INPUT:
+                with located(path) as (file, _):
+                    status = file.stat()
+                found.append([path, status.st_size, status.st_mtime_ns])
+        return found
 
     def pieces(self, stamps: list[list[Any]]) -> tuple[list[Piece], str]:
         """Return the pieces in order, and the unit of their sizes: ``rows`` or ``bytes``."""

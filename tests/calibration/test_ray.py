@@ -103,7 +103,7 @@ def test_a_run_on_a_cluster_is_taken_up(workers: Any, parquet: list[Path], tmp_p
 @pytest.mark.slow
 def test_an_error_in_a_task_is_that_of_the_file(workers: Any, parquet: list[Path]) -> None:
     parquet[1].write_bytes(parquet[1].read_bytes()[:-4])
-    with pytest.raises(TableError, match="part-1.parquet") as caught:
+    with pytest.raises(TableError, match=r"part-1\.parquet") as caught:
         calibrate_files(parquet, SETTINGS, engine="ray")
     assert "Traceback" not in str(caught.value)
 
