@@ -29,7 +29,7 @@ def decide(report: Path | None, json_path: Path | None, **options: Any) -> None:
 
     REPORT is the JSON file of `lambda-star calibrate`. Safe means that under the update rule of the report the tail
     does not die, and that the rehearsed share of valid answers is not below that at lambda = 1 by more than the
-    tolerance; intervals decide. Without a rehearsal a lambda up to the lower end of the operating point is safe.
+    tolerance; intervals decide. Without a rehearsal a lambda up to the operating point is safe.
 
     The exit status is 0 if lambda is safe, 1 if it is unsafe, 2 after an error and 3 if it is unknown.
 
