@@ -130,7 +130,7 @@ def _ending() -> Iterator[None]:
         flush()
         raise
     except click.ClickException as error:
-        error.message = _lines(error.message)
+        vars(error).update(message=_lines(error.message))
         flush()
         raise
     except (click.Abort, KeyboardInterrupt) as error:
@@ -301,7 +301,7 @@ def write(path: Path, content: Any) -> None:
 def print_table(
     title: str,
     rows: Sequence[Any],
-    columns: dict[str, Callable[[Any], Any]] | None = None,
+    columns: Mapping[str, Callable[[Any], Any]] | None = None,
     prose: str = "",
     wrap: bool = False,
 ) -> None:

@@ -12,8 +12,8 @@ from markdown_it import MarkdownIt
 
 from lambda_star import calibrate, decide, updates
 from lambda_star.calibration import forms
-from lambda_star.calibration.report import Report
 from lambda_star.calibration.grids import advice, details, rows_used
+from lambda_star.calibration.report import Report
 from lambda_star.calibration.table import Table
 from lambda_star.plotting import report_pictures
 from tests import tables
