@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from lambda_star.calibration import places
 from lambda_star.calibration.contracts import Tail
 from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import ClassReport
-from lambda_star.calibration.statistics import Estimate, class_interval
+from lambda_star.calibration.statistics import class_interval
 from lambda_star.dynamics.formulas import natural_threshold
 from lambda_star.updates import Rule
 
@@ -136,14 +136,10 @@ def class_report(
 
 def _interval(by_answer: Floats, clip: float, confidence: float) -> tuple[float, float]:
     """The lower end of the interval at the safe ends of the numbers, and the upper end at the others."""
-
-    def threshold(sums: Any) -> Any:
-        return places.of_sums(sums, clip)
-
-    near: Estimate = class_interval(by_answer[:, :4], threshold, confidence)
+    near = class_interval(by_answer[:, :4], clip, confidence)
     if np.array_equal(by_answer[:, :4], by_answer[:, 4:]):
         return near.low, near.high
-    return near.low, class_interval(by_answer[:, 4:], threshold, confidence).high
+    return near.low, class_interval(by_answer[:, 4:], clip, confidence).high
 
 
 def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> float:

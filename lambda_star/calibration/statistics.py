@@ -8,22 +8,24 @@ whatever their distribution. Everything here is an extension.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import C, P, Quantity, require
 from lambda_star.bernoulli import formulas
+from lambda_star.calibration.places import log_odds
 from lambda_star.sequence import lower_quantile
 
 __all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate"]
 
 QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
 CONFIDENCE = P.named("confidence")
+
+FAR = 1e100
+"""Log-odds that stand for infinite ones, whose squares do not overflow."""
 
 
 class Limit(NamedTuple):
@@ -173,8 +175,7 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
         confidence: level of the two-sided interval, in (0, 1).
 
     Returns:
-        λ* of the mean masses with the ends of its interval; they are NaN if there is one answer only, and 1 and +inf
-        where a class rests on a single answer with any mass of the base.
+        λ* of the mean masses with the ends of its interval, which are NaN if there is one answer only.
 
     Raises:
         ValueError: an argument lies outside its range, or the sums do not have four columns and a row.
@@ -189,11 +190,10 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     masses = np.asarray(sums, dtype=np.float64)
     if masses.ndim != 2 or masses.shape[1] != 4 or not len(masses):
         raise ValueError(f"sums must have a row of four sums for each answer, got the shape {masses.shape}")
-    with np.errstate(divide="ignore", invalid="ignore"):  # a class may have no mass of the base at all
-        value = _threshold(rate(masses.sum(axis=0), clip))
-        if len(masses) == 1:
-            return Estimate(value, math.nan, math.nan)
-        low, high = map(_threshold, _ends(masses, clip, confidence))
+    value = _threshold(rate(masses.sum(axis=0), clip))
+    if len(masses) == 1:
+        return Estimate(value, math.nan, math.nan)
+    low, high = map(_threshold, _ends(masses, clip, confidence))
     return Estimate(value, min(value, low), max(value, high))
 
 
@@ -212,9 +212,8 @@ def rate(sums: Floats, clip: float) -> Floats:
     >>> 1 + 1 / rate(np.array([[1.8, 0.2, 1.0, 1.0]]), 5.0)  # λ* of p = 0.9 and b = 0.5
     array([1.77...])
     """
-    p, tail, b, base_tail = np.moveaxis(sums, -1, 0)
-    gap = (np.log(p) - np.log(tail)) - (np.log(b) - np.log(base_tail))
-    found: Floats = gap / formulas.push_to_edge(np, p / (p + tail), clip)
+    teacher, base = (np.clip(odds, -FAR, FAR) for odds in log_odds(sums))
+    found: Floats = (teacher - base) / formulas.push_to_edge(np, sums[..., 0] / (sums[..., 0] + sums[..., 1]), clip)
     return found
 
 
@@ -249,11 +248,9 @@ def _ends(sums: Floats, clip: float, confidence: float) -> tuple[float, float]:
 
 
 def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
-    """The ends of Student's interval around a center, from the values without each answer; all numbers if unknown."""
+    """The ends of Student's interval around a center, from the values without each answer."""
     from scipy.stats import t
 
-    if not (np.isfinite(center) and np.isfinite(rates).all()):
-        return -math.inf, math.inf
     away = np.abs(rates - rates.mean())
     farthest, count = float(away.max()), len(rates)
     if farthest == 0:
@@ -269,72 +266,3 @@ def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
 def _threshold(slope: Any) -> float:
     """λ* of 1/(λ*−1), +inf where extrapolation never thins the tail."""
     return 1 + float(formulas.excess_from_gap(np, np.float64(1.0), np.float64(slope)))
-
-
-@dataclass(frozen=True)
-class _Bootstrap:
-    """Percentile intervals; ``answer`` is the index of the answer of each position."""
-
-    answer: NDArray[np.intp]
-    confidence: float
-    resamples: int
-    seed: int
-
-    def sums(self, columns: Sequence[Floats], members: NDArray[np.bool_], threshold: Callable[..., Floats]) -> Estimate:
-        """The interval of a λ* that is a function of sums over the positions of a class."""
-        _, answer = np.unique(self.answer[members], return_inverse=True)
-        per_answer = [np.bincount(answer, weights=column) for column in columns]
-        value = float(threshold(*(column.sum() for column in columns)))
-        return self._interval(value, per_answer, lambda *sums, axis: threshold(*(s.sum(axis=axis) for s in sums)), True)
-
-    def quantile(self, thresholds: Floats, level: float) -> Estimate:
-        """The interval of a quantile of the per-position λ*."""
-        answers = np.arange(self.answer.max() + 1)
-
-        def resampled(chosen: NDArray[np.intp]) -> float:
-            return lower_quantile(thresholds, level, np.bincount(chosen, minlength=len(answers))[self.answer])
-
-        return self._interval(lower_quantile(thresholds, level), [answers], resampled, False)
-
-    def _interval(self, value: float, data: Sequence[Any], statistic: Callable[..., Any], vectorized: bool) -> Estimate:
-        if len(data[0]) < 2:
-            return Estimate(value, math.nan, math.nan)
-        from scipy.stats import bootstrap
-
-        # SciPy takes percentiles of 1/λ*, which stays finite where λ* is +inf and reverses the order of the ends.
-        with np.errstate(divide="ignore"):
-            ends = bootstrap(
-                data,
-                lambda *args, **axis: 1 / np.asarray(statistic(*args, **axis)),
-                paired=len(data) > 1,
-                vectorized=vectorized,
-                n_resamples=self.resamples,
-                confidence_level=self.confidence,
-                method="percentile",
-                rng=self.seed,
-            ).confidence_interval
-            return Estimate(value, *(float(1 / np.float64(end)) for end in (ends.high, ends.low)))
-
-
-def class_interval(sums: Floats, threshold: Callable[[Any], Any], confidence: float) -> Estimate:
-    """Return λ* of the sums over all answers, and its interval.
-
-    Args:
-        sums: one row of sums for each answer.
-        threshold: λ* of sums in the last axis.
-        confidence: the confidence of the interval, in (0, 1).
-
-    Returns:
-        An :class:`Estimate`.
-    """
-    from scipy.stats import norm
-
-    total, count = sums.sum(axis=0), len(sums)
-    value = float(threshold(total))
-    if count < 2:
-        return Estimate(value, math.nan, math.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left_out = np.log(threshold(np.maximum(total - sums, 0)) - 1)
-        width = norm.ppf((1 + confidence) / 2) * math.sqrt((count - 1) * float(np.var(left_out)))
-        ends = 1 + (value - 1) * np.exp([-width, width])
-    return Estimate(value, *map(float, ends))
