@@ -8,6 +8,7 @@ whatever their distribution. Everything here is an extension.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,14 @@ from lambda_star.bernoulli import formulas
 from lambda_star.calibration.places import log_odds
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate"]
+__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate", "sample_size"]
 
 QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
 CONFIDENCE = P.named("confidence")
+WITHIN = Quantity("within", 0.0, math.inf)
+
+MOST = 10_000_000
+"""The most answers that are thought of."""
 
 FAR = 1e100
 """Log-odds that stand for infinite ones, whose squares do not overflow."""
@@ -78,6 +83,88 @@ def answers_for(quantile: float, confidence: float) -> float:
     exact = math.log1p(-confidence) / math.log1p(-quantile)
     whole = round(exact) if exact < 2**53 else exact
     return float(max(1, whole if math.isclose(exact, whole, rel_tol=1e-12) else math.ceil(exact)))
+
+
+def sample_size(
+    quantile: float = 0.05,
+    confidence: float = 0.95,
+    *,
+    pilot: ArrayLike | None = None,
+    within: float | None = None,
+    other: ArrayLike | None = None,
+) -> float:
+    """Return how many answers to score for a limit of a quantile, for a near one, or to tell two quantiles apart.
+
+    Without a pilot it is the number that a lower limit takes at all. A pilot, the values of some answers, tells how far
+    below the quantile the limits of more answers would lie; half of them would lie at least as near as this promises.
+    A pilot of n answers tells that to steps of 1/n in the level.
+
+    Args:
+        quantile: the level of the quantile, in [0, 1].
+        confidence: the confidence of the limit, in (0, 1).
+        pilot: the values of some answers, such as the least λ* of each.
+        within: how far below the pilot's quantile the lower limit may lie, in (0, inf).
+        other: the values of a second pilot; then the answer is the number of each kind with which the limits of both
+            quantiles do not overlap.
+
+    Returns:
+        The number, +inf where no number up to ten million does it.
+
+    Raises:
+        ValueError: an argument lies outside its range, or there is a pilot without exactly one of the other two.
+
+    Source: extension; the median of an order statistic is that of a beta distribution.
+
+    >>> sample_size(0.01)
+    299.0
+    >>> pilot = [1 + 0.002 * answer for answer in range(100)]
+    >>> sample_size(0.05, pilot=pilot, within=0.005), sample_size(0.05, pilot=pilot, within=0.003)
+    (153.0, 336.0)
+    """
+    needed = answers_for(quantile, confidence)
+    if pilot is None and within is None and other is None:
+        return needed
+    if pilot is None or (within is None) == (other is None):
+        raise ValueError("pilot must be given with one of within and other")
+    first = _values("pilot", pilot)
+    if within is not None:
+        require((WITHIN, within))
+        least = lower_quantile(first, quantile) - within
+        return _first(needed, lambda count: _likely(first, count, quantile, confidence)[0] >= least)
+    second = _values("other", [] if other is None else other)
+    lower, upper = sorted((first, second), key=lambda values: lower_quantile(values, quantile))
+
+    def apart(count: int) -> bool:
+        return _likely(upper, count, quantile, confidence)[0] > _likely(lower, count, quantile, confidence)[1]
+
+    return _first(needed, apart)
+
+
+def _first(needed: float, enough: Callable[[int], bool]) -> float:
+    """The least number from some number on that is enough, by doubling and halving; +inf where none is."""
+    if needed > MOST:
+        return math.inf
+    low, high = int(needed) - 1, int(needed)
+    while not enough(high):
+        low, high = high, 2 * high
+        if low >= MOST:
+            return math.inf
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return float(high)
+
+
+def _likely(values: Floats, count: int, quantile: float, confidence: float) -> tuple[float, float]:
+    """The medians of the limits of a quantile among so many answers that are distributed like the values."""
+    from scipy.special import betaincinv
+
+    below, above = _ranks(count, quantile, confidence)
+    low, high = (
+        lower_quantile(values, float(betaincinv(rank, count + 1 - rank, 0.5))) if rank else math.inf
+        for rank in (below, above)
+    )
+    return low, high
 
 
 def limit(low: ArrayLike, quantile: float, confidence: float, high: ArrayLike | None = None) -> Limit:
