@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import C, P, Quantity, require
+from lambda_star._core.quantities import P, Quantity, require
 from lambda_star.bernoulli import formulas
 from lambda_star.calibration.places import log_odds
+from lambda_star.calibration.settings import CLIP
 from lambda_star.sequence import lower_quantile
 
 __all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate", "sample_size"]
@@ -257,7 +258,8 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     most to its side counted twice, and the farther of both ends holds: a sample of heavy tails rarely has enough.
 
     Args:
-        sums: one row per answer that has the class: the sums of p, 1−p, b and 1−b over its positions of the class.
+        sums: one row per answer that has the class: the sums of p, 1−p, b and 1−b over its positions of the class. Four
+            more columns are the same at the other ends of numbers that are known as intervals, for the upper end.
         clip: the clip c, in (1, inf).
         confidence: level of the two-sided interval, in (0, 1).
 
@@ -265,7 +267,7 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
         λ* of the mean masses with the ends of its interval, which are NaN if there is one answer only.
 
     Raises:
-        ValueError: an argument lies outside its range, or the sums do not have four columns and a row.
+        ValueError: an argument lies outside its range, or the sums do not have a row, or four or eight columns.
 
     Source: extension; ``docs/limits.md`` says how often it covers.
 
@@ -273,14 +275,17 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     >>> class_interval(sums, 5.0, 0.95)
     Estimate(value=1.63..., low=1.53..., high=1.79...)
     """
-    require((C.named("clip")._replace(ends="()"), clip), (CONFIDENCE, confidence))
+    require((CLIP, clip), (CONFIDENCE, confidence))
     masses = np.asarray(sums, dtype=np.float64)
-    if masses.ndim != 2 or masses.shape[1] != 4 or not len(masses):
-        raise ValueError(f"sums must have a row of four sums for each answer, got the shape {masses.shape}")
-    value = _threshold(rate(masses.sum(axis=0), clip))
+    if masses.ndim != 2 or masses.shape[1] not in {4, 8} or not len(masses):
+        raise ValueError(f"sums must have a row of four or eight sums for each answer, got the shape {masses.shape}")
+    near, far = masses[:, :4], masses[:, 4:]
+    value = _threshold(rate(near.sum(axis=0), clip))
     if len(masses) == 1:
         return Estimate(value, math.nan, math.nan)
-    low, high = map(_threshold, _ends(masses, clip, confidence))
+    low, high = map(_threshold, _ends(near, clip, confidence))
+    if far.size and not np.array_equal(near, far):
+        high = _threshold(_ends(far, clip, confidence)[1])
     return Estimate(value, min(value, low), max(value, high))
 
 
