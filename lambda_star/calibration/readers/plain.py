@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice, pairwise
@@ -208,8 +209,8 @@ def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
             made[name] = _end(columns[name], made[name[:5]], below=name.endswith("low"))
     if "contract" in columns:
         made["contract"] = _texts(columns["contract"], missing="")
-    top, rest = (_cells(columns.get(name), len(made["position"])) for name in ("top", "rest"))
-    if any(cell is not None for cells in (top, rest) for cell in cells):
+    if "top" in columns or "rest" in columns:
+        top, rest = (_cells(columns.get(name), len(made["position"])) for name in ("top", "rest"))
         listed = tuple(map(top_of, top, rest, made["log_p"].tolist(), made["log_b"].tolist()))
         made["top"] = listed if any(listed) else None
     return made
@@ -235,7 +236,7 @@ def _texts(column: Any, missing: str | None = None) -> Texts:
 
     column = _single(column)
     encoded = column if types.is_dictionary(column.type) else column.dictionary_encode()
-    encoded = _compact(encoded) if len(encoded.dictionary) > len(encoded) else encoded
+    encoded = _compact(encoded) if len(encoded.dictionary) > len(encoded) // 16 else encoded
     kind = encoded.dictionary.type
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_null(kind)):
         raise TypeError("a column of texts has another type")
@@ -247,7 +248,7 @@ def _texts(column: Any, missing: str | None = None) -> Texts:
     if None in distinct:
         raise ValueError("a text is missing")
     texts = Texts.of(str(text) for text in distinct)
-    codes = indices.to_numpy()
+    codes = np.from_dlpack(indices)
     _require(np.array([len(text) <= CELL and "\0" not in text for text in texts.values], dtype=bool))
     return Texts(texts.values, texts.codes[codes])
 
@@ -267,7 +268,7 @@ def _positions(column: Any) -> NDArray[np.int64]:
 
     column = _single(column)
     if types.is_integer(column.type) and not column.null_count:
-        positions: NDArray[np.int64] = column.cast(pyarrow.int64()).to_numpy()
+        positions: NDArray[np.int64] = np.from_dlpack(column.cast(pyarrow.int64()))
     else:
         texts = _texts(column)
         _require(np.array([is_integer(text) for text in texts.values if text], dtype=bool))
@@ -284,7 +285,7 @@ def _floats(column: Any) -> Floats:
     column = _single(column)
     if not (types.is_floating(column.type) or types.is_integer(column.type) or types.is_null(column.type)):
         raise TypeError("a column of numbers has another type")
-    found: Floats = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    found: Floats = np.from_dlpack(column.cast(pyarrow.float64()).fill_null(math.nan))
     return found
 
 
