@@ -285,7 +285,8 @@ def _floats(column: Any) -> Floats:
     column = _single(column)
     if not (types.is_floating(column.type) or types.is_integer(column.type) or types.is_null(column.type)):
         raise TypeError("a column of numbers has another type")
-    found: Floats = np.from_dlpack(column.cast(pyarrow.float64()).fill_null(math.nan))
+    column = column.cast(pyarrow.float64())
+    found: Floats = np.from_dlpack(column.fill_null(math.nan) if column.null_count else column)
     return found
 
 
