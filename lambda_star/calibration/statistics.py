@@ -8,6 +8,7 @@ whatever their distribution. Everything here is an extension.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -137,13 +138,14 @@ def _values(name: str, values: ArrayLike) -> Floats:
 
 def _ranks(count: int, quantile: float, confidence: float) -> tuple[int, int]:
     """The ranks, counted from 1, of the lower and the upper limit among so many values; 0 for an unknown one."""
-    from scipy.stats import binom
+    from scipy.special import bdtr  # scipy.stats would take a second to import
 
     if not count:
         return 0, 0
-    below = max(1, int(binom.ppf(1 - confidence, count, quantile))) if count >= answers_for(quantile, confidence) else 0
-    above = int(binom.ppf(confidence, count, quantile)) + 1
-    return below, above if above <= count else 0
+    ends = (1 - confidence, confidence)
+    least, most = (bisect_left(range(count), end, key=lambda rank: bdtr(rank, count, quantile)) for end in ends)
+    below = max(1, least) if count >= answers_for(quantile, confidence) else 0
+    return below, most + 1 if most < count else 0
 
 
 def _smallest(values: Floats, rank: int) -> float:
@@ -250,7 +252,7 @@ def _ends(sums: Floats, clip: float, confidence: float) -> tuple[float, float]:
 
 def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
     """The ends of Student's interval around a center, from the values without each answer; all numbers if unknown."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     if not (np.isfinite(center) and np.isfinite(rates).all()):
         return -math.inf, math.inf
@@ -262,7 +264,7 @@ def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
     error = farthest * math.sqrt((count - 1) / count * float(squares.sum()))
     kurtosis = float(np.mean(squares**2) / np.mean(squares) ** 2)
     freedom = max(1.0, min(count - 1.0, 2 * count / max(kurtosis - 1, 1e-9)))
-    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
     return center - half, center + half
 
 
