@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from lambda_star.calibration.places import log_odds
 from lambda_star.calibration.settings import CLIP
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate", "sample_size"]
+__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "jackknife", "limit", "others", "rate", "sample_size"]
 
 QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
 CONFIDENCE = P.named("confidence")
@@ -283,9 +284,10 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     value = _threshold(rate(near.sum(axis=0), clip))
     if len(masses) == 1:
         return Estimate(value, math.nan, math.nan)
-    low, high = map(_threshold, _ends(near, clip, confidence))
+    slow, fast = jackknife(near, partial(rate, clip=clip), confidence)
     if far.size and not np.array_equal(near, far):
-        high = _threshold(_ends(far, clip, confidence)[1])
+        slow, _ = jackknife(far, partial(rate, clip=clip), confidence)
+    low, high = _threshold(fast), _threshold(slow)
     return Estimate(value, min(value, low), max(value, high))
 
 
@@ -327,24 +329,41 @@ def others(sums: Floats) -> Floats:
     return found
 
 
-def _ends(sums: Floats, clip: float, confidence: float) -> tuple[float, float]:
-    """The greatest and the least 1/(λ*−1) of a class in several answers."""
+def jackknife(sums: Floats, statistic: Callable[[Floats], Floats], confidence: float) -> tuple[float, float]:
+    """Return the ends of an interval of a smooth function of sums over answers, as :func:`class_interval` says.
+
+    Args:
+        sums: one row per answer, at least two.
+        statistic: the function of sums, which stand along the last axis; its values are finite.
+        confidence: level of the two-sided interval, in (0, 1).
+
+    Returns:
+        The lower and the upper end.
+
+    Source: extension; J. Tukey's jackknife, and the degrees of freedom of F. Satterthwaite, Biometrics Bulletin 2
+    (1946), for a mean of squares.
+
+    >>> sums = np.array([[1.0, 2.0], [1.5, 2.0], [0.5, 1.0], [1.0, 1.5]])
+    >>> low, high = jackknife(sums, lambda each: each[..., 0] / each[..., 1], 0.9)
+    >>> round(low, 3), round(high, 3)
+    (0.446, 0.784)
+    """
     total, without = sums.sum(axis=0), others(sums)
-    rates = rate(without, clip)
-    slow, fast = _span(rate(total, clip), rates, confidence)
-    for twice in sums[[np.argmax(rates), np.argmin(rates)]]:
-        more = rate(np.vstack([without + twice, total]), clip)
-        slower, faster = _span(rate(total + twice, clip), more, confidence)
-        slow, fast = min(slow, slower), max(fast, faster)
-    return fast, slow
+    values = statistic(without)
+    low, high = _span(statistic(total), values, confidence)
+    for twice in sums[[np.argmax(values), np.argmin(values)]]:
+        more = statistic(np.vstack([without + twice, total]))
+        lower, higher = _span(statistic(total + twice), more, confidence)
+        low, high = min(low, lower), max(high, higher)
+    return low, high
 
 
-def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
+def _span(center: Any, values: Floats, confidence: float) -> tuple[float, float]:
     """The ends of Student's interval around a center, from the values without each answer."""
     from scipy.stats import t
 
-    away = np.abs(rates - rates.mean())
-    farthest, count = float(away.max()), len(rates)
+    away = np.abs(values - values.mean())
+    farthest, count = float(away.max()), len(values)
     if farthest == 0:
         return float(center), float(center)
     squares = (away / farthest) ** 2
@@ -352,7 +371,7 @@ def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
     kurtosis = float(np.mean(squares**2) / np.mean(squares) ** 2)
     freedom = max(1.0, min(count - 1.0, 2 * count / max(kurtosis - 1, 1e-9)))
     half = float(t.ppf((1 + confidence) / 2, freedom)) * error
-    return center - half, center + half
+    return float(center) - half, float(center) + half
 
 
 def _threshold(slope: Any) -> float:
