@@ -20,7 +20,16 @@ from lambda_star.calibration.places import of_sums
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.shares import change_of_share, exact_share
 from lambda_star.calibration.state import State
-from lambda_star.calibration.statistics import CONFIDENCE, QUANTILE, Estimate, class_interval, jackknife, limit, others
+from lambda_star.calibration.statistics import (
+    CONFIDENCE,
+    QUANTILE,
+    Estimate,
+    class_interval,
+    each_of_four,
+    jackknife,
+    limit,
+    others,
+)
 from lambda_star.calibration.table import Table
 from lambda_star.contract import Contract, Labeller
 
@@ -226,9 +235,8 @@ def _shared(first: _Answers, second: _Answers, paired: bool | None) -> NDArray[n
 
 
 def _at_quantile(first: _Answers, second: _Answers, quantile: float, confidence: float) -> Change:
-    """The change of a quantile; each of the four limits that it needs may miss with a quarter of the risk."""
-    one_sided = 1 - (1 - confidence) / 4
-    before, after = (limit(table.low, quantile, one_sided, table.high) for table in (first, second))
+    """The change of a quantile, which lies between the differences of opposite limits wherever all four limits hold."""
+    before, after = (limit(table.low, quantile, each_of_four(confidence), table.high) for table in (first, second))
     value = _less(after.estimate, before.estimate)
     change = Estimate(value, _less(after.value, before.high), _less(after.high, before.value))
     return Change("", before.estimate, after.estimate, change)

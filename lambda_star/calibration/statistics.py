@@ -22,7 +22,18 @@ from lambda_star.calibration.places import log_odds
 from lambda_star.calibration.settings import CLIP
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "jackknife", "limit", "others", "rate", "sample_size"]
+__all__ = [
+    "Estimate",
+    "Limit",
+    "answers_for",
+    "class_interval",
+    "each_of_four",
+    "jackknife",
+    "limit",
+    "others",
+    "rate",
+    "sample_size",
+]
 
 QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
 CONFIDENCE = P.named("confidence")
@@ -106,8 +117,8 @@ def sample_size(
         confidence: the confidence of the limit, in (0, 1).
         pilot: the values of some answers, such as the least λ* of each.
         within: how far below the pilot's quantile the lower limit may lie, in (0, inf).
-        other: the values of a second pilot; then the answer is the number of each kind with which the limits of both
-            quantiles do not overlap.
+        other: the values of a second pilot; then it is the number of answers of each kind with which
+            :func:`lambda_star.calibration.comparison.compare` would tell the two quantiles apart.
 
     Returns:
         The number, +inf where no number up to ten million does it.
@@ -123,23 +134,40 @@ def sample_size(
     >>> sample_size(0.05, pilot=pilot, within=0.005), sample_size(0.05, pilot=pilot, within=0.003)
     (153.0, 336.0)
     """
-    needed = answers_for(quantile, confidence)
     if pilot is None and within is None and other is None:
-        return needed
+        return answers_for(quantile, confidence)
     if pilot is None or (within is None) == (other is None):
         raise ValueError("pilot must be given with one of within and other")
-    first = _values("pilot", pilot)
-    if within is not None:
+    first, second = _values("pilot", pilot), _values("other", pilot if other is None else other)
+    if within is None:
+        confidence = each_of_four(confidence)
+        lower, upper = sorted((first, second), key=lambda values: lower_quantile(values, quantile))
+    else:
         require((WITHIN, within))
-        least = lower_quantile(first, quantile) - within
-        return _first(needed, lambda count: _likely(first, count, quantile, confidence)[0] >= least)
-    second = _values("other", [] if other is None else other)
-    lower, upper = sorted((first, second), key=lambda values: lower_quantile(values, quantile))
+        lower = upper = first
 
-    def apart(count: int) -> bool:
-        return _likely(upper, count, quantile, confidence)[0] > _likely(lower, count, quantile, confidence)[1]
+    def enough(count: int) -> bool:
+        low, high = (_likely(values, count, quantile, confidence) for values in (upper, lower))
+        return low[0] > high[1] if within is None else low[0] >= lower_quantile(first, quantile) - within
 
-    return _first(needed, apart)
+    return _first(answers_for(quantile, confidence), enough)
+
+
+def each_of_four(confidence: float) -> float:
+    """Return the confidence that four limits need each for all to hold together, as a change of a quantile needs it.
+
+    Args:
+        confidence: the confidence that all four hold, in (0, 1).
+
+    Returns:
+        A number in (0, 1).
+
+    Source: extension; Boole's inequality.
+
+    >>> each_of_four(0.95)
+    0.9875
+    """
+    return 1 - (1 - confidence) / 4
 
 
 def _first(needed: float, enough: Callable[[int], bool]) -> float:
