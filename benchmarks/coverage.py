@@ -22,7 +22,8 @@ from rich.progress import track
 from rich.table import Table
 
 from lambda_star.bernoulli import threshold_from_logits
-from lambda_star.calibration.statistics import class_interval, limit, others, rate
+from lambda_star.calibration.jackknife import others
+from lambda_star.calibration.statistics import class_interval, limit, rate
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator

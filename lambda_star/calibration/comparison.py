@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import require
+from lambda_star.calibration.jackknife import jackknife, others
 from lambda_star.calibration.places import of_sums
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.shares import change_of_share, exact_share
@@ -26,9 +27,7 @@ from lambda_star.calibration.statistics import (
     Estimate,
     class_interval,
     each_of_four,
-    jackknife,
     limit,
-    others,
 )
 from lambda_star.calibration.table import Table
 from lambda_star.contract import Contract, Labeller

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import P, Quantity, require
 from lambda_star.bernoulli import formulas
+from lambda_star.calibration.jackknife import jackknife
 from lambda_star.calibration.places import log_odds
 from lambda_star.calibration.settings import CLIP
 from lambda_star.sequence import lower_quantile
@@ -28,9 +29,7 @@ __all__ = [
     "answers_for",
     "class_interval",
     "each_of_four",
-    "jackknife",
     "limit",
-    "others",
     "rate",
     "sample_size",
 ]
@@ -281,10 +280,8 @@ class Estimate(NamedTuple):
 def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     """Return the λ* of a contract class with an interval over answers, from the sums of their masses.
 
-    The interval is a jackknife over answers on the scale 1/(λ*−1) = Δ/log((c−1+p)/p), which is smooth also where λ* is
-    +inf. Student's t has the degrees of freedom that the kurtosis of the jackknife leaves, since the few answers with
-    thick tails decide how surely the spread is known. Each end is computed a second time with the answer that moves λ*
-    most to its side counted twice, and the farther of both ends holds: a sample of heavy tails rarely has enough.
+    The interval is that of :func:`lambda_star.calibration.jackknife.jackknife` on the scale 1/(λ*−1), which is
+    Δ/log((c−1+p)/p) and so smooth also where λ* is +inf.
 
     Args:
         sums: one row per answer that has the class: the sums of p, 1−p, b and 1−b over its positions of the class. Four
@@ -337,69 +334,6 @@ def rate(sums: Floats, clip: float) -> Floats:
     teacher, base = (np.clip(odds, -FAR, FAR) for odds in log_odds(sums))
     found: Floats = (teacher - base) / formulas.push_to_edge(np, sums[..., 0] / (sums[..., 0] + sums[..., 1]), clip)
     return found
-
-
-def others(sums: Floats) -> Floats:
-    """Return the sum of all other rows, for each row; subtracting a row from the sum of all would lose small masses.
-
-    Args:
-        sums: the rows.
-
-    Returns:
-        An array of the same shape.
-
-    >>> others(np.array([[1.0], [2.0], [4.0]])).T
-    array([[6., 5., 3.]])
-    """
-    found = np.zeros_like(sums)
-    np.cumsum(sums[:0:-1], axis=0, out=found[-2::-1])
-    found[1:] += np.cumsum(sums[:-1], axis=0)
-    return found
-
-
-def jackknife(sums: Floats, statistic: Callable[[Floats], Floats], confidence: float) -> tuple[float, float]:
-    """Return the ends of an interval of a smooth function of sums over answers, as :func:`class_interval` says.
-
-    Args:
-        sums: one row per answer, at least two.
-        statistic: the function of sums, which stand along the last axis; its values are finite.
-        confidence: level of the two-sided interval, in (0, 1).
-
-    Returns:
-        The lower and the upper end.
-
-    Source: extension; J. Tukey's jackknife, and the degrees of freedom of F. Satterthwaite, Biometrics Bulletin 2
-    (1946), for a mean of squares.
-
-    >>> sums = np.array([[1.0, 2.0], [1.5, 2.0], [0.5, 1.0], [1.0, 1.5]])
-    >>> low, high = jackknife(sums, lambda each: each[..., 0] / each[..., 1], 0.9)
-    >>> round(low, 3), round(high, 3)
-    (0.446, 0.784)
-    """
-    total, without = sums.sum(axis=0), others(sums)
-    values = statistic(without)
-    low, high = _span(statistic(total), values, confidence)
-    for twice in sums[[np.argmax(values), np.argmin(values)]]:
-        more = statistic(np.vstack([without + twice, total]))
-        lower, higher = _span(statistic(total + twice), more, confidence)
-        low, high = min(low, lower), max(high, higher)
-    return low, high
-
-
-def _span(center: Any, values: Floats, confidence: float) -> tuple[float, float]:
-    """The ends of Student's interval around a center, from the values without each answer."""
-    from scipy.stats import t
-
-    away = np.abs(values - values.mean())
-    farthest, count = float(away.max()), len(values)
-    if farthest == 0:
-        return float(center), float(center)
-    squares = (away / farthest) ** 2
-    error = farthest * math.sqrt((count - 1) / count * float(squares.sum()))
-    kurtosis = float(np.mean(squares**2) / np.mean(squares) ** 2)
-    freedom = max(1.0, min(count - 1.0, 2 * count / max(kurtosis - 1, 1e-9)))
-    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
-    return float(center) - half, float(center) + half
 
 
 def _threshold(slope: Any) -> float:
