@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import random
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,8 +140,8 @@ HINT = r".*; correct it, or pass `keep_going=True` to leave bad rows out and lis
 """The remedy that the message about a bad row ends with, as a pattern."""
 
 
-CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0" if sys.version_info < (3, 11) else "")
-"""What text of a table may hold; before Python 3.11 the csv module neither writes nor reads the null character."""
+CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
+"""What text of a table may hold."""
 
 
 def write(path: Path, *lines: str) -> Path:

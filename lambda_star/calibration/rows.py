@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,27 @@ import numpy as np
 from lambda_star.calibration.table import COLUMNS, ENDS, Problem, Table, TableError, Top
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["Row", "gather"]
+__all__ = ["REMEDY", "Row", "gather", "is_integer", "nothing", "top_of"]
 
 ROUNDING = 1e-6
 """The largest difference between two numbers that count as equal, because tables are written with few digits."""
+
+INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
+
+REMEDY = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
 
 Row = Mapping[str, Any] | str
 """The values of a row by column, or a sentence about why the row cannot be read."""
 
 
-def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Table:
+def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool, *, empty: bool = False) -> Table:
     """Return the table of the good rows among some.
 
     Args:
         source: where the rows come from.
         rows: the line and the values of every row, or a sentence about why it cannot be read.
         keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
+        empty: whether a table may have no rows, as a part of a file may.
 
     Returns:
         A :class:`lambda_star.calibration.table.Table`.
@@ -44,24 +50,39 @@ def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Ta
     for line, row in rows:
         wrong = _add(good, line, row)
         if wrong and not keep_going:
-            remedy = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
-            raise TableError(source, f"{wrong}; {remedy}", line)
+            raise TableError(source, f"{wrong}; {REMEDY}", line)
         if wrong:
             problems.append(Problem(line, wrong))
-    if not good:
-        found = "there are no rows"
-        if problems:
-            found = f"none of {len(problems)} rows is usable; line {problems[0].line}: {problems[0].message}"
-        raise TableError(source, f"{found}; write one row per output position")
-    *columns, ends, contract, top = zip(*(values for _, values in good.values()), strict=True)
+    if not good and not empty:
+        raise nothing(source, problems)
+    *columns, ends, contract, top = zip(*(values for _, values in good.values()), strict=True) if good else [()] * 9
     return Table(
         source=source,
         **{name: make(column) for (name, (_, make)), column in zip(PARSERS.items(), columns, strict=True)},
         **_ends(ends, dict(zip(PARSERS, columns, strict=True))),
-        contract=None if set(contract) == {None} else Texts.of(label or "" for label in contract),
+        contract=None if set(contract) <= {None} else Texts.of(label or "" for label in contract),
         top=top if any(top) else None,
         problems=tuple(problems),
     )
+
+
+def nothing(source: str, problems: Sequence[Problem]) -> TableError:
+    """Return the error that says that no row is usable, and shows the first problem.
+
+    Args:
+        source: where the rows come from.
+        problems: all problems.
+
+    Returns:
+        The error.
+
+    >>> nothing("rows", ())
+    TableError('rows: there are no rows; write one row per output position')
+    """
+    found = "there are no rows"
+    if problems:
+        found = f"none of {len(problems)} rows is usable; line {problems[0].line}: {problems[0].message}"
+    return TableError(source, f"{found}; write one row per output position")
 
 
 def _ends(ends: Iterable[dict[str, float]], columns: Mapping[str, Iterable[float]]) -> dict[str, Any]:
@@ -95,7 +116,7 @@ def _parse(row: Row) -> tuple[Any, ...]:
     values = [parse(name, row[name]) for name, (parse, _) in PARSERS.items()]
     label = row.get("contract")
     label = None if "contract" not in row else "" if _is_missing(label) else _text("contract", label)
-    return *values, _intervals(row, *values[-2:]), label, _top(row.get("top"), row.get("rest"), *values[-2:])
+    return *values, _intervals(row, *values[-2:]), label, top_of(row.get("top"), row.get("rest"), *values[-2:])
 
 
 def _intervals(row: Mapping[str, Any], log_p: float, log_b: float) -> dict[str, float]:
@@ -112,8 +133,24 @@ def _intervals(row: Mapping[str, Any], log_p: float, log_b: float) -> dict[str, 
     return ends
 
 
-def _top(top: Any, rest: Any, log_p: float, log_b: float) -> Top | None:
-    """The listed tokens of a row, the modal token first, and the range of the unlisted tokens' log-ratios."""
+def top_of(top: Any, rest: Any, log_p: float, log_b: float) -> Top | None:
+    """Return the listed tokens of a row, the modal token first, and the range of the unlisted tokens' log-ratios.
+
+    Args:
+        top: a list of [token, log_p, log_b], or its JSON text; empty text, None or NaN where there is none.
+        rest: the least and the greatest log(p/b) of the other tokens, in the same forms.
+        log_p: the teacher's log-probability of the modal token.
+        log_b: the base's.
+
+    Returns:
+        A :class:`lambda_star.calibration.table.Top`, None where there is no list.
+
+    Raises:
+        ValueError: the lists are not of this form, or do not fit the row.
+
+    >>> top_of('[["[", -0.1, -0.7]]', None, -0.1, -0.7).tokens
+    ('[',)
+    """
     entries, ends = _list("top", top), _list("rest", rest)
     if not entries:
         if ends:
@@ -179,11 +216,30 @@ def _text(name: str, value: Any) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} is {text!a}, which has half a surrogate pair; write whole characters") from None
+    if "\0" in text:
+        raise ValueError(f"{name} is {text[:60]!a}, which has a null character; the file may be damaged")
     return text
 
 
+def is_integer(text: str) -> bool:
+    """Return whether a text is an integer in plain digits: no underscores, and no digits of other scripts.
+
+    Args:
+        text: the text.
+
+    Returns:
+        True or False.
+
+    >>> is_integer(" 12"), is_integer("1_2")
+    (True, False)
+    """
+    return INTEGER.fullmatch(text) is not None
+
+
 def _number(value: Any) -> float | None:
-    """The value as a float; None for truth values and for everything that is not a number."""
+    """The value as a float; None for truth values and for everything that is not a number in plain digits."""
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        return None
     try:
         return None if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -192,7 +248,7 @@ def _number(value: Any) -> float | None:
 
 def _position(name: str, value: Any) -> int:
     try:
-        position = int(value)
+        position = -1 if isinstance(value, str) and not is_integer(value) else int(value)
     except (TypeError, ValueError, OverflowError):
         position = -1
     if position != _number(value) or not 0 <= position < 2**63:

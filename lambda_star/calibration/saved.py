@@ -46,6 +46,7 @@ def to_bytes(state: State) -> bytes:
         "settings": state.settings.named(),
         "source": state.source,
         "rows": state.rows,
+        "read": state.read,
         "counts": state.counts,
         "contract": state.contract,
         "whole": state.whole,
@@ -100,6 +101,7 @@ def from_bytes(data: bytes, state: State) -> State:
 
 def _fill(state: State, said: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     state.source, state.rows, state.counts = said["source"], said["rows"], said["counts"]
+    state.read = said["read"]
     state.contract, state.whole = said["contract"], said["whole"]
     answers, classes = (
         {name.removeprefix(kind): column for name, column in arrays.items() if name.startswith(kind)}

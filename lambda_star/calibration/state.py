@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,8 @@ class State:
 
     Attributes:
         rows: the number of good rows seen.
+        read: how far files are read, in the terms of :func:`lambda_star.calibration.large.calibrate_files`; it is saved
+            with the state and not merged.
 
     >>> from lambda_star import read_table
     >>> table = read_table("examples/rank_by_price/logprobs.csv")
@@ -61,6 +64,7 @@ class State:
     def __init__(self, settings: Settings, source: str = "rows") -> None:
         self.settings, self.source = settings, source
         self.rows = 0
+        self.read: dict[str, Any] = {}
         self.counts = dict.fromkeys((OUTSIDE, LATE, CERTAIN, ROUNDED, *FIT), 0)
         self.contract: str | None = None
         self.whole: bool | None = None

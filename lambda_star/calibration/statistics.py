@@ -332,7 +332,9 @@ def rate(sums: Floats, clip: float) -> Floats:
     array([1.77...])
     """
     teacher, base = (np.clip(odds, -FAR, FAR) for odds in log_odds(sums))
-    found: Floats = (teacher - base) / formulas.push_to_edge(np, sums[..., 0] / (sums[..., 0] + sums[..., 1]), clip)
+    with np.errstate(over="ignore"):  # a great clip over a small p
+        push = formulas.push_to_edge(np, sums[..., 0] / (sums[..., 0] + sums[..., 1]), clip)
+    found: Floats = (teacher - base) / push
     return found
 
 

@@ -12,13 +12,13 @@ from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
 from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
-    FILE,
     OPEN_CLIP,
     as_failure,
     contract_option,
     finish,
     json_option,
     number,
+    plot_option,
     print_table,
     quantity_option,
     rule_option,
@@ -44,7 +44,7 @@ It falls to λ* as training goes on, so λ* is the safe one."""
 
 TOKEN_HELP = "A modal token that belongs to the contract beside its own; repeat it for more."
 
-QUANTILE_HELP = "Quantile of the per-position lambda* on which the operating point rests; 0 is the strictest."
+QUANTILE_HELP = "Quantile of the least lambda* of each answer on which the operating point rests."
 
 BUDGET_HELP = """\
 Planned training time: the learning rate times the number of natural-gradient steps. Adds the lambda at which such a run
@@ -70,13 +70,12 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 @contract_option(help=CONTRACT_HELP + " The default is the file's contract column, or else json.")
 @click.option("--token", "tokens", multiple=True, help=TOKEN_HELP)
 @quantity_option(MARGIN, default=0.1, help="Share of lambda*-1 that the operating point gives up.")
-@click.option("--quantile", type=click.FloatRange(0, 1), default=0.01, help=QUANTILE_HELP)
+@click.option("--quantile", type=click.FloatRange(0, 1), default=0.05, help=QUANTILE_HELP)
 @quantity_option(P, "--confidence", default=0.95, help="Level of the intervals.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @quantity_option(BUDGET, help=BUDGET_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
 @json_option()
-@click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
+@plot_option()
 def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
     """Print the safe lambda for measured answers.
 
@@ -176,8 +175,8 @@ def _print_readings(report: Report) -> None:
 def _print_advice(report: Report) -> None:
     binding, at, lam, point = report.binding, report.strict_at, report.lam, report.operating_point
     quantiles = ", ".join(f"{share:.0%} {number(value)}" for share, value in report.quantiles.items() if share)
-    dies, level = report.dies, f"the {100 * report.quantile:.3g}% quantile by position"
-    rests = f"λ* = {number(report.advised.value)}, {level}, with λ*−1 cut"
+    dies, level = report.dies, f"the {100 * report.quantile:.3g}% quantile of the answers"
+    rests = f"λ* = {number(report.advised.value)}, the lower limit of {level}, with λ*−1 cut"
     if dies is not None and dies.value < report.advised.value:
         rests = f"tails die at {number(dies.value)}, {level}; its excess over 1 is cut"
     rows = [
@@ -186,7 +185,7 @@ def _print_advice(report: Report) -> None:
         ("λ* by position", "", quantiles),
         *_of_rule(report),
         ("least flip", report.flip_point, "λ past which a modal token loses its majority"),
-        ("operating λ", point.value, f"{_interval(point.low, point.high)}: {rests} by {report.margin:.0%}"),
+        ("operating λ", point.value, f"{rests} by {report.margin:.0%}"),
     ]
     if lam is not None:
         past = sum(one.value < lam for one in report.classes)
@@ -209,8 +208,8 @@ def _of_rule(report: Report) -> list[tuple[str, float | str, str]]:
     if report.dies.value == math.inf:
         means = f"in the mean, under {report.rule}; past λ* a tail is more than {report.clip:g} times thinner, not dead"
         return [("tails die", "never", means)]
-    place = f"under {report.rule}, the {100 * report.quantile:.3g}% quantile by position"
-    return [("tails die", report.dies.value, f"{_interval(report.dies.low, report.dies.high)}: {place}")]
+    place = f"under {report.rule}, the {100 * report.quantile:.3g}% quantile of the answers"
+    return [("tails die", report.dies.value, f"{_interval(report.dies.value, report.dies.high)}: {place}")]
 
 
 def _bounds(low: float, high: float) -> str:

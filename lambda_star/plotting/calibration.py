@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_readings", "plot_report", "plot_tail_ratio", "plot_thresholds"]
 
+MOST = 10_000
+"""The most values of a distribution that are drawn."""
+
 
 def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     """Draw R(λ) of the contract classes with the least λ*, the clip, and where the tail of the binding class dies.
@@ -38,7 +41,7 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     left, right = _span(report)
     grid = np.linspace(left, right, 400)
     for one, style in zip(report.classes, LINE_STYLES, strict=False):  # as many classes as there are styles
-        curve = tail_ratio(min(one.p, 1 - 2.0**-53), one.b, grid)
+        curve = tail_ratio(min(one.p, 1 - 2.0**-53), max(one.b, 5e-324), grid)
         ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(one.name)}")
     ax.axhline(report.clip, color="0.3", linewidth=1)
     ax.annotate(f"clip c = {report.clip:g}", (left, report.clip), xytext=(4, 3), textcoords="offset points")
@@ -54,7 +57,7 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
 
 
 def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
-    """Draw the share of contract positions past their own λ*, the least λ* and the operating point.
+    """Draw the share of contract positions and of answers past their own λ*, the least λ* and the operating point.
 
     Args:
         report: what :func:`lambda_star.calibrate` returned.
@@ -68,13 +71,19 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
     'λ'
     """
     ax = ax or new_figure().subplots()
-    ax.ecdf(report.thresholds, color="C0", label=f"{report.used} positions, {report.answers} answers")
+    for shown, color, label in (
+        (report.by_position, "C0", f"{report.used} positions"),
+        (report.by_answer, "C1", f"{report.answers} answers, the least of each"),
+    ):
+        ax.ecdf(shown.values(MOST), color=color, label=label)
     ax.axvline(report.strict, color="C3", linestyle=":", label=f"strict λ* = {report.strict:.4g}")
     level, advised, point = report.quantile, report.advised, report.operating_point
-    ax.axvline(advised.value, color="C2", linestyle="--", label=f"{100 * level:.3g} % quantile = {advised.value:.4g}")
-    ax.axvline(point.value, color="C2", label=f"operating point = {point.value:.4g}")
+    if not np.isnan(point.value):
+        limit = f"{100 * level:.3g} % of the answers, limit = {advised.value:.4g}"
+        ax.axvline(advised.value, color="C2", linestyle="--", label=limit)
+        ax.axvline(point.value, color="C2", label=f"operating point = {point.value:.4g}")
     _mark_asked(ax, report)
-    label = "share of positions past their λ*"
+    label = "share past their λ*"
     return finish(ax, "lower right", xlim=_span(report), ylim=(0, 1), xlabel="λ", ylabel=label)
 
 
