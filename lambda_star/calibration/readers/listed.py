@@ -16,6 +16,9 @@ from lambda_star.calibration.table import Top
 
 __all__ = ["tops"]
 
+CHUNK = 1024
+"""The rows whose lists are Python objects together."""
+
 SLACK = 1e-9
 """More than sums and logarithms are rounded by: a row so close to a bound is read alone."""
 
@@ -39,26 +42,24 @@ def tops(top: Sequence[Any], rest: Sequence[Any], log_p: Floats, log_b: Floats) 
     (-0.7,)
     """
     listed: list[Top | None] = [None] * len(top)
-    plain: list[int] = []
-    entries: list[list[Any]] = []
-    ends: list[tuple[float, float] | tuple[None, None]] = []
-    for row, (cell, range_cell) in enumerate(zip(top, rest, strict=True)):
-        if not cell and not range_cell:
-            continue
-        found = _entries(cell)
-        low = _range(range_cell)
-        if found is None or low is None:
-            listed[row] = top_of(cell, range_cell, float(log_p[row]), float(log_b[row]))
-        else:
-            plain.append(row)
-            entries.append(found)
-            ends.append(low)
-    if plain:
-        _fill(listed, plain, entries, ends, log_p[plain], log_b[plain])
-        for row in plain:
-            if listed[row] is None:
-                listed[row] = top_of(top[row], rest[row], float(log_p[row]), float(log_b[row]))
+    rows = [row for row, cells in enumerate(zip(top, rest, strict=True)) if any(cells)]
+    for start in range(0, len(rows), CHUNK):
+        _read(listed, rows[start : start + CHUNK], top, rest, log_p, log_b)
     return tuple(listed) if any(listed) else None
+
+
+def _read(
+    listed: list[Top | None], rows: list[int], top: Sequence[Any], rest: Sequence[Any], log_p: Floats, log_b: Floats
+) -> None:
+    """Fill in the lists of some rows."""
+    lists, ranges = [_entries(top[row]) for row in rows], [_range(rest[row]) for row in rows]
+    plain = [index for index in range(len(rows)) if lists[index] is not None and ranges[index] is not None]
+    if plain:
+        chosen = [rows[index] for index in plain]
+        _fill(listed, chosen, [lists[index] or [] for index in plain], [ranges[index] for index in plain], log_p, log_b)
+    for row in rows:
+        if listed[row] is None:
+            listed[row] = top_of(top[row], rest[row], float(log_p[row]), float(log_b[row]))
 
 
 def _entries(cell: Any) -> list[Any] | None:
@@ -92,7 +93,7 @@ def _fill(
     log_p: Floats,
     log_b: Floats,
 ) -> None:
-    """Fill in the lists of the rows whose most probable token is the only one of its probability, and fits the row."""
+    """Fill in the lists of rows whose most probable token is the only one of its probability, and fits the row."""
     flat = list(chain.from_iterable(entries))
     if {*map(len, flat)} != {3}:
         return
@@ -110,7 +111,7 @@ def _fill(
     is_modal = p == greatest[owner]
     good = np.add.reduceat(is_modal.astype(np.intp), starts) == 1
     modal = np.flatnonzero(is_modal & good[owner])
-    for values, own in ((p, log_p), (b, log_b)):
+    for values, own in ((p, log_p[rows]), (b, log_b[rows])):
         good &= np.add.reduceat(np.exp(values), starts) <= 1 + ROUNDING - SLACK
         good &= np.logical_and.reduceat((values <= 0) & (values > -np.inf), starts)
         near = np.zeros(len(rows), dtype=bool)
