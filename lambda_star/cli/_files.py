@@ -106,7 +106,7 @@ def check_outputs(more: Mapping[str, Path] | None = None, kind: str = "") -> Non
     if len(dashes) > 1:
         raise Refused(f"{' and '.join(dashes)} must not both go to standard output")
     paths = {name: path for name, (path, _) in outputs.items() if name not in dashes}
-    for name, path in paths.items():
+    for path in paths.values():
         with writable(path):
             refuse_unwritable(path)
     try:

@@ -363,6 +363,27 @@ def test_a_closed_standard_output_is_an_error_and_no_file_takes_its_place(folder
 
 @pytest_unix
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_stopped_leaves_no_half_file_and_no_verdict(number: signal.Signals, folder: Path) -> None:
+    slow = (
+        "import sys, time, pathlib; from lambda_star._core import files; from lambda_star.cli import main\n"
+        "def wait(*_):\n    print('here', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
+        "files._to_disk = wait\nmain()"
+    )
+    words = [sys.executable, "-c", slow, "threshold", *POSITION, "--clip", "5", "--json", "found.json"]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as work:
+        assert work.stderr is not None
+        assert work.stderr.readline() == "here\n"
+        assert len([*folder.glob(".*.part")]) == 1
+        work.send_signal(number)
+        assert work.stderr.read().strip() == "Error: stopped"
+    assert work.returncode == 2
+    assert not [*folder.glob(".*.part")]
+    assert not (folder / "found.json").exists()
+
+
+@pytest_unix
+@pytest.mark.slow
 def test_a_kill_leaves_whole_files(folder: Path) -> None:
     tables.write_csv(folder / "rows.csv", tables.rows(100))
     for delay in (0.6, 0.9, 1.2, 1.5, 1.8):
