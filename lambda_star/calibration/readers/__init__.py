@@ -21,6 +21,7 @@ from lambda_star.calibration.readers.bytes import expand, kind, located
 from lambda_star.calibration.readers.frames import frame_parts
 from lambda_star.calibration.readers.plain import Part, batch_parts, cut, joined, record_parts, repeats
 from lambda_star.calibration.readers.records import records
+from lambda_star.calibration.readers.sides import single_tables, two_tables
 from lambda_star.calibration.rows import REMEDY, gather, nothing
 from lambda_star.calibration.table import Problem, Table, TableError
 
@@ -104,6 +105,9 @@ def _files(
     paths: Iterable[Paths], teacher: Paths | None, base: Paths | None, keep_going: bool
 ) -> Iterator[Iterator[Part]]:
     """The parts of every file."""
+    if teacher is not None or base is not None:
+        yield map(_part, two_tables(paths, teacher, base, keep_going))
+        return
     found = expand(paths)
     for path in found:
         yield _kept(_file_parts(path, keep_going), keep_going, len(found) == 1)
@@ -125,12 +129,20 @@ def _kept(parts: Iterator[Part], keep_going: bool, only: bool) -> Iterator[Part]
 def _file_parts(path: str, keep_going: bool) -> Iterator[Part]:
     with located(path) as (file, source):
         form = kind(file, source)
-        if form in delimited.DELIMITERS:
+        tables = None if form in delimited.DELIMITERS else single_tables(file, source, form, keep_going)
+        if tables is not None:
+            yield from map(_part, tables)
+        elif form in delimited.DELIMITERS:
             yield from delimited.parts(file, source, form, keep_going)
         elif form in {"parquet", "arrow"}:
             yield from batch_parts(file, source, form, keep_going)
         else:
             yield from record_parts(records(file, source, form), source, keep_going)
+
+
+def _part(table: Table) -> Part:
+    """The part that an engine's table is; its answers have names of their own, so no row needs a line."""
+    return Part(table, np.zeros(len(table), dtype=np.int64))
 
 
 def _whole(source: str, files: Iterable[Iterator[Part]], keep_going: bool) -> Table:
