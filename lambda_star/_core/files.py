@@ -7,6 +7,7 @@ or a Parquet file by :data:`MARK` among its metadata, and a plain table by its c
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,8 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
-__all__ = ["MARK", "made_here", "refuse_clash", "refuse_overwrite", "refuse_unwritable", "write_whole"]
+__all__ = ["MARK", "go_on", "made_here", "refuse_clash", "refuse_overwrite", "refuse_unwritable", "write_whole"]
 
 MARK = "Written by lambda-star"
 """What a binary file of ours holds among its metadata."""
@@ -81,8 +83,9 @@ def write_whole(
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{secrets.token_hex(8)}.part")
+    file = part.open("xb")  # made anew, so nobody can have laid a link there
     try:
-        with part.open("xb") as file:  # made anew, so nobody can have laid a link there
+        with file:
             if not callable(write):
                 file.write(_bytes(write))
         if callable(write):
@@ -95,6 +98,38 @@ def write_whole(
         part.unlink(missing_ok=True)
     with suppress(OSError):  # not every system lets a folder be opened
         _to_disk(target.parent, os.O_RDONLY)
+
+
+def go_on(path: Path, whole: int, header: bytes, kind: str) -> IO[bytes]:
+    r"""Return a file that lines can be added to.
+
+    Args:
+        path: the file; its folder may be new.
+        whole: how many of its bytes stay, up to the end of its last whole line; with 0 it begins with the header.
+        header: the first line, which is written whole.
+        kind: what the file is, for :func:`refuse_overwrite`.
+
+    Returns:
+        The open file, at its end.
+
+    Raises:
+        OSError: the file cannot be written, or is of another kind.
+
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp(), "answers.jsonl")
+    >>> go_on(path, 0, b"{}\n", "answers").close()
+    >>> _ = path.write_bytes(b'{}\n{"cut": ')
+    >>> go_on(path, 3, b"", "answers").close()
+    >>> path.read_bytes()
+    b'{}\n'
+    """
+    if not whole:
+        write_whole(path, header, kind=kind)
+        whole = len(header)
+    file = path.open("r+b")
+    file.truncate(whole)
+    file.seek(whole)
+    return file
 
 
 def _bytes(content: str | bytes) -> bytes:
@@ -179,21 +214,27 @@ def refuse_unwritable(path: str | Path) -> None:
 
     >>> refuse_unwritable("/")
     Traceback (most recent call last):
-    IsADirectoryError: / must be a file, got a folder
+    IsADirectoryError: [Errno 21] Is a directory: '/'
     """
     path = Path(path)
     there = _status(path)
-    if there is not None and stat.S_ISDIR(there.st_mode):
-        raise IsADirectoryError(f"{path} must be a file, got a folder")
-    if there is not None and not os.access(path, os.W_OK):
-        raise PermissionError(f"{path}: the file may not be written")
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        return
+    if there is not None:
+        if stat.S_ISDIR(there.st_mode):
+            raise _error(errno.EISDIR, path)
+        if not os.access(path, os.W_OK):
+            raise _error(errno.EACCES, path)
+        if not stat.S_ISREG(there.st_mode):
+            return
     folder = next(each for each in Path(os.path.realpath(path)).parents if each.exists())
     if not folder.is_dir():
-        raise NotADirectoryError(f"{path}: {folder} is not a folder")
+        raise _error(errno.ENOTDIR, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path}: the folder {folder} may not be written")
+        raise _error(errno.EACCES, folder)
+
+
+def _error(code: int, path: Path) -> OSError:
+    """What the system itself says of a path."""
+    return OSError(code, os.strerror(code), str(path))
 
 
 def made_here(path: str | Path) -> str:

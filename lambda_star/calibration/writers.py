@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lambda_star._core.files import MARK, write_whole
 from lambda_star.calibration.table import COLUMNS, Table
 
 __all__ = ["table_writer", "write_table"]
 
 
-def write_table(table: Table, path: str | Path) -> None:
+def write_table(table: Table, path: str | Path, *, force: bool = False) -> None:
     """Return nothing; write a table to a file that :func:`lambda_star.read_table` reads.
 
     The file appears when it is complete, so a run that is cut leaves none or the old one.
@@ -22,12 +22,14 @@ def write_table(table: Table, path: str | Path) -> None:
     Args:
         table: the table.
         path: a .csv, .jsonl or .parquet file; its folder may be new.
+        force: replace a file that is not such a table.
 
     Returns:
         Nothing.
 
     Raises:
         ValueError: the file has another suffix, or Parquet is asked for without pyarrow.
+        FileExistsError: there is a file that is not such a table, and ``force`` is not given.
         OSError: the file cannot be written.
 
     >>> import tempfile
@@ -40,10 +42,7 @@ def write_table(table: Table, path: str | Path) -> None:
     """
     path = Path(path)
     writer = table_writer(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    writer(table, part)
-    os.replace(part, path)
+    write_whole(path, lambda part: writer(table, part), force=force, kind="table")
 
 
 def table_writer(path: Path) -> Callable[[Table, Path], None]:
@@ -109,7 +108,8 @@ def _parquet(table: Table, path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    parquet.write_table(pyarrow.Table.from_pylist([*_flat(table)]), path)
+    made = pyarrow.Table.from_pylist([*_flat(table)])
+    parquet.write_table(made.replace_schema_metadata({"creator": MARK}), path)
 
 
 WRITERS: dict[str, Callable[[Table, Path], None]] = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timezone
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,7 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from lambda_star import __version__
+from lambda_star._core.files import MARK, write_whole
 from lambda_star._core.quantities import C, Quantity
+from lambda_star.cli._files import Output, forced, guarded, reads, writable
+from lambda_star.cli._streams import Unwritten, flush, silence, stand
 
 if TYPE_CHECKING:
     from lambda_star.verdict import Verdict
@@ -82,39 +86,81 @@ STDOUT = "lambda_star.stdout"
 
 
 class Group(click.Group):
-    """A group that remembers what it was called with, for the ``command`` of a JSON file."""
+    """A group that remembers what it was called with, guards what its commands write, and ends with their status."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, whose outputs are checked before it begins."""
+        super().add_command(guarded(cmd), name)
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        """Run the command; status 2 also where not even the error can be told."""
+        try:
+            return super().main(*arguments, **extra)
+        except OSError:
+            silence(sys.stderr)
+            sys.exit(2)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         """Return the context, with the arguments in its ``meta``."""
         given = list(args)
-        context = super().make_context(info_name, args, *rest, **extra)
+        with _ending():
+            stand()
+            context = super().make_context(info_name, args, *rest, **extra)
         context.meta[ARGUMENTS] = given
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever else goes wrong ends with status 2, since Python's own 1 would say "unsafe"."""
-        try:
+        with _ending():
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
-            raise  # click knows what to do
-        except (click.Abort, KeyboardInterrupt) as error:
-            raise Failure("stopped") from error
-        except Exception as error:
-            raise Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}") from error
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Turn every error into one with status 2, and so the loss of what was printed, whatever the status would be."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, SystemExit):
+        flush()
+        raise
+    except (click.Abort, KeyboardInterrupt) as error:
+        raise Failure("stopped") from error
+    except OSError as error:
+        flush()
+        if error.filename is None:  # an unbuffered stream has nothing left that flush could fail on
+            raise Unwritten("standard output or a file", error) from error
+        raise Failure(f"{error.filename}: {error.strerror}") from error
+    except Exception as error:
+        raise Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}") from error
+    flush()
+
+
+def output_option(*flags: str, kind: str = "", dash: bool = False, **settings: Any) -> Callable[..., Any]:
+    """Return the option of a file to write; :class:`lambda_star.cli._files.Output` says what a kind is.
+
+    With ``dash``, - is standard output: all else that the command prints then goes to standard error, and
+    :func:`write` with that path writes to standard output.
+    """
+    settings = {"callback": _prepare, "is_eager": True} | settings if dash else settings
+    return click.option(*flags, type=Output(kind, dash=dash), **settings)
+
+
+def _prepare(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    if path == Path("-") and STDOUT not in context.meta:
+        context.meta[STDOUT] = sys.stdout
+        context.with_resource(redirect_stdout(sys.stderr))
+    return path
 
 
 def json_option() -> Callable[..., Any]:
     """Return the option ``--json``; with ``-`` all that a command prints goes to standard error, and JSON to stdout."""
-
-    def prepare(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-        if path == Path("-"):
-            context.meta[STDOUT] = sys.stdout
-            context.with_resource(redirect_stdout(sys.stderr))
-        return path
-
-    kind = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
     text = "Write the result as JSON to a file, or to standard output with -, where nothing else is then written."
-    return click.option("--json", "json_path", type=kind, callback=prepare, is_eager=True, help=text)
+    return output_option("--json", "json_path", dash=True, help=text)
+
+
+def plot_option(*names: str, what: str = "report") -> Callable[..., Any]:
+    """Return the option ``--plot``."""
+    return output_option("--plot", *names, kind="picture", help=f"Draw the {what} (.png, .pdf or .svg).")
 
 
 VERSIONS = {"calibrate": 2}
@@ -133,10 +179,7 @@ def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> N
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     text = json.dumps(_plain({**head, **payload}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if path == Path("-"):
-        click.echo(text, nl=False, file=context.meta[STDOUT])
-    else:
-        write(path, text)
+    write(path, text)
 
 
 def _plain(value: Any) -> Any:
@@ -168,6 +211,8 @@ class ContractType(click.ParamType[Any]):
         from lambda_star.contract import parse
 
         try:
+            if isinstance(value, str):
+                reads(ctx, value)
             return parse(value) if isinstance(value, str) else value
         except (ValueError, ImportError) as error:
             tokens = ctx is not None and any(option.name == "tokens" for option in ctx.command.params)
@@ -208,20 +253,28 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
 
 def with_flags(message: str) -> str:
     """Return a message with the flags of the command line where the library names its arguments."""
-    names = "`(p|b|clip|contract|keep_going|rehearsal|report|model|tokens)(=True)?`"
+    names = "`(p|b|clip|contract|keep_going|rehearsal|report|model|tokens|force)(=True)?`"
     return re.sub(names, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
 def write(path: Path, content: Any) -> None:
-    """Write text, or a figure in the format of the ending (PNG without one), to a file whose folder may be new."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write text, or a figure in the format of the ending (PNG without one), to a file whose folder may be new.
+
+    The file is whole or as it was before. The text of a page must say in its first line that it was written by the
+    command, as :func:`lambda_star._core.files.made_here` reads it, lest the command refuse to write it again.
+    """
+    context = click.get_current_context()
+    if path == Path("-") and STDOUT in context.meta:
+        click.echo(content, nl=False, file=context.meta[STDOUT])
+        return
+    with writable(path):
         if isinstance(content, str):
-            path.write_text(content, encoding="utf-8", newline="\n")
+            write_whole(path, content, force=forced(), kind=context.command.name)
         else:
-            content.savefig(path, dpi=150, format=path.suffix[1:] or "png")
-    except (OSError, ValueError) as error:  # ValueError: matplotlib does not know the ending
-        raise Failure(f"{path}: {error}; give a path that can be written") from error
+            form = path.suffix[1:].lower() or "png"
+            says = {"Software" if form == "png" else "Creator": MARK}
+            draw = partial(content.savefig, dpi=150, format=form, metadata=says)
+            write_whole(path, draw, force=forced(), kind="picture")
     click.echo(f"wrote {path}")
 
 
@@ -245,7 +298,10 @@ def print_table(
         table.add_row(*(Text(number(cell)) for cell in row))
     click.echo(f"\n{title}")
     # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
-    Console(highlight=False, width=100_000).print(table)
+    console = Console(highlight=False, width=100_000)
+    with console.capture() as text:  # as rich itself would end with status 1 where nobody reads on
+        console.print(table)
+    click.echo(text.get(), nl=False)
 
 
 def number(value: float | str) -> str:

@@ -12,13 +12,13 @@ from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
 from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
-    FILE,
     OPEN_CLIP,
     as_failure,
     contract_option,
     finish,
     json_option,
     number,
+    plot_option,
     print_table,
     quantity_option,
     rule_option,
@@ -75,7 +75,7 @@ BUDGET = Quantity("budget", 0.0, math.inf)
 @quantity_option(BUDGET, help=BUDGET_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
 @json_option()
-@click.option("--plot", type=FILE, help="Draw the report (.png, .pdf or .svg).")
+@plot_option()
 def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
     """Print the safe lambda for measured answers.
 

@@ -17,15 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.calibration.readers import delimited
+from lambda_star.calibration.readers.answers import any_parts, joined_parts
 from lambda_star.calibration.readers.bytes import expand, kind, located
+from lambda_star.calibration.readers.columnar import names_in
 from lambda_star.calibration.readers.frames import frame_parts
-from lambda_star.calibration.readers.plain import Part, batch_parts, cut, joined, record_parts, repeats
+from lambda_star.calibration.readers.plain import Part, batch_parts, cut, joined, repeats
 from lambda_star.calibration.readers.records import records
-from lambda_star.calibration.readers.sides import single_tables, two_tables
+from lambda_star.calibration.readers.scores import KINDS
 from lambda_star.calibration.rows import REMEDY, gather, nothing
-from lambda_star.calibration.table import Problem, Table, TableError
+from lambda_star.calibration.table import COLUMNS, Problem, Table, TableError
 
 __all__ = ["read_table", "stream"]
+
+ENGINES = frozenset({"teacher", "base", *KINDS, "response"})
+"""Columns that an engine's answers have in Parquet and Arrow."""
 
 Paths = str | PathLike[str]
 
@@ -106,9 +111,13 @@ def _files(
 ) -> Iterator[Iterator[Part]]:
     """The parts of every file."""
     if teacher is not None or base is not None:
-        yield map(_part, two_tables(paths, teacher, base, keep_going))
+        if teacher is None or base is None or [*paths]:
+            raise ValueError("`teacher` and `base` must be given together, and in the place of other files")
+        yield joined_parts(teacher, base, keep_going)
         return
     found = expand(paths)
+    if not found:
+        raise ValueError("`paths` must hold at least one file, got none")
     for path in found:
         yield _kept(_file_parts(path, keep_going), keep_going, len(found) == 1)
 
@@ -129,20 +138,17 @@ def _kept(parts: Iterator[Part], keep_going: bool, only: bool) -> Iterator[Part]
 def _file_parts(path: str, keep_going: bool) -> Iterator[Part]:
     with located(path) as (file, source):
         form = kind(file, source)
-        tables = None if form in delimited.DELIMITERS else single_tables(file, source, form, keep_going)
-        if tables is not None:
-            yield from map(_part, tables)
-        elif form in delimited.DELIMITERS:
+        if form in delimited.DELIMITERS:
             yield from delimited.parts(file, source, form, keep_going)
-        elif form in {"parquet", "arrow"}:
+        elif form in {"parquet", "arrow"} and not _is_engine({*names_in(file, source, form)}):
             yield from batch_parts(file, source, form, keep_going)
         else:
-            yield from record_parts(records(file, source, form), source, keep_going)
+            yield from any_parts(records(file, source, form), source, keep_going)
 
 
-def _part(table: Table) -> Part:
-    """The part that an engine's table is; its answers have names of their own, so no row needs a line."""
-    return Part(table, np.zeros(len(table), dtype=np.int64))
+def _is_engine(names: set[str]) -> bool:
+    """Whether a file with these columns holds an engine's answers, and not a plain table."""
+    return bool(names & ENGINES) and not names >= {*COLUMNS}
 
 
 def _whole(source: str, files: Iterable[Iterator[Part]], keep_going: bool) -> Table:
