@@ -78,4 +78,5 @@ def holds(table: Table, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         true = getattr(plain(), name)[rows]
         inside &= (low - SAME <= true) & (true <= high + SAME)
     texts = [getattr(plain(), name)[rows].tolist() for name in ("token", "modal")]
-    return inside & (np.array(table.token.tolist()) == texts[0]) & (np.array(table.modal.tolist()) == texts[1])
+    own = [table.token.tolist(), table.modal.tolist()]
+    return np.asarray(inside & np.all(np.array(own) == np.array(texts), axis=0), dtype=np.bool_)
