@@ -84,10 +84,10 @@ def _rows(found: Any) -> Sequence[Any]:
 def _unfold(starts: Any, ends: Any, ids: Any, numbers: Any, ranks: Any, texts: Any) -> list[Any]:
     if len(starts) != len(ends) or len({len(ids), len(numbers), len(ranks), len(texts)}) > 1:
         raise ValueError("the lists of flat log-probabilities have different lengths; the record was cut")
+    if [0, *ends] != [*starts, len(ids)]:
+        raise ValueError(f"flat log-probabilities do not go from 0 to {len(ids)} without a gap; the record was cut")
     rows: list[Any] = []
     for start, end in zip(starts, ends, strict=True):
-        if not (type(start) is type(end) is int and 0 <= start <= end <= len(ids)):
-            raise ValueError(f"flat log-probabilities go from {start!r} to {end!r} of {len(ids)}; the record was cut")
         listed = ((ids[at], numbers[at], ranks[at], texts[at]) for at in range(start, end))
         names = ("logprob", "rank", "decoded_token")
         rows.append({str(name): dict(zip(names, rest, strict=True)) for name, *rest in listed} or None)
