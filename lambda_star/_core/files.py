@@ -91,13 +91,28 @@ def write_whole(
         if callable(write):
             write(part)
         _to_disk(part)
-        if there is not None:
-            part.chmod(stat.S_IMODE(there.st_mode))
-        part.replace(target)
+        if there is None:
+            _name(part, target, force, kind)
+        else:
+            with suppress(PermissionError):  # some disks know no permissions
+                part.chmod(stat.S_IMODE(there.st_mode))
+            part.replace(target)
     finally:
         part.unlink(missing_ok=True)
     with suppress(OSError):  # not every system lets a folder be opened
         _to_disk(target.parent, os.O_RDONLY)
+
+
+def _name(part: Path, target: Path, force: bool, kind: str | None) -> None:
+    """Give a finished file its name, where there was none when the work began."""
+    try:
+        os.link(part, target)
+        return
+    except FileExistsError:  # it came meanwhile
+        refuse_overwrite(target, force=force, kind=kind)
+    except OSError:  # this disk has no hard links
+        pass
+    part.replace(target)
 
 
 def go_on(path: Path, whole: int, header: bytes, kind: str) -> IO[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
 from lambda_star.calibration.readers.columnar import batches, table_columns
+from lambda_star.calibration.readers.listed import tops
 from lambda_star.calibration.readers.records import rows_of
-from lambda_star.calibration.rows import Row, gather, is_integer, top_of
+from lambda_star.calibration.rows import Row, gather, is_integer
 from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table, TableError
 from lambda_star.calibration.texts import Texts
 
@@ -128,6 +129,8 @@ def _rows(item: tuple[int, Any] | Problem) -> Iterable[tuple[int, Row]]:
     line, record = item
     if not isinstance(record, dict):
         return [(line, "the line is not a JSON object; write one object per line")]
+    if not isinstance(record.get("sequence"), list | dict):
+        return [(line, record)]
     columns = {name: record[name] for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in record}
     listed = {name: list(value.values()) if isinstance(value, dict) else value for name, value in columns.items()}
     if not all(isinstance(listed.get(name), list) for name in COLUMNS):
@@ -145,7 +148,7 @@ def _columns_of(rows: list[Any]) -> dict[str, Any]:
     kinds: dict[str, set[type]] = {name: {str, int} for name in TEXTS} | {"position": {int}}
     kinds |= {name: {float, int} for name in ("log_p", "log_b")}
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in COLUMNS}
-    for name in {name for row in rows for name in row} - set(COLUMNS):
+    for name in {*chain.from_iterable(rows)} & {*OPTIONAL_COLUMNS}:
         columns[name] = [row.get(name) for row in rows]
     for name, values in columns.items():
         found = set(map(type, values))
@@ -208,9 +211,7 @@ def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
     if "contract" in columns:
         made["contract"] = _texts(columns["contract"], missing="")
     top, rest = (_cells(columns.get(name), len(made["position"])) for name in ("top", "rest"))
-    if any(cell is not None for cells in (top, rest) for cell in cells):
-        listed = tuple(map(top_of, top, rest, made["log_p"].tolist(), made["log_b"].tolist()))
-        made["top"] = listed if any(listed) else None
+    made["top"] = tops(top, rest, made["log_p"], made["log_b"])
     return made
 
 
