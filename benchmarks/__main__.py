@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import accuracy, derivations, dynamics, monitor, rehearsal, speed, vocabulary
+from benchmarks import accuracy, coverage, derivations, dynamics, monitor, rehearsal, speed, vocabulary
 
 PARTS = {
     "speed": speed.main,
     "vocabulary": vocabulary.main,
     "dynamics": dynamics.main,
     "accuracy": accuracy.main,
+    "coverage": coverage.main,
     "derivations": derivations.main,
     "monitor": monitor.main,
     "rehearsal": rehearsal.main,

@@ -266,8 +266,8 @@ def made_here(path: str | Path) -> str:
         path: the file.
 
     Returns:
-        "picture", "table", "state", the command that wrote a page or JSON, such as "calibrate", or the name in the schema of a
-        file that grows, such as "rehearsal" and "answers".
+        "picture", "table", "state", the command that wrote a page or JSON, such as "calibrate", or the name in the
+        schema of a file that grows, such as "rehearsal" and "answers".
 
     Raises:
         OSError: the file cannot be read.

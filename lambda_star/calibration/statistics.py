@@ -1,4 +1,9 @@
-"""Bootstrap intervals that resample whole answers, because the positions of one answer are not independent."""
+"""What can be said of λ* from so many answers: exact limits of quantiles, and intervals of a contract class.
+
+The positions of one answer are not independent, so the answer is the sampling unit. Of each answer one value counts,
+for instance the least λ* of its positions; these values are independent, and order statistics bound their quantiles
+whatever their distribution. Everything here is an extension.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,142 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lambda_star._core.namespaces import Floats
+from lambda_star._core.quantities import C, P, Quantity, require
+from lambda_star.bernoulli import formulas
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["Estimate"]
+__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate"]
+
+QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
+CONFIDENCE = P.named("confidence")
+
+
+class Limit(NamedTuple):
+    """A quantile of independent values, one per answer, and what is sure of it.
+
+    Attributes:
+        value: the lower confidence limit, NaN where there are too few answers.
+        estimate: the sample quantile; NaN without answers.
+        high: the upper limit at the same one-sided confidence, NaN where there are too few answers.
+        at_most: ``value`` if every answer had the upper end of its interval.
+        quantile, confidence: the level of the quantile, and the confidence of each limit.
+        answers: how many answers there are.
+        level: the least quantile that has a lower limit with so many answers.
+        needed: the number of answers that a lower limit of ``quantile`` takes; +inf for the quantile 0.
+    """
+
+    value: float
+    estimate: float
+    high: float
+    at_most: float
+    quantile: float
+    confidence: float
+    answers: int
+    level: float
+    needed: float
+
+
+def answers_for(quantile: float, confidence: float) -> float:
+    """Return how many answers a lower limit of a quantile takes, whatever the distribution.
+
+    Args:
+        quantile: the level of the quantile, in [0, 1].
+        confidence: the confidence of the limit, in (0, 1).
+
+    Returns:
+        The least number of answers of which one lies at or below the quantile with that confidence; +inf for the
+        quantile 0.
+
+    Raises:
+        ValueError: an argument lies outside its range.
+
+    Source: extension; order statistics, (1−quantile)^answers ≤ 1−confidence.
+
+    >>> answers_for(0.01, 0.95), answers_for(0.05, 0.95)
+    (299.0, 59.0)
+    """
+    require((QUANTILE, quantile), (CONFIDENCE, confidence))
+    if quantile in {0, 1}:
+        return math.inf if quantile == 0 else 1.0
+    exact = math.log1p(-confidence) / math.log1p(-quantile)
+    whole = round(exact) if exact < 2**53 else exact
+    return float(max(1, whole if math.isclose(exact, whole, rel_tol=1e-12) else math.ceil(exact)))
+
+
+def limit(low: ArrayLike, quantile: float, confidence: float, high: ArrayLike | None = None) -> Limit:
+    """Return a quantile of independent values with exact confidence limits, whatever their distribution.
+
+    With N values and the level q, the k-th smallest value is at most the quantile with a probability of at least
+    P(Bin(N, q) ≥ k); the lower limit takes the largest k for which that reaches the confidence. The upper limit is the
+    k-th smallest with the least k for which P(Bin(N, q) < k) reaches it.
+
+    Args:
+        low: one value per answer, +inf allowed; where a value is known as an interval, its lower end.
+        quantile: the level of the quantile, in [0, 1].
+        confidence: the confidence of each limit, in (0, 1).
+        high: the upper ends, by default ``low``.
+
+    Returns:
+        A :class:`Limit`; its limits are NaN where there are too few values, with ``level`` and ``needed`` to say what
+        so many can show and how many it takes.
+
+    Raises:
+        ValueError: an argument lies outside its range, a value is NaN, or the shapes differ.
+
+    Source: extension; H. David and H. Nagaraja, Order Statistics, 3rd edition, section 7.1.
+
+    >>> values = [1.0 + 0.01 * answer for answer in range(100)]
+    >>> found = limit(values, 0.05, 0.95)
+    >>> found.value, found.estimate, found.high
+    (1.01, 1.04, 1.09)
+    >>> few = limit(values[:30], 0.05, 0.95)
+    >>> few.value, round(few.level, 3), few.needed
+    (nan, 0.095, 59.0)
+    """
+    require((QUANTILE, quantile), (CONFIDENCE, confidence))
+    least = _values("low", low)
+    most = least if high is None else _values("high", high)
+    if len(most) != len(least):
+        raise ValueError(f"low and high must have one value per answer, got {len(least)} and {len(most)}")
+    count = len(least)
+    below, above = _ranks(count, quantile, confidence)
+    return Limit(
+        value=_smallest(least, below),
+        estimate=lower_quantile(least, quantile) if count else math.nan,
+        high=_smallest(most, above),
+        at_most=_smallest(most, below),
+        quantile=quantile,
+        confidence=confidence,
+        answers=count,
+        level=-math.expm1(math.log1p(-confidence) / count) if count else 1.0,
+        needed=answers_for(quantile, confidence),
+    )
+
+
+def _values(name: str, values: ArrayLike) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or np.isnan(array).any():
+        raise ValueError(f"{name} must be one number per answer, without NaN, got {values!r}")
+    return array
+
+
+def _ranks(count: int, quantile: float, confidence: float) -> tuple[int, int]:
+    """The ranks, counted from 1, of the lower and the upper limit among so many values; 0 for an unknown one."""
+    from scipy.stats import binom
+
+    if not count:
+        return 0, 0
+    below = max(1, int(binom.ppf(1 - confidence, count, quantile))) if count >= answers_for(quantile, confidence) else 0
+    above = int(binom.ppf(confidence, count, quantile)) + 1
+    return below, above if above <= count else 0
+
+
+def _smallest(values: Floats, rank: int) -> float:
+    """The value of a rank, NaN for rank 0."""
+    return float(np.partition(values, rank - 1)[rank - 1]) if rank else math.nan
 
 
 class Estimate(NamedTuple):
@@ -22,6 +157,118 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
+    """Return the λ* of a contract class with an interval over answers, from the sums of their masses.
+
+    The interval is a jackknife over answers on the scale 1/(λ*−1) = Δ/log((c−1+p)/p), which is smooth also where λ* is
+    +inf. Student's t has the degrees of freedom that the kurtosis of the jackknife leaves, since the few answers with
+    thick tails decide how surely the spread is known. Each end is computed a second time with the answer that moves λ*
+    most to its side counted twice, and the farther of both ends holds: a sample of heavy tails rarely has enough.
+
+    Args:
+        sums: one row per answer that has the class: the sums of p, 1−p, b and 1−b over its positions of the class.
+        clip: the clip c, in (1, inf).
+        confidence: level of the two-sided interval, in (0, 1).
+
+    Returns:
+        λ* of the mean masses with the ends of its interval; they are NaN if there is one answer only, and 1 and +inf
+        where a class rests on a single answer with any mass of the base.
+
+    Raises:
+        ValueError: an argument lies outside its range, or the sums do not have four columns and a row.
+
+    Source: extension; ``docs/limits.md`` says how often it covers.
+
+    >>> sums = [[1.9, 0.1, 1.0, 1.0], [1.8, 0.2, 0.9, 1.1], [1.9, 0.1, 1.1, 0.9], [0.9, 0.1, 0.4, 0.6]]
+    >>> class_interval(sums, 5.0, 0.95)
+    Estimate(value=1.63..., low=1.53..., high=1.79...)
+    """
+    require((C.named("clip")._replace(ends="()"), clip), (CONFIDENCE, confidence))
+    masses = np.asarray(sums, dtype=np.float64)
+    if masses.ndim != 2 or masses.shape[1] != 4 or not len(masses):
+        raise ValueError(f"sums must have a row of four sums for each answer, got the shape {masses.shape}")
+    with np.errstate(divide="ignore", invalid="ignore"):  # a class may have no mass of the base at all
+        value = _threshold(rate(masses.sum(axis=0), clip))
+        if len(masses) == 1:
+            return Estimate(value, math.nan, math.nan)
+        low, high = map(_threshold, _ends(masses, clip, confidence))
+    return Estimate(value, min(value, low), max(value, high))
+
+
+def rate(sums: Floats, clip: float) -> Floats:
+    """Return 1/(λ*−1) = Δ/log((c−1+p)/p) of sums of masses, which is smooth also where λ* is +inf.
+
+    Args:
+        sums: the sums of p, 1−p, b and 1−b, along the last axis.
+        clip: the clip c, in (1, inf).
+
+    Returns:
+        The numbers, negative where p < b.
+
+    Source: paper, Eq. 4, at mean masses; extension.
+
+    >>> 1 + 1 / rate(np.array([[1.8, 0.2, 1.0, 1.0]]), 5.0)  # λ* of p = 0.9 and b = 0.5
+    array([1.77...])
+    """
+    p, tail, b, base_tail = np.moveaxis(sums, -1, 0)
+    gap = (np.log(p) - np.log(tail)) - (np.log(b) - np.log(base_tail))
+    found: Floats = gap / formulas.push_to_edge(np, p / (p + tail), clip)
+    return found
+
+
+def others(sums: Floats) -> Floats:
+    """Return the sum of all other rows, for each row; subtracting a row from the sum of all would lose small masses.
+
+    Args:
+        sums: the rows.
+
+    Returns:
+        An array of the same shape.
+
+    >>> others(np.array([[1.0], [2.0], [4.0]])).T
+    array([[6., 5., 3.]])
+    """
+    found = np.zeros_like(sums)
+    np.cumsum(sums[:0:-1], axis=0, out=found[-2::-1])
+    found[1:] += np.cumsum(sums[:-1], axis=0)
+    return found
+
+
+def _ends(sums: Floats, clip: float, confidence: float) -> tuple[float, float]:
+    """The greatest and the least 1/(λ*−1) of a class in several answers."""
+    total, without = sums.sum(axis=0), others(sums)
+    rates = rate(without, clip)
+    slow, fast = _span(rate(total, clip), rates, confidence)
+    for twice in sums[[np.argmax(rates), np.argmin(rates)]]:
+        more = rate(np.vstack([without + twice, total]), clip)
+        slower, faster = _span(rate(total + twice, clip), more, confidence)
+        slow, fast = min(slow, slower), max(fast, faster)
+    return fast, slow
+
+
+def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
+    """The ends of Student's interval around a center, from the values without each answer; all numbers if unknown."""
+    from scipy.stats import t
+
+    if not (np.isfinite(center) and np.isfinite(rates).all()):
+        return -math.inf, math.inf
+    away = np.abs(rates - rates.mean())
+    farthest, count = float(away.max()), len(rates)
+    if farthest == 0:
+        return float(center), float(center)
+    squares = (away / farthest) ** 2
+    error = farthest * math.sqrt((count - 1) / count * float(squares.sum()))
+    kurtosis = float(np.mean(squares**2) / np.mean(squares) ** 2)
+    freedom = max(1.0, min(count - 1.0, 2 * count / max(kurtosis - 1, 1e-9)))
+    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    return center - half, center + half
+
+
+def _threshold(slope: Any) -> float:
+    """λ* of 1/(λ*−1), +inf where extrapolation never thins the tail."""
+    return 1 + float(formulas.excess_from_gap(np, np.float64(1.0), np.float64(slope)))
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from lambda_star import calibrate, decide, read_table, updates
+from lambda_star.calibration.statistics import answers_for
 from lambda_star.rehearsal import Rehearsal, change_of_share
 from lambda_star.verdict import Verdict
-from lambda_star.verdict.measured import Measured, answers_for, never_kills
+from lambda_star.verdict.measured import Measured, never_kills
 from lambda_star.verdict.rehearsed import Rehearsed
 from tests.verdict.cases import CAP, NEVER, rehearsal, rehearsal_of, report
 

@@ -1,0 +1,403 @@
+"""Check plain columns all at once, or row by row where anything is amiss, and cut tables where answers end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice, pairwise
+from pathlib import Path
+from types import NoneType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_star._core.namespaces import Floats
+from lambda_star.calibration.readers.columnar import Groups, batches, table_columns
+from lambda_star.calibration.readers.records import rows_of
+from lambda_star.calibration.rows import Row, gather, is_integer, top_of
+from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table, TableError
+from lambda_star.calibration.texts import Texts
+
+__all__ = [
+    "CELL",
+    "ROWS",
+    "Part",
+    "arrow_parts",
+    "batch_parts",
+    "careful",
+    "cut",
+    "joined",
+    "record_parts",
+    "repeats",
+    "whole",
+]
+
+CELL = 131_072
+"""The most characters of a text, as in the ``csv`` module."""
+
+LONGEST_ANSWER = 2**20
+"""The most rows of an answer, whose rows are in memory together."""
+
+
+TEXTS = ("sequence", "token", "modal")
+
+ROWS = 2**16
+"""The rows that are checked at a time."""
+
+
+class Part(NamedTuple):
+    """The good rows of a stretch of a file, and the line of each."""
+
+    table: Table
+    lines: NDArray[np.int64]
+
+
+def batch_parts(path: Path, source: str, kind: str, keep_going: bool, groups: Groups | None = None) -> Iterator[Part]:
+    """Yield the rows of a Parquet or Arrow file, part by part.
+
+    Args:
+        path: the file.
+        source: its name in messages.
+        kind: ``parquet`` or ``arrow``.
+        keep_going: whether to list bad rows instead of raising an error for the first one.
+        groups: the row groups of Parquet that are read, by default all.
+
+    Yields:
+        Parts of the table.
+
+    Raises:
+        TableError: a column is missing, a row is bad (unless ``keep_going``), or the file is cut or damaged.
+    """
+    with batches(path, source, kind, ROWS, table_columns, groups) as found:
+        yield from arrow_parts(found, source, keep_going, 1 + (groups.before if groups else 0))
+
+
+def arrow_parts(found: Iterable[Any], source: str, keep_going: bool, first: int = 1) -> Iterator[Part]:
+    """Yield the rows of Arrow batches, part by part.
+
+    Args:
+        found: the batches, with the columns of a table.
+        source: their name in messages.
+        keep_going: whether to list bad rows instead of raising an error for the first one.
+        first: the number of the first row.
+
+    Yields:
+        Parts of the table.
+
+    Raises:
+        TableError: a row is bad (unless ``keep_going``).
+    """
+    for batch in found:
+        table = whole(source, partial(_named, batch))
+        lines = np.arange(first, first + batch.num_rows)
+        yield careful(source, rows_of(batch, first), keep_going) if table is None else Part(table, lines)
+        first += batch.num_rows
+
+
+def record_parts(items: Iterable[tuple[int, Any] | Problem], source: str, keep_going: bool) -> Iterator[Part]:
+    """Yield the rows that stand in records of JSON, part by part.
+
+    Args:
+        items: every record with its line, or the problem that stands in its place. One object that holds a list for
+            every column of a table stands for all its rows.
+        source: the name of the file.
+        keep_going: whether to list bad rows instead of raising an error for the first one.
+
+    Yields:
+        Parts of the table.
+
+    Raises:
+        TableError: a row is bad (unless ``keep_going``).
+    """
+    rest = iter(items)
+    while chunk := list(islice(rest, ROWS)):
+        rows = [row for item in chunk for row in _rows(item)]
+        table = whole(source, partial(_columns_of, [row for _, row in rows]))
+        lines = np.array([line for line, _ in rows], dtype=np.int64)
+        yield careful(source, rows, keep_going) if table is None else Part(table, lines)
+
+
+def _named(batch: Any) -> dict[str, Any]:
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def _rows(item: tuple[int, Any] | Problem) -> Iterable[tuple[int, Row]]:
+    """The rows that one record holds."""
+    if isinstance(item, Problem):
+        return [(item.line, item.message)]
+    line, record = item
+    if not isinstance(record, dict):
+        return [(line, "the line is not a JSON object; write one object per line")]
+    columns = {name: record[name] for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in record}
+    listed = {name: list(value.values()) if isinstance(value, dict) else value for name, value in columns.items()}
+    if not all(isinstance(listed.get(name), list) for name in COLUMNS):
+        return [(line, columns)]
+    lengths = {name: len(value) for name, value in listed.items() if isinstance(value, list)}
+    if len(lengths) != len(listed) or len(set(lengths.values())) > 1:
+        return [(line, f"the columns do not have the same number of rows: {lengths}")]
+    return enumerate((dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)), start=1)
+
+
+def _columns_of(rows: list[Any]) -> dict[str, Any]:
+    """The columns of rows as Arrow arrays; an error where they have other types than those of a table."""
+    import pyarrow
+
+    kinds: dict[str, set[type]] = {name: {str, int} for name in TEXTS} | {"position": {int}}
+    kinds |= {name: {float, int} for name in ("log_p", "log_b")}
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in COLUMNS}
+    for name in {name for row in rows for name in row} - set(COLUMNS):
+        columns[name] = [row.get(name) for row in rows]
+    for name, values in columns.items():
+        found = set(map(type, values))
+        if name in {"top", "rest"}:
+            continue
+        if not found <= kinds.get(name, {str, NoneType} if name == "contract" else {float, int, NoneType}):
+            raise TypeError("a value has another type")
+        columns[name] = pyarrow.array(map(str, values) if found == {int} and name in TEXTS else values)
+    return columns
+
+
+def whole(source: str, columns: Callable[[], Mapping[str, Any]]) -> Table | None:
+    """Return a stretch of a file as a table, or None where only a look at every row can tell what is amiss, if any is.
+
+    Args:
+        source: the name of the file.
+        columns: gives Arrow arrays by name; ``top`` and ``rest`` may be lists.
+
+    Returns:
+        The table of all rows.
+    """
+    import pyarrow
+
+    try:
+        return Table(source=source, **_columns(columns()))
+    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError, LookupError):
+        return None
+
+
+def careful(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Part:
+    """Return a stretch of a file as a table, row by row.
+
+    Args:
+        source: the name of the file.
+        rows: the rows with their lines, each line once.
+        keep_going: whether to list bad rows instead of raising an error for the first one.
+
+    Returns:
+        A :class:`Part`.
+
+    Raises:
+        TableError: a row is bad (unless ``keep_going``).
+    """
+    found = list(rows)
+    table = gather(source, found, keep_going, empty=True)
+    bad = {problem.line for problem in table.problems}
+    return Part(table, np.array([line for line, _ in found if line not in bad], dtype=np.int64))
+
+
+def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a table; ``ValueError`` where only a closer look can tell what is wrong, if anything is."""
+    made: dict[str, Any] = {name: _texts(columns[name]) for name in TEXTS}
+    made["position"] = _positions(columns["position"])
+    for name in ("log_p", "log_b"):
+        made[name] = _floats(columns[name])
+        _require((made[name] <= 0) & (made[name] > -np.inf))
+    for name in ENDS:
+        if name in columns:
+            made[name] = _end(columns[name], made[name[:5]], below=name.endswith("low"))
+    if "contract" in columns:
+        made["contract"] = _texts(columns["contract"], missing="")
+    top, rest = (_cells(columns.get(name), len(made["position"])) for name in ("top", "rest"))
+    if any(cell is not None for cells in (top, rest) for cell in cells):
+        listed = tuple(map(top_of, top, rest, made["log_p"].tolist(), made["log_b"].tolist()))
+        made["top"] = listed if any(listed) else None
+    return made
+
+
+def _require(holds: NDArray[np.bool_]) -> None:
+    if not holds.all():
+        raise ValueError("a row is amiss")
+
+
+def _single(column: Any) -> Any:
+    """One Arrow array from an array or a chunked array."""
+    import pyarrow
+
+    if not isinstance(column, pyarrow.ChunkedArray):
+        return column
+    return column.unify_dictionaries().combine_chunks()
+
+
+def _texts(column: Any, missing: str | None = None) -> Texts:
+    """The texts of an Arrow array of texts or integers, with each distinct text once."""
+    from pyarrow import types
+
+    column = _single(column)
+    encoded = column if types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = _compact(encoded) if len(encoded.dictionary) > len(encoded) else encoded
+    kind = encoded.dictionary.type
+    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_null(kind)):
+        raise TypeError("a column of texts has another type")
+    distinct = [missing if value is None else str(value) for value in encoded.dictionary.to_pylist()]
+    indices = encoded.indices.cast("int64")
+    if indices.null_count:
+        indices = indices.fill_null(len(distinct))
+        distinct.append(missing)
+    if None in distinct:
+        raise ValueError("a text is missing")
+    texts = Texts.of(str(text) for text in distinct)
+    codes = indices.to_numpy()
+    _require(np.array([len(text) <= CELL and "\0" not in text for text in texts.values], dtype=bool))
+    return Texts(texts.values, texts.codes[codes])
+
+
+def _compact(encoded: Any) -> Any:
+    """The same texts without those that do not occur, which belong to other batches of a file."""
+    import pyarrow
+    from pyarrow import compute
+
+    used = encoded.indices.drop_null().unique()
+    return pyarrow.DictionaryArray.from_arrays(compute.index_in(encoded.indices, used), encoded.dictionary.take(used))
+
+
+def _positions(column: Any) -> NDArray[np.int64]:
+    import pyarrow
+    from pyarrow import types
+
+    column = _single(column)
+    if types.is_integer(column.type) and not column.null_count:
+        positions: NDArray[np.int64] = column.cast(pyarrow.int64()).to_numpy()
+    else:
+        texts = _texts(column)
+        _require(np.array([is_integer(text) for text in texts.values if text], dtype=bool))
+        positions = np.array([int(text or -1) for text in texts.values], dtype=np.int64)[texts.codes]
+    _require(positions >= 0)
+    return positions
+
+
+def _floats(column: Any) -> Floats:
+    """The numbers of an Arrow array, NaN where they are missing."""
+    import pyarrow
+    from pyarrow import types
+
+    column = _single(column)
+    if not (types.is_floating(column.type) or types.is_integer(column.type) or types.is_null(column.type)):
+        raise TypeError("a column of numbers has another type")
+    found: Floats = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _end(column: Any, numbers: Floats, *, below: bool) -> Floats | None:
+    """The ends of intervals, which are the numbers themselves where the column has none."""
+    ends = _floats(column)
+    missing = np.isnan(ends)
+    if missing.all():
+        return None
+    ends = np.where(missing, numbers, ends)
+    _require(ends <= numbers if below else (numbers <= ends) & (ends <= 0))
+    return ends
+
+
+def _cells(column: Any, rows: int) -> list[Any]:
+    if column is None:
+        return [None] * rows
+    return column if isinstance(column, list) else list(column.to_pylist())
+
+
+def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows whose answer and position stood in a row before, and the first row that has them.
+
+    Args:
+        table: the table.
+
+    Returns:
+        Two arrays of row numbers in the order of the rows.
+
+    >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
+    >>> repeats(joined([Table.from_rows([row]), Table.from_rows([row])]))
+    (array([1]), array([0]))
+    """
+    codes, position = table.sequence.codes, table.position
+    changes = codes[1:] != codes[:-1]
+    answers = np.count_nonzero(np.bincount(codes)) if len(codes) else 0
+    if np.all(changes | (position[1:] > position[:-1])) and np.count_nonzero(changes) + 1 == max(1, answers):
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    order = np.lexsort((position, codes))
+    same = (codes[order][1:] == codes[order][:-1]) & (position[order][1:] == position[order][:-1])
+    starts = np.maximum.accumulate(np.where(np.concatenate([[True], ~same]), np.arange(len(order)), 0))
+    later = np.flatnonzero(np.concatenate([[False], same]))
+    rows, firsts = order[later], order[starts[later]]
+    return rows[np.argsort(rows)], firsts[np.argsort(rows)]
+
+
+def joined(tables: Iterable[Table]) -> Table:
+    """Return several tables as one; a single table as it is.
+
+    Args:
+        tables: one table or more.
+
+    Returns:
+        A table.
+    """
+    parts = list(tables)
+    return parts[0] if len(parts) == 1 else Table.concatenate(parts)
+
+
+def cut(parts: Iterable[Part], rows: int, whole_answers: bool) -> Iterator[Part]:
+    """Yield the rows of some parts in parts of about equal size.
+
+    Args:
+        parts: the parts of a file in order.
+        rows: the most rows of a part, unless a single answer has more.
+        whole_answers: whether to cut only between answers.
+
+    Yields:
+        Parts that hold all rows and all problems.
+
+    Raises:
+        TableError: an answer is longer than memory may hold.
+    """
+    held: list[Part] = []
+    for part in parts:
+        held.append(part)
+        if sum(len(each.lines) for each in held) > rows:
+            *ready, last = _cut(_join(held), rows, whole_answers)
+            yield from ready
+            held = [last]
+    if held:
+        yield from _cut(_join(held), rows, whole_answers)
+
+
+def _join(parts: list[Part]) -> Part:
+    if len(parts) == 1:
+        return parts[0]
+    return Part(Table.concatenate(part.table for part in parts), np.concatenate([part.lines for part in parts]))
+
+
+def _cut(part: Part, rows: int, whole_answers: bool) -> Iterator[Part]:
+    """The pieces of a part, the first of which has its problems; the last may go on in the next part."""
+    codes = part.table.sequence.codes
+    ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1 if whole_answers else np.arange(1, len(codes))
+    places = [0]
+    while len(codes) - places[-1] > rows:
+        fitting = np.searchsorted(ends, places[-1] + rows, side="right")
+        after = ends[fitting - 1 : fitting + 1]
+        after = after[after > places[-1]] if len(after) else after
+        if not len(after):
+            break
+        places.append(int(after[0]))
+    if len(codes) - places[-1] > max(rows, LONGEST_ANSWER):
+        said = f"an answer has more than {LONGEST_ANSWER} rows; give every answer a `sequence` of its own"
+        raise TableError(part.table.source, said, int(part.lines[places[-1]]))
+    for index, (start, stop) in enumerate(pairwise([*places, len(codes)])):
+        piece = part.table.take(slice(start, stop))
+        if index == 0:
+            piece = piece if not part.table.problems else _with(piece, part.table)
+        yield Part(piece, part.lines[start:stop])
+
+
+def _with(table: Table, other: Table) -> Table:
+    from dataclasses import replace
+
+    return replace(table, problems=other.problems)
