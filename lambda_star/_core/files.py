@@ -31,7 +31,14 @@ ENDS = 1 << 20
 
 SCHEMA = re.compile(rb'\s*\{\s*"schema":\s*"lambda-star/([\w-]+)/')
 PAGE = re.compile(rb"(?:<!doctype html>\s*)?<!-- Written by `lambda-star ([\w-]+)", re.IGNORECASE)
-BINARY = {b"\x89PNG": "picture", b"%PDF": "picture", b"<?xml": "picture", b"PAR1": "table", b"ARROW1": "table"}
+BINARY = {
+    b"\x89PNG": "picture",
+    b"%PDF": "picture",
+    b"<?xml": "picture",
+    b"PAR1": "table",
+    b"ARROW1": "table",
+    b"PK": "state",  # a zip file, with the mark as its comment
+}
 TABLE = {"sequence", "position", "token", "modal", "log_p", "log_b"}
 
 
@@ -259,8 +266,8 @@ def made_here(path: str | Path) -> str:
         path: the file.
 
     Returns:
-        "picture", "table", the command that wrote a page or JSON, such as "calibrate", or the name in the schema of a
-        file that grows, such as "rehearsal" and "answers".
+        "picture", "table", "state", the command that wrote a page or JSON, such as "calibrate", or the name in the
+        schema of a file that grows, such as "rehearsal" and "answers".
 
     Raises:
         OSError: the file cannot be read.
