@@ -25,7 +25,7 @@ from lambda_star._core.quantities import C, Quantity
 from lambda_star._core.text import number as figure
 from lambda_star._core.text import shown
 from lambda_star.cli._files import Output, forced, guarded, reads, writable
-from lambda_star.cli._streams import Unwritten, flush, silence, stand
+from lambda_star.cli._streams import Unwritten, flush, silence, stand, stoppable
 
 if TYPE_CHECKING:
     from lambda_star.verdict import Verdict
@@ -99,24 +99,32 @@ class Group(click.Group):
         super().add_command(guarded(cmd), name)
 
     def main(self, *arguments: Any, **extra: Any) -> Any:
-        """Run the command; status 2 also where not even the error can be told."""
+        """Run the command; whatever goes wrong ends with status 2, since Python's own 1 would say "unsafe"."""
+        run: Any = super().main
+        if not extra.pop("standalone_mode", True):
+            return run(*arguments, standalone_mode=False, **extra)
         try:
-            return super().main(*arguments, **extra)
-        except OSError:
-            silence(sys.stderr)
-            sys.exit(2)
+            with stoppable(), _ending():
+                stand()
+                status = run(*arguments, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            status = error.exit_code
+            try:
+                error.show()
+            except OSError:  # not even the error can be told
+                silence(sys.stderr)
+        sys.exit(status)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         """Return the context, with the arguments in its ``meta``."""
         given = list(args)
         with _ending():
-            stand()
             context = super().make_context(info_name, args, *rest, **extra)
         context.meta[ARGUMENTS] = given
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever else goes wrong ends with status 2, since Python's own 1 would say "unsafe"."""
+        """Run the command; click itself would end with status 1 where a reader left."""
         with _ending():
             return super().invoke(ctx)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
 from lambda_star.calibration.readers.columnar import Groups, batches, table_columns
+from lambda_star.calibration.readers.listed import tops
 from lambda_star.calibration.readers.records import rows_of
-from lambda_star.calibration.rows import Row, gather, is_integer, top_of
+from lambda_star.calibration.rows import Row, gather, is_integer
 from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table, TableError
 from lambda_star.calibration.texts import Texts
 
@@ -129,6 +131,8 @@ def _rows(item: tuple[int, Any] | Problem) -> Iterable[tuple[int, Row]]:
     line, record = item
     if not isinstance(record, dict):
         return [(line, "the line is not a JSON object; write one object per line")]
+    if not isinstance(record.get("sequence"), list | dict):
+        return [(line, record)]
     columns = {name: record[name] for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in record}
     listed = {name: list(value.values()) if isinstance(value, dict) else value for name, value in columns.items()}
     if not all(isinstance(listed.get(name), list) for name in COLUMNS):
@@ -146,7 +150,7 @@ def _columns_of(rows: list[Any]) -> dict[str, Any]:
     kinds: dict[str, set[type]] = {name: {str, int} for name in TEXTS} | {"position": {int}}
     kinds |= {name: {float, int} for name in ("log_p", "log_b")}
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in COLUMNS}
-    for name in {name for row in rows for name in row} - set(COLUMNS):
+    for name in {*chain.from_iterable(rows)} & {*OPTIONAL_COLUMNS}:
         columns[name] = [row.get(name) for row in rows]
     for name, values in columns.items():
         found = set(map(type, values))
@@ -208,10 +212,9 @@ def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
             made[name] = _end(columns[name], made[name[:5]], below=name.endswith("low"))
     if "contract" in columns:
         made["contract"] = _texts(columns["contract"], missing="")
-    top, rest = (_cells(columns.get(name), len(made["position"])) for name in ("top", "rest"))
-    if any(cell is not None for cells in (top, rest) for cell in cells):
-        listed = tuple(map(top_of, top, rest, made["log_p"].tolist(), made["log_b"].tolist()))
-        made["top"] = listed if any(listed) else None
+    if "top" in columns or "rest" in columns:
+        top, rest = (_cells(columns.get(name), len(made["position"])) for name in ("top", "rest"))
+        made["top"] = tops(top, rest, made["log_p"], made["log_b"])
     return made
 
 
@@ -235,7 +238,7 @@ def _texts(column: Any, missing: str | None = None) -> Texts:
 
     column = _single(column)
     encoded = column if types.is_dictionary(column.type) else column.dictionary_encode()
-    encoded = _compact(encoded) if len(encoded.dictionary) > len(encoded) else encoded
+    encoded = _compact(encoded) if len(encoded.dictionary) > len(encoded) // 16 else encoded
     kind = encoded.dictionary.type
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_null(kind)):
         raise TypeError("a column of texts has another type")
@@ -247,7 +250,7 @@ def _texts(column: Any, missing: str | None = None) -> Texts:
     if None in distinct:
         raise ValueError("a text is missing")
     texts = Texts.of(str(text) for text in distinct)
-    codes = indices.to_numpy()
+    codes = np.from_dlpack(indices)
     _require(np.array([len(text) <= CELL and "\0" not in text for text in texts.values], dtype=bool))
     return Texts(texts.values, texts.codes[codes])
 
@@ -267,7 +270,7 @@ def _positions(column: Any) -> NDArray[np.int64]:
 
     column = _single(column)
     if types.is_integer(column.type) and not column.null_count:
-        positions: NDArray[np.int64] = column.cast(pyarrow.int64()).to_numpy()
+        positions: NDArray[np.int64] = np.from_dlpack(column.cast(pyarrow.int64()))
     else:
         texts = _texts(column)
         _require(np.array([is_integer(text) for text in texts.values if text], dtype=bool))
@@ -284,7 +287,8 @@ def _floats(column: Any) -> Floats:
     column = _single(column)
     if not (types.is_floating(column.type) or types.is_integer(column.type) or types.is_null(column.type)):
         raise TypeError("a column of numbers has another type")
-    found: Floats = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    column = column.cast(pyarrow.float64())
+    found: Floats = np.from_dlpack(column.fill_null(math.nan) if column.null_count else column)
     return found
 
 
