@@ -102,8 +102,8 @@ def _cut(part: Part, rows: int, whole_answers: bool) -> Iterator[Part]:
     places = [0]
     while len(codes) - places[-1] > rows:
         fitting = np.searchsorted(ends, places[-1] + rows, side="right")
-        after = ends[fitting - 1 : fitting + 1]
-        after = after[after > places[-1]] if len(after) else after
+        after = ends[max(0, fitting - 1) : fitting + 1]
+        after = after[after > places[-1]]
         if not len(after):
             break
         places.append(int(after[0]))
@@ -112,6 +112,6 @@ def _cut(part: Part, rows: int, whole_answers: bool) -> Iterator[Part]:
         raise TableError(part.table.source, said, int(part.lines[places[-1]]))
     for index, (start, stop) in enumerate(pairwise([*places, len(codes)])):
         piece = part.table.take(slice(start, stop))
-        if index == 0:
-            piece = piece if not part.table.problems else dataclasses.replace(piece, problems=part.table.problems)
+        if index == 0 and part.table.problems:
+            piece = dataclasses.replace(piece, problems=part.table.problems)
         yield Part(piece, part.lines[start:stop])
