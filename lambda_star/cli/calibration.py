@@ -127,7 +127,7 @@ def calibrate(
     \b
     Examples:
       lambda-star calibrate examples/rank_by_price/logprobs.csv --clip 5 --lam 1.25 --plot report.png
-      lambda-star calibrate --teacher teacher.jsonl.gz --base base.jsonl.gz --rule trl --html report.html
+      lambda-star calibrate --teacher vllm_teacher.jsonl.gz --base vllm_base.jsonl.gz --rule trl --html report.html
     """  # noqa: D301 (click wants the character \b)
     from lambda_star.calibration import forms
     from lambda_star.verdict import decide
