@@ -279,10 +279,15 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
         raise Failure(with_flags(shown(str(error)))) from error
 
 
+NAMED = re.compile(
+    r"`(p|b|clip|contract|force|keep_going|min_mass|model|quantile|rehearsal|report|resume|state|tokens)(=True)?`(?! column)"
+)
+"""What a message of the library names that has a flag; a column has none."""
+
+
 def with_flags(message: str) -> str:
     """Return a message with the flags of the command line where the library names its arguments."""
-    names = "`(p|b|clip|contract|keep_going|min_mass|quantile|rehearsal|report|model|tokens|force)(=True)?`(?! column)"
-    return re.sub(names, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
+    return re.sub(NAMED, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
 def write(path: Path, content: Any) -> None:

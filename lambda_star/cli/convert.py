@@ -120,7 +120,7 @@ class _Found:
 def _say(out: Path, found: _Found) -> None:
     counts = found.counts
     inside = f", {counts['contract']} of them in the contract" if counts["contract"] else ""
-    click.echo(f"wrote {out}: {counts['positions']} positions of {len(found.answers)} answers{inside}")
+    click.echo(f"wrote {shown(str(out))}: {counts['positions']} positions of {len(found.answers)} answers{inside}")
     for source in found.sources:
         click.echo(f"  from {shown(source)}")
     if counts["censored"]:
