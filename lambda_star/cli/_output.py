@@ -279,9 +279,23 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
         raise Failure(with_flags(shown(str(error)))) from error
 
 
-NAMED = re.compile(
-    r"`(p|b|clip|contract|force|keep_going|min_mass|model|quantile|rehearsal|report|resume|state|tokens)(=True)?`(?! column)"
-)
+FLAGS = [
+    "p",
+    "b",
+    "clip",
+    "contract",
+    "force",
+    "keep_going",
+    "min_mass",
+    "model",
+    "quantile",
+    "rehearsal",
+    "report",
+    "resume",
+    "state",
+    "tokens",
+]
+NAMED = re.compile(f"`({'|'.join(FLAGS)})(=True)?`(?! column)")
 """What a message of the library names that has a flag; a column has none."""
 
 
