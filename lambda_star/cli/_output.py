@@ -279,7 +279,7 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
         raise Failure(with_flags(shown(str(error)))) from error
 
 
-FLAGS = [
+FLAGS = ("p", "b", "clip", "contract", "force", "keep_going", "min_mass", "model", "quantile", "rehearsal", "report")
     "p",
     "b",
     "clip",
@@ -295,7 +295,7 @@ FLAGS = [
     "state",
     "tokens",
 ]
-NAMED = re.compile(f"`({'|'.join(FLAGS)})(=True)?`(?! column)")
+NAMED = re.compile(f"`({'|'.join([*FLAGS, 'resume', 'state', 'tokens'])})(=True)?`(?! column)")
 """What a message of the library names that has a flag; a column has none."""
 
 
