@@ -50,7 +50,7 @@ def chosen(rows: list[Row], rng: random.Random) -> list[Row]:
     for row in rows:
         own = {name: row[name] for name in ("sequence", "position", "token", "modal")}
         for name in ("log_p", "log_b"):
-            low, high = (row.get(f"{name}_{end}", row[name]) for end in ("low", "high"))
+            low, high = (float(row.get(f"{name}_{end}", row[name])) for end in ("low", "high"))
             share = rng.choice([0.0, 1.0, rng.random()])
             own[name] = max(low, -300.0) * share + high * (1 - share)
         made.append(own)

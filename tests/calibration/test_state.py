@@ -213,14 +213,15 @@ def test_tables_with_and_without_a_contract_column_do_not_mix() -> None:
 
 def test_settings_must_agree() -> None:
     found = measured([many()])
-    for name, value in (
+    changes: list[tuple[str, Any]] = [
         ("clip", 4.0),
         ("rule", None),
         ("lam", 1.2),
         ("contract", "json"),
         ("tokens", ()),
         ("min_mass", 1e-6),
-    ):
+    ]
+    for name, value in changes:
         other = dataclasses.replace(SETTINGS, **{name: value})
         with pytest.raises(ValueError, match=f"^other must have the same settings, got {name} "):
             measured([many(answers_=2)]).merge(State(other))
