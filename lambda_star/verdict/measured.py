@@ -272,7 +272,7 @@ class OldReportError(ValueError):
 def _limit(value: Any) -> Limit:
     """A limit of a report, NaN where it has null; None is a limit of which nothing is known."""
     if value is None:
-        return Limit(*6 * [math.nan], 0, math.nan, math.inf)
+        unknown: dict[str, Any] = dict.fromkeys(Limit._fields, math.nan)
+        return Limit(**(unknown | {"answers": 0, "needed": math.inf}))
     numbers: dict[str, Any] = {name: math.nan if value[name] is None else float(value[name]) for name in Limit._fields}
     return Limit(**(numbers | {"answers": int(numbers["answers"])}))
-

@@ -23,7 +23,8 @@ def limit(ends: tuple[float, float, float], quantile: float, confidence: float, 
     level = 1 - (1 - confidence) ** (1 / answers) if known else math.nan
     made = {"value": value, "estimate": estimate, "high": high, "at_most": value, "quantile": quantile}
     made |= {"confidence": confidence, "answers": answers, "level": level, "needed": needed}
-    return {name: None if end != end else "inf" if end == math.inf else end for name, end in made.items()}
+    missing = {name for name, end in made.items() if isinstance(end, float) and math.isnan(end)}
+    return {name: None if name in missing else "inf" if end == math.inf else end for name, end in made.items()}
 
 
 def report(
