@@ -22,7 +22,7 @@ def report_of(rows: list[Row], **options: Any) -> Report:
 
 def stars(report: Report) -> list[float]:
     """λ* of every used position, the least first."""
-    return report.by_position.values(10**9).tolist()
+    return list(map(float, report.by_position.values(10**9)))
 
 
 def interval_of(found: ClassReport) -> tuple[float, float, float]:
