@@ -140,7 +140,7 @@ def measured(name: str, paths: list[Path]) -> dict[str, Any]:
     command = [sys.executable, "-c", "import sys; from benchmarks.large import job; job(*sys.argv[1:])", name]
     start = time.perf_counter()
     out = subprocess.run([*command, *map(str, paths)], check=True, capture_output=True, text=True).stdout
-    return json.loads(out) | {"seconds": time.perf_counter() - start}
+    return dict(json.loads(out), seconds=time.perf_counter() - start)
 
 
 # The table

@@ -6,7 +6,7 @@ shape, so that the result does not depend on which task ends first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ def fold(
     settings: Settings,
     skip: int,
     tell: Callable[[int], None],
-) -> Iterator[tuple[int, State]]:
+) -> Generator[tuple[int, State], None, None]:
     """Yield, for one run of pieces after the other, how many pieces it has and their merged state.
 
     Args:
@@ -54,13 +54,13 @@ def fold(
     with _connected(ray):
         read = ray.remote(max_retries=RETRIES, num_returns=2)(_read)
         merge = ray.remote(max_retries=RETRIES)(_merged)
-        shared = ray.put(settings)
+        shared, where = ray.put(settings), ray.put(source)
         tasks = [*_tasks(pieces)]
         wave = WAVE * max(1, int(ray.cluster_resources().get("CPU", 1)))
         for first in range(0, len(tasks), wave):
             chosen = tasks[first : first + wave]
             skips = [skip if first + index == 0 else 0 for index in range(len(chosen))]
-            leaves = [read.remote(shared, source, task, number) for task, number in zip(chosen, skips, strict=True)]
+            leaves = [read.remote(shared, where, task, number) for task, number in zip(chosen, skips, strict=True)]
             sizes, states = map(list, zip(*leaves, strict=True))
             while len(states) > 1:
                 states = [merge.remote(shared, *states[at : at + FAN]) for at in range(0, len(states), FAN)]
