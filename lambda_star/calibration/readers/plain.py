@@ -263,7 +263,7 @@ def _positions(column: Any) -> NDArray[np.int64]:
 
     column = _single(column)
     if types.is_integer(column.type) and not column.null_count:
-        positions: NDArray[np.int64] = np.from_dlpack(column.cast(pyarrow.int64()))
+        positions: NDArray[np.int64] = np.asarray(np.from_dlpack(column.cast(pyarrow.int64())), dtype=np.int64)
     else:
         texts = _texts(column)
         _require(np.array([is_integer(text) for text in texts.values if text], dtype=bool))
@@ -281,8 +281,8 @@ def _floats(column: Any) -> Floats:
     if not (types.is_floating(column.type) or types.is_integer(column.type) or types.is_null(column.type)):
         raise TypeError("a column of numbers has another type")
     column = column.cast(pyarrow.float64())
-    found: Floats = np.from_dlpack(column.fill_null(math.nan) if column.null_count else column)
-    return found
+    column = column.fill_null(math.nan) if column.null_count else column
+    return np.asarray(np.from_dlpack(column), dtype=np.float64)
 
 
 def _end(column: Any, numbers: Floats, *, below: bool) -> Floats | None:
