@@ -103,7 +103,7 @@ def score(
             raise Failure(KEPT.format(path=kept)) from error
     with writable(out):
         write_table(table, out, force=forced())
-    inside = 0 if table.contract is None else int((table.contract != "").sum())
+    inside = 0 if table.contract is None else sum(map(bool, table.contract))
     counts = {"answers": len(set(table.sequence.tolist())), "positions": len(table.modal), "contract": inside}
     click.echo(
         "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract".format(out, **counts)

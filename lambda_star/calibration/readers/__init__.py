@@ -21,7 +21,8 @@ from lambda_star.calibration.readers.answers import any_parts, joined_parts
 from lambda_star.calibration.readers.bytes import expand, kind, located
 from lambda_star.calibration.readers.columnar import names_in
 from lambda_star.calibration.readers.frames import frame_parts
-from lambda_star.calibration.readers.plain import Part, batch_parts, cut, joined, repeats
+from lambda_star.calibration.readers.parts import Part, cut, joined, repeats
+from lambda_star.calibration.readers.plain import batch_parts
 from lambda_star.calibration.readers.records import records
 from lambda_star.calibration.readers.scores import KINDS
 from lambda_star.calibration.rows import REMEDY, gather, nothing

@@ -11,7 +11,8 @@ import numpy as np
 
 from lambda_star.calibration.readers.bytes import expand, kind, located
 from lambda_star.calibration.readers.join import join, tabulate
-from lambda_star.calibration.readers.plain import Part, record_parts
+from lambda_star.calibration.readers.parts import Part
+from lambda_star.calibration.readers.plain import record_parts
 from lambda_star.calibration.readers.records import records
 from lambda_star.calibration.readers.scores import answers, holds_both, scored
 from lambda_star.calibration.readers.steps import Answer
