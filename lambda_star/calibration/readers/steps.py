@@ -129,8 +129,8 @@ class Digits(NamedTuple):
             if min(places, significant) > FEW_DIGITS and not _half(number):
                 return cls()
         share = 2.0 ** -(min(map(_half, seen), default=0) or math.inf)
-        few = [count if seen and count <= FEW_DIGITS else None for count in (places, significant)]
-        return cls(*few, share=share)
+        least, most = (count if seen and count <= FEW_DIGITS else None for count in (places, significant))
+        return cls(least, most, share)
 
     def half(self, number: float) -> float:
         """Return the greatest distance of a number on file from the number that was computed."""
