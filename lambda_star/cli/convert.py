@@ -79,9 +79,15 @@ def convert(
         if contract is not None:
             tables = classified(tables, contract)
         with writable(out):
-            write_table(found.counted(tables), out, force=forced())
+            write_table(_read(found.counted(tables)), out, force=forced())
     _say(out, found)
     write_json(json_path, "convert", {"out": str(out), **found.payload()})
+
+
+def _read(tables: Iterator[Table]) -> Iterator[Table]:
+    """The tables; what cannot be read is no fault of the file that is written."""
+    with as_failure(ValueError):
+        yield from tables
 
 
 @dataclass
