@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import accuracy, derivations, dynamics, monitor, rehearsal, speed, vocabulary
+from benchmarks import accuracy, coverage, derivations, dynamics, large, monitor, rehearsal, speed, vocabulary
 
 PARTS = {
     "speed": speed.main,
     "vocabulary": vocabulary.main,
     "dynamics": dynamics.main,
     "accuracy": accuracy.main,
+    "coverage": coverage.main,
     "derivations": derivations.main,
     "monitor": monitor.main,
     "rehearsal": rehearsal.main,
+    "large": large.main,
 }
 
 if __name__ == "__main__":

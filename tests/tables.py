@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import random
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.table import COLUMNS, Table, TableError, Top
+from lambda_star.calibration.texts import Texts
 
 Row = dict[str, Any]
 
@@ -128,7 +128,7 @@ WRITERS: dict[str, Callable[[Path, Iterable[Row]], Path]] = {
 def columns(table: Table) -> dict[str, Any]:
     """All columns of a table as lists, and its problems."""
     values = {name: getattr(table, name) for name in (*COLUMNS, "contract", "top")}
-    plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+    plain = {name: value.tolist() if isinstance(value, np.ndarray | Texts) else value for name, value in values.items()}
     return plain | {"problems": table.problems}
 
 
@@ -140,8 +140,8 @@ HINT = r".*; correct it, or pass `keep_going=True` to leave bad rows out and lis
 """The remedy that the message about a bad row ends with, as a pattern."""
 
 
-CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0" if sys.version_info < (3, 11) else "")
-"""What text of a table may hold; before Python 3.11 the csv module neither writes nor reads the null character."""
+CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
+"""What text of a table may hold."""
 
 
 def write(path: Path, *lines: str) -> Path:

@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lambda_star.calibration.table import Table
+from lambda_star.calibration.table import Table, Top
+from lambda_star.calibration.texts import Texts
 from lambda_star.contract import Contract, Labeller, Masks, broken_at, json_structure, parse
 from lambda_star.contract.classes import ends_answer
 from lambda_star.sequence import Positions
 
-__all__ = ["Fit", "Judgement", "Tail", "judge", "masked_positions"]
+__all__ = ["Fit", "Judgement", "Tail", "judge", "masked_positions", "with_remedy"]
 
 MISFIT = 0.1
 """The share of misfits from which on a report says that the contract does not fit the data."""
 
 NEEDED = 0.01
 """The share of the teacher's listed tail that allowed tokens must hold for a position to need its tail."""
-
-MOST = 200
-"""About the most positions of a class at which the tail is split: a slow contract takes milliseconds for each token."""
 
 GUESSES = ("json", "xml", "yaml", "csv")
 """The contracts that are tried on data which another contract does not fit, the strictest first."""
@@ -50,6 +48,14 @@ class Tail(NamedTuple):
     allowed_tail: float | None
     needs_tail: float | None
 
+    @classmethod
+    def of(cls, splits: Sequence[tuple[float, float]]) -> Tail:
+        """Return the shares over positions, from the allowed share and the mass of the listed tail of each."""
+        if not splits:
+            return cls(None, None)
+        shares, weights = np.array(splits).T
+        return cls(float(np.average(shares, weights=weights)), float(np.mean(shares >= NEEDED)))
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -57,37 +63,36 @@ class Judgement:
 
     Attributes:
         name: name of the contract, None where the classes come from the table or from a labeller.
-        labels: the contract class of every row, None outside the contract.
+        names: names of the contract classes; ``codes`` has the index of every row's class in it, -1 outside.
+        codes: see ``names``.
         late: whether a row comes after the token that broke its answer.
-        fit: how the contract fits the answers; None where it cannot tell.
+        fit: how the contract fits the answers, without a remedy; None where it cannot tell.
         labeller: the function that tells which listed tokens share a class.
         allowed: whether a token may come next at a row, None where that is unknown.
+        text: the text of the answer that a row belongs to.
     """
 
     name: str | None
-    labels: list[str | None]
+    names: tuple[str, ...]
+    codes: NDArray[np.intp]
     late: NDArray[np.bool_]
     fit: Fit | None
     labeller: Labeller
     allowed: Callable[[int, str], bool | None]
+    text: Callable[[int], str]
 
-    def tails(self, table: Table, rows: Sequence[int] | NDArray[np.intp]) -> Tail:
-        """Return the shares of some rows, looking at no more than about 200 of them."""
-        if self.fit is None or table.top is None:
-            return Tail(None, None)
-        shares, weights = [], []
-        listing = [row for row in rows if table.top[row] is not None]
-        for row in listing[:: -(-len(listing) // MOST) or 1]:
-            top = table.top[row]
-            listed = [] if top is None else [*zip(top.tokens[1:], top.log_p[1:], strict=True)]
-            masses = [(math.exp(log_p), self.allowed(row, token)) for token, log_p in listed]
-            tail = math.fsum(mass for mass, _ in masses)
-            if tail > 0 and all(may is not None for _, may in masses):
-                shares.append(math.fsum(mass for mass, may in masses if may) / tail)
-                weights.append(tail)
-        if not shares:
-            return Tail(None, None)
-        return Tail(float(np.average(shares, weights=weights)), float(np.mean(np.array(shares) >= NEEDED)))
+    @property
+    def labels(self) -> list[str | None]:
+        """The contract class of every row, None outside the contract."""
+        return [None if code < 0 else self.names[code] for code in self.codes.tolist()]
+
+    def split(self, row: int, top: Top) -> tuple[float, float] | None:
+        """Return the allowed share and the mass of the listed tail of a row; None where they are unknown."""
+        masses = [(math.exp(log_p), self.allowed(row, token)) for token, log_p in zip(*top[:2], strict=True)][1:]
+        tail = math.fsum(mass for mass, _ in masses)
+        if not tail > 0 or any(may is None for _, may in masses):
+            return None
+        return math.fsum(mass for mass, may in masses if may) / tail, tail
 
 
 def judge(table: Table, contract: Contract | Labeller | str | None = None, tokens: Sequence[str] = ()) -> Judgement:
@@ -117,14 +122,20 @@ def judge(table: Table, contract: Contract | Labeller | str | None = None, token
     def label(text: str) -> str | None:
         return own(text) or (_key(text) if _key(text) in added else None)
 
+    if chosen is None and table.contract is not None:
+        names, codes = _of_column(table.contract, table.modal, added)
+    else:
+        names, codes = _of_modals(table.modal, label)
+    late = np.zeros(len(table), dtype=np.bool_)
     if not isinstance(chosen, Contract):
-        if chosen is None and table.contract is not None:
-            pairs = zip(table.contract.tolist(), table.modal.tolist(), strict=True)
-            labels = [one or (_key(modal) if _key(modal) in added else None) for one, modal in pairs]
-        else:
-            labels = _labels(table, label)
-        return Judgement(None, labels, np.zeros(len(labels), dtype=np.bool_), None, label, lambda row, token: None)
-    return _judge(table, chosen, label)
+        return Judgement(None, names, codes, late, None, label, lambda row, token: None, lambda row: "")
+    answers = _Answers.of(table)
+    fit = answers.judge(chosen, late)
+    allowed = partial(answers.allowed, chosen)
+    for row in np.flatnonzero((codes >= 0) & ~late & _ends(table.modal)).tolist():
+        if allowed(row, table.modal[row]) is False:
+            codes[row] = -1  # no class: the teacher ends an answer that is not valid
+    return Judgement(chosen.name, names, codes, late, fit, label, allowed, answers.text)
 
 
 def _key(token: str) -> str:
@@ -132,67 +143,140 @@ def _key(token: str) -> str:
     return token.strip() or token
 
 
-def _labels(table: Table, label: Labeller) -> list[str | None]:
-    classes = {text: label(text) for text in set(table.modal.tolist())}
-    return [classes[text] for text in table.modal.tolist()]
+def _of_modals(modal: Texts, label: Labeller) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """The names of the classes, and the class of every row from its modal token."""
+    used = np.bincount(modal.codes, minlength=len(modal.values)) > 0
+    labels = [label(text) if there else None for text, there in zip(modal.values, used.tolist(), strict=True)]
+    return _coded(labels, modal.codes)
 
 
-def _judge(table: Table, contract: Contract, label: Labeller) -> Judgement:
-    labels, late = _labels(table, label), np.zeros(len(table.modal), dtype=np.bool_)
-    before: dict[int, tuple[str, int]] = {}
+def _coded(labels: Sequence[str | None], codes: NDArray[np.intp]) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """Distinct names, and the index in them of each row, whose label is that of its code; empty text is none."""
+    names = dict.fromkeys(label for label in labels if label)
+    index = {name: at for at, name in enumerate(names)}
+    return tuple(names), np.array([index.get(label or "", -1) for label in labels], dtype=np.intp)[codes]
 
-    def allowed(row: int, token: str) -> bool | None:
-        if row not in before:
+
+def _of_column(column: Texts, modal: Texts, added: set[str]) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """The names of the classes, and the class of every row from the ``contract`` column; added tokens come second."""
+    names, codes = _coded(column.values.tolist(), column.codes)
+    if added:
+        more, own = _of_modals(modal, lambda text: _key(text) if _key(text) in added else None)
+        index = {name: at for at, name in enumerate(dict.fromkeys([*names, *more]))}
+        renamed = np.array([*(index[name] for name in more), -1], dtype=np.intp)
+        codes, names = np.where(codes < 0, renamed[own], codes), tuple(index)
+    return names, codes
+
+
+def _ends(modal: Texts) -> NDArray[np.bool_]:
+    """Whether the modal token of a row ends an answer."""
+    return np.array([ends_answer(text) for text in modal.values], dtype=np.bool_)[modal.codes]
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The answers of a table: its rows ordered by answer and position, and where each answer starts and stops in them.
+
+    ``known`` is the end of the rows of an answer up to the first position that is not there.
+    """
+
+    order: NDArray[np.intp]
+    place: NDArray[np.intp]
+    which: NDArray[np.intp]
+    bounds: tuple[list[int], list[int], list[int]]
+    tokens: list[str]
+    modals: list[str]
+
+    @classmethod
+    def of(cls, table: Table) -> _Answers:
+        order = np.lexsort((table.position, table.sequence.codes))
+        codes = table.sequence.codes[order]
+        starts = np.flatnonzero(np.diff(codes, prepend=-1))
+        sizes = np.diff(starts, append=len(order))
+        at = np.arange(len(order))
+        gap = table.position[order] != at - np.repeat(starts, sizes)
+        stops = starts + sizes
+        known = np.minimum.reduceat(np.where(gap, at, len(order)), starts).clip(max=stops) if len(starts) else stops
+        place, which = np.empty_like(order), np.empty_like(order)
+        place[order], which[order] = at, np.repeat(np.arange(len(starts)), sizes)
+        return cls(
+            order,
+            place,
+            which,
+            (starts.tolist(), known.tolist(), stops.tolist()),
+            table.token[order].tolist(),
+            table.modal[order].tolist(),
+        )
+
+    def judge(self, contract: Contract, late: NDArray[np.bool_]) -> Fit | None:
+        """Mark the rows that follow a break, and return how the contract fits; None if it cannot tell."""
+        if contract.prefix("") is None:
             return None
-        text, end = before[row]
-        return contract.valid(text[:end]) if ends_answer(token) else contract.prefix(text[:end] + token)
+        broken = misfits = 0
+        memo: dict[tuple[str, ...], int | None] = {}
 
-    broken = misfits = 0
-    answers = _answers(table)
-    for rows in answers:
-        known = rows[table.position[rows] == np.arange(len(rows))]  # up to the first position that is not there
-        tokens, modals = table.token[known].tolist(), table.modal[known].tolist()
-        whole, ends = "".join(tokens), accumulate(map(len, tokens), initial=0)
-        before |= {row: (whole, end) for row, end in zip(known.tolist(), ends, strict=False)}
-        first = broken_at(contract, tokens)
-        if first is not None:
-            broken += 1
-            late[rows[first + 1 :]] = True
-        misfits += broken_at(contract, _chosen_by_teacher(tokens, modals)) is not None
-    for row, modal in enumerate(table.modal.tolist()):
-        if labels[row] and not late[row] and ends_answer(modal) and allowed(row, modal) is False:
-            labels[row] = None  # no class: the teacher ends an answer that is not valid
-    fit = None if contract.prefix("") is None else Fit(len(answers), broken, misfits, "")
-    if fit and fit.misfits >= MISFIT * fit.answers:
-        fit = fit._replace(remedy=_remedy(table, contract, fit, answers))
-    return Judgement(contract.name, labels, late, fit, label, allowed)
+        def breaks(pieces: list[str]) -> int | None:
+            key = tuple(pieces)
+            if key not in memo:
+                memo[key] = broken_at(contract, pieces)
+            return memo[key]
+
+        for start, known, stop in zip(*self.bounds, strict=True):
+            tokens, modals = self.tokens[start:known], self.modals[start:known]
+            first = breaks(tokens)
+            if first is not None:
+                broken += 1
+                late[self.order[start + first + 1 : stop]] = True
+            differ = next((at for at, pair in enumerate(zip(tokens, modals, strict=True)) if pair[0] != pair[1]), None)
+            # The teacher's own text is the answer's up to its first token that is not the modal one.
+            if differ is None or (first is not None and first < differ):
+                misfits += first is not None
+            else:
+                misfits += breaks(modals[: differ + 1]) is not None
+        return Fit(len(self.bounds[0]), broken, misfits, "")
+
+    def allowed(self, contract: Contract, row: int, token: str) -> bool | None:
+        """Whether a token may come next at a row; None where positions before it are missing."""
+        answer, place = self.which[row], int(self.place[row])
+        start, known = self.bounds[0][answer], self.bounds[1][answer]
+        if place >= known:
+            return None
+        text = "".join(self.tokens[start:place])
+        return contract.valid(text) if ends_answer(token) else contract.prefix(text + token)
+
+    def text(self, row: int) -> str:
+        """The text of the answer of a row, without tokens that end it."""
+        answer = self.which[row]
+        tokens = self.tokens[self.bounds[0][answer] : self.bounds[2][answer]]
+        return "".join(token for token in tokens if not ends_answer(token))
 
 
-def _answers(table: Table) -> list[NDArray[np.intp]]:
-    """The rows of every answer, in order."""
-    _, which = np.unique(table.sequence, return_inverse=True)
-    order = np.lexsort((table.position, which))
-    return np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
+def with_remedy(fit: Fit, contract: Contract, texts: Sequence[str]) -> Fit:
+    r"""Return a fit with a sentence about what to do if the contract does not fit the data.
 
+    Args:
+        fit: how the contract fits.
+        contract: the contract.
+        texts: some answers, of which most keep the contract to name, unless the user has made one of their own.
 
-def _chosen_by_teacher(tokens: list[str], modals: list[str]) -> list[str]:
-    """The tokens of an answer for as long as they are the teacher's modal tokens, and the modal token that is not."""
-    differ = (at for at, (token, modal) in enumerate(zip(tokens, modals, strict=True)) if token != modal)
-    return modals[: next(differ, len(tokens)) + 1]
+    Returns:
+        A :class:`Fit`.
 
-
-def _remedy(table: Table, contract: Contract, fit: Fit, answers: list[NDArray[np.intp]]) -> str:
-    """A sentence that names a contract which most answers keep, unless the user has made one."""
+    >>> with_remedy(Fit(4, 4, 4, ""), parse("json"), ["- a\n- b"] * 4).remedy.split("; ")[1]
+    'give `contract` yaml'
+    """
+    if not fit.answers or fit.misfits < MISFIT * fit.answers:
+        return fit
     found = (
         f"{fit.misfits} of {fit.answers} answers are not {contract.name} where they follow the teacher's modal tokens"
     )
     if contract.name not in GUESSES:
-        return f"{found}; check what that contract says, and whether the teacher keeps it"
-    texts = ["".join(token for token in table.token[rows] if not ends_answer(token)) for rows in answers]
+        said = "check what that contract says, and whether the teacher keeps it"
+        return fit._replace(remedy=f"{found}; {said}")
     kept = {name: sum(_likely(name, text) for text in texts) for name in GUESSES if name != contract.name}
     best = max(kept, key=lambda name: kept[name])
     give = best if kept[best] > len(texts) / 2 else "the name of yours, or name its tokens with `tokens`"
-    return f"{found}; give `contract` {give}"
+    return fit._replace(remedy=f"{found}; give `contract` {give}")
 
 
 def _likely(name: str, text: str) -> bool:

@@ -1,10 +1,9 @@
-"""Check rows of measured log-probabilities, and hold the good ones as one array per column."""
+"""A table of measured log-probabilities: one array per column, and the ends of numbers that are only bounded."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,27 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
+from lambda_star.calibration.texts import Texts
 
-__all__ = ["COLUMNS", "OPTIONAL_COLUMNS", "Problem", "Table", "TableError", "Top"]
+__all__ = ["COLUMNS", "ENDS", "OPTIONAL_COLUMNS", "Problem", "Table", "TableError", "Top"]
 
 COLUMNS = ("sequence", "position", "token", "modal", "log_p", "log_b")
-OPTIONAL_COLUMNS = ("contract", "top", "rest")
-
-ROUNDING = 1e-6
-"""The largest difference between two numbers that count as equal, because tables are written with few digits."""
-
-Row = Mapping[str, Any] | str
-"""The values of a row by column, or a sentence about why the row cannot be read."""
-
-Texts = NDArray[np.object_]
-"""An array of Python strings, which also runs on NumPy 1.26 and keeps trailing null characters."""
+ENDS = ("log_p_low", "log_p_high", "log_b_low", "log_b_high")
+OPTIONAL_COLUMNS = (*ENDS, "contract", "top", "rest")
 
 
 class Problem(NamedTuple):
-    """A row that was left out: its line (counted from 1; the row number for Parquet and rows in memory) and why."""
+    """A row that was left out: its line (counted from 1; the row number where there are no lines), why, and its file.
+
+    Empty text stands for the source of the table.
+    """
 
     line: int
     message: str
+    source: str = ""
 
 
 class Top(NamedTuple):
@@ -55,6 +51,10 @@ class TableError(ValueError):
 
     def __init__(self, source: str, problem: str, line: int | None = None) -> None:
         super().__init__(f"{source}{f', line {line}' if line else ''}: {problem}")
+        self.source, self.problem, self.line = source, problem, line
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TableError, (self.source, self.problem, self.line)
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,12 @@ class Table:
         sequence: identifier of the answer, as text.
         position: index of the position in its answer, counted from 0.
         token, modal: texts of the sampled token and of the teacher's modal token.
-        log_p, log_b: natural log-probabilities of the modal token under teacher and base, at most 0.
+        log_p, log_b: natural log-probabilities of the modal token under teacher and base, at most 0. A ``log_b`` that
+            is only bounded from above is that bound.
         contract: the ``contract`` column (empty text outside the contract), or None if no row has one.
         top: the ``top`` and ``rest`` columns, None in rows without them; None if no row has them.
+        log_p_low, log_p_high, log_b_low, log_b_high: the ends of numbers that are known to lie in an interval; None if
+            every number is its own end. A lower end of -inf says that only the upper end is known.
         problems: the rows that were left out, and why.
 
     >>> table = Table.from_rows([
@@ -88,6 +91,10 @@ class Table:
     log_b: Floats
     contract: Texts | None = None
     top: tuple[Top | None, ...] | None = None
+    log_p_low: Floats | None = None
+    log_p_high: Floats | None = None
+    log_b_low: Floats | None = None
+    log_b_high: Floats | None = None
     problems: tuple[Problem, ...] = ()
 
     @classmethod
@@ -105,169 +112,89 @@ class Table:
         Raises:
             TableError: a row is bad (unless ``keep_going``), or no row is usable.
         """
-        return _build(source, enumerate(rows, start=1), keep_going)
+        from lambda_star.calibration.rows import gather
+
+        return gather(source, enumerate(rows, start=1), keep_going)
+
+    @classmethod
+    def concatenate(cls, tables: Iterable[Table]) -> Table:
+        """Return several tables after one another as one.
+
+        Args:
+            tables: one table or more, whose answers have different names where they are different answers.
+
+        Returns:
+            A :class:`Table`, whose problems keep the source of their own table.
+
+        Raises:
+            ValueError: there is no table.
+
+        >>> rows = [{"sequence": at, "position": 0, "token": "[", "modal": "[", "log_p": -.1, "log_b": -.7}
+        ...         for at in range(2)]
+        >>> Table.concatenate([Table.from_rows(rows[:1]), Table.from_rows(rows[1:])]).sequence.tolist()
+        ['0', '1']
+        """
+        parts = list(tables)
+        if not parts:
+            raise ValueError("tables must hold at least one table, got none")
+        joined: dict[str, Any] = {name: _join([getattr(part, name) for part in parts]) for name in COLUMNS}
+        for name in ENDS:
+            if any(getattr(part, name) is not None for part in parts):
+                ends = [getattr(part, name) for part in parts]
+                numbers = [getattr(part, name[:5]) for part in parts]
+                joined[name] = _join([own if end is None else end for end, own in zip(ends, numbers, strict=True)])
+        if any(part.contract is not None for part in parts):
+            joined["contract"] = Texts.joined(part.contract or _outside(len(part)) for part in parts)
+        if any(part.top is not None for part in parts):
+            joined["top"] = tuple(top for part in parts for top in part.top or [None] * len(part))
+        return cls(
+            source=", ".join(dict.fromkeys(part.source for part in parts)),
+            **joined,
+            problems=tuple(
+                each._replace(source=each.source or part.source) for part in parts for each in part.problems
+            ),
+        )
+
+    def __len__(self) -> int:
+        return len(self.log_p)
+
+    def take(self, rows: slice | Sequence[int] | NDArray[Any]) -> Table:
+        """Return the table of some rows.
+
+        Args:
+            rows: a slice, the indices of the rows, or a mask.
+
+        Returns:
+            A :class:`Table` without the problems of this one.
+        """
+        chosen = np.arange(len(self))[rows]
+        columns = {name: getattr(self, name) for name in (*COLUMNS, *ENDS, "contract")}
+        taken: dict[str, Any] = {name: None if column is None else column[chosen] for name, column in columns.items()}
+        top = None if self.top is None else tuple(self.top[row] for row in chosen)
+        return dataclasses.replace(self, **taken, top=top, problems=())
+
+    def ends(self, name: str) -> tuple[Floats, Floats]:
+        """Return the lower and the upper ends of the numbers of a column.
+
+        Args:
+            name: ``log_p`` or ``log_b``.
+
+        Returns:
+            Two arrays, the column itself where the numbers are their own ends.
+
+        >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -.1, "log_b": -3}
+        >>> Table.from_rows([row | {"log_b_low": "-inf"}]).ends("log_b")
+        (array([-inf]), array([-3.]))
+        """
+        low, high = getattr(self, f"{name}_low"), getattr(self, f"{name}_high")
+        number = getattr(self, name)
+        return (number if low is None else low), (number if high is None else high)
 
 
-def _build(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Table:
-    """Check every row, and gather the good ones column by column."""
-    good: dict[tuple[str, int], tuple[int, tuple[Any, ...]]] = {}
-    problems: list[Problem] = []
-    for line, row in rows:
-        wrong = _add(good, line, row)
-        if wrong and not keep_going:
-            remedy = "correct it, or pass `keep_going=True` to leave bad rows out and list them"
-            raise TableError(source, f"{wrong}; {remedy}", line)
-        if wrong:
-            problems.append(Problem(line, wrong))
-    if not good:
-        found = "there are no rows"
-        if problems:
-            found = f"none of {len(problems)} rows is usable; line {problems[0].line}: {problems[0].message}"
-        raise TableError(source, f"{found}; write one row per output position")
-    *columns, contract, top = zip(*(values for _, values in good.values()), strict=True)
-    types = ((name, dtype) for name, (_, dtype) in PARSERS.items())
-    arrays = {name: np.array(column, dtype) for (name, dtype), column in zip(types, columns, strict=True)}
-    return Table(
-        source=source,
-        **arrays,
-        contract=None if set(contract) == {None} else np.array([label or "" for label in contract], dtype=object),
-        top=top if any(top) else None,
-        problems=tuple(problems),
-    )
+def _outside(rows: int) -> Texts:
+    """A ``contract`` column of a table that has none."""
+    return Texts.of([""] * rows)
 
 
-def _add(good: dict[tuple[str, int], tuple[int, tuple[Any, ...]]], line: int, row: Row) -> str:
-    """Add the values of a row to those of the good rows, or return a sentence about what is wrong with it."""
-    try:
-        values = _parse(row)
-    except ValueError as error:
-        return str(error)
-    first, _ = good.setdefault(values[:2], (line, values))
-    if first == line:
-        return ""
-    return f"sequence {values[0]}, position {values[1]} is also on line {first}; keep one of them"
-
-
-def _parse(row: Row) -> tuple[Any, ...]:
-    """The values of one row in the order of the columns; ``ValueError`` says what is wrong with it."""
-    if isinstance(row, str):
-        raise ValueError(row)
-    missing = [name for name in COLUMNS if row.get(name) is None]
-    if missing:
-        raise ValueError(f"no value for {', '.join(missing)}")
-    values = [parse(name, row[name]) for name, (parse, _) in PARSERS.items()]
-    label = row.get("contract")
-    label = None if "contract" not in row else "" if _is_missing(label) else _text("contract", label)
-    return *values, label, _top(row.get("top"), row.get("rest"), *values[-2:])
-
-
-def _top(top: Any, rest: Any, log_p: float, log_b: float) -> Top | None:
-    """The listed tokens of a row, the modal token first, and the range of the unlisted tokens' log-ratios."""
-    entries, ends = _list("top", top), _list("rest", rest)
-    if not entries:
-        if ends:
-            raise ValueError("rest is given without top; write the tokens that rest leaves out")
-        return None
-    tokens, listed_p, listed_b = zip(*_listed(entries, log_p, log_b), strict=True)
-    if not ends:
-        return Top(tokens, listed_p, listed_b)
-    low, *others = (math.nan if number is None else number for number in map(_number, ends))
-    if len(others) != 1 or not -math.inf < low <= others[0] < math.inf:
-        raise ValueError(f"rest is {rest!r}; it must be [least, greatest] log(p/b) of the tokens outside top")
-    return Top(tokens, listed_p, listed_b, low, others[0])
-
-
-def _listed(entries: list[Any], log_p: float, log_b: float) -> list[tuple[str, float, float]]:
-    """The listed tokens with both log-probabilities; the modal token comes first among equally probable tokens."""
-    entries = [entry.tolist() if isinstance(entry, np.ndarray) else entry for entry in entries]
-    if not all(isinstance(entry, list | tuple) and len(entry) == 3 for entry in entries):
-        raise ValueError("top is not a list of [token, log_p, log_b]")
-    listed = [(_text("top", text), _log_probability("top", p), _log_probability("top", b)) for text, p, b in entries]
-    for name, values in (("log_p", [p for _, p, _ in listed]), ("log_b", [b for _, _, b in listed])):
-        if math.fsum(map(math.exp, values)) > 1 + ROUNDING:
-            raise ValueError(f"top has probabilities whose sum is above 1 in {name}; write natural log-probabilities")
-    first = max(range(len(listed)), key=lambda index: listed[index][1])
-    modal = max(range(len(listed)), key=lambda index: (listed[index][1], _agree(listed[index][2], log_b)))
-    for name, value, own in (("log_p", listed[modal][1], log_p), ("log_b", listed[modal][2], log_b)):
-        if not _agree(value, own):
-            raise ValueError(f"top has a most probable token whose {name} is not that of the row; score both at once")
-    listed[first], listed[modal] = listed[modal], listed[first]
-    return listed
-
-
-def _agree(value: float, other: float) -> bool:
-    return abs(value - other) <= ROUNDING * (1 + abs(other))
-
-
-def _list(name: str, value: Any) -> list[Any]:
-    """A list from a list, an array, or JSON text; an empty list where there is no value."""
-    if _is_missing(value) or (isinstance(value, str) and not value.strip()):
-        return []
-    try:
-        value = json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is not a JSON list ({error})") from None
-    value = value.tolist() if isinstance(value, np.ndarray) else value
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{name} is {value!r}, which is not a list")
-    return list(value)
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a value is None, or the NaN with which data frames mark a missing value."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _text(name: str, value: Any) -> str:
-    if _is_missing(value):
-        raise ValueError(f"no value for {name}")
-    if isinstance(value, bytes):
-        raise ValueError(f"{name} is {value!r}, which is bytes; write text")
-    text = str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} is {text!a}, which has half a surrogate pair; write whole characters") from None
-    return text
-
-
-def _number(value: Any) -> float | None:
-    """The value as a float; None for truth values and for everything that is not a number."""
-    try:
-        return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _position(name: str, value: Any) -> int:
-    try:
-        position = int(value)
-    except (TypeError, ValueError, OverflowError):
-        position = -1
-    if position != _number(value) or not 0 <= position < 2**63:
-        raise ValueError(f"{name} is {value!r}; it must be an integer of at least 0")
-    return position
-
-
-def _log_probability(name: str, value: Any) -> float:
-    number = _number(value)
-    if number is None:
-        raise ValueError(f"{name} is {value!r}; it must be a natural log-probability")
-    if math.isnan(number):
-        raise ValueError(f"{name} is NaN; score the position again")
-    if number > 0:
-        raise ValueError(f"{name} is {number:g}, above 0; write natural log-probabilities, not probabilities or logits")
-    if number == -math.inf:
-        raise ValueError(f"{name} is -inf, so the modal token has no mass; score it without top-k or masking")
-    return number
-
-
-PARSERS: dict[str, tuple[Callable[[str, Any], Any], Any]] = {
-    "sequence": (_text, object),
-    "position": (_position, np.int64),
-    "token": (_text, object),
-    "modal": (_text, object),
-    "log_p": (_log_probability, np.float64),
-    "log_b": (_log_probability, np.float64),
-}
-"""The parser of every column and the type of its array."""
+def _join(columns: Sequence[Any]) -> Any:
+    return Texts.joined(columns) if isinstance(columns[0], Texts) else np.concatenate(columns)

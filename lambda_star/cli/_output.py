@@ -7,10 +7,12 @@ import math
 import re
 import shlex
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timezone
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,7 +20,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from lambda_star import __version__
+from lambda_star._core.files import MARK, write_whole
 from lambda_star._core.quantities import C, Quantity
+from lambda_star._core.text import number as figure
+from lambda_star._core.text import shown
+from lambda_star.cli._files import Output, forced, guarded, reads, writable
+from lambda_star.cli._streams import Unwritten, flush, silence, stand, stoppable
 
 if TYPE_CHECKING:
     from lambda_star.verdict import Verdict
@@ -29,6 +36,9 @@ paper reports that its runs use c = 5 and weight the advantage by min(c, pi_T/pi
 and G-OPD (5) bound another ratio, that of the training engine to the rollout engine, and PPO's epsilon limits how far
 an update moves the student. Use such a number as c only if your code caps the tail ratio with it.
 """
+
+SCREEN = 100
+"""The columns of a screen, at which sentences are broken."""
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -82,39 +92,102 @@ STDOUT = "lambda_star.stdout"
 
 
 class Group(click.Group):
-    """A group that remembers what it was called with, for the ``command`` of a JSON file."""
+    """A group that remembers what it was called with, guards what its commands write, and ends with their status."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, whose outputs are checked before it begins."""
+        super().add_command(guarded(cmd), name)
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        """Run the command; whatever goes wrong ends with status 2, since Python's own 1 would say "unsafe"."""
+        run: Any = super().main
+        if not extra.pop("standalone_mode", True):
+            return run(*arguments, standalone_mode=False, **extra)
+        try:
+            with stoppable(), _ending():
+                stand()
+                status = run(*arguments, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            status = error.exit_code
+            try:
+                error.show()
+            except OSError:  # not even the error can be told
+                silence(sys.stderr)
+        sys.exit(status)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         """Return the context, with the arguments in its ``meta``."""
         given = list(args)
-        context = super().make_context(info_name, args, *rest, **extra)
+        with _ending():
+            context = super().make_context(info_name, args, *rest, **extra)
         context.meta[ARGUMENTS] = given
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever else goes wrong ends with status 2, since Python's own 1 would say "unsafe"."""
-        try:
+        """Run the command; click itself would end with status 1 where a reader left."""
+        with _ending():
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
-            raise  # click knows what to do
-        except (click.Abort, KeyboardInterrupt) as error:
-            raise Failure("stopped") from error
-        except Exception as error:
-            raise Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}") from error
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Turn every error into one with status 2, and so the loss of what was printed, whatever the status would be."""
+    try:
+        yield
+    except (click.exceptions.Exit, SystemExit):
+        flush()
+        raise
+    except click.ClickException as error:
+        vars(error).update(message=_lines(error.message))
+        flush()
+        raise
+    except (click.Abort, KeyboardInterrupt) as error:
+        raise Failure("stopped") from error
+    except OSError as error:
+        flush()
+        if error.filename is None:  # an unbuffered stream has nothing left that flush could fail on
+            raise Unwritten("standard output or a file", error) from error
+        raise Failure(shown(f"{error.filename}: {error.strerror}")) from error
+    except Exception as error:
+        raise Failure(_lines(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")) from error
+    flush()
+
+
+def _lines(message: str) -> str:
+    """A message of several lines as it is shown, since it may hold text of a file."""
+    return "\n".join(map(shown, message.split("\n")))
+
+
+def output_option(*flags: str, kind: str = "", dash: bool = False, **settings: Any) -> Callable[..., Any]:
+    """Return the option of a file to write; :class:`lambda_star.cli._files.Output` says what a kind is.
+
+    With ``dash``, - is standard output: all else that the command prints then goes to standard error, and
+    :func:`write` with that path writes to standard output.
+    """
+    settings = {"callback": _prepare, "is_eager": True} | settings if dash else settings
+    return click.option(*flags, type=Output(kind, dash=dash), **settings)
+
+
+def _prepare(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    if path == Path("-") and STDOUT not in context.meta:
+        context.meta[STDOUT] = sys.stdout
+        context.with_resource(redirect_stdout(sys.stderr))
+    return path
 
 
 def json_option() -> Callable[..., Any]:
     """Return the option ``--json``; with ``-`` all that a command prints goes to standard error, and JSON to stdout."""
-
-    def prepare(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-        if path == Path("-"):
-            context.meta[STDOUT] = sys.stdout
-            context.with_resource(redirect_stdout(sys.stderr))
-        return path
-
-    kind = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
     text = "Write the result as JSON to a file, or to standard output with -, where nothing else is then written."
-    return click.option("--json", "json_path", type=kind, callback=prepare, is_eager=True, help=text)
+    return output_option("--json", "json_path", dash=True, help=text)
+
+
+def plot_option(*names: str, what: str = "report") -> Callable[..., Any]:
+    """Return the option ``--plot``."""
+    return output_option("--plot", *names, kind="picture", help=f"Draw the {what} (.png, .pdf or .svg).")
+
+
+VERSIONS = {"calibrate": 2}
+"""The versions of schemas that have changed."""
 
 
 def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> None:
@@ -123,16 +196,18 @@ def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> N
         return
     context = click.get_current_context()
     head = {
-        "schema": f"lambda-star/{command}/1",
+        "schema": f"lambda-star/{command}/{VERSIONS.get(command, 1)}",
         "version": __version__,
         "command": shlex.join(["lambda-star", *context.meta.get(ARGUMENTS, [command])]),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     text = json.dumps(_plain({**head, **payload}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if path == Path("-"):
-        click.echo(text, nl=False, file=context.meta[STDOUT])
-    else:
-        write(path, text)
+    write(path, re.sub(r"[^\x00-\x7f]", _escaped, text))
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """A character of a JSON text, as its escape where it could not be seen."""
+    return character[0] if shown(character[0]) == character[0] else json.dumps(character[0])[1:-1]
 
 
 def _plain(value: Any) -> Any:
@@ -150,7 +225,7 @@ def _plain(value: Any) -> Any:
 
 def finish(verdict: Verdict) -> NoReturn:
     """Print a verdict in one line, and end with its exit status: 0 safe, 1 unsafe, 3 unknown."""
-    click.echo(f"\n{verdict}")
+    click.echo(f"\n{shown(str(verdict))}")
     click.get_current_context().exit(verdict.exit_status)
 
 
@@ -164,6 +239,8 @@ class ContractType(click.ParamType[Any]):
         from lambda_star.contract import parse
 
         try:
+            if isinstance(value, str):
+                reads(ctx, value)
             return parse(value) if isinstance(value, str) else value
         except (ValueError, ImportError) as error:
             tokens = ctx is not None and any(option.name == "tokens" for option in ctx.command.params)
@@ -199,35 +276,52 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise Failure(with_flags(str(error))) from error
+        raise Failure(with_flags(shown(str(error)))) from error
+
+
+FLAGS = "p|b|clip|contract|force|keep_going|min_mass|model|quantile|rehearsal|report|resume|state|tokens"
+NAMED = re.compile(rf"`({FLAGS})(=True)?`(?! column)")
+"""What a message of the library names that has a flag; a column has none."""
 
 
 def with_flags(message: str) -> str:
     """Return a message with the flags of the command line where the library names its arguments."""
-    names = "`(p|b|clip|contract|keep_going|rehearsal|report|model|tokens)(=True)?`"
-    return re.sub(names, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
+    return re.sub(NAMED, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
 def write(path: Path, content: Any) -> None:
-    """Write text, or a figure in the format of the ending (PNG without one), to a file whose folder may be new."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write text, or a figure in the format of the ending (PNG without one), to a file whose folder may be new.
+
+    The file is whole or as it was before. The text of a page must say in its first line that it was written by the
+    command, as :func:`lambda_star._core.files.made_here` reads it, lest the command refuse to write it again.
+    """
+    context = click.get_current_context()
+    if path == Path("-") and STDOUT in context.meta:
+        click.echo(content, nl=False, file=context.meta[STDOUT])
+        return
+    with writable(path):
         if isinstance(content, str):
-            path.write_text(content, encoding="utf-8", newline="\n")
+            write_whole(path, content, force=forced(), kind=context.command.name)
         else:
-            content.savefig(path, dpi=150, format=path.suffix[1:] or "png")
-    except (OSError, ValueError) as error:  # ValueError: matplotlib does not know the ending
-        raise Failure(f"{path}: {error}; give a path that can be written") from error
-    click.echo(f"wrote {path}")
+            form = path.suffix[1:].lower() or "png"
+            says = {"Software" if form == "png" else "Creator": MARK}
+            draw = partial(content.savefig, dpi=150, format=form, metadata=says)
+            write_whole(path, draw, force=forced(), kind="picture")
+    click.echo(shown(f"wrote {path}"))
 
 
 def print_table(
-    title: str, rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]] | None = None, prose: str = ""
+    title: str,
+    rows: Sequence[Any],
+    columns: Mapping[str, Callable[[Any], Any]] | None = None,
+    prose: str = "",
+    wrap: bool = False,
 ) -> None:
     """Print a table below an empty line.
 
     ``columns`` holds each head with the function that computes a cell, a number or text, from a row. Without it a row
-    is a sequence of its cells, and there are no heads. ``prose`` is the head of a column of sentences.
+    is a sequence of its cells, and there are no heads. ``prose`` is the head of a column of sentences; with ``wrap``
+    the last column is broken at the width of a screen.
     """
     from rich.console import Console
     from rich.table import Table
@@ -235,17 +329,25 @@ def print_table(
 
     cells = rows if columns is None else [[cell(row) for cell in columns.values()] for row in rows]
     table = Table(show_header=columns is not None, box=None, pad_edge=False)
-    for index, head in enumerate(columns or [""] * len(rows[0])):
-        table.add_column(head, justify="right" if index and columns and head != prose else "left", no_wrap=True)
+    heads = list(columns or [""] * len(rows[0]))
+    for index, head in enumerate(heads):
+        justify: Any = "right" if index and columns and head != prose else "left"
+        table.add_column(head, justify=justify, no_wrap=not wrap or index < len(heads) - 1)
     for row in cells:
         table.add_row(*(Text(number(cell)) for cell in row))
-    click.echo(f"\n{title}")
+    click.echo(f"\n{shown(title)}" if title else "")
     # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
-    Console(highlight=False, width=100_000).print(table)
+    console = Console(highlight=False, width=SCREEN if wrap else 100_000)
+    with console.capture() as text:  # as rich itself would end with status 1 where nobody reads on
+        console.print(table)
+    click.echo(text.get(), nl=False)
+
+
+def say(text: str, indent: str = "") -> None:
+    """Print a sentence on lines of the width of a screen; ``indent`` stands before all but the first."""
+    click.echo(textwrap.fill(shown(text), SCREEN, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def number(value: float | str) -> str:
-    """Return a number with six significant digits, and text as it is."""
-    if isinstance(value, str):
-        return value
-    return "+inf" if value == math.inf else f"{value:.6g}"
+    """Return a number with six significant digits, and text so that it can be shown."""
+    return shown(value) if isinstance(value, str) else figure(value)

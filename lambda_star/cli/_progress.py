@@ -13,6 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeR
 __all__ = ["progress"]
 
 
+class _Console(Console):
+    """A console that falls silent where nobody reads on; rich would end the process with status 1, "unsafe"."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 @contextmanager
 def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
     """Show one bar for each stage; the function that this gives is told a stage, how much is done and of how much.
@@ -21,7 +28,7 @@ def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
     """
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}", TimeRemainingColumn())
     # The console holds the file, as sys.stderr is another one while a model is read.
-    with Progress(*columns, console=Console(file=sys.stderr), speed_estimate_period=120) as bars:
+    with Progress(*columns, console=_Console(file=sys.stderr), speed_estimate_period=120) as bars:
         tasks: dict[str, TaskID] = {}
         loading = bars.add_task("loading", total=None, rate="")
 

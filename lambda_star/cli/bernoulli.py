@@ -11,10 +11,10 @@ import click
 from lambda_star._core.quantities import LAM, MARGIN, B, C, P, Quantity
 from lambda_star.cli._output import (
     CLIP_NOTE,
-    FILE,
     OPEN_CLIP,
     as_failure,
     json_option,
+    output_option,
     print_table,
     quantity_option,
     rule_option,
@@ -83,7 +83,7 @@ def threshold(p: float, b: float, clip: float, lam: float | None, margin: float,
 @rule_option(multiple=True, help="updates: a rule or a training code, as for `lambda-star updates`; repeat for more.")
 @click.option("--flow", type=FLOWS, default="natural", help=FLOW_HELP)
 @quantity_option(UNTIL, help="trajectory: the last time.")
-@click.option("--out", type=FILE, required=True, help="The picture (.png, .pdf or .svg).")
+@output_option("--out", kind="picture", required=True, help="The picture (.png, .pdf or .svg).")
 def plot(picture: str, out: Path, **options: Any) -> None:
     """Draw PICTURE of one position with two outcomes, in training to convergence or over time.
 

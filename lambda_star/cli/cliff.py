@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from lambda_star.cli._output import FILE, FOLDER, as_failure, json_option, print_table, write, write_json
+from lambda_star.cli._output import FOLDER, as_failure, json_option, plot_option, print_table, write, write_json
 from lambda_star.cliff import compare, summarise
 from lambda_star.cliff.presets import CONTROLS, PRESETS, QUICK, Preset, variant
 from lambda_star.cliff.record import finished
@@ -57,7 +57,7 @@ NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 @click.option("--quick", is_flag=True, help="One small run, not kept; exit status 1 unless validity falls in the band.")
 @click.option("--report", is_flag=True, help="Train nothing; print and draw the runs in the folder.")
 @click.option("--rehearse", is_flag=True, help="Train nothing; sample the predicted students of these runs.")
-@click.option("--plot", "plot_path", type=FILE, help="Draw the runs (.png, .pdf, .svg).")
+@plot_option("plot_path", what="runs")
 @json_option()
 def cliff(
     folder: Path,

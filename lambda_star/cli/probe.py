@@ -11,7 +11,15 @@ import click
 
 from lambda_star._core.quantities import LAM, B, P
 from lambda_star.cli._functions import load_function
-from lambda_star.cli._output import FILE, as_failure, json_option, print_table, quantity_option, write, write_json
+from lambda_star.cli._output import (
+    as_failure,
+    json_option,
+    plot_option,
+    print_table,
+    quantity_option,
+    write,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from lambda_star.torch.report import ProbeReport
@@ -34,7 +42,7 @@ ROWS = 9  # of the table of students
 @click.option("--top-k", type=COUNT, help="Rollouts draw from so many tokens (a loss that takes tokens).")
 @click.option("--returns", type=RETURNS, help="What FUNCTION gives; its name tells by default.")
 @json_option()
-@click.option("--plot", "plot_path", type=FILE, help="Draw the report (.png, .pdf, .svg).")
+@plot_option("plot_path")
 def probe(loss: str, lam: float | None, json_path: Path | None, plot_path: Path | None, **options: Any) -> None:
     """Find out where a loss takes the student: where it leaves q_lambda, whether its tail dies, and which rule it is.
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import LAM
+from lambda_star._core.text import shown
+from lambda_star.cli._files import Output
 from lambda_star.cli._functions import load_function
 from lambda_star.cli._output import (
     FILE,
@@ -22,6 +24,7 @@ from lambda_star.cli._output import (
     json_option,
     need_models,
     number,
+    plot_option,
     print_table,
     quantity_option,
     rule_option,
@@ -50,6 +53,7 @@ of the metric. This runs the file or module."""
 BUDGET = """\
 Flow time s of an unfinished run: the student is then the mixture at lambda (1 - exp(-s)). Only where nothing is
 bounded."""
+OUT_HELP = "File of the answers, JSON lines; one that is there is resumed."
 NEEDED = ("teacher", "base", "prompts")
 ALL = "--teacher, --base and --prompts"
 
@@ -81,8 +85,8 @@ ENDS = "At λ = 0 the student is the base and at λ = 1 the teacher: compare bot
 @click.option("--report", type=FILE, help="JSON file of `lambda-star calibrate` for the same rule, for the verdict.")
 @quantity_option(TOLERANCE, default=0.05, help="Share of valid answers that lambda may cost against lambda = 1.")
 @json_option()
-@click.option("--plot", type=FILE, help="Draw the rehearsal (.png, .pdf, .svg).")
-@click.option("--out", type=FILE, required=True, help="File of the answers, JSON lines; one that is there is resumed.")
+@plot_option(what="rehearsal")
+@click.option("--out", type=Output(grows=True), required=True, help=OUT_HELP)
 def rehearse(
     out: Path,
     lams: tuple[float, ...],
@@ -126,7 +130,7 @@ def rehearse(
 
         write(plot, plot_rehearsal(found))
     for sentence in verdict.evidence[0 if report else len(verdict.evidence) - len(verdict.best) :]:
-        click.echo(sentence)
+        click.echo(shown(sentence))
     write_json(json_path, "rehearse", {**found.to_dict(), "verdict": verdict.to_dict()})
     finish(verdict)
 
@@ -180,9 +184,9 @@ def _stoppable(out: Path) -> Iterator[None]:
 
 def _print(found: Rehearsal) -> None:
     for problem in found.problems:
-        click.echo(f"line {problem.line}: {problem.message}")
+        click.echo(shown(f"line {problem.line}: {problem.message}"))
     said = {name: found.header.get(name) for name in ("teacher", "base", "rule", "contract")}
-    click.echo(", ".join(f"{name} {value or 'none'}" for name, value in said.items()))
+    click.echo(shown(", ".join(f"{name} {value or 'none'}" for name, value in said.items())))
     metrics = sorted({name for point in found.curve for name in point.metrics})
     columns: dict[str, Callable[[Point], float | str]] = {
         "λ": lambda one: one.lam,

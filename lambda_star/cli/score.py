@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_star.cli._output import FILE, Failure, as_failure, contract_option, json_option, need_models, write_json
+from lambda_star._core.text import shown
+from lambda_star.cli._files import check_outputs, forced, writable
+from lambda_star.cli._output import (
+    Failure,
+    as_failure,
+    contract_option,
+    json_option,
+    need_models,
+    output_option,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from lambda_star.contract import Contract
@@ -39,7 +49,7 @@ KEPT = "stopped; what is finished is kept in {path}, and the same command goes o
 @click.option("--base", required=True, metavar="MODEL", help="The same for the base.")
 @click.option("--prompts", type=click.Path(path_type=Path), help=PROMPTS_HELP)
 @contract_option(required=True)
-@click.option("--out", required=True, type=FILE, help=OUT_HELP)
+@output_option("--out", kind="table", required=True, help=OUT_HELP)
 @click.option("--from", "source", default="base", metavar="SOURCE", help=FROM_HELP)
 @click.option("--model", metavar="MODEL", help=UNDER_HELP)
 @click.option("--answers", type=click.IntRange(min=1), help="Number of answers; by default one per prompt.")
@@ -74,6 +84,7 @@ def score(
     A run that is cut, by Ctrl-C for instance, goes on when the same command is given again.
     """  # noqa: D301 (click wants the character \b)
     kept = out.with_name(f"{out.name}.answers.jsonl")
+    check_outputs({"the file of answers": kept}, "answers")
     with as_failure(ImportError, OSError, RuntimeError, ValueError):
         need_models()
         from lambda_star.calibration.writers import table_writer, write_table
@@ -91,12 +102,12 @@ def score(
                 table = run(pair, asked, contract, source=found, path=kept, progress=show, **options)
         except KeyboardInterrupt as error:
             raise Failure(KEPT.format(path=kept)) from error
-        write_table(table, out)
-    inside = 0 if table.contract is None else int((table.contract != "").sum())
+    with writable(out):
+        write_table(table, out, force=forced())
+    inside = 0 if table.contract is None else sum(map(bool, table.contract))
     counts = {"answers": len(set(table.sequence.tolist())), "positions": len(table.modal), "contract": inside}
-    click.echo(
-        "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract".format(out, **counts)
-    )
+    said = "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract"
+    click.echo(shown(said.format(out, **counts)))
     if not inside:
         click.echo(f"no answer gets as far as a position of {contract.name}; read the answers in {kept}", err=True)
     write_json(json_path, "score", {"out": str(out), **counts})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from lambda_star.cli._files import Output, check_outputs
 from lambda_star.cli._output import FOLDER, Failure, as_failure, write
 
 __all__ = ["derive"]
@@ -16,7 +17,7 @@ CHECK_HELP = "Check every step and compare the pages in this folder; fail with t
 
 @click.command(short_help="Print, write or check the derivations of the formulas.")
 @click.argument("name", required=False)
-@click.option("--write", "write_to", type=FOLDER, help="Write every page into this folder.")
+@click.option("--write", "write_to", type=Output(folder=True), help="Write every page into this folder.")
 @click.option("--check", "compare_with", type=FOLDER, help=CHECK_HELP)
 def derive(name: str | None, write_to: Path | None, compare_with: Path | None) -> None:
     """Print, write or check the derivations of the formulas.
@@ -39,6 +40,7 @@ def derive(name: str | None, write_to: Path | None, compare_with: Path | None) -
             raise Failure(f"there is no derivation {name!r}; choose from {', '.join(derivations())}")
         click.echo(derivations()[name].markdown(), nl=False)
     elif write_to is not None:
+        check_outputs({str(write_to / page): write_to / page for page in pages()})
         for page, text in pages().items():
             write(write_to / page, text)
     elif compare_with is not None:

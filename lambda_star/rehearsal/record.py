@@ -10,6 +10,7 @@ from os import fsync
 from pathlib import Path
 from typing import Any
 
+from lambda_star._core.files import go_on
 from lambda_star.calibration.table import Problem
 from lambda_star.rehearsal.answers import Answer, Rehearsal
 
@@ -74,12 +75,7 @@ class Recorder:
             return
         path = Path(path)
         whole = self._resume(path) if path.exists() and path.stat().st_size else 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("r+b" if path.exists() else "wb")
-        self._file.truncate(whole)
-        self._file.seek(whole)
-        if not whole:
-            self._write(self.header)
+        self._file = go_on(path, whole, _line(self.header), "rehearsal")
 
     def _resume(self, path: Path) -> int:
         """Take over the answers of a file, and return the number of bytes that its whole lines take."""
@@ -97,12 +93,7 @@ class Recorder:
         self._answers[answer.key] = answer
         if self._file is not None:
             values = asdict(answer)
-            self._write({name: value for name, value in values.items() if value is not None and value != {}})
-
-    def _write(self, values: dict[str, Any]) -> None:
-        if self._file is not None:
-            text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            self._file.write(text.encode(errors="replace") + b"\n")
+            self._file.write(_line({name: value for name, value in values.items() if value not in (None, {})}))
             self._file.flush()
 
     def __contains__(self, key: tuple[float, int, int]) -> bool:
@@ -120,6 +111,11 @@ class Recorder:
     def rehearsal(self) -> Rehearsal:
         """All answers so far, those of the resumed run among them."""
         return Rehearsal(self.header, tuple(self._answers.values()), self._problems)
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode(errors="replace") + b"\n"
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from lambda_star._core.files import go_on
 from lambda_star.rehearsal.record import differences
 from lambda_star.torch.pairs import Pair
 from lambda_star.torch.prompts import Prompt
@@ -124,13 +125,9 @@ class AnswerLog:
         if self.path is None:
             return self
         header = {"schema": SCHEMA, **self.settings}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        whole = self._resume(self.path.read_bytes(), header) if self.path.exists() else 0
-        self._file = self.path.open("r+b" if self.path.exists() else "wb")
-        self._file.truncate(whole)
-        self._file.seek(whole)
-        if not whole:
-            self._write(header)
+        content = self.path.read_bytes() if self.path.exists() else b""
+        whole = self._resume(content, header) if content else 0
+        self._file = go_on(self.path, whole, _line(header), "answers")
         return self
 
     def __exit__(
@@ -143,11 +140,11 @@ class AnswerLog:
         """Take over what a file holds, and return the number of bytes that its whole lines take."""
         *lines, cut = content.split(b"\n")
         there, *records = [*map(_object, lines)] or [{}]
-        if lines and there.get("schema") != SCHEMA:
+        if there.get("schema") != SCHEMA:
             raise ValueError(f"{self.path}, line 1: the header of answers ({SCHEMA}) must stand here, got none")
         if not records:  # a run that stopped before its first answer has nothing to lose
             return 0
-        if lines and (wrong := differences(there, json.loads(json.dumps(header)))):
+        if wrong := differences(there, json.loads(json.dumps(header))):
             raise ValueError(
                 f"{self.path} holds answers that were made with other settings ({wrong}); choose another table to "
                 "write, or remove this file"
@@ -171,10 +168,12 @@ class AnswerLog:
 
     def _write(self, record: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(
-                json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
-            )
+            self._file.write(_line(record))
             self._file.flush()
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -157,7 +157,7 @@ class SafetyMonitor(TrainerCallback):
         tolerance: float = 0.05,
         **options: Any,
     ) -> SafetyMonitor:
-        """Return a monitor with the clip, rule, quantile, margin, contract and stop limit of a report.
+        """Return a monitor with the clip, rule, margin, contract and stop limit of a report.
 
         Once it is attached, ``verdict`` is that of :func:`lambda_star.decide` on the λ in use; one that is not safe is
         logged as a warning. The run ends where so many positions are past λ* that hardly any sample of the report's

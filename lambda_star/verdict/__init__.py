@@ -79,7 +79,7 @@ class _Sources:
         """The worst of what is known about the death of the tail and about the answers at λ."""
         measured, rehearsed = self.measured, self.rehearsed
         death = measured.death(lam) if measured else None
-        thin = measured.thin(lam, self.confidence) if measured else None
+        thin = measured.thin(lam) if measured else None
         if rehearsed is None:
             return worst([death, thin])
         death = death or rehearsed.death(lam)
@@ -92,12 +92,12 @@ class _Sources:
         found = {1.0, *(self.rehearsed.points if self.rehearsed else ())}
         if self.measured:
             point = self.measured.operating
-            found.add(point.value if math.isnan(point.low) else point.low)
+            found.add(point.estimate if math.isnan(point.value) else point.value)
         return sorted((value for value in found if not math.isnan(value)), reverse=True)
 
     def evidence(self) -> tuple[str, ...]:
         """What was measured and rehearsed."""
-        measured = self.measured.evidence(self.confidence) if self.measured else ()
+        measured = self.measured.evidence() if self.measured else ()
         both = self.measured and self.rehearsed and self.rehearsed.other_contract(self.measured)
         said = [both] if both else []
         return (*measured, *(self.rehearsed.evidence() if self.rehearsed else ()), *said)

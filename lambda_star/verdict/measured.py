@@ -12,15 +12,18 @@ from typing import Any, NamedTuple
 
 from lambda_star._core.quantities import B, C, P, Quantity, require
 from lambda_star.calibration.report import Report
-from lambda_star.calibration.statistics import Estimate
+from lambda_star.calibration.statistics import Estimate, Limit
 from lambda_star.updates import Rule, parse
 from lambda_star.verdict.opinion import Opinion, interval, up_to_teacher
 
-__all__ = ["Measured", "answers_for", "never_kills"]
+__all__ = ["Measured", "OldReportError", "never_kills"]
 
-UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+SCHEMA = "lambda-star/calibrate/2"
 
 LEVEL = Quantity("quantile", 0.0, 1.0, "[]")
+
+LEAST = 5e-324
+"""What stands for a b of 0, which no rule takes: the least float above it."""
 
 SURE, UNDECIDED = 0.999, 0.5
 """A sure teacher and an undecided base: a rule that lets no tail die there lets none die anywhere."""
@@ -42,42 +45,21 @@ def never_kills(rule: Rule) -> bool:
     return not rule.needs_rows and rule.dies(SURE, UNDECIDED) == math.inf
 
 
-def answers_for(quantile: float, confidence: float) -> float:
-    """Return how many answers a lower limit of a quantile takes, whatever the distribution.
-
-    Args:
-        quantile: the level of the quantile, in [0, 1].
-        confidence: the confidence of the limit, in (0, 1).
-
-    Returns:
-        The least number of answers of which one lies below the quantile with that confidence; +inf for the quantile 0.
-
-    Source: extension; order statistics, (1−quantile)^answers ≤ 1−confidence.
-
-    >>> answers_for(0.01, 0.95), answers_for(0.05, 0.95)
-    (299.0, 59.0)
-    """
-    if quantile in {0, 1}:
-        return math.inf if quantile == 0 else 1.0
-    return float(math.ceil(math.log(1 - confidence) / math.log1p(-quantile)))
-
-
 class Measured(NamedTuple):
     """The numbers of a report that decide about λ; ``p`` and ``b`` are those of its binding class.
 
-    ``clip`` and the estimates are None or NaN where a file does not have them; ``dies`` is None without a rule.
-    ``levels`` are the quantiles of the per-position λ*.
+    ``dies`` is None without a rule, and ``levels`` are the quantiles of the per-position λ*.
     """
 
     source: str
     binding: str
     p: float
     b: float
-    clip: float | None
+    clip: float
     rule: Rule | None
-    advised: Estimate
-    operating: Estimate
-    dies: Estimate | None
+    advised: Limit
+    operating: Limit
+    dies: Limit | None
     quantile: float
     margin: float
     confidence: float
@@ -100,6 +82,8 @@ class Measured(NamedTuple):
         values, name = (report, "report") if isinstance(report, Mapping) else (_read(Path(report)), str(report))
         try:
             return _of_values(values, name)
+        except OldReportError:
+            raise
         except (KeyError, TypeError, AttributeError, StopIteration, ValueError, OverflowError) as error:
             missing = isinstance(error, KeyError)
             said = f"it has no {error}" if missing else "a value of it is not as this version writes it"
@@ -117,17 +101,15 @@ class Measured(NamedTuple):
         shares = [level for level, star in self.levels.items() if level >= self.quantile and star >= lam]
         return min(shares, default=None)
 
-    def thin(self, lam: float, confidence: float) -> Opinion:
+    def thin(self, lam: float) -> Opinion:
         """Say whether tails at λ are known to be at most c times thinner than the teacher's."""
         if lam <= 1:
             return up_to_teacher(lam)
-        wanted, low = answers_for(self.quantile, confidence), self.operating.low
-        if self.answers >= wanted and math.isnan(low):
-            return Opinion("unknown", "The report has no interval of its operating point; calibrate with a clip.")
-        if not self.answers >= wanted:
-            return Opinion("unknown", self._too_few(confidence), lambda: None if wanted == math.inf else int(wanted))
-        allowed = f"the operating point's lower end, {low:g}"
-        if lam <= low:
+        point = self.operating
+        if math.isnan(point.value):
+            return Opinion("unknown", self._too_few(point), lambda: _whole(point.needed))
+        allowed = f"the operating point, {point.value:g}"
+        if lam <= point.value:
             return Opinion("safe", f"λ is at most {allowed}; up to it at most {self._rarely}.")
         dead = "no tail dies, and" if self.dies else "no --rule says where tails die, and"
         shows = f"whether answers break only `lambda-star rehearse --lam {lam:g}` shows"
@@ -136,51 +118,62 @@ class Measured(NamedTuple):
     def death(self, lam: float) -> Opinion | None:
         """Say whether the tail dies at λ; None where the report has no rule, and where nothing is extrapolated."""
         dies = self.dies
-        if dies is None or (lam <= 1 and math.isnan(dies.low)):
+        if dies is None or (lam <= 1 and math.isnan(dies.value)):
             return None
-        if dies.value == math.inf and (dies.low == math.inf or (self.rule and never_kills(self.rule))):
+        if dies.value == math.inf or (dies.estimate == math.inf and self.rule and never_kills(self.rule)):
             return Opinion("safe", f"Under {self.rule} no tail dies.")
-        if math.isnan(dies.value):
+        if math.isnan(dies.estimate):
             return Opinion("unknown", f"The report does not show at which λ tails die under {self.rule}.")
-        where = f"under {self.rule} tails die from {interval(dies)} on"
+        where = f"under {self.rule} tails die from {_shown(dies)} on"
         if lam >= dies.high:
             return Opinion("unsafe", f"λ is past the death of the tail: {where}.")
         return self._below(lam, dies, where)
 
-    def _below(self, lam: float, dies: Estimate, where: str) -> Opinion:
+    def _below(self, lam: float, dies: Limit, where: str) -> Opinion:
         """Say whether a λ that is not surely past the death is surely below it."""
-        if lam < dies.low:
+        if lam < dies.value:
             return Opinion("safe", f"λ is below the death of the tail: {where}.")
-        if math.isnan(dies.low):
-            return Opinion("unknown", f"It is only known that {where} at the latest; calibrate with that rule.")
+        if math.isnan(dies.value):
+            return Opinion("unknown", self._not_sure(dies, where), lambda: _whole(dies.needed))
         said = f"It is not sure whether the tail is alive at λ: {where}."
         return Opinion("unknown", said, partial(self._to_tell, lam))
 
     def under(self, rule: Rule) -> Measured:
         """Return the numbers for another rule than the report's, as far as a report that was not made for it tells."""
         if rule.needs_rows:
-            return self._replace(rule=rule, dies=UNKNOWN)
+            return self._replace(rule=rule, dies=self._death(math.nan, math.nan))
         if self.is_for(rule):
             return self
         if never_kills(rule):
-            return self._replace(rule=rule, dies=Estimate(math.inf, math.inf, math.inf))
-        latest = float(rule.dies(self.p, self.b))
-        return self._replace(rule=rule, dies=Estimate(latest, math.nan, latest))
+            return self._replace(rule=rule, dies=self._death(math.inf, math.inf))
+        return self._replace(rule=rule, dies=self._death(math.nan, float(rule.dies(self.p, self.b))))
 
-    def evidence(self, confidence: float) -> Iterator[str]:
+    def _death(self, value: float, high: float) -> Limit:
+        """A death of which only limits are known."""
+        return self.advised._replace(value=value, estimate=high, high=high, at_most=value, needed=math.inf)
+
+    def evidence(self) -> Iterator[str]:
         """Yield what was measured."""
-        wanted = answers_for(self.quantile, confidence)
+        wanted = self.operating.needed
         needs = "no number of them shows" if wanted == math.inf else f"{wanted:g} are needed to show"
-        level = f"the {self._share} quantile with {100 * confidence:.3g} % confidence"
+        level = f"the {self._share} quantile with {100 * self.confidence:.3g} % confidence"
         yield f"{self.answers} answers were measured, and {needs} {level}."
-        point = f"The operating point is {interval(self.operating)}"
-        yield f"{point}; up to it at most {self._rarely}."
+        yield self._point()
         if self.dies is None:
             yield "The report has no rule, so it does not say where tails die."
-        elif self.dies.value == math.inf:
+        elif self.dies.estimate == math.inf:
             yield f"Under {self.rule} no tail dies in the mean at these positions."
         else:
-            yield f"Under {self.rule} {self._share} of the tails are dead at λ = {interval(self.dies)}."
+            yield f"Under {self.rule} a tail is dead in {self._share} of the answers at λ = {_shown(self.dies)}."
+
+    def _point(self) -> str:
+        point = self.operating
+        if math.isnan(point.value):
+            return f"The operating point is unknown; without a limit it would be {point.estimate:g}."
+        said = f"The operating point is {point.value:g}; up to it at most {self._rarely}."
+        if point.at_most > point.value:
+            said += f" If every number had the other end of its interval, it would be {point.at_most:g}."
+        return said
 
     @property
     def _share(self) -> str:
@@ -188,23 +181,37 @@ class Measured(NamedTuple):
 
     @property
     def _rarely(self) -> str:
-        times = math.nan if self.clip is None else self.clip
-        return f"{self._share} of the positions have a tail more than {times:g} times thinner than the teacher's"
+        return f"{self._share} of the answers have a tail more than {self.clip:g} times thinner than the teacher's"
 
-    def _too_few(self, confidence: float) -> str:
-        level = 1 - (1 - confidence) ** (1 / max(self.answers, 1))
+    def _too_few(self, point: Limit) -> str:
         return (
-            f"{self.answers} answers are too few for the {self._share} quantile by position; "
-            f"they can show the {100 * level:.2g} % quantile."
+            f"{point.answers} answers are too few for the {self._share} quantile of the answers; "
+            f"they can show the {100 * point.level:.2g} % quantile."
         )
+
+    def _not_sure(self, dies: Limit, where: str) -> str:
+        if dies.needed < math.inf:
+            return self._too_few(dies)
+        return f"It is only known that {where} at the latest; calibrate with that rule."
 
     def _to_tell(self, lam: float) -> int | None:
         """How many answers would settle whether λ is past the death, as widths fall with the root of their number."""
-        dies = self.dies or UNKNOWN
-        side = dies.value - dies.low if lam < dies.value else dies.high - dies.value
-        if lam == dies.value or not math.isfinite(side):
+        dies = self.dies
+        if dies is None or lam == dies.estimate:
             return None
-        return math.ceil(self.answers * max(1.0, (side / (dies.value - lam)) ** 2))
+        side = dies.estimate - dies.value if lam < dies.estimate else dies.high - dies.estimate
+        if not math.isfinite(side):
+            return None
+        return math.ceil(self.answers * max(1.0, (side / (dies.estimate - lam)) ** 2))
+
+
+def _whole(needed: float) -> int | None:
+    return None if needed == math.inf else int(needed)
+
+
+def _shown(limit: Limit) -> str:
+    """A limit as text: the quantile of the sample, with its limits where they are known."""
+    return interval(Estimate(limit.estimate, limit.value, limit.high))
 
 
 def _read(path: Path) -> Any:
@@ -217,8 +224,9 @@ def _read(path: Path) -> Any:
 
 
 def _of_values(report: Mapping[str, Any], source: str) -> Measured:
+    _refuse_old(report, source)
     binding = next(one for one in report["classes"] if one["name"] == report["binding"])
-    p, b, clip = float(binding["p"]), float(binding["b"]), _plain(report["clip"])
+    p, b, clip = float(binding["p"]), max(float(binding["b"]), LEAST), float(report["clip"])
     require((P, p), (B, b), (C.named("clip"), clip))
     rule, dies = report.get("rule"), report.get("dies")
     if rule is None and dies is not None:
@@ -230,30 +238,41 @@ def _of_values(report: Mapping[str, Any], source: str) -> Measured:
         b=b,
         clip=clip,
         rule=None if rule is None else parse(rule),
-        advised=_estimate(report["advised"]),
-        operating=_estimate(report["operating_point"]),
-        dies=None if rule is None else _estimate(dies),
-        quantile=float(report.get("quantile", 0.01)),
+        advised=_limit(report["advised"]),
+        operating=_limit(report["operating_point"]),
+        dies=None if rule is None else _limit(dies),
+        quantile=float(report["quantile"]),
         margin=float(report.get("margin", 0.1)),
-        confidence=float(report.get("confidence", 0.95)),
-        answers=int(report.get("answers", report.get("sequences", 0))),
+        confidence=float(report["confidence"]),
+        answers=int(report["answers"]),
         used=int(report.get("used", 0)),
         levels={float(level): float(value) for level, value in report.get("quantiles", {}).items()},
         contract=report.get("contract"),
     )
     require((LEVEL, found.quantile), (P.named("confidence"), found.confidence))
-    if any(estimate.low > estimate.high for estimate in (found.operating, found.dies or UNKNOWN)):
-        raise ValueError("the ends of an interval must be in order")
+    if any(limit.value > limit.high for limit in (found.operating, *([found.dies] if found.dies else ()))):
+        raise ValueError("the limits of a quantile must be in order")
     return found
 
 
-def _estimate(value: Any) -> Estimate:
-    """An estimate of a report, NaN where it has none."""
+def _refuse_old(report: Mapping[str, Any], source: str) -> None:
+    """Raise an error for a report of another version."""
+    schema = report.get("schema", SCHEMA)
+    if schema != SCHEMA or "low" in (report.get("advised") or ()):
+        raise OldReportError(
+            f"{source}: this is a report of another version, {schema}; the limits of version 1 came from a bootstrap "
+            "of positions that covered too little, so calibrate again with this version"
+        )
+
+
+class OldReportError(ValueError):
+    """A report of a version that is not read any more."""
+
+
+def _limit(value: Any) -> Limit:
+    """A limit of a report, NaN where it has null; None is a limit of which nothing is known."""
     if value is None:
-        return UNKNOWN
-    return Estimate(*(math.nan if (end := _plain(value.get(name))) is None else end for name in Estimate._fields))
-
-
-def _plain(value: Any) -> float | None:
-    """A number of a report, where "inf" is text and null is unknown."""
-    return None if value is None else float(value)
+        unknown: dict[str, Any] = dict.fromkeys(Limit._fields, math.nan)
+        return Limit(**(unknown | {"answers": 0, "needed": math.inf}))
+    numbers: dict[str, Any] = {name: math.nan if value[name] is None else float(value[name]) for name in Limit._fields}
+    return Limit(**(numbers | {"answers": int(numbers["answers"])}))

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def test_byte_order_mark_and_blank_lines_are_skipped(name: str, tmp_path: Path, 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_every_line_end_is_one(end: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_bytes(end.join([HEADER, '0,0,"a\nb",a,-1,-2', GOOD.replace("0,0", "1,0")]).encode())
+    path.write_bytes(end.join([HEADER, '0,0,"a\nb",a,-1,-2', GOOD.replace("0,0", "1,0"), ""]).encode())
     assert read_table(path).token.tolist() == ["a\nb", "a"]
 
 
@@ -130,11 +129,11 @@ def test_missing_files_and_folders_ask_for_the_path(suffix: str, tmp_path: Path)
     assert "check the path" in message(folder)
 
 
-@pytest.mark.parametrize("name", ["rows.tsv", "rows", "rows.csv.gz"])
-def test_other_endings_list_the_known_ones(name: str, tmp_path: Path) -> None:
-    said = message(write(tmp_path / name, HEADER, GOOD))
+@pytest.mark.parametrize("name", ["rows.md", "rows"])
+def test_other_files_list_the_known_endings(name: str, tmp_path: Path) -> None:
+    said = message(write(tmp_path / name, "# Rows"))
     kind = f"a {Path(name).suffix} file" if Path(name).suffix else "a file without a suffix"
-    assert said.startswith(f": cannot read {kind}; give one of .csv, .jsonl")
+    assert said.startswith(f": cannot read {kind}; give one of .csv, .tsv, .json, .jsonl")
     assert all(suffix in said for suffix in tables.WRITERS)
 
 
@@ -299,7 +298,7 @@ def test_a_broken_csv_line_is_blamed(line: str, said: str, tmp_path: Path) -> No
     path = write(tmp_path / "rows.csv", HEADER, GOOD, line, "2,0,a,a,-1,-1")
     assert message(path).startswith(f", line 3: {said}; correct it")
     found = read_table(path, keep_going=True)
-    assert found.problems == ((3, said),)
+    assert [each[:2] for each in found.problems] == [(3, said)]
     assert found.sequence.tolist() == ["0", "2"]
 
 
@@ -419,9 +418,3 @@ def test_a_long_file_behind_an_unclosed_quote_is_read(tmp_path: Path) -> None:
     found = read_table(path, keep_going=True)
     assert [problem.line for problem in found.problems] == [2]
     assert len(found.log_p) == len(lines)
-
-
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tables.write_parquet(tmp_path / "rows.parquet", tables.rows())
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert message(path) == ": Parquet needs pyarrow: pip install 'lambda-star[parquet]'"

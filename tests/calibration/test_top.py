@@ -227,7 +227,7 @@ def test_a_bad_list_is_blamed_by_line_and_costs_its_row_alone(
     with pytest.raises(TableError, match=rf"rows{re.escape(suffix)}, line {line}: {said}{HINT}"):
         read_table(path)
     found = read_table(path, keep_going=True)
-    ((number, problem),) = found.problems
+    ((number, problem, _),) = found.problems
     assert number == line
     assert re.fullmatch(said, problem)
     assert found.sequence.tolist() == ["0", "2"]

@@ -231,12 +231,13 @@ def test_a_run_without_an_answer_takes_other_settings(tmp_path: Path) -> None:
     assert json.loads(path.read_text(encoding="utf-8"))["seed"] == 1
 
 
-def test_another_file_is_not_gone_on_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ['{"something": "else"}\n', '{"something": "else"}', "my notes"])
+def test_another_file_is_not_gone_on_with(tmp_path: Path, content: str) -> None:
     path = tmp_path / "answers.jsonl"
-    path.write_text('{"something": "else"}\n', encoding="utf-8")
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match="line 1: the header of answers"), AnswerLog(path, {}):
         pass
-    assert path.read_text(encoding="utf-8") == '{"something": "else"}\n'
+    assert path.read_text(encoding="utf-8") == content
 
 
 @pytest.mark.parametrize(
@@ -376,7 +377,7 @@ def test_ctrl_c_says_how_to_go_on(folders: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--out", "rows.md"], "a table must be written to one of .csv, .jsonl, .parquet, got rows.md"),
+        (["--out", "rows.md"], "a table must be written to one of .csv, .tsv, .jsonl, .parquet, .arrow, got rows.md"),
         (["--contract", "jason"], "contract must be one of json, csv"),
         (["--from", "student"], "source must be base, teacher, a λ or answers, got 'student'"),
         (["--prompts", "nowhere.txt"], "nowhere.txt: No such file or directory; check the path"),

@@ -1,0 +1,57 @@
+"""What a calibration sums: the options that must be the same in all parts of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_star._core.quantities import LAM, C, Quantity, require
+from lambda_star.contract import Contract, Labeller
+from lambda_star.updates import Rule
+
+__all__ = ["CLIP", "MIN_MASS", "Settings"]
+
+CLIP = C.named("clip")._replace(ends="()")
+
+MIN_MASS = Quantity("min_mass", 0.0, 1.0, "[)")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a state sums, so that it is the same in states that are merged.
+
+    Attributes:
+        clip, rule, lam, contract, tokens, min_mass: as for :func:`lambda_star.calibrate`.
+
+    >>> Settings(clip=1.0)
+    Traceback (most recent call last):
+    ValueError: clip must lie in (1, inf), got 1.0
+    """
+
+    clip: float = 5.0
+    rule: Rule | None = None
+    lam: float | None = None
+    contract: Contract | Labeller | str | None = None
+    tokens: tuple[str, ...] = ()
+    min_mass: float = 0.0
+
+    def __post_init__(self) -> None:
+        require((CLIP, self.clip), (LAM, self.lam), (MIN_MASS, self.min_mass))
+        if self.rule is not None and self.rule.needs_rows:
+            raise ValueError(
+                f"rule must be one that p and b show, got {self.rule}: tokens outside its set lose their mass, and a "
+                "table has no mass of that set; `top_k:1` is the case of the modal token alone"
+            )
+
+    def named(self) -> dict[str, Any]:
+        """Return the settings as JSON values, by which states know that they belong together."""
+        contract: Any = self.contract
+        name = getattr(contract, "name", getattr(contract, "__qualname__", contract))
+        return {
+            "clip": self.clip,
+            "rule": None if self.rule is None else str(self.rule),
+            "lam": self.lam,
+            "contract": None if name is None else str(name),
+            "tokens": list(self.tokens),
+            "min_mass": self.min_mass,
+        }

@@ -1,0 +1,163 @@
+"""The report of a state."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lambda_star._core.quantities import MARGIN, Quantity, require
+from lambda_star.bernoulli import formulas
+from lambda_star.calibration.classes import class_report
+from lambda_star.calibration.contracts import Fit, with_remedy
+from lambda_star.calibration.distribution import Distribution
+from lambda_star.calibration.readings import Reading, readings
+from lambda_star.calibration.report import QUANTILES, ClassReport, Report
+from lambda_star.calibration.samples import FIT, REASONS
+from lambda_star.calibration.statistics import Limit, limit
+from lambda_star.contract import Contract, Labeller, json_structure, parse
+
+if TYPE_CHECKING:
+    from lambda_star.calibration.state import State
+
+__all__ = ["summary"]
+
+OPTIONS = (
+    MARGIN,
+    Quantity("quantile", 0.0, 1.0, "[]"),
+    Quantity("confidence", 0.0, 1.0),
+    Quantity("budget", 0.0, math.inf, "(]"),
+)
+
+
+def summary(state: State, margin: float, quantile: float, confidence: float, budget: float | None) -> Report:
+    """Return the report of a state.
+
+    Args:
+        state: the state.
+        margin, quantile, confidence, budget: as for :func:`lambda_star.calibrate`.
+
+    Returns:
+        A :class:`lambda_star.calibration.report.Report`.
+
+    Raises:
+        ValueError: as :meth:`lambda_star.calibration.state.State.report` says.
+    """
+    require(*zip(OPTIONS, (margin, quantile, confidence, budget), strict=True))
+    state.check()
+    fit, skipped = _fit(state), _skipped(state)
+    if not state.classes:
+        if not skipped:
+            raise ValueError(f"{state.source}: there are no rows; write one row per output position")
+        why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
+        remedy = (fit and fit.remedy) or "give `contract`, or name its tokens with `tokens`"
+        raise ValueError(f"{state.source}: no row is a usable contract position ({why}); {remedy}")
+    by_position = Distribution()
+    for found in state.classes.values():
+        by_position.merge(found.stars)
+    low, high = state.answers.used("low"), state.answers.used("high")
+    advised, dies = limit(low, quantile, confidence, high), None
+    if state.settings.rule is not None:
+        ends = state.answers.used("dies_low"), state.answers.used("dies_high")
+        dies = limit(ends[0], quantile, confidence, ends[1])
+    value, _, worst = state.samples.worst[0]
+    classes = sorted(_classes(state, confidence, budget), key=lambda one: (math.isnan(one.low), one.value, one.name))
+    sampled = state.answers.share < 1
+    return Report(
+        source=state.source,
+        clip=state.settings.clip,
+        rule=None if state.settings.rule is None else str(state.settings.rule),
+        lam=state.settings.lam,
+        margin=margin,
+        quantile=quantile,
+        confidence=confidence,
+        budget=budget,
+        min_mass=state.settings.min_mass,
+        contract=state.contract,
+        classes=tuple(classes),
+        strict=value,
+        strict_at=worst.place,
+        quantiles={level: by_position.quantile(level) for level in QUANTILES},
+        by_position=by_position,
+        by_answer=Distribution(low),
+        advised=advised,
+        dies=dies,
+        operating_point=_operating(margin, advised, dies or advised),
+        flip_point=state.flips.quantile(0),
+        flips=state.flips,
+        answers=round(len(low) / state.answers.share),
+        used=by_position.count,
+        skipped=skipped,
+        rounded=state.counts["rounded"],
+        censored=sum(found.censored for found in state.classes.values()),
+        sampled=len(low) if sampled else 0,
+        sketch_error=by_position.error,
+        problems=tuple(state.samples.problems),
+        problem_count=state.samples.problem_count,
+        readings=_readings(state),
+        fit=fit,
+        worst=tuple(each for _, _, each in state.samples.worst),
+    )
+
+
+def _operating(margin: float, first: Limit, second: Limit) -> Limit:
+    """What keeps a margin below the lesser of two limits, number by number."""
+    numbers: dict[str, Any] = {
+        name: float(formulas.operating(np.minimum(getattr(first, name), getattr(second, name)), margin))
+        for name in ("value", "estimate", "high", "at_most")
+    }
+    return first._replace(**numbers)
+
+
+def _classes(state: State, confidence: float, budget: float | None) -> list[ClassReport]:
+    settings, columns = state.settings, state.answers.classes
+    order = np.argsort(columns["label"], kind="stable")
+    bounds = np.searchsorted(columns["label"][order], np.arange(len(state.classes) + 1))
+    return [
+        class_report(
+            name,
+            found,
+            columns["sums"][order[start:stop]],
+            state.answers.share,
+            settings.clip,
+            settings.rule,
+            settings.lam,
+            confidence,
+            budget,
+        )
+        for (name, found), start, stop in zip(state.classes.items(), bounds[:-1], bounds[1:], strict=True)
+    ]
+
+
+def _skipped(state: State) -> dict[str, int]:
+    """How many rows are not used, for each reason that there is."""
+    counts = {reason: state.counts[reason] for reason in REASONS} | {"bad row": state.samples.problem_count}
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _fit(state: State) -> Fit | None:
+    if not state.whole:
+        return None
+    fit = Fit(**{name: state.counts[name] for name in FIT}, remedy="")
+    chosen = _contract(state)
+    return with_remedy(fit, chosen, [text for _, text in state.samples.texts]) if isinstance(chosen, Contract) else fit
+
+
+def _contract(state: State) -> Contract | Labeller | None:
+    """The contract or labeller of a state; None where a column names the classes."""
+    chosen = state.settings.contract
+    chosen = state.contract if chosen is None else chosen
+    return parse(chosen) if isinstance(chosen, str) else chosen
+
+
+def _readings(state: State) -> tuple[Reading, ...]:
+    chosen, listed = _contract(state), state.samples.listed
+    label = chosen.label if isinstance(chosen, Contract) else chosen or json_structure
+    return readings(
+        [each.top for each in listed],
+        [each.label for each in listed],
+        [each.star for each in listed],
+        state.settings.clip,
+        label,
+    )
