@@ -58,7 +58,8 @@ def test_the_example_goes_from_the_output_of_an_engine_to_a_verdict(folder: Path
     sides = {name: EXAMPLE / f"vllm_{name}.jsonl.gz" for name in ("teacher", "base")}
     options = [word for name, path in sides.items() for word in (f"--{name}", path)]
     output = judged("calibrate", *options, "--rule", "trl", "--lam", 1.25, "--html", "report.html")
-    report = calibrate(read_table(**sides), rule=updates.none(), lam=1.25)
+    table = read_table(teacher=sides["teacher"], base=sides["base"])
+    report = calibrate(table, rule=updates.none(), lam=1.25)
     assert verdict_of(output) == str(decide(report, lam=1.25))
     assert len(output.splitlines()) <= 24
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>\n")
