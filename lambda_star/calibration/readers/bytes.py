@@ -42,7 +42,7 @@ EXPANSION = 100
 SMALL = 2**26
 """A packed file that must be unpacked as a whole may grow by this factor, or to this number of bytes."""
 
-BUFFER = 2**20
+BUFFER, STEP = 2**20, 2**16
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -120,6 +120,7 @@ class _Unpacked(io.RawIOBase):
         import pyarrow
 
         self._source = source
+        self._error: OSError | None = None
         self._file = file
         self._stream = file if packing is None else pyarrow.CompressedInputStream(pyarrow.PythonFile(file), packing)
 
@@ -127,13 +128,22 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        try:
-            data = self._stream.read(len(buffer))
-        except OSError as error:
-            said = f"the file cannot be read to its end ({error}); it is cut or damaged, so make it again"
-            raise TableError(self._source, said) from error
-        buffer[: len(data)] = data
-        return len(data)
+        """Fill the buffer; what comes before a damaged place is given before the error is raised."""
+        done = 0
+        while done < len(buffer) and self._error is None:
+            try:
+                data = self._stream.read(min(STEP, len(buffer) - done))
+            except OSError as error:
+                self._error = error
+            else:
+                buffer[done : done + len(data)] = data
+                done += len(data)
+                if not data:
+                    break
+        if self._error is not None and not done:
+            said = f"the file cannot be read to its end ({self._error}); it is cut or damaged, so make it again"
+            raise TableError(self._source, said) from self._error
+        return done
 
     def close(self) -> None:
         self._file.close()
