@@ -37,7 +37,7 @@ BINARY = {
     b"<?xml": "picture",
     b"PAR1": "table",
     b"ARROW1": "table",
-    b"PK": "state",  # a zip file, with the mark as its comment
+    b"PK": "state",  # a zip file, one of whose members has the mark as its name
 }
 TABLE = {"sequence", "position", "token", "modal", "log_p", "log_b"}
 

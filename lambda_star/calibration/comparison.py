@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import require
-from lambda_star.calibration.jackknife import jackknife, others
+from lambda_star.calibration.jackknife import jackknife
 from lambda_star.calibration.places import of_sums
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.shares import change_of_share, exact_share
@@ -25,6 +25,7 @@ from lambda_star.calibration.statistics import (
     CONFIDENCE,
     QUANTILE,
     Estimate,
+    answers_for,
     class_interval,
     each_of_four,
     limit,
@@ -63,6 +64,7 @@ class Comparison:
         sources: where the rows of each table came from.
         clip, lam, quantile, confidence: the arguments of :func:`compare`.
         answers: the number of answers with a contract position in each table.
+        needed: the number of answers in each table that the interval of ``at_quantile`` takes.
         pairs: the number of answers that both have, by which they were paired; 0 if they were not.
         at_quantile: the quantile of the per-answer λ*. Its interval needs no assumption about their distribution, and
             holds for paired tables as for others.
@@ -84,6 +86,7 @@ class Comparison:
     quantile: float
     confidence: float
     answers: tuple[int, int]
+    needed: float
     pairs: int
     at_quantile: Change
     past: Change | None
@@ -179,6 +182,7 @@ def compare_states(
         quantile=quantile,
         confidence=confidence,
         answers=(len(left.keys), len(right.keys)),
+        needed=max(answers_for(level, each_of_four(confidence)) for level in (quantile, 1 - quantile)),
         pairs=0 if shared is None else len(shared),
         at_quantile=_at_quantile(left, right, quantile, confidence),
         past=None if settings.lam is None else _past(both, settings.lam, confidence, shared is not None),
@@ -228,7 +232,7 @@ def _shared(first: _Answers, second: _Answers, paired: bool | None) -> NDArray[n
     """The keys of the pairs, None if the tables are not paired."""
     shared: NDArray[np.uint64] = np.intersect1d(first.keys, second.keys)
     if paired and not len(shared):
-        raise ValueError("paired is True, but no answer has the same name in both tables; leave `paired` out")
+        raise ValueError("paired is True, but no answer has the same name in both tables; compare them without pairs")
     enough = 2 * len(shared) >= max(len(first.keys), len(second.keys))
     return shared if (enough if paired is None else paired) else None
 
@@ -295,13 +299,11 @@ def _paired(first: _Sums, second: _Sums, change: Estimate, clip: float, confiden
     for side, found in zip((first, second), sums, strict=True):
         found[np.searchsorted(keys, side.keys)] = side.sums
     before, after = sums
-    ends = []
-    for pair in ((before[:, 4:], after[:, :4]), (before[:, :4], after[:, 4:])):
-        both = np.hstack(pair)
-        if not np.isfinite(_change(others(both), clip)).all():
-            return change
-        ends.append(jackknife(both, partial(_change, clip=clip), confidence))
-    return Estimate(change.value, min(change.value, ends[0][0]), max(change.value, ends[1][1]))
+    pairs = (before[:, 4:], after[:, :4]), (before[:, :4], after[:, 4:])
+    (low, _), (_, high) = (jackknife(np.hstack(pair), partial(_change, clip=clip), confidence) for pair in pairs)
+    if not math.isfinite(high - low):
+        return change
+    return Estimate(change.value, min(change.value, low), max(change.value, high))
 
 
 def _change(sums: Floats, clip: float) -> Floats:
@@ -318,17 +320,19 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
         first, second: the numbers with their intervals.
 
     Returns:
-        The difference with the ends of its interval. Where a number is +inf, they are the differences of opposite ends.
+        The difference with the ends of its interval. Where one number is +inf, they are the differences of opposite
+        ends; where both are, nothing is known.
 
     Source: G. Zou and A. Donner, Statistics in Medicine 27 (2008), 1693–1702.
 
     >>> difference(Estimate(1.2, 1.1, 1.4), Estimate(1.5, 1.46, 1.53))
     Estimate(value=0.3..., low=0.09..., high=0.40...)
     """
-    if not math.isfinite(second.value - first.value):
-        ends = _less(second.value, first.value), _less(second.low, first.high), _less(second.high, first.low)
-        return Estimate(*ends)
-    value = second.value - first.value
+    value = _less(second.value, first.value)
+    if math.isnan(value):
+        return UNKNOWN
+    if math.isinf(value):
+        return Estimate(value, _less(second.low, first.high), _less(second.high, first.low))
     low = math.hypot(second.value - second.low, first.high - first.value)
     high = math.hypot(second.high - second.value, first.value - first.low)
     return Estimate(value, value - low, value + high)

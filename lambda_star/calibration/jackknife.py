@@ -23,11 +23,11 @@ def jackknife(sums: Floats, statistic: Callable[[Floats], Floats], confidence: f
 
     Args:
         sums: one row per answer, at least two.
-        statistic: the function of sums, which stand along the last axis; its values are finite.
+        statistic: the function of sums, which stand along the last axis.
         confidence: level of the two-sided interval, in (0, 1).
 
     Returns:
-        The lower and the upper end.
+        The lower and the upper end; they are infinite where the function is not finite without some answer.
 
     Source: extension; ``docs/limits.md`` says how often it covers. It joins J. Tukey's jackknife with the degrees of
     freedom that F. Satterthwaite, Biometrics Bulletin 2 (1946), gives to a mean of squares.
@@ -69,6 +69,8 @@ def _span(center: Any, values: Floats, confidence: float) -> tuple[float, float]
     """The ends of Student's interval around a center, from the values without each answer."""
     from scipy.special import stdtrit  # scipy.stats would take a second to import
 
+    if not np.isfinite(values).all():
+        return -math.inf, math.inf
     away = np.abs(values - values.mean())
     farthest, count = float(away.max()), len(values)
     if farthest == 0:

@@ -201,7 +201,7 @@ KINDS: dict[str, list[bytes]] = {
         b'{"sequence":0,"position":0,"token":"[","modal":"[","log_p":-1,"log_b":-1}\n',
         PARQUET + b"creator\0Written by lambda-star....PAR1",
     ],
-    "state": [b"PK\x03\x04....PK\x05\x06Written by lambda-star"],
+    "state": [b"PK\x03\x04....Written by lambda-star.npy"],
     "": [
         b"mine",
         b"PK\x03\x04....",

@@ -58,7 +58,10 @@ def test_many_values_are_within_the_stated_error(
     whole = np.sort(large)
     for level in LEVELS[1:-1]:
         value = found.quantile(level)
-        below, upto = np.searchsorted(whole, value) / len(whole), np.searchsorted(whole, value * (1 + 1e-6)) / len(whole)
+        below, upto = (
+            np.searchsorted(whole, value) / len(whole),
+            np.searchsorted(whole, value * (1 + 1e-6)) / len(whole),
+        )
         assert below * (1 - 2 * found.error) <= level * (1 + 1e-6) + 1e-4 * (level == 0)
         assert upto >= level * (1 - 2 * found.error)
         assert found.share_below(whole[int(level * len(whole))]) == pytest.approx(level, rel=2 * found.error)

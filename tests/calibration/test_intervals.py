@@ -48,9 +48,9 @@ def chosen(rows: list[Row], rng: random.Random) -> list[Row]:
     """The rows with numbers inside their intervals, often at an end."""
     made = []
     for row in rows:
-        own = {name: row[name] for name in ("sequence", "position", "token", "modal")}
+        own: Row = {name: row[name] for name in ("sequence", "position", "token", "modal")}
         for name in ("log_p", "log_b"):
-            low, high = (row.get(f"{name}_{end}", row[name]) for end in ("low", "high"))
+            low, high = (float(row.get(f"{name}_{end}", row[name]) or 0) for end in ("low", "high"))
             share = rng.choice([0.0, 1.0, rng.random()])
             own[name] = max(low, -300.0) * share + high * (1 - share)
         made.append(own)
@@ -93,9 +93,7 @@ def test_the_ends_of_a_position_are_those_of_its_corners() -> None:
     row = one(0, 0, -0.02, -0.9, log_p_low=-0.05, log_p_high=-0.01, log_b_low=-2.0, log_b_high=-0.7)
     rule = updates.log_ratio_cap(5.0)
     found = measured(Table.from_rows([row]), 5.0, rule)
-    corners = [
-        measured(Table.from_rows([one(0, 0, p, b)]), 5.0, rule) for p in (-0.05, -0.01) for b in (-2.0, -0.7)
-    ]
+    corners = [measured(Table.from_rows([one(0, 0, p, b)]), 5.0, rule) for p in (-0.05, -0.01) for b in (-2.0, -0.7)]
     assert (found.low[0], found.high[0]) == (min(each.low[0] for each in corners), max(each.low[0] for each in corners))
     assert found.flip[0] == min(each.flip[0] for each in corners)
     assert found.dies is not None

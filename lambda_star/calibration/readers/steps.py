@@ -40,8 +40,11 @@ PLACEHOLDER = "token_id:"
 SLACK = 1e-3
 """How far a sum of probabilities may exceed 1, because engines compute in float32 and round."""
 
+HALF_MOST = 65504.0
+"""The greatest number of float16."""
+
 FEW_DIGITS = 7
-"""A float32 takes up to nine digits; numbers that all have at most this many have been rounded."""
+"""A float32 takes up to nine digits: numbers that all have at most this many, or as many decimals, were rounded."""
 
 
 class Entry(NamedTuple):
@@ -122,23 +125,28 @@ class Digits(NamedTuple):
         places = significant = 0
         for number in seen:
             digits, exponent = Decimal(repr(number)).normalize().as_tuple()[1:]
-            if len(digits) > FEW_DIGITS and float(np.float16(number)) != number:
-                return cls()
             significant, places = max(significant, len(digits)), max(places, -int(exponent))
-        if not seen:
-            return cls()
-        if not np.any(np.array([*seen], dtype=np.float32).view(np.uint32) & 0xFFFF):
-            return cls(share=2.0**-9)  # bfloat16 keeps 8 bits
-        return cls(share=2.0**-12) if significant > FEW_DIGITS else cls(places, significant)  # float16 keeps 11 bits
+            if min(places, significant) > FEW_DIGITS and not _half(number):
+                return cls()
+        share = 2.0 ** -(min(map(_half, seen), default=0) or math.inf)
+        least, most = (count if seen and count <= FEW_DIGITS else None for count in (places, significant))
+        return cls(least, most, share)
 
     def half(self, number: float) -> float:
         """Return the greatest distance of a number on file from the number that was computed."""
-        if self.places is None or self.significant is None:
-            return self.share * abs(number)
-        widths = [0.5 * 10.0**-self.places]
-        if number:
+        widths = [self.share * abs(number)]
+        if self.places is not None:
+            widths.append(0.5 * 10.0**-self.places)
+        if self.significant is not None and number:
             widths.append(0.5 * 10.0 ** (math.floor(math.log10(abs(number))) - self.significant + 1))
         return max(widths)
+
+
+def _half(number: float) -> int:
+    """The bits to which a half-precision format rounds: 8 for bfloat16, 11 for float16, 0 if neither can hold it."""
+    if not np.float32(number).view(np.uint32) & 0xFFFF and float(np.float32(number)) == number:
+        return 8
+    return 11 if abs(number) < HALF_MOST and float(np.float16(number)) == number else 0
 
 
 def is_missing(value: Any) -> bool:

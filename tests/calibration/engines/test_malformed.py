@@ -224,9 +224,9 @@ def test_rounded_numbers_become_intervals(tmp_path: Path) -> None:
 
 
 def test_half_precision_numbers_become_intervals(tmp_path: Path) -> None:
-    step = one("[", -0.125, ("[", -0.125), ("{", -2.34375))
+    step = one("[", -0.1259765625, ("[", -0.1259765625), ("{", -2.34375))
     _, (low, high, *_) = ends(step, one("[", -0.7123456789, ("[", -0.7123456789)), tmp_path)
-    assert (low, high) == pytest.approx((-0.125 * (1 + 2**-9), -0.125 * (1 - 2**-9)))
+    assert (low, high) == pytest.approx((-0.1259765625 * (1 + 2**-8), -0.1259765625 * (1 - 2**-8)))
 
 
 def test_ties_of_the_teacher_keep_the_ends_of_all_candidates(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def outputs(record: Mapping[str, Any]) -> Iterator[tuple[tuple[Step, ...], int, 
         before = prompt_steps(record["prompt_logprobs"], ids)
     length = (len(before) or None) if is_missing(ids) else len(as_list(ids, "`prompt_token_ids`"))
     made = record.get("outputs")
-    for one in [{}] if is_missing(made) else as_list(made, "`outputs`"):
+    for one in ([] if is_missing(made) else as_list(made, "`outputs`")) or [{}]:
         if not isinstance(one, Mapping):
             raise ValueError(f"an item of `outputs` is {type(one).__name__}, not an object")
         found = one.get("logprobs")
