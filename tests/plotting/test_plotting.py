@@ -50,7 +50,7 @@ SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
 def report_of(rows: list[Row] | None = None, **options: Any) -> Report:
-    return calibrate(Table.from_rows(rows or tables.rows()), **{"clip": 5.0, "resamples": 20} | options)
+    return calibrate(Table.from_rows(rows or tables.rows()), **{"clip": 5.0} | options)
 
 
 def draw(figure: Figure) -> None:
