@@ -183,14 +183,13 @@ def _whole(source: str, files: Iterable[Iterator[Part]], keep_going: bool) -> Ta
     starts = np.cumsum([0] + [len(part.table) for part in parts])
     lines = np.concatenate([part.lines for part in parts])
     table = _once(table, lines, [*zip(starts, (part.table.source for part in parts), strict=False)], keep_going)
-    order = {source: number for number, source in enumerate(dict.fromkeys(part.table.source for part in parts))}
-    problems = sorted(_problems(table), key=lambda problem: (order[problem.source], problem.line))
-    single = len(order) == 1
-    return dataclasses.replace(
-        table,
-        source=table.source if single else source,
-        problems=tuple(problem._replace(source="") if single else problem for problem in problems),
-    )
+    found, single = _problems(table), len({part.table.source for part in parts}) == 1
+    sources = (*(part.table.source for part in parts), *(problem.source for problem in found))
+    order = {source: number for number, source in enumerate(dict.fromkeys(sources))}
+    found.sort(key=lambda problem: (order[problem.source], problem.line))
+    source = table.source if single else source
+    own = (problem._replace(source="") if problem.source == source else problem for problem in found)
+    return dataclasses.replace(table, source=source, problems=tuple(own))
 
 
 def _problems(table: Table) -> list[Problem]:
