@@ -98,7 +98,8 @@ def exact(rows: int) -> Any:
 
 def ours(paths: list[Path]) -> dict[str, Any]:
     """Calibrate, as a user would, and return what the table shows."""
-    from lambda_star.calibration import Settings, calibrate_files
+    from lambda_star.calibration.large import calibrate_files
+    from lambda_star.calibration.state import Settings
 
     report = calibrate_files(paths, Settings()).report()
     return {
@@ -130,8 +131,8 @@ def job(name: str, *paths: str) -> None:
     import resource
 
     found = JOBS[name]([Path(path) for path in paths])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(found | {"peak": peak}))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps(found | {"peak": used.ru_maxrss / 1024, "processor": used.ru_utime + used.ru_stime}))
 
 
 def measured(name: str, paths: list[Path]) -> dict[str, Any]:

@@ -64,9 +64,15 @@ def fold(
             sizes, states = map(list, zip(*leaves, strict=True))
             while len(states) > 1:
                 states = [merge.remote(shared, *states[at : at + FAN]) for at in range(0, len(states), FAN)]
-            for size in _ended(ray, sizes):
-                tell(size)
-            yield sum(map(len, chosen)), State.from_bytes(_got(ray, states[0]), settings)
+            try:
+                for size in _ended(ray, sizes):
+                    tell(size)
+                found = State.from_bytes(_got(ray, states[0]), settings)
+            except BaseException:
+                for size in sizes:
+                    ray.cancel(size)
+                raise
+            yield sum(map(len, chosen)), found
 
 
 def _ray() -> Any:
