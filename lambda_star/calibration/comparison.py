@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,20 @@ from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import require
+from lambda_star.calibration.jackknife import jackknife
+from lambda_star.calibration.places import of_sums
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.shares import change_of_share, exact_share
 from lambda_star.calibration.state import State
-from lambda_star.calibration.statistics import CONFIDENCE, QUANTILE, Estimate, class_interval, limit, others, rate
+from lambda_star.calibration.statistics import (
+    CONFIDENCE,
+    QUANTILE,
+    Estimate,
+    answers_for,
+    class_interval,
+    each_of_four,
+    limit,
+)
 from lambda_star.calibration.table import Table
 from lambda_star.contract import Contract, Labeller
 
@@ -53,6 +64,7 @@ class Comparison:
         sources: where the rows of each table came from.
         clip, lam, quantile, confidence: the arguments of :func:`compare`.
         answers: the number of answers with a contract position in each table.
+        needed: the number of answers in each table that the interval of ``at_quantile`` takes.
         pairs: the number of answers that both have, by which they were paired; 0 if they were not.
         at_quantile: the quantile of the per-answer λ*. Its interval needs no assumption about their distribution, and
             holds for paired tables as for others.
@@ -74,6 +86,7 @@ class Comparison:
     quantile: float
     confidence: float
     answers: tuple[int, int]
+    needed: float
     pairs: int
     at_quantile: Change
     past: Change | None
@@ -169,6 +182,7 @@ def compare_states(
         quantile=quantile,
         confidence=confidence,
         answers=(len(left.keys), len(right.keys)),
+        needed=max(answers_for(level, each_of_four(confidence)) for level in (quantile, 1 - quantile)),
         pairs=0 if shared is None else len(shared),
         at_quantile=_at_quantile(left, right, quantile, confidence),
         past=None if settings.lam is None else _past(both, settings.lam, confidence, shared is not None),
@@ -218,15 +232,14 @@ def _shared(first: _Answers, second: _Answers, paired: bool | None) -> NDArray[n
     """The keys of the pairs, None if the tables are not paired."""
     shared: NDArray[np.uint64] = np.intersect1d(first.keys, second.keys)
     if paired and not len(shared):
-        raise ValueError("paired is True, but no answer has the same name in both tables; leave `paired` out")
+        raise ValueError("paired is True, but no answer has the same name in both tables; compare them without pairs")
     enough = 2 * len(shared) >= max(len(first.keys), len(second.keys))
     return shared if (enough if paired is None else paired) else None
 
 
 def _at_quantile(first: _Answers, second: _Answers, quantile: float, confidence: float) -> Change:
-    """The change of a quantile; each of the four limits that it needs may miss with a quarter of the risk."""
-    one_sided = 1 - (1 - confidence) / 4
-    before, after = (limit(table.low, quantile, one_sided, table.high) for table in (first, second))
+    """The change of a quantile, which lies between the differences of opposite limits wherever all four limits hold."""
+    before, after = (limit(table.low, quantile, each_of_four(confidence), table.high) for table in (first, second))
     value = _less(after.estimate, before.estimate)
     change = Estimate(value, _less(after.value, before.high), _less(after.high, before.value))
     return Change("", before.estimate, after.estimate, change)
@@ -267,9 +280,11 @@ def _classes(first: _Answers, second: _Answers, clip: float, confidence: float, 
         before, after = (
             class_interval(side.sums, clip, confidence) if len(side.sums) else UNKNOWN for side in (one, other)
         )
-        together = _correlation(one, other, clip) if paired and not math.isnan(before.low + after.low) else 0.0
+        change = difference(before, after)
+        if paired and math.isfinite(change.value) and not math.isnan(change.low):
+            change = _paired(one, other, change, clip, confidence)
         if len(one.sums) or len(other.sums):
-            found.append(Change(name, before.value, after.value, difference(before, after, together)))
+            found.append(Change(name, before.value, after.value, change))
 
     def order(one: Change) -> tuple[bool, float, str]:
         return math.isnan(one.change.low), float(np.nanmin([one.first, one.second])), one.name
@@ -277,49 +292,50 @@ def _classes(first: _Answers, second: _Answers, clip: float, confidence: float, 
     return tuple(sorted(found, key=order))
 
 
-def _correlation(first: _Sums, second: _Sums, clip: float) -> float:
-    """The correlation of the λ* of a class in two tables, from both without each answer in turn."""
+def _paired(first: _Sums, second: _Sums, change: Estimate, clip: float, confidence: float) -> Estimate:
+    """The change of λ* of a class with the interval of its jackknife over the answers that either table has."""
     keys = np.union1d(first.keys, second.keys)
-    moved = []
-    for side in (first, second):
-        rows = np.zeros((len(keys), 4))
-        rows[np.searchsorted(keys, side.keys)] = side.sums[:, :4]
-        rates = rate(others(rows), clip)
-        moved.append(rates - rates.mean())
-    scale = math.sqrt(float(np.sum(moved[0] ** 2)) * float(np.sum(moved[1] ** 2)))
-    return float(np.clip(np.sum(moved[0] * moved[1]) / scale, -1, 1)) if scale > 0 else 0.0
+    sums = np.zeros((2, len(keys), 8))
+    for side, found in zip((first, second), sums, strict=True):
+        found[np.searchsorted(keys, side.keys)] = side.sums
+    before, after = sums
+    pairs = (before[:, 4:], after[:, :4]), (before[:, :4], after[:, 4:])
+    (low, _), (_, high) = (jackknife(np.hstack(pair), partial(_change, clip=clip), confidence) for pair in pairs)
+    if not math.isfinite(high - low):
+        return change
+    return Estimate(change.value, min(change.value, low), max(change.value, high))
 
 
-def difference(first: Estimate, second: Estimate, correlation: float = 0.0) -> Estimate:
-    """Return the second of two numbers less the first, with an interval from those of both.
+def _change(sums: Floats, clip: float) -> Floats:
+    """λ* of the last four sums less that of the first four."""
+    with np.errstate(invalid="ignore"):  # both may be +inf
+        found: Floats = of_sums(sums[..., 4:], clip) - of_sums(sums[..., :4], clip)
+    return found
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """Return the second of two independent numbers less the first, with an interval from those of both.
 
     Args:
         first, second: the numbers with their intervals.
-        correlation: how far their errors go together, in [−1, 1].
 
     Returns:
-        The difference with the ends of its interval. Where a number is +inf, they are the differences of opposite ends.
+        The difference with the ends of its interval. Where one number is +inf, they are the differences of opposite
+        ends; where both are, nothing is known.
 
-    Source: G. Zou, Psychological Methods 12 (2007), 399–413.
+    Source: G. Zou and A. Donner, Statistics in Medicine 27 (2008), 1693–1702.
 
     >>> difference(Estimate(1.2, 1.1, 1.4), Estimate(1.5, 1.46, 1.53))
     Estimate(value=0.3..., low=0.09..., high=0.40...)
     """
-    if not math.isfinite(second.value - first.value):
-        ends = _less(second.value, first.value), _less(second.low, first.high), _less(second.high, first.low)
-        return Estimate(*ends)
-    value = second.value - first.value
-    low = _apart(second.value - second.low, first.high - first.value, correlation)
-    high = _apart(second.high - second.value, first.value - first.low, correlation)
+    value = _less(second.value, first.value)
+    if math.isnan(value):
+        return UNKNOWN
+    if math.isinf(value):
+        return Estimate(value, _less(second.low, first.high), _less(second.high, first.low))
+    low = math.hypot(second.value - second.low, first.high - first.value)
+    high = math.hypot(second.high - second.value, first.value - first.low)
     return Estimate(value, value - low, value + high)
-
-
-def _apart(one: float, other: float, correlation: float) -> float:
-    """How far the end of a difference lies from it, from the distances of the two ends that it rests on."""
-    if math.inf in {one, other}:
-        return math.inf
-    square = one**2 + other**2 - 2 * correlation * one * other
-    return 0.0 if square < 0 else math.sqrt(square)  # a NaN stays one
 
 
 def _plain(value: Any) -> Any:

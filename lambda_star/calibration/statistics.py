@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,21 @@ from numpy.typing import ArrayLike
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import P, Quantity, require
 from lambda_star.bernoulli import formulas
+from lambda_star.calibration.jackknife import jackknife
 from lambda_star.calibration.places import log_odds
 from lambda_star.calibration.settings import CLIP
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate", "sample_size"]
+__all__ = [
+    "Estimate",
+    "Limit",
+    "answers_for",
+    "class_interval",
+    "each_of_four",
+    "limit",
+    "rate",
+    "sample_size",
+]
 
 QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
 CONFIDENCE = P.named("confidence")
@@ -105,8 +116,8 @@ def sample_size(
         confidence: the confidence of the limit, in (0, 1).
         pilot: the values of some answers, such as the least λ* of each.
         within: how far below the pilot's quantile the lower limit may lie, in (0, inf).
-        other: the values of a second pilot; then the answer is the number of each kind with which the limits of both
-            quantiles do not overlap.
+        other: the values of a second pilot; then it is the number of answers of each kind with which
+            :func:`lambda_star.calibration.comparison.compare` would tell the two quantiles apart.
 
     Returns:
         The number, +inf where no number up to ten million does it.
@@ -122,23 +133,40 @@ def sample_size(
     >>> sample_size(0.05, pilot=pilot, within=0.005), sample_size(0.05, pilot=pilot, within=0.003)
     (153.0, 336.0)
     """
-    needed = answers_for(quantile, confidence)
     if pilot is None and within is None and other is None:
-        return needed
+        return answers_for(quantile, confidence)
     if pilot is None or (within is None) == (other is None):
         raise ValueError("pilot must be given with one of within and other")
-    first = _values("pilot", pilot)
-    if within is not None:
+    first, second = _values("pilot", pilot), _values("other", pilot if other is None else other)
+    if within is None:
+        confidence = each_of_four(confidence)
+        lower, upper = sorted((first, second), key=lambda values: lower_quantile(values, quantile))
+    else:
         require((WITHIN, within))
-        least = lower_quantile(first, quantile) - within
-        return _first(needed, lambda count: _likely(first, count, quantile, confidence)[0] >= least)
-    second = _values("other", [] if other is None else other)
-    lower, upper = sorted((first, second), key=lambda values: lower_quantile(values, quantile))
+        lower = upper = first
 
-    def apart(count: int) -> bool:
-        return _likely(upper, count, quantile, confidence)[0] > _likely(lower, count, quantile, confidence)[1]
+    def enough(count: int) -> bool:
+        low, high = (_likely(values, count, quantile, confidence) for values in (upper, lower))
+        return low[0] > high[1] if within is None else low[0] >= lower_quantile(first, quantile) - within
 
-    return _first(needed, apart)
+    return _first(answers_for(quantile, confidence), enough)
+
+
+def each_of_four(confidence: float) -> float:
+    """Return the confidence that four limits need each for all to hold together, as a change of a quantile needs it.
+
+    Args:
+        confidence: the confidence that all four hold, in (0, 1).
+
+    Returns:
+        A number in (0, 1).
+
+    Source: extension; Boole's inequality.
+
+    >>> each_of_four(0.95)
+    0.9875
+    """
+    return 1 - (1 - confidence) / 4
 
 
 def _first(needed: float, enough: Callable[[int], bool]) -> float:
@@ -252,10 +280,8 @@ class Estimate(NamedTuple):
 def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     """Return the λ* of a contract class with an interval over answers, from the sums of their masses.
 
-    The interval is a jackknife over answers on the scale 1/(λ*−1) = Δ/log((c−1+p)/p), which is smooth also where λ* is
-    +inf. Student's t has the degrees of freedom that the kurtosis of the jackknife leaves, since the few answers with
-    thick tails decide how surely the spread is known. Each end is computed a second time with the answer that moves λ*
-    most to its side counted twice, and the farther of both ends holds: a sample of heavy tails rarely has enough.
+    The interval is that of :func:`lambda_star.calibration.jackknife.jackknife` on the scale 1/(λ*−1), which is
+    Δ/log((c−1+p)/p) and so smooth also where λ* is +inf.
 
     Args:
         sums: one row per answer that has the class: the sums of p, 1−p, b and 1−b over its positions of the class. Four
@@ -283,9 +309,10 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     value = _threshold(rate(near.sum(axis=0), clip))
     if len(masses) == 1:
         return Estimate(value, math.nan, math.nan)
-    low, high = map(_threshold, _ends(near, clip, confidence))
+    slow, fast = jackknife(near, partial(rate, clip=clip), confidence)
     if far.size and not np.array_equal(near, far):
-        high = _threshold(_ends(far, clip, confidence)[1])
+        slow, _ = jackknife(far, partial(rate, clip=clip), confidence)
+    low, high = _threshold(fast), _threshold(slow)
     return Estimate(value, min(value, low), max(value, high))
 
 
@@ -309,52 +336,6 @@ def rate(sums: Floats, clip: float) -> Floats:
         push = formulas.push_to_edge(np, sums[..., 0] / (sums[..., 0] + sums[..., 1]), clip)
     found: Floats = (teacher - base) / push
     return found
-
-
-def others(sums: Floats) -> Floats:
-    """Return the sum of all other rows, for each row; subtracting a row from the sum of all would lose small masses.
-
-    Args:
-        sums: the rows.
-
-    Returns:
-        An array of the same shape.
-
-    >>> others(np.array([[1.0], [2.0], [4.0]])).T
-    array([[6., 5., 3.]])
-    """
-    found = np.zeros_like(sums)
-    np.cumsum(sums[:0:-1], axis=0, out=found[-2::-1])
-    found[1:] += np.cumsum(sums[:-1], axis=0)
-    return found
-
-
-def _ends(sums: Floats, clip: float, confidence: float) -> tuple[float, float]:
-    """The greatest and the least 1/(λ*−1) of a class in several answers."""
-    total, without = sums.sum(axis=0), others(sums)
-    rates = rate(without, clip)
-    slow, fast = _span(rate(total, clip), rates, confidence)
-    for twice in sums[[np.argmax(rates), np.argmin(rates)]]:
-        more = rate(np.vstack([without + twice, total]), clip)
-        slower, faster = _span(rate(total + twice, clip), more, confidence)
-        slow, fast = min(slow, slower), max(fast, faster)
-    return fast, slow
-
-
-def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
-    """The ends of Student's interval around a center, from the values without each answer."""
-    from scipy.stats import t
-
-    away = np.abs(rates - rates.mean())
-    farthest, count = float(away.max()), len(rates)
-    if farthest == 0:
-        return float(center), float(center)
-    squares = (away / farthest) ** 2
-    error = farthest * math.sqrt((count - 1) / count * float(squares.sum()))
-    kurtosis = float(np.mean(squares**2) / np.mean(squares) ** 2)
-    freedom = max(1.0, min(count - 1.0, 2 * count / max(kurtosis - 1, 1e-9)))
-    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
-    return center - half, center + half
 
 
 def _threshold(slope: Any) -> float:

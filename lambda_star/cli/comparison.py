@@ -25,6 +25,7 @@ from lambda_star.cli._output import (
 if TYPE_CHECKING:
     from lambda_star.calibration.comparison import Change, Comparison
     from lambda_star.calibration.statistics import Estimate
+    from lambda_star.contract import Contract
 
 __all__ = ["compare"]
 
@@ -50,22 +51,35 @@ MIN_MASS_HELP = "The least probability that the base is taken to give a token it
 @click.option("--paired/--unpaired", default=None, help=PAIRED_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows of the files instead of stopping at a bad one.")
 @json_option()
-def compare(first: Path, second: Path, keep_going: bool, json_path: Path | None, **options: Any) -> None:
+def compare(
+    first: Path,
+    second: Path,
+    clip: float,
+    lam: float | None,
+    contract: Contract | None,
+    tokens: tuple[str, ...],
+    min_mass: float,
+    keep_going: bool,
+    json_path: Path | None,
+    **options: Any,
+) -> None:
     """Say how lambda* differs between two measurements, such as those of two checkpoints or of two sets of prompts.
 
-    FIRST and SECOND are files as `lambda-star calibrate` reads them. Every change is the second's number less the
-    first's. The line of the quantile needs no assumption about how lambda* is distributed.
+    FIRST and SECOND are files, patterns or folders as `lambda-star calibrate` reads them. Every change is the second's
+    number less the first's. The line of the quantile needs no assumption about how lambda* is distributed.
 
     \b
     Example:
       lambda-star compare checkpoint-100.csv checkpoint-200.csv --lam 1.15
     """  # noqa: D301 (click wants the character \b)
-    from lambda_star.calibration import comparison
-    from lambda_star.calibration.readers import read_table
+    from lambda_star.calibration.comparison import compare_states
+    from lambda_star.calibration.large import calibrate_files
+    from lambda_star.calibration.settings import Settings
 
     with as_failure(ValueError):
-        tables = [read_table(path, keep_going=keep_going) for path in (first, second)]
-        found = comparison.compare(*tables, **options)
+        settings = Settings(clip, None, lam, contract, tokens, min_mass)
+        states = [calibrate_files(path, settings, keep_going=keep_going) for path in (first, second)]
+        found = compare_states(*states, **options)
     _print_answers(found)
     _print_classes(found)
     write_json(json_path, "compare", found.to_dict())
@@ -81,6 +95,8 @@ def _print_answers(found: Comparison) -> None:
         rows.append(_row(found.past))
     title = f"Answers, paired by name ({found.pairs} pairs)" if found.pairs else "Answers, not paired"
     print_table(title, [(name, *row) for name, row in zip(names, rows, strict=True)], _heads("", found.confidence))
+    if min(found.answers) < found.needed:
+        click.echo(f"An interval of the {level} quantile takes {found.needed:g} answers in each file.")
     if found.lower is not None and not math.isnan(found.lower.value):
         share, low, high = (f"{100 * end:.3g}%" for end in found.lower)
         click.echo(f"Where the λ* of a pair differ, the second is the lower in {share} [{low}, {high}] of the pairs.")
