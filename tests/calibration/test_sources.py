@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow
 import pytest
 
+from lambda_star.calibration import calibrate
 from lambda_star.calibration.readers import read_table, stream
 from lambda_star.calibration.table import Table, TableError
 from tests import tables
@@ -73,11 +74,9 @@ def parts(folder: Path) -> None:
 
 def test_a_folder_is_all_its_files_and_a_pattern_those_that_match(tmp_path: Path) -> None:
     parts(tmp_path)
-    for paths in (
-        [tmp_path],
-        [tmp_path / "b.csv", tmp_path / "deep"],
-        [tmp_path / "*.csv", f"{tmp_path}/**/*.parquet"],
-    ):
+    ways: list[list[Any]] = [[tmp_path], [tmp_path / "b.csv", tmp_path / "deep"]]
+    ways.append([tmp_path / "*.csv", f"{tmp_path}/**/*.parquet"])
+    for paths in ways:
         found = read_table(*paths)
         assert found.log_p.tolist() == [row["log_p"] for row in GOOD[3:] + GOOD[:3]]
         assert found.source == ", ".join(map(str, paths))
@@ -189,8 +188,24 @@ def frames(rows: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", frames(GOOD))
 def test_frames_of_every_library_are_tables(name: str) -> None:
     found = read_table(frames(GOOD)[name])
-    assert columns(found) == EXPECTED
+    assert columns(found) == columns(Table.from_frame(frames(GOOD)[name])) == EXPECTED
     assert found.source == "frame"
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame, pl.DataFrame, pyarrow.Table.from_pylist], ids=["pandas", "polars", "Arrow"]
+)
+def test_a_frame_is_calibrated_as_its_rows_are(frame: Any) -> None:
+    made = tables.rows(70)
+    expected = calibrate(Table.from_rows(made)).operating_point
+    assert calibrate(frame(made)).operating_point == expected
+    assert np.isfinite(expected.value)
+
+
+def test_what_is_no_frame_is_refused() -> None:
+    for call in (calibrate, Table.from_frame):
+        with pytest.raises(TypeError, match="`frame` must be a data frame with the Arrow C stream interface, got str"):
+            call("rows.csv")
 
 
 @pytest.mark.parametrize("name", frames(GOOD))
