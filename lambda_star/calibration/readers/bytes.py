@@ -74,7 +74,7 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
         found += members
     seen: set[str] = set()
     for path in found:
-        real = path if path == STANDARD_INPUT else os.path.realpath(path)
+        real = path if path == STANDARD_INPUT or "\0" in path else os.path.realpath(path)
         if real in seen:
             raise TableError(path, "the file is given twice; give it once")
         seen.add(real)
@@ -88,7 +88,7 @@ def _members(path: str) -> list[str]:
         return [str(file) for file, parts in inside if not any(part.startswith(hidden) for part in parts)]
     if glob.has_magic(path) and not os.path.exists(path):
         matches = sorted(glob.glob(path, recursive=True))
-        return [member for match in matches for member in _members(glob.escape(match) if "[" in match else match)]
+        return [member for match in matches for member in _members(match)]
     return [path]
 
 
@@ -134,16 +134,12 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer; what comes before a damaged place is given before the error is raised."""
         done = 0
-        while done < len(buffer) and self._error is None:
-            try:
-                data = self._stream.read(min(STEP, len(buffer) - done))
-            except OSError as error:
-                self._error = error
-            else:
+        try:
+            while self._error is None and (data := self._stream.read(min(STEP, len(buffer) - done))):
                 buffer[done : done + len(data)] = data
                 done += len(data)
-                if not data:
-                    break
+        except OSError as error:
+            self._error = error
         if self._error is not None and not done:
             said = f"the file cannot be read to its end ({self._error}); it is cut or damaged, so make it again"
             raise TableError(self._source, said) from self._error

@@ -154,7 +154,7 @@ def batches(
             yield _parquet(raw, source, rows, choose, groups) if parquet else _arrow(raw, source, rows, choose)
     except TableError:
         raise
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, EOFError, struct.error) as error:
         said = f"the file is damaged or not {name} file ({error}); check the file type, or make it again"
         raise TableError(source, said) from error
 
@@ -248,8 +248,8 @@ def _arrow(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
         raw.seek(max(0, raw.size() - len(END_OF_STREAM)))
         if raw.read() != END_OF_STREAM:
             raise pyarrow.ArrowInvalid("the mark at the end of a stream is missing")
-    raw.seek(8 if is_file else 0)
-    for message in ipc.MessageReader.open_stream(raw):
+        raw.seek(0)
+    for message in _file_messages(raw, source) if is_file else ipc.MessageReader.open_stream(raw):
         _refuse_large(source, _expanded(message), "a batch")
     raw.seek(0)
     reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
@@ -258,6 +258,22 @@ def _arrow(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
         batch.validate(full=True)
         chosen = batch.select(wanted)
         yield from (chosen.slice(start, rows) for start in range(0, batch.num_rows, rows))
+
+
+def _file_messages(raw: Any, source: str) -> Iterator[Any]:
+    """The messages of an Arrow file, which its footer locates: dictionaries are its field 2, and batches field 3."""
+    from pyarrow import ipc
+
+    raw.seek(max(0, raw.size() - 10))
+    size = int.from_bytes(raw.read(4), "little")
+    raw.seek(max(0, raw.size() - 10 - size))
+    footer = memoryview(raw.read(size))
+    for blocks in (_field(footer, struct.unpack_from("<I", footer)[0], field) for field in (2, 3)):
+        for index in range(struct.unpack_from("<I", footer, blocks)[0] if blocks else 0):
+            start, _, length = struct.unpack_from("<qi4xq", footer, blocks + 4 + 24 * index)
+            _refuse_large(source, length, "a batch")
+            raw.seek(start)
+            yield ipc.read_message(raw)
 
 
 def _expanded(message: Any) -> int:

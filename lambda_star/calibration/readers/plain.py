@@ -303,6 +303,8 @@ def _end(column: Any, numbers: Floats, *, below: bool) -> Floats | None:
     """The ends of intervals, which are the numbers themselves where the column has none."""
     ends = _floats(column)
     missing = np.isnan(ends)
+    if missing.sum() != column.null_count:
+        raise ValueError("NaN is a missing number in some formats only")
     if missing.all():
         return None
     ends = np.where(missing, numbers, ends)
