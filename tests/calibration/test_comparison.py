@@ -140,6 +140,9 @@ def test_intervals_of_numbers_widen_every_change() -> None:
         assert one is not None
         assert other is not None
         assert other.change.low <= one.change.low <= one.change.high <= other.change.high
+    unsure = compared(FIRST, [row | {"log_b_low": row["log_b"] - 0.1} for row in FIRST]).lower
+    assert unsure is not None
+    assert math.isnan(unsure.value)  # every λ* may be as before
     by_name = {one.name: one.change for one in bounded.classes}
     for change in exact.classes:
         assert by_name[change.name].low <= change.change.low + 1e-9

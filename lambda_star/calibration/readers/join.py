@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star.calibration.readers.positions import Position, position
-from lambda_star.calibration.readers.steps import REPLACEMENT, Answer, Step, same_token
+from lambda_star.calibration.readers.steps import Answer, Step, is_telling, same_token
 from lambda_star.calibration.table import ENDS, Problem, Table
 from lambda_star.calibration.texts import Texts
 
@@ -255,7 +255,7 @@ def _common(steps: tuple[Step, ...], own: tuple[Step, ...], offset: int) -> int:
 def _may_be_same(one: Step, other: Step) -> bool:
     """Whether nothing says that two tokens differ; a token that could not be read may be any."""
     unread = any(not each.text and each.id is None for each in (one, other))
-    return unread or same_token(one, other) or (one.text == other.text and REPLACEMENT in one.text)
+    return unread or same_token(one, other) or (one.text == other.text and not is_telling(one.text))
 
 
 def _kept(offset: int, start: int, count: int, own: tuple[Step, ...], steps: tuple[Step, ...]) -> _Aligned:

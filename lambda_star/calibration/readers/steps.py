@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    "REPLACEMENT",
     "Answer",
     "Digits",
     "Entry",
     "Step",
     "as_list",
     "is_missing",
+    "is_telling",
     "log_probability",
     "same_token",
     "step",
@@ -262,8 +262,8 @@ def token(text: Any, number: Any, name: Any = None, raw: Any = None) -> Entry:
         name = text[len(PLACEHOLDER) :]
         if own is not None and own != text.encode():
             text = own.decode(errors="replace")
-    if own is not None and REPLACEMENT.encode() in own:
-        own = None  # the bytes of the replacement character tell no more than the text
+    if own is not None and not is_telling(own.decode(errors="ignore")) and own in {b"", text.encode()}:
+        own = None  # they tell no more than the text
     return Entry(text, None if is_missing(name) else _id(name), log, own)
 
 
@@ -317,6 +317,15 @@ def _refuse_more_than_all(found: Step) -> None:
         raise ValueError(f"{said}; write natural log-probabilities of the tokens of one position")
 
 
+def is_telling(text: str) -> bool:
+    """Return whether only one token can have a text: not an empty one, and none that stands for unfinished bytes.
+
+    >>> is_telling("["), is_telling(""), is_telling("\ufffd")
+    (True, False, False)
+    """
+    return bool(text) and REPLACEMENT not in text
+
+
 def same_token(one: Entry | Step, other: Entry | Step) -> bool:
     """Return whether two tokens are one, by id, or else by bytes, or else by a text that only one token can have.
 
@@ -327,7 +336,7 @@ def same_token(one: Entry | Step, other: Entry | Step) -> bool:
         return one.id == other.id
     if one.raw is not None and other.raw is not None:
         return one.raw == other.raw
-    return one.text == other.text and REPLACEMENT not in one.text
+    return one.text == other.text and is_telling(one.text)
 
 
 def _unified(own: Entry, listed: Sequence[Entry]) -> Entry:
@@ -345,7 +354,7 @@ def _once(entries: Iterable[Entry]) -> list[Entry]:
     listed: dict[Any, Entry] = {}
     for entry in entries:
         key: Any = next(each for each in (entry.id, entry.raw, entry.text) if each is not None)
-        if key == entry.text and REPLACEMENT in entry.text:
+        if key == entry.text and not is_telling(entry.text):
             key = len(listed)  # many tokens have this text
         if listed.setdefault(key, entry).log != entry.log:
             raise ValueError(f"the token {entry.text!r} is listed twice, with {listed[key].log:g} and {entry.log:g}")

@@ -116,11 +116,18 @@ def _step(row: Any, name: Any) -> Step:
 
 
 def _ranked(row: Mapping[Any, Any]) -> list[Any] | None:
-    """The tokens of rank 1, 2, and so on, up to the first rank that is not there; None where there are no ranks."""
-    ranks = {whole(one.get("rank")): key for key, one in row.items() if isinstance(one, Mapping)}
-    if not any(ranks):
+    """The tokens of rank 1, 2, and so on, up to the first rank that is not there; None where there are no ranks.
+
+    The tokens that ``logprob_token_ids`` names are numbered like ranks, in the order in which they were asked for.
+    """
+    numbered = [(whole(one.get("rank")), key) for key, one in row.items() if isinstance(one, Mapping)]
+    ranks = {rank: key for rank, key in numbered if rank}
+    if not ranks:
         return None
-    return [ranks[rank] for rank in takewhile(ranks.__contains__, count(1))]
+    best = [ranks[rank] for rank in takewhile(ranks.__contains__, count(1))]
+    logs = [row[key].get("logprob") for key in best]
+    falling = all(isinstance(log, float | int) for log in logs) and logs == sorted(logs, reverse=True)
+    return best if falling and len(ranks) == sum(bool(rank) for rank, _ in numbered) else []
 
 
 def _entries(row: Mapping[Any, Any], keys: Sequence[Any]) -> Iterator[Entry]:
