@@ -31,7 +31,14 @@ ENDS = 1 << 20
 
 SCHEMA = re.compile(rb'\s*\{\s*"schema":\s*"lambda-star/([\w-]+)/')
 PAGE = re.compile(rb"(?:<!doctype html>\s*)?<!-- Written by `lambda-star ([\w-]+)", re.IGNORECASE)
-BINARY = {b"\x89PNG": "picture", b"%PDF": "picture", b"<?xml": "picture", b"PAR1": "table", b"ARROW1": "table"}
+BINARY = {
+    b"\x89PNG": "picture",
+    b"%PDF": "picture",
+    b"<?xml": "picture",
+    b"PAR1": "table",
+    b"ARROW1": "table",
+    b"PK": "state",  # a zip file, one of whose members has the mark as its name
+}
 TABLE = {"sequence", "position", "token", "modal", "log_p", "log_b"}
 
 
@@ -91,13 +98,28 @@ def write_whole(
         if callable(write):
             write(part)
         _to_disk(part)
-        if there is not None:
-            part.chmod(stat.S_IMODE(there.st_mode))
-        part.replace(target)
+        if there is None:
+            _name(part, target, force, kind)
+        else:
+            with suppress(PermissionError):  # some disks know no permissions
+                part.chmod(stat.S_IMODE(there.st_mode))
+            part.replace(target)
     finally:
         part.unlink(missing_ok=True)
     with suppress(OSError):  # not every system lets a folder be opened
         _to_disk(target.parent, os.O_RDONLY)
+
+
+def _name(part: Path, target: Path, force: bool, kind: str | None) -> None:
+    """Give a finished file its name, where there was none when the work began."""
+    try:
+        os.link(part, target)
+        return
+    except FileExistsError:  # it came meanwhile
+        refuse_overwrite(target, force=force, kind=kind)
+    except OSError:  # this disk has no hard links
+        pass
+    part.replace(target)
 
 
 def go_on(path: Path, whole: int, header: bytes, kind: str) -> IO[bytes]:
@@ -244,8 +266,8 @@ def made_here(path: str | Path) -> str:
         path: the file.
 
     Returns:
-        "picture", "table", the command that wrote a page or JSON, such as "calibrate", or the name in the schema of a
-        file that grows, such as "rehearsal" and "answers".
+        "picture", "table", "state", the command that wrote a page or JSON, such as "calibrate", or the name in the
+        schema of a file that grows, such as "rehearsal" and "answers".
 
     Raises:
         OSError: the file cannot be read.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_star._core.files import MARK
 from lambda_star.calibration.classes import Class, Split
 from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import Place, Worst
@@ -69,7 +70,7 @@ def to_bytes(state: State) -> bytes:
     }
     arrays |= {"said": _array(json.dumps(said).encode()), "flips": _array(state.flips.to_bytes())}
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, allow_pickle=False, **{MARK: _array(b"")}, **arrays)
     return file.getvalue()
 
 
@@ -90,7 +91,7 @@ def from_bytes(data: bytes, state: State) -> State:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         said = json.loads(arrays["said"].tobytes())
-        if said["format"] != FORMAT:
+        if said["format"] != FORMAT or MARK not in arrays:
             raise ValueError(f"it is {said['format']}, and this version reads {FORMAT}")
         there = said["settings"]
         _fill(state, said, arrays)

@@ -310,16 +310,18 @@ class State:
         """
         return saved.from_bytes(data, cls(settings))
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Return nothing; write the state to a file, whole or not at all.
 
         Args:
-            path: the file, which is replaced.
+            path: the file; a state that is there is replaced.
+            force: replace a file that is not a state.
 
         Raises:
+            FileExistsError: there is a file that is not a state, and ``force`` is not given.
             OSError: the file cannot be written.
         """
-        write_whole(Path(path), self.to_bytes(), force=True)
+        write_whole(Path(path), self.to_bytes(), force=force, kind="state")
 
     @classmethod
     def load(cls, path: str | PathLike[str], settings: Settings) -> State:

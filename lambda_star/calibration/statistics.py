@@ -8,6 +8,7 @@ whatever their distribution. Everything here is an extension.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -255,13 +256,14 @@ def _values(name: str, values: ArrayLike) -> Floats:
 
 def _ranks(count: int, quantile: float, confidence: float) -> tuple[int, int]:
     """The ranks, counted from 1, of the lower and the upper limit among so many values; 0 for an unknown one."""
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     if not count:
         return 0, 0
-    below = max(1, int(binom.ppf(1 - confidence, count, quantile))) if count >= answers_for(quantile, confidence) else 0
-    above = int(binom.ppf(confidence, count, quantile)) + 1
-    return below, above if above <= count else 0
+    ends = (1 - confidence, confidence)
+    least, most = (bisect_left(range(count), end, key=lambda rank: bdtr(rank, count, quantile)) for end in ends)
+    below = max(1, least) if count >= answers_for(quantile, confidence) else 0
+    return below, most + 1 if most < count else 0
 
 
 def _smallest(values: Floats, rank: int) -> float:

@@ -13,6 +13,7 @@ from lambda_star.cli.bernoulli import plot, threshold
 from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
 from lambda_star.cli.comparison import compare
+from lambda_star.cli.convert import convert
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.probe import probe
 from lambda_star.cli.rehearsal import rehearse
@@ -59,6 +60,7 @@ COMMANDS = (
     updates,
     probe,
     score,
+    convert,
     calibrate,
     compare,
     rehearse,

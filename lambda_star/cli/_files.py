@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from lambda_star._core.files import refuse_clash, refuse_overwrite, refuse_unwritable
+from lambda_star._core.text import shown
 
 __all__ = ["Output", "Refused", "check_outputs", "forced", "guarded", "reads", "writable"]
 
@@ -33,9 +34,12 @@ it reads are never replaced."""
 
 
 class Refused(click.ClickException):
-    """An output that may not or cannot be written: one message, exit code 2."""
+    """An output that may not or cannot be written: one message on one line, exit code 2."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 class Output(click.Path):
@@ -106,6 +110,9 @@ def check_outputs(more: Mapping[str, Path] | None = None, kind: str = "") -> Non
     if len(dashes) > 1:
         raise Refused(f"{' and '.join(dashes)} must not both go to standard output")
     paths = {name: path for name, (path, _) in outputs.items() if name not in dashes}
+    for path in paths.values():
+        with writable(path):
+            refuse_unwritable(path)
     try:
         refuse_clash(paths, [*_read(context), Path("/dev/stdin")])
         for name, stream in STREAMS.items():
@@ -114,13 +121,12 @@ def check_outputs(more: Mapping[str, Path] | None = None, kind: str = "") -> Non
         raise Refused(f"{error}; give another path") from error
     for name, path in paths.items():
         with writable(path):
-            _check(path, outputs[name][1])
+            _refuse_other(path, outputs[name][1])
 
 
-def _check(path: Path, kind: str) -> None:
+def _refuse_other(path: Path, kind: str) -> None:
     if kind == "picture" and path.suffix.lower() not in PICTURES:
         raise OSError(f"Format {path.suffix[1:]!r} is not supported, a picture must end in .png, .pdf or .svg")
-    refuse_unwritable(path)
     if kind:
         refuse_overwrite(path, force=forced(), kind=kind)
 

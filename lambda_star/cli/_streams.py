@@ -1,16 +1,22 @@
-"""Standard output and standard error: a command whose words are lost must not end as if they had been read."""
+"""How a command ends: its words reach a reader or it fails, and what stops it lets it clean up.
+
+A command whose words are lost must not end as if they had been read.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
-__all__ = ["Unwritten", "flush", "silence", "stand"]
+__all__ = ["Unwritten", "flush", "silence", "stand", "stoppable"]
 
 
 class Unwritten(click.ClickException):
@@ -26,6 +32,23 @@ class Unwritten(click.ClickException):
         """Print the message, unless the reader closed the pipe on purpose."""
         if not self.silent:
             super().show(file)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let the signals by which a scheduler or a closed terminal stops a process do what Ctrl-C does."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
+    mine = [each for each, handler in before.items() if handler is signal.SIG_DFL]  # nohup has SIGHUP ignored
+    if threading.current_thread() is not threading.main_thread():
+        mine = []
+    for each in mine:
+        signal.signal(each, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for each in mine:
+            signal.signal(each, before[each])
 
 
 def stand() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import LAM, P
+from lambda_star._core.text import shown
 from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
@@ -87,7 +88,7 @@ def compare(
 
 def _print_answers(found: Comparison) -> None:
     for source, answers in zip(found.sources, found.answers, strict=True):
-        click.echo(f"{source}: {answers} answers used")
+        click.echo(f"{shown(source)}: {answers} answers used")
     level, rows = f"{100 * found.quantile:.3g}%", [_row(found.at_quantile)]
     names = [f"{level} quantile of the answers' λ*"]
     if found.past is not None:

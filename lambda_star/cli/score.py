@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_star.cli._files import check_outputs, forced
+from lambda_star._core.text import shown
+from lambda_star.cli._files import check_outputs, forced, writable
 from lambda_star.cli._output import (
     Failure,
     as_failure,
@@ -101,12 +102,12 @@ def score(
                 table = run(pair, asked, contract, source=found, path=kept, progress=show, **options)
         except KeyboardInterrupt as error:
             raise Failure(KEPT.format(path=kept)) from error
+    with writable(out):
         write_table(table, out, force=forced())
     inside = 0 if table.contract is None else sum(map(bool, table.contract))
     counts = {"answers": len(set(table.sequence.tolist())), "positions": len(table.modal), "contract": inside}
-    click.echo(
-        "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract".format(out, **counts)
-    )
+    said = "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract"
+    click.echo(shown(said.format(out, **counts)))
     if not inside:
         click.echo(f"no answer gets as far as a position of {contract.name}; read the answers in {kept}", err=True)
     write_json(json_path, "score", {"out": str(out), **counts})

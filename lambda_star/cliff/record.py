@@ -19,8 +19,11 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from lambda_star._core.files import write_whole
 
 __all__ = ["conclude", "finished", "lock"]
 
@@ -31,7 +34,8 @@ def lock(path: Path, predict: Callable[[], Record]) -> Record:
     """Return the record in a JSON file; only if there is no file, make one with a fresh prediction."""
     if not path.exists():
         prediction = json.loads(json.dumps(predict()))  # so that the hash is of what a reader will see
-        _write(path, {"prediction": prediction, "sha256": _digest(prediction), "locked": _now()})
+        with suppress(FileExistsError):  # another process was first, and its prediction stays
+            _write(path, {"prediction": prediction, "sha256": _digest(prediction), "locked": _now()})
     return _read(path)
 
 
@@ -43,7 +47,7 @@ def conclude(path: Path, record: Record, outcome: Record) -> Record:
     there = _read(path)
     if there["sha256"] != record["sha256"] or "outcome" in there:
         raise ValueError(f"{path} must hold the locked prediction without an outcome; it was written by another run")
-    _write(path, there | {"outcome": outcome, "finished": _now()})
+    _write(path, there | {"outcome": outcome, "finished": _now()}, force=True)
     return _read(path)
 
 
@@ -74,9 +78,6 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 
 
-def _write(path: Path, record: Record) -> None:
+def _write(path: Path, record: Record, force: bool = False) -> None:
     text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".part")  # a run that is cut off while writing leaves the old file whole
-    half.write_text(text + "\n", encoding="utf-8")
-    half.replace(path)
+    write_whole(path, text + "\n", force=force)

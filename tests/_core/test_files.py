@@ -61,6 +61,7 @@ def test_after_an_error_the_old_file_is_there_and_nothing_else(
         monkeypatch.setattr(os, "fsync", fails)
     elif when == "replacing":
         monkeypatch.setattr(Path, "replace", fails)
+        monkeypatch.setattr(os, "link", fails)
     with pytest.raises(type(error)):
         write_whole(old, half)
     assert old.read_text(encoding="utf-8") == OLD
@@ -200,8 +201,10 @@ KINDS: dict[str, list[bytes]] = {
         b'{"sequence":0,"position":0,"token":"[","modal":"[","log_p":-1,"log_b":-1}\n',
         PARQUET + b"creator\0Written by lambda-star....PAR1",
     ],
+    "state": [b"PK\x03\x04....Written by lambda-star.npy"],
     "": [
         b"mine",
+        b"PK\x03\x04....",
         b'{"schema": "another/calibrate/2"}',
         b'{"name": 1, "schema": "lambda-star/calibrate/2"}',
         b"# README\n<!-- Written by `lambda-star derive` -->",
@@ -260,6 +263,36 @@ def test_one_file_under_two_names_is_a_clash(old: Path, tmp_path: Path) -> None:
         refuse_clash({"--json": tmp_path / "a", "--plot": tmp_path / "a" / "b.png"})
     refuse_clash({"--json": tmp_path / "a", "--plot": None}, [old, tmp_path / "nowhere", tmp_path])
     refuse_clash({"--json": Path(os.devnull), "--plot": Path(os.devnull)}, [Path(os.devnull)])
+
+
+@unix
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_comes_meanwhile_is_kept_unless_it_is_one_of_ours(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuses)
+        write_whole(tmp_path / "new", OLD)
+        assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == [OLD]
+        return
+    path = tmp_path / "found.json"
+    for came, stays in (("mine", True), (OLD, False)):
+        path.unlink(missing_ok=True)
+
+        def write(part: Path, came: str = came) -> None:
+            part.write_text("{}", encoding="utf-8")
+            path.write_text(came, encoding="utf-8")
+
+        if stays:
+            with pytest.raises(FileExistsError, match="so it stays"):
+                write_whole(path, write)
+        else:
+            write_whole(path, write)
+        assert path.read_text(encoding="utf-8") == (came if stays else "{}")
+        assert [*tmp_path.iterdir()] == [path]
 
 
 def test_a_file_that_grows_keeps_its_whole_lines_and_no_other_file_is_cut(tmp_path: Path) -> None:

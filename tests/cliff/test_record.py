@@ -29,6 +29,17 @@ def test_a_prediction_is_made_once_and_an_outcome_is_added_once(tmp_path: Path) 
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_of_two_predictions_at_once_the_first_in_the_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+
+    def predict() -> dict[str, float]:
+        lock(path, lambda: {"onset": 1.7})  # another process, while this one computes
+        return {"onset": 1.8}
+
+    assert lock(path, predict)["prediction"] == {"onset": 1.7}
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_prediction_that_was_touched_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     record = lock(path, lambda: {"onset": 1.7})
