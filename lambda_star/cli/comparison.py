@@ -10,6 +10,7 @@ import click
 
 from lambda_star._core.quantities import LAM, P
 from lambda_star._core.text import shown
+from lambda_star._core.text import shown
 from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
