@@ -10,7 +10,6 @@ import click
 
 from lambda_star._core.quantities import LAM, P
 from lambda_star._core.text import shown
-from lambda_star._core.text import shown
 from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
@@ -119,7 +118,7 @@ def _heads(first: str, confidence: float) -> dict[str, Any]:
 
 
 def _row(one: Change) -> tuple[str, str, str, str, str]:
-    surely = "yes" if one.is_sure else "unknown" if math.isnan(one.change.low + one.change.high) else "not shown"
+    surely = "yes" if one.is_sure else "unknown" if math.isnan(one.change.low + one.change.high) else "not sure"
     return _known(one.first), _known(one.second), _known(one.change.value), _interval(one.change), surely
 
 
@@ -128,4 +127,5 @@ def _known(value: float) -> str:
 
 
 def _interval(change: Estimate) -> str:
-    return f"[{_known(change.low)}, {_known(change.high)}]"
+    ends = [_known(end) for end in (change.low, change.high)]
+    return "unknown" if ends == ["unknown", "unknown"] else f"[{', '.join(ends)}]"
