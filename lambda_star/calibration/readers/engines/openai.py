@@ -40,7 +40,7 @@ def read(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> tuple[tuple[Ste
     if "tokens" not in found:
         raise ValueError(f"`logprobs` has neither content nor tokens; {ASK}")
     steps = _completion(found)
-    return steps, _start(steps, usage, prompt), prompt
+    return steps, _start(steps, found.get("top_logprobs"), usage, prompt), prompt
 
 
 def steps_of_content(content: Any) -> tuple[Step, ...]:
@@ -97,12 +97,12 @@ def _table(top: Any) -> Iterator[Entry]:
         yield token(text, number)
 
 
-def _start(steps: Sequence[Step], usage: Mapping[str, Any], prompt: int | None) -> int | None:
+def _start(steps: Sequence[Step], tops: Any, usage: Mapping[str, Any], prompt: int | None) -> int | None:
     """How many steps belong to the prompt, from the server's counts or from the first token, which nothing predicts."""
     if not steps:
         return 0
     first = steps[0]
-    bare = not first.top and (first.log is None or first.log == 0) and any(one.top for one in steps)
+    bare = not first.log and not is_missing(tops) and not tops[0] and any(tops)
     echo = not first.wrong and (first.log is None or bare)
     made = whole(usage.get("completion_tokens"))
     if prompt is not None and prompt <= len(steps) and (echo or prompt + (made or 0) == len(steps) != made):
