@@ -9,8 +9,9 @@ import pytest
 
 from lambda_star.calibration.readers.engines import llamacpp, openai, sglang, vllm
 from lambda_star.calibration.readers.join import join
+from lambda_star.calibration.readers.rounding import Digits
 from lambda_star.calibration.readers.scores import answers, scored
-from lambda_star.calibration.readers.steps import Answer, Digits, token
+from lambda_star.calibration.readers.steps import Answer, token
 from lambda_star.calibration.table import Problem
 
 

@@ -32,7 +32,7 @@ def read(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> tuple[tuple[Ste
     Entry(text='{', id=None, log=-3.0, raw=None)
     """
     found = choice.get("logprobs")
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         raise ValueError(f"there are no log-probabilities (`logprobs` is {type(found).__name__}); {ASK}")
     prompt = whole(usage.get("prompt_tokens"))
     if not is_missing(found.get("content")):
@@ -62,7 +62,7 @@ def steps_of_content(content: Any) -> tuple[Step, ...]:
 
 
 def _listed(one: Any) -> Entry:
-    if not isinstance(one, Mapping):
+    if not isinstance(one, dict):
         raise ValueError(f"a token is {type(one).__name__}, not an object with token and logprob")
     if "token" not in one or "logprob" not in one:
         raise ValueError("a token has no `token` or no `logprob`")
@@ -91,7 +91,7 @@ def _table(top: Any) -> Iterator[Entry]:
     """The tokens of an object from text to log-probability."""
     if is_missing(top):
         return
-    if not isinstance(top, Mapping):
+    if not isinstance(top, dict):
         raise ValueError(f"an item of `top_logprobs` is {type(top).__name__}, not an object from token to number")
     for text, number in top.items():
         yield token(text, number)
