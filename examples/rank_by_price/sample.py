@@ -111,7 +111,9 @@ def main() -> None:
     print(report(records))
     if args.out is not None:
         lines = [json.dumps(record, separators=(",", ":")) + "\n" for record in records]
-        args.out.write_text("".join(lines), encoding="utf-8", newline="\n")
+        part = args.out.with_name(f"{args.out.name}.part")  # a run that is cut off leaves the old file whole
+        part.write_text("".join(lines), encoding="utf-8", newline="\n")
+        part.replace(args.out)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, is_dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambda_star import _deprecated
+from lambda_star.calibration.concerns import Concern, concerns
 from lambda_star.calibration.contracts import Fit
 from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.readings import Reading
 from lambda_star.calibration.statistics import Limit
 from lambda_star.calibration.table import Problem
 
-__all__ = ["QUANTILES", "ClassReport", "Concern", "Place", "Report", "Worst"]
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["QUANTILES", "ClassReport", "Place", "Report", "Worst"]
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
+
+COUNTS = ("positions", "answers", "censored")
+"""The whole numbers of a class."""
 
 
 class Place(NamedTuple):
@@ -34,14 +41,6 @@ class Worst(NamedTuple):
     label: str
     before: str
     after: str
-
-
-class Concern(NamedTuple):
-    """Something about the data that makes advice weaker than it looks: what it is called, what is seen, what to do."""
-
-    name: str
-    message: str
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,10 @@ class Report:
     readings: tuple[Reading, ...]
     fit: Fit | None
     worst: tuple[Worst, ...]
-    warnings: tuple[Concern, ...] = ()
+    warnings: tuple[Concern, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", concerns(self))
 
     @property
     def binding(self) -> ClassReport:
@@ -190,6 +192,26 @@ class Report:
         text "inf" stands for +inf, and null for NaN.
         """
         return {"binding": self.binding.name, **_to_json(vars(self))}
+
+    def to_frame(self) -> pyarrow.Table:
+        """Return the contract classes as an Arrow table, one row each, which pandas, Polars and DuckDB take as it is.
+
+        >>> from lambda_star import calibrate, read_table
+        >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
+        >>> report.to_frame().select(["name", "positions"]).to_pylist()[0]
+        {'name': '["', 'positions': 365}
+        """
+        import pyarrow
+
+        types = {"name": pyarrow.string(), **dict.fromkeys(COUNTS, pyarrow.int64())}
+        schema = pyarrow.schema([(one.name, types.get(one.name, pyarrow.float64())) for one in fields(ClassReport)])
+        return pyarrow.Table.from_pylist([vars(one) for one in self.classes], schema)
+
+    def _repr_html_(self) -> str:
+        """The report as a notebook shows it."""
+        from lambda_star.calibration.forms import fragment
+
+        return fragment(self)
 
 
 _deprecated.renamed_fields(Report, sequences="answers", resolutions="readings")

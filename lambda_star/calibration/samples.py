@@ -7,6 +7,7 @@ order in which the tables come.
 from __future__ import annotations
 
 import heapq
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -143,15 +144,15 @@ class Samples:
         keys: NDArray[np.uint64],
         low: NDArray[np.float64],
     ) -> None:
-        full = len(self.worst) == WORST
-        bound = self.worst[-1][0] if full else np.inf
+        last = self.worst[-1][:2] if len(self.worst) == WORST else (math.inf, 2**64)
+        bound = last[0]
         if len(low) > WORST:
             bound = min(bound, np.partition(low, WORST - 1)[WORST - 1])
         near = np.flatnonzero(low <= bound)
         near = near[np.lexsort((keys[near], low[near]))[:WORST]]
         for at in near.tolist():
             rank = (float(low[at]), int(keys[at]))
-            if not full or rank < self.worst[-1][:2]:
+            if rank < last:
                 self.worst.append((*rank, _worst(table, judged, int(rows[at]), rank[0])))
         self.worst = heapq.nsmallest(WORST, self.worst)
 

@@ -13,16 +13,17 @@ from collections.abc import Sequence
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.files import write_whole
-from lambda_star.calibration import places, saved
+from lambda_star.calibration import distribution, places, saved
 from lambda_star.calibration.answers import BY_ANSWER, BY_CLASS, Answers, Columns, grouped, keys_of, place_keys
 from lambda_star.calibration.classes import SPLITS, Class, Split
 from lambda_star.calibration.contracts import GUESSES, Judgement, judge
-from lambda_star.calibration.distribution import EXACT, Distribution
+from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import Report
 from lambda_star.calibration.samples import CERTAIN, FIT, LATE, OUTSIDE, ROUNDED, Samples
 from lambda_star.calibration.settings import Settings
@@ -47,6 +48,8 @@ class State:
 
     Attributes:
         rows: the number of good rows seen.
+        read: how far files are read, in the terms of :func:`lambda_star.calibration.large.calibrate_files`; it is saved
+            with the state and not merged.
 
     >>> from lambda_star import read_table
     >>> table = read_table("examples/rank_by_price/logprobs.csv")
@@ -61,6 +64,7 @@ class State:
     def __init__(self, settings: Settings, source: str = "rows") -> None:
         self.settings, self.source = settings, source
         self.rows = 0
+        self.read: dict[str, Any] = {}
         self.counts = dict.fromkeys((OUTSIDE, LATE, CERTAIN, ROUNDED, *FIT), 0)
         self.contract: str | None = None
         self.whole: bool | None = None
@@ -230,7 +234,7 @@ class State:
 
     def _bound(self) -> None:
         """Let sketches stand for the positions of all classes once there are too many positions to keep them all."""
-        if sum(found.positions for found in self.classes.values()) > EXACT:
+        if sum(found.positions for found in self.classes.values()) > distribution.EXACT:
             for found in self.classes.values():
                 found.stars.compact()
 
@@ -306,16 +310,18 @@ class State:
         """
         return saved.from_bytes(data, cls(settings))
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Return nothing; write the state to a file, whole or not at all.
 
         Args:
-            path: the file, which is replaced.
+            path: the file; a state that is there is replaced.
+            force: replace a file that is not a state.
 
         Raises:
+            FileExistsError: there is a file that is not a state, and ``force`` is not given.
             OSError: the file cannot be written.
         """
-        write_whole(Path(path), self.to_bytes(), force=True)
+        write_whole(Path(path), self.to_bytes(), force=force, kind="state")
 
     @classmethod
     def load(cls, path: str | PathLike[str], settings: Settings) -> State:

@@ -48,6 +48,8 @@ def summary(state: State, margin: float, quantile: float, confidence: float, bud
     state.check()
     fit, skipped = _fit(state), _skipped(state)
     if not state.classes:
+        if not skipped:
+            raise ValueError(f"{state.source}: there are no rows; write one row per output position")
         why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         remedy = (fit and fit.remedy) or "give `contract`, or name its tokens with `tokens`"
         raise ValueError(f"{state.source}: no row is a usable contract position ({why}); {remedy}")

@@ -12,6 +12,7 @@ from lambda_star.cli._output import Group
 from lambda_star.cli.bernoulli import plot, threshold
 from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
+from lambda_star.cli.comparison import compare
 from lambda_star.cli.convert import convert
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.probe import probe
@@ -61,6 +62,7 @@ COMMANDS = (
     score,
     convert,
     calibrate,
+    compare,
     rehearse,
     decide,
     plot,

@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -21,6 +22,8 @@ import click
 from lambda_star import __version__
 from lambda_star._core.files import MARK, write_whole
 from lambda_star._core.quantities import C, Quantity
+from lambda_star._core.text import number as figure
+from lambda_star._core.text import shown
 from lambda_star.cli._files import Output, forced, guarded, reads, writable
 from lambda_star.cli._streams import Unwritten, flush, silence, stand, stoppable
 
@@ -33,6 +36,9 @@ paper reports that its runs use c = 5 and weight the advantage by min(c, pi_T/pi
 and G-OPD (5) bound another ratio, that of the training engine to the rollout engine, and PPO's epsilon limits how far
 an update moves the student. Use such a number as c only if your code caps the tail ratio with it.
 """
+
+SCREEN = 100
+"""The columns of a screen, at which sentences are broken."""
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -128,7 +134,11 @@ def _ending() -> Iterator[None]:
     """Turn every error into one with status 2, and so the loss of what was printed, whatever the status would be."""
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit, SystemExit):
+    except (click.exceptions.Exit, SystemExit):
+        flush()
+        raise
+    except click.ClickException as error:
+        error.message = _lines(error.message)
         flush()
         raise
     except (click.Abort, KeyboardInterrupt) as error:
@@ -137,10 +147,15 @@ def _ending() -> Iterator[None]:
         flush()
         if error.filename is None:  # an unbuffered stream has nothing left that flush could fail on
             raise Unwritten("standard output or a file", error) from error
-        raise Failure(f"{error.filename}: {error.strerror}") from error
+        raise Failure(shown(f"{error.filename}: {error.strerror}")) from error
     except Exception as error:
-        raise Failure(f"{type(error).__name__}: {error}\n{traceback.format_exc()}") from error
+        raise Failure(_lines(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")) from error
     flush()
+
+
+def _lines(message: str) -> str:
+    """A message of several lines as it is shown, since it may hold text of a file."""
+    return "\n".join(map(shown, message.split("\n")))
 
 
 def output_option(*flags: str, kind: str = "", dash: bool = False, **settings: Any) -> Callable[..., Any]:
@@ -187,7 +202,12 @@ def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> N
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     text = json.dumps(_plain({**head, **payload}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write(path, text)
+    write(path, re.sub(r"[^\x00-\x7f]", _escaped, text))
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """A character of a JSON text, as its escape where it could not be seen."""
+    return character[0] if shown(character[0]) == character[0] else json.dumps(character[0])[1:-1]
 
 
 def _plain(value: Any) -> Any:
@@ -205,7 +225,7 @@ def _plain(value: Any) -> Any:
 
 def finish(verdict: Verdict) -> NoReturn:
     """Print a verdict in one line, and end with its exit status: 0 safe, 1 unsafe, 3 unknown."""
-    click.echo(f"\n{verdict}")
+    click.echo(f"\n{shown(str(verdict))}")
     click.get_current_context().exit(verdict.exit_status)
 
 
@@ -256,12 +276,12 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise Failure(with_flags(str(error))) from error
+        raise Failure(with_flags(shown(str(error)))) from error
 
 
 def with_flags(message: str) -> str:
     """Return a message with the flags of the command line where the library names its arguments."""
-    names = "`(p|b|clip|contract|keep_going|rehearsal|report|model|tokens|force)(=True)?`"
+    names = "`(p|b|clip|contract|keep_going|min_mass|quantile|rehearsal|report|model|tokens|force)(=True)?`(?! column)"
     return re.sub(names, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
@@ -283,16 +303,21 @@ def write(path: Path, content: Any) -> None:
             says = {"Software" if form == "png" else "Creator": MARK}
             draw = partial(content.savefig, dpi=150, format=form, metadata=says)
             write_whole(path, draw, force=forced(), kind="picture")
-    click.echo(f"wrote {path}")
+    click.echo(shown(f"wrote {path}"))
 
 
 def print_table(
-    title: str, rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]] | None = None, prose: str = ""
+    title: str,
+    rows: Sequence[Any],
+    columns: dict[str, Callable[[Any], Any]] | None = None,
+    prose: str = "",
+    wrap: bool = False,
 ) -> None:
     """Print a table below an empty line.
 
     ``columns`` holds each head with the function that computes a cell, a number or text, from a row. Without it a row
-    is a sequence of its cells, and there are no heads. ``prose`` is the head of a column of sentences.
+    is a sequence of its cells, and there are no heads. ``prose`` is the head of a column of sentences; with ``wrap``
+    the last column is broken at the width of a screen.
     """
     from rich.console import Console
     from rich.table import Table
@@ -300,20 +325,25 @@ def print_table(
 
     cells = rows if columns is None else [[cell(row) for cell in columns.values()] for row in rows]
     table = Table(show_header=columns is not None, box=None, pad_edge=False)
-    for index, head in enumerate(columns or [""] * len(rows[0])):
-        table.add_column(head, justify="right" if index and columns and head != prose else "left", no_wrap=True)
+    heads = list(columns or [""] * len(rows[0]))
+    for index, head in enumerate(heads):
+        justify: Any = "right" if index and columns and head != prose else "left"
+        table.add_column(head, justify=justify, no_wrap=not wrap or index < len(heads) - 1)
     for row in cells:
         table.add_row(*(Text(number(cell)) for cell in row))
-    click.echo(f"\n{title}")
+    click.echo(f"\n{shown(title)}" if title else "")
     # Wide, so that a table loses no figure to a narrow terminal or a pipe; it takes the width it needs.
-    console = Console(highlight=False, width=100_000)
+    console = Console(highlight=False, width=SCREEN if wrap else 100_000)
     with console.capture() as text:  # as rich itself would end with status 1 where nobody reads on
         console.print(table)
     click.echo(text.get(), nl=False)
 
 
+def say(text: str, indent: str = "") -> None:
+    """Print a sentence on lines of the width of a screen; ``indent`` stands before all but the first."""
+    click.echo(textwrap.fill(shown(text), SCREEN, subsequent_indent=indent, break_on_hyphens=False))
+
+
 def number(value: float | str) -> str:
-    """Return a number with six significant digits, and text as it is."""
-    if isinstance(value, str):
-        return value
-    return "+inf" if value == math.inf else f"{value:.6g}"
+    """Return a number with six significant digits, and text so that it can be shown."""
+    return shown(value) if isinstance(value, str) else figure(value)

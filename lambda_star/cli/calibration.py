@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-import math
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lambda_star._core.quantities import LAM, MARGIN, P, Quantity
+from lambda_star._core.text import shown
+from lambda_star.cli._files import Output
 from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
     OPEN_CLIP,
     as_failure,
     contract_option,
-    finish,
     json_option,
-    number,
+    output_option,
     plot_option,
     print_table,
     quantity_option,
     rule_option,
+    say,
     with_flags,
     write,
     write_json,
 )
 
 if TYPE_CHECKING:
+    from lambda_star.calibration.grids import Cell
     from lambda_star.calibration.report import Report
+    from lambda_star.verdict import Verdict
 
 __all__ = ["calibrate"]
 
-READINGS_NOTE = """\
-The readings are λ* for any single token (token), for everything but the modal token (bernoulli, Eq. 4), and for
-everything outside the modal token's class (class); a range a–b is all that the listed tokens tell.
-Use bernoulli, which no token of negligible mass decides, unless most of the teacher's tail is in the modal token's own
-class: losing those tokens breaks no contract, so use class there."""
-
-BUDGET_NOTE = """\
-The column λ* by {budget:g} is the λ at which a natural-gradient run of that length just reaches the clip edge.
-It falls to λ* as training goes on, so λ* is the safe one."""
-
 TOKEN_HELP = "A modal token that belongs to the contract beside its own; repeat it for more."
 
-QUANTILE_HELP = "Quantile of the least lambda* of each answer on which the operating point rests."
+QUANTILE_HELP = "Quantile of the answers' least lambda* whose lower confidence limit is advised."
 
 BUDGET_HELP = """\
 Planned training time: the learning rate times the number of natural-gradient steps. Adds the lambda at which such a run
@@ -54,38 +51,69 @@ CLIP_HELP = """\
 How many times thinner than the teacher's the student's tail may become, a tolerance. What the update rule caps belongs
 to --rule."""
 
-WITHOUT_RULE = """\
-No --rule says what your trainer's update bounds, so this report cannot say that tails die anywhere. λ* is the λ from
-which on the converged student's tail is more than {clip:g} times thinner than the teacher's; whether training collapses
-there depends on the trainer. `lambda-star updates` shows the rules; --rule trl, for instance, names yours."""
+MASS_HELP = """\
+The least probability that the base is taken to give a token that it does not list, an assumption; 0 assumes nothing."""
 
-BUDGET = Quantity("budget", 0.0, math.inf)
+ENGINE_HELP = "Where the rows are read: here, or on the workers of a Ray cluster."
+
+STATE_HELP = "Keep in this file what has been read, so that --resume goes on after an interrupt."
+
+MORE = "More: --all prints every table, --html report.html writes them as one page with pictures."
+
+BUDGET = Quantity("budget", 0.0, float("inf"))
+
+SETTINGS = ("clip", "rule", "lam", "contract", "tokens", "min_mass")
+"""The options that decide what is summed, the fields of :class:`lambda_star.calibration.state.Settings`."""
+
+FIRST = 5
+"""The bad rows that are printed without --all."""
+
+PATH = click.Path(path_type=Path, allow_dash=True)
 
 
 @click.command(epilog=CLIP_NOTE, short_help="Print the safe lambda for measured answers.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", type=PATH, nargs=-1)
+@click.option("--teacher", type=PATH, help="What the teacher's engine wrote about the answers, with --base.")
+@click.option("--base", type=PATH, help="What the base's engine wrote about the same answers, with --teacher.")
 @quantity_option(OPEN_CLIP, "--clip", default=5, help=CLIP_HELP)
 @rule_option()
 @quantity_option(LAM, help="A lambda to judge, for instance the one in your training configuration.")
 @contract_option(help=CONTRACT_HELP + " The default is the file's contract column, or else json.")
 @click.option("--token", "tokens", multiple=True, help=TOKEN_HELP)
 @quantity_option(MARGIN, default=0.1, help="Share of lambda*-1 that the operating point gives up.")
-@click.option("--quantile", type=click.FloatRange(0, 1), default=0.05, help=QUANTILE_HELP)
-@quantity_option(P, "--confidence", default=0.95, help="Level of the intervals.")
+@click.option("--quantile", type=click.FloatRange(0, 1), default=0.05, show_default=True, help=QUANTILE_HELP)
+@quantity_option(P, "--confidence", default=0.95, help="Confidence of the limits and level of the intervals.")
 @quantity_option(BUDGET, help=BUDGET_HELP)
+@click.option("--min-mass", type=click.FloatRange(0, 1, max_open=True), default=0.0, help=MASS_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help=ENGINE_HELP)
+@click.option("--state", type=Output(grows=True), help=STATE_HELP)
+@click.option("--resume", is_flag=True, help="Go on from the file of --state.")
+@click.option("--all", "everything", is_flag=True, help="Print every table, and every bad row.")
 @json_option()
+@output_option("--markdown", dash=True, help="Write the report as Markdown.")
+@output_option("--html", dash=True, help="Write the report as one HTML page with pictures.")
 @plot_option()
-def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path | None, **options: Any) -> None:
+def calibrate(
+    everything: bool,
+    json_path: Path | None,
+    markdown: Path | None,
+    html: Path | None,
+    plot: Path | None,
+    **options: Any,
+) -> None:
     """Print the safe lambda for measured answers.
 
     The exit status is 0 if the lambda asked about is safe, or if one can be advised where none is asked about; 1 if it
     is unsafe, 2 after an error and 3 if it is unknown, as `lambda-star decide` says.
 
-    FILE has one row for each output position of answers sampled from the base.
+    FILES hold what an inference engine wrote, with the log-probabilities of teacher and base together or, with
+    --teacher and --base, in two files; or plain tables, which `lambda-star convert` writes, with one row for each
+    output position of answers sampled from the base. A file, several, a glob in quotes, a folder or - is read, and
+    also .gz and .zst.
 
     \b
-    It is a .csv, .jsonl or .parquet file with the columns
+    A plain table is a .csv, .tsv, .jsonl, .parquet or .arrow file with the columns
       sequence  which answer         position  its index in the answer, from 0
       token     sampled text         modal     text of the teacher's most probable token there
       log_p     log-probability of the modal token under the teacher (natural logarithm)
@@ -93,133 +121,77 @@ def calibrate(file: Path, keep_going: bool, json_path: Path | None, plot: Path |
       contract  optional: contract class of the position, empty outside the contract
       top       optional: the most probable tokens of both models, a JSON list of [token, log_p, log_b]
       rest      optional, with top: [least, greatest] log(p/b) of the unlisted tokens
+      log_p_low, log_p_high, log_b_low, log_b_high
+                optional: the ends of log_p and log_b where they are not exact; -inf where log_b is only a bound
 
     \b
-    Example:
+    Examples:
       lambda-star calibrate examples/rank_by_price/logprobs.csv --clip 5 --lam 1.25 --plot report.png
+      lambda-star calibrate --teacher teacher.jsonl.gz --base base.jsonl.gz --rule trl --html report.html
     """  # noqa: D301 (click wants the character \b)
-    from lambda_star import calibration
-    from lambda_star.calibration.readers import read_table
+    from lambda_star.calibration import forms
     from lambda_star.verdict import decide
 
-    with as_failure(ValueError):
-        report = calibration.calibrate(read_table(file, keep_going=keep_going), **options)
-    _print_rows_used(report)
-    _print_classes(report)
-    _print_readings(report)
-    _print_advice(report)
+    with as_failure(ValueError, ImportError):
+        report = _report(**options)
     verdict = decide(report, lam=report.lam, confidence=report.confidence)
+    _print(report, verdict, everything)
     write_json(json_path, "calibrate", report.to_dict() | {"verdict": verdict.to_dict()})
+    if markdown:
+        write(markdown, forms.markdown(report, verdict))
+    if html:
+        from lambda_star.plotting import report_pictures
+
+        write(html, forms.html(report, verdict, report_pictures(report)))
     if plot:
         from lambda_star.plotting import plot_report
 
         write(plot, plot_report(report))
-    finish(verdict)
+    click.get_current_context().exit(verdict.exit_status)
 
 
-def _print_rows_used(report: Report) -> None:
-    click.echo(f"{report.source}: {report.used} contract positions of {report.answers} answers used")
-    for reason, count in report.skipped.items():
-        click.echo(f"  {count} rows not used: {reason}")
-    for problem in report.problems:
-        click.echo(f"    line {problem.line}: {problem.message}")
-    if report.fit and report.fit.remedy:
-        click.echo(f"  {with_flags(report.fit.remedy)}")
-    if report.rounded:
-        click.echo(f"  {report.rounded} rows say p = 1 (log_p = 0), so their λ* is an upper bound; log more digits")
+def _report(files: tuple[Path, ...], **options: Any) -> Report:
+    """Read the files, or raise a ``ValueError`` about an option or a file."""
+    from lambda_star.calibration.large import calibrate_files
+    from lambda_star.calibration.state import Settings
+
+    if not files and None in (options["teacher"], options["base"]):
+        raise click.UsageError("give FILES, or --teacher and --base")
+    advice = {name: options.pop(name) for name in ("margin", "quantile", "confidence", "budget")}
+    settings = Settings(**{name: options.pop(name) for name in SETTINGS})
+    with _progress() as told:
+        state = calibrate_files(files, settings, **options, progress=told)
+    return state.report(**advice)
 
 
-def _print_classes(report: Report) -> None:
-    columns = {
-        "contract class": lambda one: one.name,
-        "positions": lambda one: str(one.positions),
-        "1−p": lambda one: f"{one.tail:.2e}",
-        "b": lambda one: f"{one.b:.4f}",
-        "λ*": lambda one: one.value,
-        f"{report.confidence:.0%} interval": lambda one: _interval(one.low, one.high),
-        "flip": lambda one: one.flip_point,
-        "least λ*": lambda one: one.least,
-        "median": lambda one: one.median,
-    }
-    if any(one.allowed_tail is not None for one in report.classes):
-        columns["tail allowed, needed"] = lambda one: _shares(one.allowed_tail, one.needs_tail)
-    if report.rule is not None:
-        columns["tail dies"] = lambda one: one.dies
-    if report.budget is not None:
-        columns[f"λ* by {report.budget:g}"] = lambda one: one.budget_threshold or math.nan
-    if report.lam is not None:
-        columns[f"past λ* at {report.lam:g}"] = lambda one: f"{one.share_past:.1%}"
-    print_table(f"Contract classes at clip c = {report.clip:g}, the binding one first", report.classes, columns)
+def _progress() -> AbstractContextManager[Callable[[str, int, int], None] | None]:
+    """Progress on a terminal, and none elsewhere."""
+    from lambda_star.cli._progress import progress
+
+    return progress("rows") if sys.stderr.isatty() else nullcontext()
 
 
-def _print_readings(report: Report) -> None:
-    if not report.readings:
+def _print(report: Report, verdict: Verdict, everything: bool) -> None:
+    from lambda_star.calibration.grids import advice, details, rows_used
+
+    say(str(verdict))
+    print_table("", advice(report), wrap=True)
+    click.echo()
+    for concern in report.warnings:
+        say(f"Warning: {with_flags(str(concern))}", "  ")
+    for index, sentence in enumerate(rows_used(report)):
+        say(f"{'  ' if index else ''}{sentence}", "  ")
+    if not everything:
+        for problem in report.problems[:FIRST]:
+            click.echo(f"    {shown(problem.source or report.source)}, line {problem.line}: {shown(problem.message)}")
+        click.echo(MORE)
         return
-    columns = {
-        "contract class": lambda one: one.name,
-        "positions": lambda one: str(one.positions),
-        "token": lambda one: _bounds(*one.token),
-        "bernoulli": lambda one: one.bernoulli,
-        "class": lambda one: _bounds(*one.by_class),
-        "use": lambda one: one.use,
-        "binding token": lambda one: one.binding if one.binding.strip() else repr(one.binding),
-        "its teacher mass": lambda one: f"{one.binding_mass:.1e}",
-        "tail in own class": lambda one: f"{one.same_class:.0%}",
-    }
-    order = [one.name for one in report.classes]
-    readings = sorted(report.readings, key=lambda one: order.index(one.name))
-    print_table("Three readings of λ*, medians over the positions", readings, columns)
-    click.echo(READINGS_NOTE)
+    for grid in details(report):
+        columns = {head: partial(_text, index) for index, head in enumerate(grid.heads)}
+        print_table(grid.title, grid.rows, columns, prose="sampled text")
+        if grid.note:
+            say(grid.note)
 
 
-def _print_advice(report: Report) -> None:
-    binding, at, lam, point = report.binding, report.strict_at, report.lam, report.operating_point
-    quantiles = ", ".join(f"{share:.0%} {number(value)}" for share, value in report.quantiles.items() if share)
-    dies, level = report.dies, f"the {100 * report.quantile:.3g}% quantile of the answers"
-    rests = f"λ* = {number(report.advised.value)}, the lower limit of {level}, with λ*−1 cut"
-    if dies is not None and dies.value < report.advised.value:
-        rests = f"tails die at {number(dies.value)}, {level}; its excess over 1 is cut"
-    rows = [
-        ("binding class", binding.name, f"λ* = {number(binding.value)} {_interval(binding.low, binding.high)}"),
-        ("strict λ*", report.strict, f"answer {at.sequence}, position {at.position}, token {at.modal}"),
-        ("λ* by position", "", quantiles),
-        *_of_rule(report),
-        ("least flip", report.flip_point, "λ past which a modal token loses its majority"),
-        ("operating λ", point.value, f"{rests} by {report.margin:.0%}"),
-    ]
-    if lam is not None:
-        past = sum(one.value < lam for one in report.classes)
-        judged = (
-            f"past λ* of {past} of {len(report.classes)} classes, past λ* of {report.share_past(lam):.1%} and the flip "
-            f"point of {report.share_flipped(lam):.1%} of the positions"
-        )
-        rows.append((f"λ = {lam:g}", "", judged))
-    print_table("Which λ is safe", rows)
-    if report.rule is None:
-        click.echo(WITHOUT_RULE.format(clip=report.clip))
-    if report.budget is not None:
-        click.echo(BUDGET_NOTE.format(budget=report.budget))
-
-
-def _of_rule(report: Report) -> list[tuple[str, float | str, str]]:
-    """The row that says where tails die under the update rule."""
-    if report.dies is None or report.rule is None:
-        return []
-    if report.dies.value == math.inf:
-        means = f"in the mean, under {report.rule}; past λ* a tail is more than {report.clip:g} times thinner, not dead"
-        return [("tails die", "never", means)]
-    place = f"under {report.rule}, the {100 * report.quantile:.3g}% quantile of the answers"
-    return [("tails die", report.dies.value, f"{_interval(report.dies.value, report.dies.high)}: {place}")]
-
-
-def _bounds(low: float, high: float) -> str:
-    ends = [f"{end:.4g}" if end < math.inf else "+inf" for end in (low, high)]
-    return "–".join(dict.fromkeys(ends))
-
-
-def _shares(*shares: float | None) -> str:
-    return ", ".join("unknown" if share is None else f"{share:.0%}" for share in shares)
-
-
-def _interval(low: float, high: float) -> str:
-    return "one answer only" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
+def _text(index: int, row: tuple[Cell, ...]) -> str:
+    return row[index].text

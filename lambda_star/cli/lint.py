@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import B, C, P
+from lambda_star._core.text import shown
 from lambda_star.cli._output import CLIP_NOTE, FILE, as_failure, json_option, quantity_option, with_flags, write_json
 
 if TYPE_CHECKING:
@@ -76,6 +77,6 @@ def _print(file: Path, check: Callable[..., Iterable[Finding]], at: Point | None
         findings = (Finding("unknown", line, None, said[found.end() :] if found else said),)
     for one in findings:
         place = f"{file}:{one.line}" if one.line else str(file)
-        message = with_flags(one.message)
-        click.echo(f"{place}: {one.severity}: {one.key + ': ' if one.key else ''}{message}")
+        said = f"{place}: {one.severity}: {one.key + ': ' if one.key else ''}{with_flags(one.message)}"
+        click.echo(shown(said))
         yield one

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import LAM
+from lambda_star._core.text import shown
 from lambda_star.cli._files import Output
 from lambda_star.cli._functions import load_function
 from lambda_star.cli._output import (
@@ -129,7 +130,7 @@ def rehearse(
 
         write(plot, plot_rehearsal(found))
     for sentence in verdict.evidence[0 if report else len(verdict.evidence) - len(verdict.best) :]:
-        click.echo(sentence)
+        click.echo(shown(sentence))
     write_json(json_path, "rehearse", {**found.to_dict(), "verdict": verdict.to_dict()})
     finish(verdict)
 
@@ -183,9 +184,9 @@ def _stoppable(out: Path) -> Iterator[None]:
 
 def _print(found: Rehearsal) -> None:
     for problem in found.problems:
-        click.echo(f"line {problem.line}: {problem.message}")
+        click.echo(shown(f"line {problem.line}: {problem.message}"))
     said = {name: found.header.get(name) for name in ("teacher", "base", "rule", "contract")}
-    click.echo(", ".join(f"{name} {value or 'none'}" for name, value in said.items()))
+    click.echo(shown(", ".join(f"{name} {value or 'none'}" for name, value in said.items())))
     metrics = sorted({name for point in found.curve for name in point.metrics})
     columns: dict[str, Callable[[Point], float | str]] = {
         "λ": lambda one: one.lam,

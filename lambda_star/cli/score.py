@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lambda_star._core.text import shown
 from lambda_star.cli._files import check_outputs, forced, writable
 from lambda_star.cli._output import (
     Failure,
@@ -105,9 +106,8 @@ def score(
         write_table(table, out, force=forced())
     inside = 0 if table.contract is None else sum(map(bool, table.contract))
     counts = {"answers": len(set(table.sequence.tolist())), "positions": len(table.modal), "contract": inside}
-    click.echo(
-        "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract".format(out, **counts)
-    )
+    said = "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract"
+    click.echo(shown(said.format(out, **counts)))
     if not inside:
         click.echo(f"no answer gets as far as a position of {contract.name}; read the answers in {kept}", err=True)
     write_json(json_path, "score", {"out": str(out), **counts})

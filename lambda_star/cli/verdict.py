@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lambda_star._core.quantities import LAM, P, Quantity
+from lambda_star._core.text import shown
 from lambda_star.cli._output import FILE, as_failure, finish, json_option, quantity_option, write_json
 
 __all__ = ["decide"]
@@ -28,7 +29,7 @@ def decide(report: Path | None, json_path: Path | None, **options: Any) -> None:
 
     REPORT is the JSON file of `lambda-star calibrate`. Safe means that under the update rule of the report the tail
     does not die, and that the rehearsed share of valid answers is not below that at lambda = 1 by more than the
-    tolerance; intervals decide. Without a rehearsal a lambda up to the lower end of the operating point is safe.
+    tolerance; intervals decide. Without a rehearsal a lambda up to the operating point is safe.
 
     The exit status is 0 if lambda is safe, 1 if it is unsafe, 2 after an error and 3 if it is unknown.
 
@@ -42,6 +43,6 @@ def decide(report: Path | None, json_path: Path | None, **options: Any) -> None:
     with as_failure(ValueError):
         found = verdict.decide(report, **options)
     for sentence in found.evidence:
-        click.echo(sentence)
+        click.echo(shown(sentence))
     write_json(json_path, "decide", found.to_dict())
     finish(found)

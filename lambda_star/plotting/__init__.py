@@ -7,7 +7,13 @@ the settings of matplotlib that fit these pictures.
 from lambda_star import _deprecated
 from lambda_star.plotting._axes import STYLE
 from lambda_star.plotting.bernoulli import plot_regimes
-from lambda_star.plotting.calibration import plot_readings, plot_report, plot_tail_ratio, plot_thresholds
+from lambda_star.plotting.calibration import (
+    plot_readings,
+    plot_report,
+    plot_tail_ratio,
+    plot_thresholds,
+    report_pictures,
+)
 from lambda_star.plotting.cliff import plot_cliff, plot_run
 from lambda_star.plotting.dynamics import plot_budget, plot_trajectory
 from lambda_star.plotting.probe import plot_probe
@@ -30,6 +36,7 @@ __all__ = [
     "plot_thresholds",
     "plot_trajectory",
     "plot_updates",
+    "report_pictures",
 ]
 
 _deprecated.serve(__name__)

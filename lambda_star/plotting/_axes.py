@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lambda_star._core.text import shown
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -52,5 +54,5 @@ def shade_regimes(ax: Axes, ends: Sequence[float], names: Sequence[str] = REGIME
 
 
 def code(text: str) -> str:
-    """Return a token as matplotlib prints it literally: a dollar sign would start a formula."""
-    return text.replace("$", r"\$")
+    """Return a token as it is shown, and as matplotlib prints it literally: a dollar sign would start a formula."""
+    return shown(text).replace("$", r"\$")

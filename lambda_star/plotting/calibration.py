@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_star._core.text import named, percent
 from lambda_star.bernoulli import tail_ratio
 from lambda_star.calibration.report import Report
 from lambda_star.plotting._axes import LINE_STYLES, code, finish, new_figure
@@ -15,9 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_readings", "plot_report", "plot_tail_ratio", "plot_thresholds"]
+__all__ = ["plot_readings", "plot_report", "plot_tail_ratio", "plot_thresholds", "report_pictures"]
 
-MOST = 10_000
+
+MOST = 2000
 """The most values of a distribution that are drawn."""
 
 
@@ -42,12 +47,12 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
     grid = np.linspace(left, right, 400)
     for one, style in zip(report.classes, LINE_STYLES, strict=False):  # as many classes as there are styles
         curve = tail_ratio(min(one.p, 1 - 2.0**-53), max(one.b, 5e-324), grid)
-        ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(one.name)}")
+        ax.plot(grid, curve, style, label=f"λ* = {one.value:.4g}  {code(named(one.name))}")
     ax.axhline(report.clip, color="0.3", linewidth=1)
     ax.annotate(f"clip c = {report.clip:g}", (left, report.clip), xytext=(4, 3), textcoords="offset points")
     star, dies = report.binding.value, report.binding.dies
     if np.isfinite(star):
-        ax.axvline(star, color="C3", linewidth=1, label=f"λ* of {code(report.binding.name)}")
+        ax.axvline(star, color="C3", linewidth=1, label=f"λ* of {code(named(report.binding.name))}")
     if dies is not None and dies < right:  # without a rule it is not known where
         ax.axvspan(dies, right, color="C3", alpha=0.08, label=f"its tail dies: λ ≥ {dies:.5g}")
     _mark_asked(ax, report)
@@ -57,7 +62,7 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
 
 
 def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
-    """Draw the share of contract positions and of answers past their own λ*, the least λ* and the operating point.
+    """Draw the shares of answers and positions past their own λ*, the least λ*, the advised limit and the operating λ.
 
     Args:
         report: what :func:`lambda_star.calibrate` returned.
@@ -71,16 +76,15 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
     'λ'
     """
     ax = ax or new_figure().subplots()
-    for shown, color, label in (
-        (report.by_position, "C0", f"{report.used} positions"),
-        (report.by_answer, "C1", f"{report.answers} answers, the least of each"),
-    ):
-        ax.ecdf(shown.values(MOST), color=color, label=label)
+    kinds = (("answers", report.answers, report.by_answer, "C0"), ("positions", report.used, report.by_position, "0.5"))
+    for kind, count, distribution, color in kinds:
+        ax.ecdf(distribution.values(MOST), color=color, label=f"{count} {kind}")
     ax.axvline(report.strict, color="C3", linestyle=":", label=f"strict λ* = {report.strict:.4g}")
-    level, advised, point = report.quantile, report.advised, report.operating_point
-    if not np.isnan(point.value):
-        limit = f"{100 * level:.3g} % of the answers, limit = {advised.value:.4g}"
-        ax.axvline(advised.value, color="C2", linestyle="--", label=limit)
+    advised, point = report.advised, report.operating_point
+    if math.isfinite(advised.value):
+        level = f"{percent(advised.quantile)} of the answers: {advised.value:.4g}"
+        ax.axvline(advised.value, color="C2", linestyle="--", label=level)
+    if math.isfinite(point.value):
         ax.axvline(point.value, color="C2", label=f"operating point = {point.value:.4g}")
     _mark_asked(ax, report)
     label = "share past their λ*"
@@ -118,7 +122,9 @@ def plot_readings(report: Report, ax: Axes | None = None) -> Axes:
     right = 1 + max(1.15 * (float(np.quantile(finite if finite.size else 2.0, 0.8)) - 1), 1e-6)
     for index, (label, style, shift) in enumerate(heads):
         _draw_bounds(ax, ends[:, index], np.arange(len(shown)) + shift, right, style, label)
-    ax.set_yticks(range(len(shown)), [f"{code(one.name)}  ({one.positions})" for one in shown], family="monospace")
+    ax.set_yticks(
+        range(len(shown)), [f"{code(named(one.name))}  ({one.positions})" for one in shown], family="monospace"
+    )
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.3)
     labels = {"xlabel": "λ*, median over the positions", "ylabel": "contract class (positions)"}
@@ -147,6 +153,43 @@ def plot_report(report: Report, figure: Figure | None = None) -> Figure:
     return figure
 
 
+def report_pictures(report: Report) -> tuple[tuple[str, str], ...]:
+    """Return the pictures of a report for an HTML page, which gives them its ink: each with its title, as SVG.
+
+    Args:
+        report: what :func:`lambda_star.calibrate` returned.
+
+    Returns:
+        Titles and SVG elements whose identifiers differ, so that they can stand in one page.
+
+    >>> from lambda_star import calibrate, read_table
+    >>> pictures = report_pictures(calibrate(read_table("examples/rank_by_price/logprobs.csv")))
+    >>> [title for title, _ in pictures]
+    ['Tail ratio by class', 'Shares past their own λ*', 'Three readings of λ*']
+    """
+    drawn = {"Tail ratio by class": plot_tail_ratio, "Shares past their own λ*": plot_thresholds}
+    if report.readings:
+        drawn["Three readings of λ*"] = plot_readings
+    return tuple((title, _inline(draw(report), f"picture{index}")) for index, (title, draw) in enumerate(drawn.items()))
+
+
+INK = {"#000000": "currentColor", "#4d4d4d": "currentColor", "#ffffff": "var(--card)"}
+"""The colours of matplotlib that a page sets, so that a picture can be read on a dark one."""
+
+
+def _inline(ax: Axes, name: str) -> str:
+    """The figure of some axes as an SVG element with identifiers of its own, without the head of an XML file."""
+    import matplotlib
+
+    target = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        ax.figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
+    svg = re.sub(r"<metadata>.*?</metadata>", "", target.getvalue(), flags=re.DOTALL)
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'( id="|xlink:href="#|url\(#)', rf"\1{name}-", svg)
+    return re.sub("|".join(INK), lambda color: INK[color[0]], svg)
+
+
 def _draw_bounds(ax: Axes, ends: NDArray[Any], heights: NDArray[Any], right: float, style: str, label: str) -> None:
     """Draw a bar for each pair of bounds, a mark at its lower end, and a hollow mark where it leaves the axes."""
     low, high = ends.T
@@ -159,7 +202,7 @@ def _draw_bounds(ax: Axes, ends: NDArray[Any], heights: NDArray[Any], right: flo
 
 def _span(report: Report) -> tuple[float, float]:
     """The λ worth showing: from 1 to past the binding class and the median position."""
-    marks = [report.binding.collapse_point, report.quantiles[0.5], report.lam or 1.0]
+    marks = [report.binding.collapse_point, report.by_position.quantile(0.5), report.lam or 1.0]
     excess = max([mark - 1 for mark in marks if np.isfinite(mark)] + [1e-6])
     return 1 - 0.05 * excess, 1 + 1.5 * excess
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import mpmath
@@ -14,12 +15,14 @@ from tests import tables
 from tests.oracle import CONTEXT, real
 from tests.tables import Row, one
 
-FEW = 50
-"""The number of resamples in tests that are not about intervals."""
-
 
 def report_of(rows: list[Row], **options: Any) -> Report:
-    return calibrate(Table.from_rows(rows), **{"clip": 5.0, "resamples": FEW} | options)
+    return calibrate(Table.from_rows(rows), **{"clip": 5.0} | options)
+
+
+def stars(report: Report) -> list[float]:
+    """λ* of every used position, the least first."""
+    return list(map(float, report.by_position.values(10**9)))
 
 
 def interval_of(found: ClassReport) -> tuple[float, float, float]:
@@ -74,6 +77,26 @@ def quantile_of(values: list[float], level: float) -> float:
     return min(one for one in values if sum(other <= one for other in values) / len(values) >= level)
 
 
+def least_of(rows: list[Row], values: list[float]) -> list[float]:
+    """The least value of each answer, in rising order."""
+    found: dict[str, float] = {}
+    for row, value in zip(rows, values, strict=True):
+        name = str(row["sequence"])
+        found[name] = min(value, found.get(name, value))
+    return sorted(found.values())
+
+
+def rank_below(answers: int, quantile: float, confidence: float) -> int:
+    """The greatest k for which P(Bin(answers, quantile) ≥ k) reaches the confidence, 0 for none."""
+    reached, k = 0, 1
+    while k <= answers:
+        missing = sum(math.comb(answers, j) * quantile**j * (1 - quantile) ** (answers - j) for j in range(k))
+        if 1 - missing < confidence:
+            break
+        reached, k = k, k + 1
+    return reached
+
+
 def near(value: mpmath.mpf) -> Any:
     return pytest.approx(float(value), rel=1e-10)
 
@@ -82,11 +105,3 @@ def with_limits() -> list[Row]:
     """Synthetic rows, and the limits: one side rounded, both rounded, equal, no majority, next to nothing."""
     limits = [(0.0, -1e-3), (-1e-3, 0.0), (0.0, 0.0), (-0.3, -0.3), (-2.0, -1.5), (-1.5, -2.0), (-700.0, -800.0)]
     return tables.rows() + [one("limits", at, *pair, modal='","', token="[") for at, pair in enumerate(limits)]
-
-
-def values_only(report: Report) -> dict[str, Any]:
-    """The report without interval ends and positions."""
-    values = report.to_dict()
-    for estimate in [*values["classes"], values["advised"], values["operating_point"]]:
-        del estimate["low"], estimate["high"]
-    return values

@@ -16,7 +16,7 @@ from lambda_star.calibration.report import QUANTILES, Report
 from lambda_star.calibration.table import Table
 from lambda_star.contract import json_structure
 from tests import tables
-from tests.calibration.recomputed import FEW, four, report_of, threshold, with_limits
+from tests.calibration.recomputed import four, report_of, threshold, with_limits
 from tests.tables import Row, one
 
 # The most probable tokens
@@ -32,8 +32,7 @@ def test_without_listed_tokens_there_is_one_threshold_per_class() -> None:
 def test_listed_tokens_change_nothing_but_the_readings() -> None:
     for table in (TABLE, Table.from_rows(tables.with_top(tables.rows()))):
         with_top, without = (
-            calibrate(made, clip=5.0, lam=1.3, resamples=FEW).to_dict()
-            for made in (table, dataclasses.replace(table, top=None))
+            calibrate(made, clip=5.0, lam=1.3).to_dict() for made in (table, dataclasses.replace(table, top=None))
         )
         assert with_top.pop("readings")
         assert without.pop("readings") == []
@@ -44,7 +43,7 @@ def test_listed_tokens_change_nothing_but_the_readings() -> None:
 
 @pytest.mark.parametrize("clip", [1.5, 5.0])
 def test_readings_of_the_real_table_are_those_of_its_classes_in_their_order(clip: float) -> None:
-    report = calibrate(TABLE, clip=clip, resamples=FEW)
+    report = calibrate(TABLE, clip=clip)
     assert report.readings == tuple(sorted(report.readings, key=lambda each: each.name))
     assert {each.name: each.positions for each in report.readings} == {
         found.name: found.positions for found in report.classes
@@ -95,7 +94,7 @@ def test_each_reading_is_worked_out_from_the_rows_of_its_class() -> None:
         tops = [tables.top_from(row["top"], *row["rest"]) for row in rows]
         eq4 = [float(threshold(5.0, *four(row))) for row in rows]
         (expected,) = readings(tops, [found.name] * len(rows), eq4, 5.0, json_structure)
-        assert found == dataclasses.replace(expected, bernoulli=found.bernoulli)
+        assert found == dataclasses.replace(expected, bernoulli=found.bernoulli, same_class=found.same_class)
         assert found.bernoulli == pytest.approx(expected.bernoulli, rel=1e-10)
         assert found.same_class == pytest.approx(tables.TAIL[0][1], rel=1e-9)
         assert found.use == "class"
@@ -132,14 +131,16 @@ def test_a_contract_column_names_the_classes_and_leaves_shared_classes_to_the_de
     ids=["limits", "one answer without threshold", "a bad row", "bad rows and no threshold", "tokens", "one token"],
 )
 def test_reports_are_strict_json_that_names_the_binding_class(rows: list[Row]) -> None:
-    report = calibrate(Table.from_rows(rows, keep_going=True), clip=5.0, lam=1.3, resamples=FEW)
+    report = calibrate(Table.from_rows(rows, keep_going=True), clip=5.0, lam=1.3)
     values = report.to_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["binding"] == report.binding.name == values["classes"][0]["name"]
-    fields = {field.name for field in dataclasses.fields(Report)} - {"thresholds", "flips"}
+    fields = {field.name for field in dataclasses.fields(Report)}
     assert set(values) == fields | {"binding"}
-    assert values["problems"] == [{"line": problem.line, "message": problem.message} for problem in report.problems]
+    assert values["problems"] == [problem._asdict() for problem in report.problems]
     assert values["quantiles"].keys() == {str(level) for level in QUANTILES}
+    assert values["by_position"] == {"count": report.used, "quantiles": values["quantiles"]}
+    assert values["by_answer"]["count"] == report.answers
     for reading, plain in zip(report.readings, values["readings"], strict=True):
         low, high = reading.token
         assert plain["token"] == {"low": low, "high": "inf" if math.isinf(high) else high}

@@ -41,7 +41,9 @@ COMMANDS: dict[str, list[str]] = {
 """What a command of each sort is called with besides its outputs; a new command that writes needs a line here."""
 
 READ = {
-    ("calibrate", "file"),
+    ("calibrate", "files"),
+    ("calibrate", "teacher"),
+    ("calibrate", "base"),
     ("decide", "report"),
     ("decide", "rehearsal"),
     ("lint-config", "files"),

@@ -26,6 +26,7 @@ COMMANDS: dict[str, list[str]] = {
     "lint-config": ["run.sh", *POSITION],
     "check-step": ["--positions", "3"],
     "cliff": ["--report", "--folder", str(RESULTS)],
+    "compare": ["rows.csv", "rows.csv"],
 }
 
 
@@ -56,7 +57,8 @@ def written(name: str, arguments: list[str], path: str) -> tuple[dict[str, Any],
 def test_json_has_the_same_head_and_is_alone_on_standard_output(name: str) -> None:
     found, said = written(name, COMMANDS[name], "-")
     assert list(found)[:4] == ["schema", "version", "command", "time"]
-    assert (found["schema"], found["version"]) == (f"lambda-star/{name}/1", lambda_star.__version__)
+    schema = f"lambda-star/{name}/{2 if name == 'calibrate' else 1}"
+    assert (found["schema"], found["version"]) == (schema, lambda_star.__version__)
     assert found["command"].startswith(f"lambda-star {name} ")
     assert found["command"].endswith(" --json -")
     assert abs((datetime.now(timezone.utc) - datetime.fromisoformat(found["time"])).total_seconds()) < 600

@@ -50,7 +50,7 @@ SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
 def report_of(rows: list[Row] | None = None, **options: Any) -> Report:
-    return calibrate(Table.from_rows(rows or tables.rows()), **{"clip": 5.0, "resamples": 20} | options)
+    return calibrate(Table.from_rows(rows or tables.rows()), **{"clip": 5.0} | options)
 
 
 def draw(figure: Figure) -> None:
@@ -142,11 +142,11 @@ def test_the_classes_with_the_least_thresholds_are_shown() -> None:
 
 
 def test_threshold_lines_stand_at_the_numbers_of_the_report() -> None:
-    report = report_of(quantile=0.1)
+    report = report_of(tables.rows(30), quantile=0.2)
     ax = plot_thresholds(report)
     for label, value in {
         "strict": report.strict,
-        "10 % quantile": report.advised.value,
+        "20 % of the answers": report.advised.value,
         "operating point": report.operating_point.value,
     }.items():
         (line,) = lines(ax, label)
@@ -156,13 +156,21 @@ def test_threshold_lines_stand_at_the_numbers_of_the_report() -> None:
     assert ax.get_ylim() == (0, 1)
 
 
-def test_the_curve_of_positions_is_their_share_past() -> None:
+def test_the_curves_are_the_shares_past() -> None:
     report = report_of()
-    (curve,) = lines(plot_thresholds(report), f"{report.used} positions, {report.answers} answers")
-    x, y = np.asarray(curve.get_xdata(), dtype=float), np.asarray(curve.get_ydata(), dtype=float)
-    for lam in (1.1, 1.3, 1.5, 2.0):
-        assert y[x < lam].max(initial=0.0) == pytest.approx(report.share_past(lam), abs=1e-12)
+    ax = plot_thresholds(report)
+    for label, distribution in {"48 positions": report.by_position, "12 answers": report.by_answer}.items():
+        (curve,) = lines(ax, label)
+        x, y = np.asarray(curve.get_xdata(), dtype=float), np.asarray(curve.get_ydata(), dtype=float)
+        for lam in (1.0, 1.36, 1.4, 1.5, 2.0, 9.0):
+            assert y[x < lam].max(initial=0.0) == pytest.approx(distribution.share_below(lam), abs=1e-12)
     assert 0.1 < report.share_past(1.5) < 0.9
+
+
+def test_a_limit_that_is_unknown_is_not_drawn() -> None:
+    ax = plot_thresholds(report_of())
+    assert len(lines(ax, "operating point")) == len(lines(ax, "5 % of the answers")) == 0
+    assert len(lines(ax, "strict")) == 1
 
 
 @pytest.mark.parametrize("plot", PLOTS)

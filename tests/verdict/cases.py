@@ -6,30 +6,42 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lambda_star.calibration.statistics import answers_for
 from lambda_star.rehearsal import Answer, Rehearsal
 
 NEVER = (math.inf, math.inf, math.inf)
 CAP = "log_ratio_cap(c=5)"
 
 
-def estimate(ends: tuple[float, float, float]) -> dict[str, Any]:
-    """An estimate as a report writes it."""
-    plain = [None if math.isnan(end) else "inf" if end == math.inf else end for end in ends]
-    return dict(zip(("value", "low", "high"), plain, strict=True))
+def limit(ends: tuple[float, float, float], quantile: float, confidence: float, answers: float) -> dict[str, Any]:
+    """A quantile of a sample with its lower and its upper limit as a report writes it, unknown with too few answers."""
+    estimate, value, high = ends
+    known = 0 <= quantile <= 1 and 0 < confidence < 1
+    needed = answers_for(quantile, confidence) if known else math.nan
+    if not answers >= needed:
+        value = math.nan
+    level = 1 - (1 - confidence) ** (1 / answers) if known else math.nan
+    made = {"value": value, "estimate": estimate, "high": high, "at_most": value, "quantile": quantile}
+    made |= {"confidence": confidence, "answers": answers, "level": level, "needed": needed}
+    missing = {name for name, end in made.items() if isinstance(end, float) and math.isnan(end)}
+    return {name: None if name in missing else "inf" if end == math.inf else end for name, end in made.items()}
 
 
 def report(
     operating: tuple[float, float, float] = (1.14, 1.12, 1.16),
     dies: tuple[float, float, float] | None = NEVER,
     rule: str | None = "none()",
-    answers: int = 300,
+    answers: float = 300,
+    quantile: float = 0.01,
+    confidence: float = 0.95,
     **values: Any,
 ) -> dict[str, Any]:
     """What a report says in JSON: three hundred answers of which no tail dies, unless other numbers are given."""
-    classes = [{"name": '["', "p": 0.999, "b": 0.5}]
-    made = {"binding": '["', "classes": classes, "clip": 5.0, "advised": estimate((1.155, 1.13, 1.18))}
-    made |= {"operating_point": estimate(operating), "quantile": 0.01, "confidence": 0.95, "answers": answers}
-    return made | {"rule": rule, "dies": None if dies is None else estimate(dies)} | values
+    options = (quantile, confidence, answers)
+    made = {"binding": '["', "classes": [{"name": '["', "p": 0.999, "b": 0.5}], "clip": 5.0}
+    made |= {"advised": limit((1.155, 1.13, 1.18), *options), "operating_point": limit(operating, *options)}
+    made |= {"quantile": quantile, "confidence": confidence, "answers": answers}
+    return made | {"rule": rule, "dies": None if dies is None else limit(dies, *options)} | values
 
 
 def rehearsal(

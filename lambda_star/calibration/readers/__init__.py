@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lambda_star.calibration.readers import delimited
 from lambda_star.calibration.readers.answers import any_parts, joined_parts
 from lambda_star.calibration.readers.bytes import expand, kind, located
-from lambda_star.calibration.readers.columnar import names_in
+from lambda_star.calibration.readers.columnar import Groups, names_in
 from lambda_star.calibration.readers.frames import frame_parts
 from lambda_star.calibration.readers.parts import Part, cut, joined, repeats
 from lambda_star.calibration.readers.plain import batch_parts
@@ -28,7 +28,7 @@ from lambda_star.calibration.readers.scores import KINDS
 from lambda_star.calibration.rows import REMEDY, gather, nothing
 from lambda_star.calibration.table import COLUMNS, Problem, Table, TableError
 
-__all__ = ["read_table", "stream"]
+__all__ = ["Groups", "file_tables", "read_table", "stream"]
 
 ENGINES = frozenset({"teacher", "base", *KINDS, "response"})
 """Columns that an engine's answers have in Parquet and Arrow."""
@@ -103,6 +103,28 @@ def stream(
         raise nothing(_named(paths, teacher, base), problems)
 
 
+def file_tables(
+    path: Paths, *, groups: Groups | None = None, keep_going: bool = False, batch: int = 65_536
+) -> Iterator[Table]:
+    """Yield one file, or some row groups of a Parquet file, table by table; nothing if there is no row.
+
+    Args:
+        path: the file.
+        groups: the row groups, between which answers may be cut; by default the whole file, cut between answers.
+        keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
+        batch: the most rows of a table, unless a single answer has more.
+
+    Yields:
+        Tables whose ``source`` is the file.
+
+    Raises:
+        TableError: as for :func:`stream`, but a file may be without rows.
+    """
+    parts = _kept(_file_parts(fspath(path), keep_going, groups), keep_going, only=False)
+    for piece in cut(parts, batch, groups is None):
+        yield _once(piece.table, piece.lines, [(0, piece.table.source)], keep_going)
+
+
 def _named(paths: Iterable[Paths], *more: Paths | None) -> str:
     return ", ".join(fspath(path) for path in (*paths, *more) if path is not None)
 
@@ -136,13 +158,13 @@ def _kept(parts: Iterator[Part], keep_going: bool, only: bool) -> Iterator[Part]
         yield Part(table, np.empty(0, dtype=np.int64))
 
 
-def _file_parts(path: str, keep_going: bool) -> Iterator[Part]:
+def _file_parts(path: str, keep_going: bool, groups: Groups | None = None) -> Iterator[Part]:
     with located(path) as (file, source):
         form = kind(file, source)
         if form in delimited.DELIMITERS:
             yield from delimited.parts(file, source, form, keep_going)
         elif form in {"parquet", "arrow"} and not _is_engine({*names_in(file, source, form)}):
-            yield from batch_parts(file, source, form, keep_going)
+            yield from batch_parts(file, source, form, keep_going, groups)
         else:
             yield from any_parts(records(file, source, form), source, keep_going)
 

@@ -7,12 +7,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambda_star.calibration.readers.bytes import unpacked
 from lambda_star.calibration.table import COLUMNS, OPTIONAL_COLUMNS, TableError
 
-__all__ = ["COLUMNS_KEY", "batches", "check_columns", "footer_mark", "names_in", "table_columns"]
+__all__ = ["COLUMNS_KEY", "Groups", "batches", "check_columns", "footer_mark", "names_in", "table_columns"]
 
 COLUMNS_KEY = b"lambda_star.columns"
 """The key of the file's own list of its columns, which shows a damaged name."""
@@ -27,6 +27,16 @@ SWELLING, SMALL = 200, 2**26
 
 NESTED_ROWS = 1024
 """The most rows of a batch with lists, in which a text takes memory each time that it stands there."""
+
+
+class Groups(NamedTuple):
+    """Some row groups of a Parquet file: the first, the one after the last, and the rows before and in them."""
+
+    first: int
+    stop: int
+    before: int
+    rows: int
+
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -79,7 +89,12 @@ def names_in(path: Path, source: str, kind: str) -> list[str]:
 
 @contextmanager
 def batches(
-    path: Path, source: str, kind: str, rows: int, choose: Callable[[str, Sequence[str]], list[str]] | None = None
+    path: Path,
+    source: str,
+    kind: str,
+    rows: int,
+    choose: Callable[[str, Sequence[str]], list[str]] | None = None,
+    groups: Groups | None = None,
 ) -> Iterator[Iterator[Any]]:
     """Give an iterator of the record batches of a Parquet or Arrow file.
 
@@ -89,16 +104,18 @@ def batches(
         kind: ``parquet`` or ``arrow``.
         rows: the most rows of a batch.
         choose: a function of the source and of all names of columns, which returns the names of those that are read.
+        groups: the row groups of Parquet that are read, by default all.
 
     Raises:
         TableError: the file is cut or damaged, or too large a part of it must be in memory at once.
     """
     import pyarrow
 
-    name = {"parquet": "a Parquet", "arrow": "an Arrow"}[kind]
+    parquet = kind == "parquet"
+    name = "a Parquet" if parquet else "an Arrow"
     try:
         with unpacked(path, source) as file, pyarrow.OSFile(str(file), "rb") as raw:
-            yield _parquet(raw, source, rows, choose) if kind == "parquet" else _arrow(raw, source, rows, choose)
+            yield _parquet(raw, source, rows, choose, groups) if parquet else _arrow(raw, source, rows, choose)
     except TableError:
         raise
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, EOFError, struct.error) as error:
@@ -116,7 +133,7 @@ def _names(schema: Any, source: str, choose: Callable[[str, Sequence[str]], list
     return list(schema.names) if choose is None else choose(source, schema.names)
 
 
-def _parquet(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
+def _parquet(raw: Any, source: str, rows: int, choose: Any, groups: Groups | None) -> Iterator[Any]:
     """The batches of a Parquet file; texts come with each distinct text once."""
     import pyarrow
     from pyarrow import parquet, types
@@ -131,14 +148,15 @@ def _parquet(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
     texts = [name for name, kind in kinds.items() if _is_text(kind)]
     if any(types.is_nested(kinds[name]) for name in wanted):
         rows = min(rows, NESTED_ROWS)
+    groups = groups or Groups(0, metadata.num_row_groups, 0, metadata.num_rows)
     raw.seek(0)
     with parquet.ParquetFile(raw, read_dictionary=texts, **checked) as file:
         count = 0
-        for batch in file.iter_batches(batch_size=rows, columns=wanted):
+        for batch in file.iter_batches(batch_size=rows, columns=wanted, row_groups=range(groups.first, groups.stop)):
             count += batch.num_rows
             yield batch
-        if count != metadata.num_rows:
-            raise pyarrow.ArrowInvalid(f"it holds {count} rows, and says that it holds {metadata.num_rows}")
+        if count != groups.rows:
+            raise pyarrow.ArrowInvalid(f"it holds {count} rows, and says that it holds {groups.rows}")
 
 
 def _is_text(kind: Any) -> bool:

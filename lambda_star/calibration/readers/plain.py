@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
-from lambda_star.calibration.readers.columnar import batches, table_columns
+from lambda_star.calibration.readers.columnar import Groups, batches, table_columns
 from lambda_star.calibration.readers.listed import tops
 from lambda_star.calibration.readers.parts import Part
 from lambda_star.calibration.readers.records import rows_of
@@ -41,7 +41,7 @@ ROWS = 2**16
 """The rows that are checked at a time."""
 
 
-def batch_parts(path: Path, source: str, kind: str, keep_going: bool) -> Iterator[Part]:
+def batch_parts(path: Path, source: str, kind: str, keep_going: bool, groups: Groups | None = None) -> Iterator[Part]:
     """Yield the rows of a Parquet or Arrow file, part by part.
 
     Args:
@@ -49,6 +49,7 @@ def batch_parts(path: Path, source: str, kind: str, keep_going: bool) -> Iterato
         source: its name in messages.
         kind: ``parquet`` or ``arrow``.
         keep_going: whether to list bad rows instead of raising an error for the first one.
+        groups: the row groups of Parquet that are read, by default all.
 
     Yields:
         Parts of the table.
@@ -56,17 +57,18 @@ def batch_parts(path: Path, source: str, kind: str, keep_going: bool) -> Iterato
     Raises:
         TableError: a column is missing, a row is bad (unless ``keep_going``), or the file is cut or damaged.
     """
-    with batches(path, source, kind, ROWS, table_columns) as found:
-        yield from arrow_parts(found, source, keep_going)
+    with batches(path, source, kind, ROWS, table_columns, groups) as found:
+        yield from arrow_parts(found, source, keep_going, 1 + (groups.before if groups else 0))
 
 
-def arrow_parts(found: Iterable[Any], source: str, keep_going: bool) -> Iterator[Part]:
+def arrow_parts(found: Iterable[Any], source: str, keep_going: bool, first: int = 1) -> Iterator[Part]:
     """Yield the rows of Arrow batches, part by part.
 
     Args:
         found: the batches, with the columns of a table.
         source: their name in messages.
         keep_going: whether to list bad rows instead of raising an error for the first one.
+        first: the number of the first row.
 
     Yields:
         Parts of the table.
@@ -74,7 +76,6 @@ def arrow_parts(found: Iterable[Any], source: str, keep_going: bool) -> Iterator
     Raises:
         TableError: a row is bad (unless ``keep_going``).
     """
-    first = 1
     for batch in found:
         table = whole(source, partial(_named, batch))
         lines = np.arange(first, first + batch.num_rows)
