@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import accuracy, coverage, derivations, dynamics, monitor, rehearsal, speed, vocabulary
+from benchmarks import accuracy, coverage, derivations, dynamics, large, monitor, rehearsal, speed, vocabulary
 
 PARTS = {
     "speed": speed.main,
@@ -15,6 +15,7 @@ PARTS = {
     "derivations": derivations.main,
     "monitor": monitor.main,
     "rehearsal": rehearsal.main,
+    "large": large.main,
 }
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lambda_star import threshold_from_logits
-from lambda_star.calibration.statistics import class_interval, limit, others, rate
+from lambda_star.bernoulli import threshold_from_logits
+from lambda_star.calibration.jackknife import others
+from lambda_star.calibration.statistics import class_interval, limit, rate
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator
@@ -38,7 +39,7 @@ QUANTILES = (0.01, 0.05, 0.1)
 TRUTH = 1_000_000
 """The number of answers that stand for a whole population."""
 
-RESAMPLES = 399
+RESAMPLES = 199
 """The number of resamples of the bootstraps."""
 
 EXCEEDS = 0.05 + 0.015
@@ -111,9 +112,8 @@ SHAPES: dict[str, Population] = {"light": light, "lognormal": lognormal, "heavy"
 
 def example(label: str) -> Answers:
     """The answers of the example that have a contract class."""
-    from lambda_star.calibration.state import Settings, State
-
     from lambda_star import read_table
+    from lambda_star.calibration.state import Settings, State
 
     state = State(Settings(clip=CLIP))
     state.add(read_table(EXAMPLE))
@@ -284,7 +284,8 @@ def intervals_of(sums: Floats, drawn: Floats) -> Iterator[tuple[str, float, floa
     with np.errstate(divide="ignore", invalid="ignore"):
         for name, method in BESIDE.items():
             slow, fast = method(sums, drawn)
-            yield name, *(1 + 1 / max(end, 0.0) if end > 0 else math.inf for end in (fast, slow))
+            low, high = (1 + 1 / end if end > 0 else math.inf for end in (fast, slow))
+            yield name, low, high
 
 
 def measure_intervals(
@@ -346,9 +347,11 @@ def main() -> None:
     populations = {**SHAPES, **beside()}
     for shape, population in track(populations.items(), "coverage", transient=True):
         star, known = truth(population)
-        intervals += measure_intervals(shape, population, star, SIZES, SETS, COVERS if shape in SHAPES else 0.0)
         if shape in SHAPES:
             limits += measure_limits(shape, population, known, SIZES, SETS)
+            intervals += measure_intervals(shape, population, star, SIZES, SETS)
+        else:
+            intervals += measure_intervals(shape, population, star, SIZES[1:3], SETS, bound=0.0)
     page = Console(width=130, file=io.StringIO(), record=True)
     for table in (table_of_limits(limits), table_of_intervals(intervals)):
         Console(width=130).print(table)

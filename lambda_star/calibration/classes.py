@@ -108,7 +108,7 @@ def class_report(
     near, far = means[:4], means[4:]
     p, tail, b, _ = map(float, near)
     value, at_most = (float(places.of_sums(ends, clip)) for ends in (near, far))
-    low, high = _interval(by_answer, clip, confidence)
+    _, low, high = class_interval(by_answer, clip, confidence)
     teacher, base = places.log_odds(far)
     known = [(split.share, split.mass) for split in found.splits if not math.isnan(split.share)]
     return ClassReport(
@@ -132,14 +132,6 @@ def class_report(
         budget_threshold=None if budget is None else float(natural_threshold(value, budget)),
         **Tail.of(known)._asdict(),
     )
-
-
-def _interval(by_answer: Floats, clip: float, confidence: float) -> tuple[float, float]:
-    """The lower end of the interval at the safe ends of the numbers, and the upper end at the others."""
-    near = class_interval(by_answer[:, :4], clip, confidence)
-    if np.array_equal(by_answer[:, :4], by_answer[:, 4:]):
-        return near.low, near.high
-    return near.low, class_interval(by_answer[:, 4:], clip, confidence).high
 
 
 def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> float:

@@ -6,7 +6,7 @@ shape, so that the result does not depend on which task ends first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,14 @@ __all__ = ["fold"]
 RETRIES = 10
 """How often a task is run again after its worker or node died."""
 
-FAN = 8
+FAN = 4
 """How many states one task merges."""
 
-TASK_ROWS = 4_000_000
-"""About the rows of one task: enough that its state, which travels, is small beside them."""
+TASK_ROWS = 16_000_000
+"""About the most rows of one task: enough that its state, which travels, is small beside them."""
+
+TASKS = 4
+"""The least number of tasks for each processor, so that none waits long for the last one."""
 
 WAVE = 16
 """Tasks for each processor between two states that the driver holds, and may save."""
@@ -34,7 +37,7 @@ def fold(
     settings: Settings,
     skip: int,
     tell: Callable[[int], None],
-) -> Iterator[tuple[int, State]]:
+) -> Generator[tuple[int, State], None, None]:
     """Yield, for one run of pieces after the other, how many pieces it has and their merged state.
 
     Args:
@@ -54,13 +57,14 @@ def fold(
     with _connected(ray):
         read = ray.remote(max_retries=RETRIES, num_returns=2)(_read)
         merge = ray.remote(max_retries=RETRIES)(_merged)
-        shared = ray.put(settings)
-        tasks = [*_tasks(pieces)]
-        wave = WAVE * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        shared, where = ray.put(settings), ray.put(source)
+        processors = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        tasks = [*_tasks(pieces, processors)]
+        wave = WAVE * processors
         for first in range(0, len(tasks), wave):
             chosen = tasks[first : first + wave]
             skips = [skip if first + index == 0 else 0 for index in range(len(chosen))]
-            leaves = [read.remote(shared, source, task, number) for task, number in zip(chosen, skips, strict=True)]
+            leaves = [read.remote(shared, where, task, number) for task, number in zip(chosen, skips, strict=True)]
             sizes, states = map(list, zip(*leaves, strict=True))
             while len(states) > 1:
                 states = [merge.remote(shared, *states[at : at + FAN]) for at in range(0, len(states), FAN)]
@@ -101,14 +105,17 @@ def _connected(ray: Any) -> Iterator[None]:
         ray.shutdown()
 
 
-def _tasks(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+def _tasks(pieces: Sequence[Piece], processors: int) -> Iterator[list[Piece]]:
     """Gather pieces that follow each other until they have the rows of a task."""
+    most = min(TASK_ROWS, sum(piece.rows for piece in pieces) / (TASKS * processors))
     task: list[Piece] = []
+    rows = 0
     for piece in pieces:
-        if task and sum(one.rows for one in task) + piece.rows > TASK_ROWS:
+        if task and rows + piece.rows > most:
             yield task
-            task = []
+            task, rows = [], 0
         task.append(piece)
+        rows += piece.rows
     if task:
         yield task
 
@@ -124,10 +131,10 @@ def _read(settings: Settings, source: Source, pieces: Sequence[Piece], skip: int
 
 
 def _merged(settings: Settings, *states: bytes) -> bytes:
-    first, *others = (State.from_bytes(each, settings) for each in states)
-    for other in others:
-        first.merge(other)
-    return first.to_bytes()
+    merged = State.from_bytes(states[0], settings)
+    for other in states[1:]:
+        merged.merge(State.from_bytes(other, settings))
+    return merged.to_bytes()
 
 
 def _ended(ray: Any, pending: list[Any]) -> Iterator[Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from itertools import islice
+from functools import partial
+from itertools import accumulate, islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -17,7 +18,7 @@ from typing import Any, Literal, TypeVar, cast
 from lambda_star import __version__
 from lambda_star._core.files import refuse_unwritable
 from lambda_star.calibration.pieces import BATCH, PIECE_ROWS, Source, listed
-from lambda_star.calibration.readers.bytes import STANDARD_INPUT, expand
+from lambda_star.calibration.readers.bytes import LISTENER, STANDARD_INPUT, expand
 from lambda_star.calibration.state import Settings, State
 from lambda_star.calibration.table import Table
 
@@ -90,7 +91,7 @@ class _Run:
     Attributes:
         done: the pieces that are in the state as a whole.
         tables: the tables of the next piece that are in the state.
-        inside: about how much of the next piece is read.
+        heard: how much of the pieces that are not done was read, in their unit.
         whole: whether no table is half in the state.
     """
 
@@ -102,7 +103,9 @@ class _Run:
         self.stamps = source.stamps()
         self.pieces, self.unit = source.pieces(self.stamps)
         self.state = State(settings, source.name)
-        self.done = self.tables = self.inside = 0
+        self.done = self.tables = 0
+        self.before = [0, *accumulate(piece.size for piece in self.pieces)]
+        self.heard: dict[int, int] = defaultdict(int)
         self.whole, self.saved = True, time.monotonic()
 
     def start(self, resume: bool) -> None:
@@ -166,45 +169,53 @@ class _Run:
 
     def _read(self) -> Iterator[Table | None]:
         """The tables that are not in the state yet; None ends a piece."""
-        for number, piece in enumerate(self.pieces[self.done :]):
-            skip = 0 if number else self.tables
-            yield from islice(self.source.tables(piece), skip, None)
+        begun, skip = self.done, self.tables
+        for number, piece in enumerate(self.pieces[begun:], begun):
+            if self.unit == "bytes":
+                LISTENER.set(partial(self._hear, number))
+            yield from islice(self.source.tables(piece), skip if number == begun else 0, None)
             yield None
+
+    def _hear(self, number: int, size: int) -> None:
+        """Note that more of a piece was read."""
+        self.heard[number] = min(self.heard[number] + size, self.pieces[number].size)
 
     def _take(self, table: Table | None) -> None:
         """Add a table, or end a piece."""
         if table is None:
-            self.done, self.tables, self.inside = self.done + 1, 0, 0
+            self.done, self.tables = self.done + 1, 0
             return
         self.whole = False
         self.state.add(table)
         self.whole = True
         self.tables += 1
-        self.inside += len(table)
+        if self.unit == "rows":
+            self._hear(self.done, len(table))
 
     def on_ray(self) -> None:
         """Let tasks of a Ray cluster read the pieces that are left."""
         from lambda_star.calibration.cluster import fold
 
         def tell(size: int) -> None:
-            self.inside += size
+            self.heard[self.done] += size
             self._tell()
 
-        for count, found in fold(self.source, self.pieces[self.done :], self.settings, self.tables, tell):
-            with _undisturbed():
-                self.whole = False
-                self.state.merge(found)
-                self.done, self.tables, self.inside, self.whole = self.done + count, 0, 0, True
-            if time.monotonic() - self.saved > SAVE_SECONDS:
-                self.save()
+        with closing(fold(self.source, self.pieces[self.done :], self.settings, self.tables, tell)) as waves:
+            for count, found in waves:
+                with _undisturbed():
+                    self.whole = False
+                    self.state.merge(found)
+                    self.done, self.tables, self.whole = self.done + count, 0, True
+                if time.monotonic() - self.saved > SAVE_SECONDS:
+                    self.save()
 
     def _tell(self) -> None:
         if self.progress is not None:
-            done = sum(piece.size for piece in self.pieces[: self.done])
-            self.progress(f"{self.unit} read", done + self.inside, sum(piece.size for piece in self.pieces))
+            inside = sum(size for number, size in list(self.heard.items()) if number >= self.done)
+            self.progress(f"{self.unit} read", self.before[self.done] + inside, self.before[-1])
 
 
-def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+def _ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Yield items that a thread makes a little ahead of their use."""
     end = object()
     with ThreadPoolExecutor(1) as pool:

@@ -16,7 +16,7 @@ from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
 from lambda_star.calibration.table import Table
 from lambda_star.updates import Rule
 
-__all__ = ["Places", "corners", "measured", "of_sums"]
+__all__ = ["Places", "corners", "log_odds", "measured", "of_sums"]
 
 SMALLEST, LARGEST = 5e-324, 1 - 2.0**-53
 """The probabilities nearest to 0 and to 1 that a float64 can hold."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambda_star import _deprecated
+from lambda_star._core.text import named, number
 from lambda_star.calibration.concerns import Concern, concerns
 from lambda_star.calibration.contracts import Fit
 from lambda_star.calibration.distribution import Distribution
@@ -95,7 +96,7 @@ class ClassReport:
 _deprecated.renamed_fields(ClassReport, threshold="")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What a table of log-probabilities says about λ.
 
@@ -171,6 +172,11 @@ class Report:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "warnings", concerns(self))
+
+    def __repr__(self) -> str:
+        """The report in one line."""
+        point = number(self.operating_point.value)
+        return f"<Report of {self.answers} answers: binding class {named(self.binding.name)}, operating λ {point}>"
 
     @property
     def binding(self) -> ClassReport:

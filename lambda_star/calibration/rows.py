@@ -13,7 +13,7 @@ import numpy as np
 from lambda_star.calibration.table import COLUMNS, ENDS, Problem, Table, TableError, Top
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["REMEDY", "Row", "gather", "is_integer", "nothing", "top_of"]
+__all__ = ["REMEDY", "ROUNDING", "Row", "gather", "is_integer", "nothing", "top_of"]
 
 ROUNDING = 1e-6
 """The largest difference between two numbers that count as equal, because tables are written with few digits."""

@@ -25,6 +25,9 @@ __all__ = ["from_bytes", "to_bytes"]
 
 FORMAT = "lambda-star/state/1"
 
+DAMAGE = (ValueError, KeyError, IndexError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading damaged bytes may raise."""
+
 
 def to_bytes(state: State) -> bytes:
     """Return a state as bytes.
@@ -37,8 +40,8 @@ def to_bytes(state: State) -> bytes:
     """
     answers, classes = state.answers.columns, state.answers.classes
     names = answers.get("name", np.empty(0, dtype=object)).tolist()
-    arrays = {f"answers.{name}": column for name, column in answers.items() if name != "name"}
-    arrays |= {f"classes.{name}": column for name, column in classes.items()}
+    arrays = {f"by_answer.{name}": column for name, column in answers.items() if name != "name"}
+    arrays |= {f"by_class.{name}": column for name, column in classes.items()}
     arrays |= {f"sums.{at}": found.sums for at, found in enumerate(state.classes.values())}
     arrays |= {f"stars.{at}": _array(found.stars.to_bytes()) for at, found in enumerate(state.classes.values())}
     samples = state.samples
@@ -52,6 +55,8 @@ def to_bytes(state: State) -> bytes:
         "contract": state.contract,
         "whole": state.whole,
         "names": names,
+        "by_answer": [name for name in answers if name != "name"],
+        "by_class": [*classes],
         "bound": int(state.answers.bound),
         "classes": {
             name: [found.positions, found.censored, found.past, found.least, found.splits]
@@ -88,15 +93,14 @@ def from_bytes(data: bytes, state: State) -> State:
         said = json.loads(arrays["said"].tobytes())
         if said["format"] != FORMAT:
             raise ValueError(f"it is {said['format']}, and this version reads {FORMAT}")
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        there = said["settings"]
+        _fill(state, said, arrays)
+    except DAMAGE as error:
         raise ValueError(f"damaged, or not a state of lambda-star ({error}); delete it, and begin again") from error
-    wanted, there = state.settings.named(), said["settings"]
-    for name, value in wanted.items():
+    for name, value in state.settings.named().items():
         if there.get(name) != value:
-            raise ValueError(
-                f"a state for {name} {there.get(name)!r}, and {value!r} is asked for; begin again without it"
-            )
-    _fill(state, said, arrays)
+            found = f"a state for {name} {there.get(name)!r}"
+            raise ValueError(f"{found}, and {value!r} is asked for; begin again without it")
     return state
 
 
@@ -104,12 +108,11 @@ def _fill(state: State, said: dict[str, Any], arrays: dict[str, NDArray[Any]]) -
     state.source, state.rows, state.counts = said["source"], said["rows"], said["counts"]
     state.read = said["read"]
     state.contract, state.whole = said["contract"], said["whole"]
-    answers, classes = (
-        {name.removeprefix(kind): column for name, column in arrays.items() if name.startswith(kind)}
-        for kind in ("answers.", "classes.")
-    )
+    answers, classes = ({name: arrays[f"{kind}.{name}"] for name in said[kind]} for kind in ("by_answer", "by_class"))
     if answers:
         answers["name"] = np.array([*said["names"], None], dtype=object)[:-1]
+    if any(len({len(column) for column in columns.values()}) > 1 for columns in (answers, classes)):
+        raise ValueError("its columns are not of one length")
     state.answers.restore(answers, classes, said["bound"])
     for at, (name, values) in enumerate(said["classes"].items()):
         found = state.classes[name] = Class()

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.files import write_whole
-from lambda_star.calibration import places, saved
+from lambda_star.calibration import distribution, places, saved
 from lambda_star.calibration.answers import BY_ANSWER, BY_CLASS, Answers, Columns, grouped, keys_of, place_keys
 from lambda_star.calibration.classes import SPLITS, Class, Split
 from lambda_star.calibration.contracts import GUESSES, Judgement, judge
-from lambda_star.calibration.distribution import EXACT, Distribution
+from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import Report
 from lambda_star.calibration.samples import CERTAIN, FIT, LATE, OUTSIDE, ROUNDED, Samples
 from lambda_star.calibration.settings import Settings
@@ -234,7 +234,7 @@ class State:
 
     def _bound(self) -> None:
         """Let sketches stand for the positions of all classes once there are too many positions to keep them all."""
-        if sum(found.positions for found in self.classes.values()) > EXACT:
+        if sum(found.positions for found in self.classes.values()) > distribution.EXACT:
             for found in self.classes.values():
                 found.stars.compact()
 

@@ -8,22 +8,42 @@ whatever their distribution. Everything here is an extension.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import C, P, Quantity, require
+from lambda_star._core.quantities import P, Quantity, require
 from lambda_star.bernoulli import formulas
+from lambda_star.calibration.jackknife import jackknife
+from lambda_star.calibration.places import log_odds
+from lambda_star.calibration.settings import CLIP
 from lambda_star.sequence import lower_quantile
 
-__all__ = ["Estimate", "Limit", "answers_for", "class_interval", "limit", "others", "rate"]
+__all__ = [
+    "Estimate",
+    "Limit",
+    "answers_for",
+    "class_interval",
+    "each_of_four",
+    "limit",
+    "rate",
+    "sample_size",
+]
 
 QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
 CONFIDENCE = P.named("confidence")
+WITHIN = Quantity("within", 0.0, math.inf)
+
+MOST = 10_000_000
+"""The most answers that are thought of."""
+
+FAR = 1e100
+"""Log-odds that stand for infinite ones, whose squares do not overflow."""
 
 
 class Limit(NamedTuple):
@@ -76,6 +96,105 @@ def answers_for(quantile: float, confidence: float) -> float:
     exact = math.log1p(-confidence) / math.log1p(-quantile)
     whole = round(exact) if exact < 2**53 else exact
     return float(max(1, whole if math.isclose(exact, whole, rel_tol=1e-12) else math.ceil(exact)))
+
+
+def sample_size(
+    quantile: float = 0.05,
+    confidence: float = 0.95,
+    *,
+    pilot: ArrayLike | None = None,
+    within: float | None = None,
+    other: ArrayLike | None = None,
+) -> float:
+    """Return how many answers to score for a limit of a quantile, for a near one, or to tell two quantiles apart.
+
+    Without a pilot it is the number that a lower limit takes at all. A pilot, the values of some answers, tells how far
+    below the quantile the limits of more answers would lie; half of them would lie at least as near as this promises.
+    A pilot of n answers tells that to steps of 1/n in the level.
+
+    Args:
+        quantile: the level of the quantile, in [0, 1].
+        confidence: the confidence of the limit, in (0, 1).
+        pilot: the values of some answers, such as the least λ* of each.
+        within: how far below the pilot's quantile the lower limit may lie, in (0, inf).
+        other: the values of a second pilot; then it is the number of answers of each kind with which
+            :func:`lambda_star.calibration.comparison.compare` would tell the two quantiles apart.
+
+    Returns:
+        The number, +inf where no number up to ten million does it.
+
+    Raises:
+        ValueError: an argument lies outside its range, or there is a pilot without exactly one of the other two.
+
+    Source: extension; the median of an order statistic is that of a beta distribution.
+
+    >>> sample_size(0.01)
+    299.0
+    >>> pilot = [1 + 0.002 * answer for answer in range(100)]
+    >>> sample_size(0.05, pilot=pilot, within=0.005), sample_size(0.05, pilot=pilot, within=0.003)
+    (153.0, 336.0)
+    """
+    if pilot is None and within is None and other is None:
+        return answers_for(quantile, confidence)
+    if pilot is None or (within is None) == (other is None):
+        raise ValueError("pilot must be given with one of within and other")
+    first, second = _values("pilot", pilot), _values("other", pilot if other is None else other)
+    if within is None:
+        confidence = each_of_four(confidence)
+        lower, upper = sorted((first, second), key=lambda values: lower_quantile(values, quantile))
+    else:
+        require((WITHIN, within))
+        lower = upper = first
+
+    def enough(count: int) -> bool:
+        low, high = (_likely(values, count, quantile, confidence) for values in (upper, lower))
+        return low[0] > high[1] if within is None else low[0] >= lower_quantile(first, quantile) - within
+
+    return _first(answers_for(quantile, confidence), enough)
+
+
+def each_of_four(confidence: float) -> float:
+    """Return the confidence that four limits need each for all to hold together, as a change of a quantile needs it.
+
+    Args:
+        confidence: the confidence that all four hold, in (0, 1).
+
+    Returns:
+        A number in (0, 1).
+
+    Source: extension; Boole's inequality.
+
+    >>> each_of_four(0.95)
+    0.9875
+    """
+    return 1 - (1 - confidence) / 4
+
+
+def _first(needed: float, enough: Callable[[int], bool]) -> float:
+    """The least number from some number on that is enough, by doubling and halving; +inf where none is."""
+    if needed > MOST:
+        return math.inf
+    low, high = int(needed) - 1, int(needed)
+    while not enough(high):
+        low, high = high, 2 * high
+        if low >= MOST:
+            return math.inf
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return float(high)
+
+
+def _likely(values: Floats, count: int, quantile: float, confidence: float) -> tuple[float, float]:
+    """The medians of the limits of a quantile among so many answers that are distributed like the values."""
+    from scipy.special import betaincinv
+
+    below, above = _ranks(count, quantile, confidence)
+    low, high = (
+        lower_quantile(values, float(betaincinv(rank, count + 1 - rank, 0.5))) if rank else math.inf
+        for rank in (below, above)
+    )
+    return low, high
 
 
 def limit(low: ArrayLike, quantile: float, confidence: float, high: ArrayLike | None = None) -> Limit:
@@ -137,13 +256,14 @@ def _values(name: str, values: ArrayLike) -> Floats:
 
 def _ranks(count: int, quantile: float, confidence: float) -> tuple[int, int]:
     """The ranks, counted from 1, of the lower and the upper limit among so many values; 0 for an unknown one."""
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     if not count:
         return 0, 0
-    below = max(1, int(binom.ppf(1 - confidence, count, quantile))) if count >= answers_for(quantile, confidence) else 0
-    above = int(binom.ppf(confidence, count, quantile)) + 1
-    return below, above if above <= count else 0
+    ends = (1 - confidence, confidence)
+    least, most = (bisect_left(range(count), end, key=lambda rank: bdtr(rank, count, quantile)) for end in ends)
+    below = max(1, least) if count >= answers_for(quantile, confidence) else 0
+    return below, most + 1 if most < count else 0
 
 
 def _smallest(values: Floats, rank: int) -> float:
@@ -162,22 +282,20 @@ class Estimate(NamedTuple):
 def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     """Return the λ* of a contract class with an interval over answers, from the sums of their masses.
 
-    The interval is a jackknife over answers on the scale 1/(λ*−1) = Δ/log((c−1+p)/p), which is smooth also where λ* is
-    +inf. Student's t has the degrees of freedom that the kurtosis of the jackknife leaves, since the few answers with
-    thick tails decide how surely the spread is known. Each end is computed a second time with the answer that moves λ*
-    most to its side counted twice, and the farther of both ends holds: a sample of heavy tails rarely has enough.
+    The interval is that of :func:`lambda_star.calibration.jackknife.jackknife` on the scale 1/(λ*−1), which is
+    Δ/log((c−1+p)/p) and so smooth also where λ* is +inf.
 
     Args:
-        sums: one row per answer that has the class: the sums of p, 1−p, b and 1−b over its positions of the class.
+        sums: one row per answer that has the class: the sums of p, 1−p, b and 1−b over its positions of the class. Four
+            more columns are the same at the other ends of numbers that are known as intervals, for the upper end.
         clip: the clip c, in (1, inf).
         confidence: level of the two-sided interval, in (0, 1).
 
     Returns:
-        λ* of the mean masses with the ends of its interval; they are NaN if there is one answer only, and 1 and +inf
-        where a class rests on a single answer with any mass of the base.
+        λ* of the mean masses with the ends of its interval, which are NaN if there is one answer only.
 
     Raises:
-        ValueError: an argument lies outside its range, or the sums do not have four columns and a row.
+        ValueError: an argument lies outside its range, or the sums do not have a row, or four or eight columns.
 
     Source: extension; ``docs/limits.md`` says how often it covers.
 
@@ -185,15 +303,18 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     >>> class_interval(sums, 5.0, 0.95)
     Estimate(value=1.63..., low=1.53..., high=1.79...)
     """
-    require((C.named("clip")._replace(ends="()"), clip), (CONFIDENCE, confidence))
+    require((CLIP, clip), (CONFIDENCE, confidence))
     masses = np.asarray(sums, dtype=np.float64)
-    if masses.ndim != 2 or masses.shape[1] != 4 or not len(masses):
-        raise ValueError(f"sums must have a row of four sums for each answer, got the shape {masses.shape}")
-    with np.errstate(divide="ignore", invalid="ignore"):  # a class may have no mass of the base at all
-        value = _threshold(rate(masses.sum(axis=0), clip))
-        if len(masses) == 1:
-            return Estimate(value, math.nan, math.nan)
-        low, high = map(_threshold, _ends(masses, clip, confidence))
+    if masses.ndim != 2 or masses.shape[1] not in {4, 8} or not len(masses):
+        raise ValueError(f"sums must have a row of four or eight sums for each answer, got the shape {masses.shape}")
+    near, far = masses[:, :4], masses[:, 4:]
+    value = _threshold(rate(near.sum(axis=0), clip))
+    if len(masses) == 1:
+        return Estimate(value, math.nan, math.nan)
+    slow, fast = jackknife(near, partial(rate, clip=clip), confidence)
+    if far.size and not np.array_equal(near, far):
+        slow, _ = jackknife(far, partial(rate, clip=clip), confidence)
+    low, high = _threshold(fast), _threshold(slow)
     return Estimate(value, min(value, low), max(value, high))
 
 
@@ -212,105 +333,13 @@ def rate(sums: Floats, clip: float) -> Floats:
     >>> 1 + 1 / rate(np.array([[1.8, 0.2, 1.0, 1.0]]), 5.0)  # λ* of p = 0.9 and b = 0.5
     array([1.77...])
     """
-    p, tail, b, base_tail = np.moveaxis(sums, -1, 0)
-    gap = (np.log(p) - np.log(tail)) - (np.log(b) - np.log(base_tail))
-    found: Floats = gap / formulas.push_to_edge(np, p / (p + tail), clip)
+    teacher, base = (np.clip(odds, -FAR, FAR) for odds in log_odds(sums))
+    with np.errstate(over="ignore"):  # a great clip over a small p
+        push = formulas.push_to_edge(np, sums[..., 0] / (sums[..., 0] + sums[..., 1]), clip)
+    found: Floats = (teacher - base) / push
     return found
-
-
-def others(sums: Floats) -> Floats:
-    """Return the sum of all other rows, for each row; subtracting a row from the sum of all would lose small masses.
-
-    Args:
-        sums: the rows.
-
-    Returns:
-        An array of the same shape.
-
-    >>> others(np.array([[1.0], [2.0], [4.0]])).T
-    array([[6., 5., 3.]])
-    """
-    found = np.zeros_like(sums)
-    np.cumsum(sums[:0:-1], axis=0, out=found[-2::-1])
-    found[1:] += np.cumsum(sums[:-1], axis=0)
-    return found
-
-
-def _ends(sums: Floats, clip: float, confidence: float) -> tuple[float, float]:
-    """The greatest and the least 1/(λ*−1) of a class in several answers."""
-    total, without = sums.sum(axis=0), others(sums)
-    rates = rate(without, clip)
-    slow, fast = _span(rate(total, clip), rates, confidence)
-    for twice in sums[[np.argmax(rates), np.argmin(rates)]]:
-        more = rate(np.vstack([without + twice, total]), clip)
-        slower, faster = _span(rate(total + twice, clip), more, confidence)
-        slow, fast = min(slow, slower), max(fast, faster)
-    return fast, slow
-
-
-def _span(center: Any, rates: Floats, confidence: float) -> tuple[float, float]:
-    """The ends of Student's interval around a center, from the values without each answer; all numbers if unknown."""
-    from scipy.stats import t
-
-    if not (np.isfinite(center) and np.isfinite(rates).all()):
-        return -math.inf, math.inf
-    away = np.abs(rates - rates.mean())
-    farthest, count = float(away.max()), len(rates)
-    if farthest == 0:
-        return float(center), float(center)
-    squares = (away / farthest) ** 2
-    error = farthest * math.sqrt((count - 1) / count * float(squares.sum()))
-    kurtosis = float(np.mean(squares**2) / np.mean(squares) ** 2)
-    freedom = max(1.0, min(count - 1.0, 2 * count / max(kurtosis - 1, 1e-9)))
-    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
-    return center - half, center + half
 
 
 def _threshold(slope: Any) -> float:
     """λ* of 1/(λ*−1), +inf where extrapolation never thins the tail."""
     return 1 + float(formulas.excess_from_gap(np, np.float64(1.0), np.float64(slope)))
-
-
-@dataclass(frozen=True)
-class _Bootstrap:
-    """Percentile intervals; ``answer`` is the index of the answer of each position."""
-
-    answer: NDArray[np.intp]
-    confidence: float
-    resamples: int
-    seed: int
-
-    def sums(self, columns: Sequence[Floats], members: NDArray[np.bool_], threshold: Callable[..., Floats]) -> Estimate:
-        """The interval of a λ* that is a function of sums over the positions of a class."""
-        _, answer = np.unique(self.answer[members], return_inverse=True)
-        per_answer = [np.bincount(answer, weights=column) for column in columns]
-        value = float(threshold(*(column.sum() for column in columns)))
-        return self._interval(value, per_answer, lambda *sums, axis: threshold(*(s.sum(axis=axis) for s in sums)), True)
-
-    def quantile(self, thresholds: Floats, level: float) -> Estimate:
-        """The interval of a quantile of the per-position λ*."""
-        answers = np.arange(self.answer.max() + 1)
-
-        def resampled(chosen: NDArray[np.intp]) -> float:
-            return lower_quantile(thresholds, level, np.bincount(chosen, minlength=len(answers))[self.answer])
-
-        return self._interval(lower_quantile(thresholds, level), [answers], resampled, False)
-
-    def _interval(self, value: float, data: Sequence[Any], statistic: Callable[..., Any], vectorized: bool) -> Estimate:
-        if len(data[0]) < 2:
-            return Estimate(value, math.nan, math.nan)
-        from scipy.stats import bootstrap
-
-        # SciPy takes percentiles of 1/λ*, which stays finite where λ* is +inf and reverses the order of the ends.
-        with np.errstate(divide="ignore"):
-            ends = bootstrap(
-                data,
-                lambda *args, **axis: 1 / np.asarray(statistic(*args, **axis)),
-                paired=len(data) > 1,
-                vectorized=vectorized,
-                n_resamples=self.resamples,
-                confidence_level=self.confidence,
-                method="percentile",
-                rng=self.seed,
-            ).confidence_interval
-            return Estimate(value, *(float(1 / np.float64(end)) for end in (ends.high, ends.low)))

@@ -53,7 +53,7 @@ class Texts:
             parts: the arrays.
 
         Returns:
-            The array, whose ``values`` are distinct.
+            The array, whose ``values`` are distinct and occur.
 
         >>> Texts.joined([Texts.of("ab"), Texts.of("bc")]).tolist()
         ['a', 'b', 'b', 'c']
@@ -61,8 +61,10 @@ class Texts:
         index: dict[str, int] = {}
         codes = [np.empty(0, dtype=np.intp)]
         for part in parts:
-            known = [index.setdefault(text, len(index)) for text in part.values]
-            codes.append(np.array(known, dtype=np.intp)[part.codes])
+            used = np.flatnonzero(np.bincount(part.codes, minlength=len(part.values)))
+            known = np.zeros(len(part.values), dtype=np.intp)
+            known[used] = [index.setdefault(text, len(index)) for text in part.values[used]]
+            codes.append(known[part.codes])
         return cls(_objects(index), np.concatenate(codes))
 
     def __len__(self) -> int:

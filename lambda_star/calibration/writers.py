@@ -1,34 +1,49 @@
-"""Write a table of measured log-probabilities as a CSV, JSON-lines or Parquet file, whole or not at all."""
+"""Write a table of measured log-probabilities in every format that is read, whole or not at all."""
 
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lambda_star._core.files import MARK, write_whole
-from lambda_star.calibration.table import COLUMNS, Table
+from lambda_star.calibration.readers.columnar import COLUMNS_KEY
+from lambda_star.calibration.table import COLUMNS, ENDS, Table
+from lambda_star.calibration.texts import Texts
 
 __all__ = ["table_writer", "write_table"]
 
+ROWS = 2**16
+"""The rows that become Python objects at a time."""
 
-def write_table(table: Table, path: str | Path, *, force: bool = False) -> None:
-    """Return nothing; write a table to a file that :func:`lambda_star.read_table` reads.
+Writer = Callable[[Iterable[Table], Path], None]
 
-    The file appears when it is complete, so a run that is cut leaves none or the old one.
+
+def write_table(table: Table | Iterable[Table], path: str | Path, *, force: bool = False) -> None:
+    """Return nothing; write a table to a file that :func:`lambda_star.read_table` reads as the same table.
+
+    The file appears when it is complete, so a run that is cut leaves none or the old one. Parquet has checksums.
 
     Args:
-        table: the table.
-        path: a .csv, .jsonl or .parquet file; its folder may be new.
+        table: the table, or its parts in order, which are written one after another.
+        path: a .csv, .tsv, .jsonl, .parquet or .arrow file, one of text also with .gz or .zst; its folder may be new.
         force: replace a file that is not such a table.
 
     Returns:
         Nothing.
 
     Raises:
-        ValueError: the file has another suffix, or Parquet is asked for without pyarrow.
+        ValueError: the file has another suffix, or only some parts have a ``contract`` column.
         FileExistsError: there is a file that is not such a table, and ``force`` is not given.
         OSError: the file cannot be written.
 
@@ -42,74 +57,183 @@ def write_table(table: Table, path: str | Path, *, force: bool = False) -> None:
     """
     path = Path(path)
     writer = table_writer(path)
-    write_whole(path, lambda part: writer(table, part), force=force, kind="table")
+    parts = [table] if isinstance(table, Table) else table
+    write_whole(path, lambda part: writer(parts, part), force=force, kind="table")
 
 
-def table_writer(path: Path) -> Callable[[Table, Path], None]:
+def table_writer(path: Path) -> Writer:
     """Return the function that writes the format of a file's suffix.
 
     Args:
         path: the file.
 
     Returns:
-        A function of a table and a path.
+        A function of the parts of a table and a path.
 
     Raises:
-        ValueError: the file has another suffix, or Parquet is asked for without pyarrow.
+        ValueError: the file has another suffix.
 
     >>> table_writer(Path("rows.md"))
     Traceback (most recent call last):
-    ValueError: a table must be written to one of .csv, .jsonl, .parquet, got rows.md
+    ValueError: a table must be written to one of .csv, .tsv, .jsonl, .parquet, .arrow, got rows.md
     """
-    if path.suffix.lower() not in WRITERS:
-        raise ValueError(f"a table must be written to one of {', '.join(WRITERS)}, got {path}")
-    if path.suffix.lower() == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise ValueError(f"{path}: Parquet needs pyarrow: pip install 'lambda-star[parquet]'") from error
-    return WRITERS[path.suffix.lower()]
+    name = Path(path.name.lower())
+    packing = name.suffix if name.suffix in SINKS else ""
+    suffix = Path(name.stem).suffix if packing else name.suffix
+    if suffix in TEXTS:
+        return partial(_text, TEXTS[suffix], SINKS[packing])
+    if suffix in BINARY and not packing:
+        return BINARY[suffix]
+    raise ValueError(f"a table must be written to one of {', '.join((*TEXTS, *BINARY))}, got {path}")
 
 
-def _rows(table: Table) -> Iterator[dict[str, Any]]:
-    """The rows of a table, without values that are missing."""
-    columns = [name for name in (*COLUMNS, "contract") if getattr(table, name) is not None]
-    values = zip(*(getattr(table, name).tolist() for name in columns), strict=True)
-    for row, top in zip(values, table.top or [None] * len(table.modal), strict=True):
-        listed = {} if top is None else {"top": [*zip(top.tokens, top.log_p, top.log_b, strict=True)]}
-        ends = {"rest": [top.low, top.high]} if top is not None and top.low is not None else {}
-        yield dict(zip(columns, row, strict=True)) | listed | ends
+class _Columns:
+    """The columns of a file: those of one table, or all optional ones where more parts may come."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        parts = iter(tables)
+        first, second = next(parts, None), next(parts, None)
+        if first is None:
+            raise ValueError("`table` must hold at least one part, got none")
+        ends: tuple[str, ...] = ENDS
+        contract, top = first.contract is not None, True
+        if second is None:
+            ends, top = tuple(name for name in ENDS if getattr(first, name) is not None), first.top is not None
+        self.names = (*COLUMNS, *ends, *["contract"][: int(contract)], *["top", "rest"][: 2 * int(top)])
+        self.parts = chain([first], [] if second is None else [second], parts)
+
+    def tables(self) -> Iterator[Table]:
+        """The parts, cut into pieces; all of them have a ``contract`` column, or none has."""
+        for part in self.parts:
+            if (part.contract is not None) != ("contract" in self.names):
+                raise ValueError("`table` must have a `contract` column in every part or in none")
+            for start in range(0, len(part), ROWS):
+                yield part.take(slice(start, start + ROWS))
+
+    def lists(self, table: Table) -> dict[str, list[Any]]:
+        """The values of every column, None where a row has none."""
+        found: dict[str, list[Any]] = {}
+        for name in self.names:
+            column = getattr(table, name, None)
+            found[name] = [None] * len(table) if column is None else _listed(column)
+        if "top" in found:
+            tops = found["top"]
+            ranges = [None if top is None or top.low is None else [top.low, top.high] for top in tops]
+            listed = [top and [*zip(top.tokens, top.log_p, top.log_b, strict=True)] for top in tops]
+            found |= {"top": listed, "rest": ranges}
+        return found
+
+    def cells(self, table: Table) -> dict[str, list[Any]]:
+        """The values of every column, those of lists as JSON, and empty text where a row has none."""
+        found = self.lists(table)
+        for name in {"top", "rest"} & found.keys():
+            found[name] = ["" if value is None else _compact(value) for value in found[name]]
+        return found
 
 
-def _flat(table: Table) -> Iterator[dict[str, Any]]:
-    """The rows of a table with a value in every column; lists are JSON."""
-    for row in _rows(table):
-        yield row | {name: _compact(row[name]) if name in row else "" for name in ("top", "rest")}
+def _listed(column: Any) -> list[Any]:
+    return list(column if isinstance(column, tuple) else column.tolist())
 
 
 def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _csv(table: Table, path: Path) -> None:
-    rows = [*_flat(table)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def _delimited(delimiter: str, columns: _Columns) -> Iterator[str]:
+    yield delimiter.join(columns.names) + "\n"
+    for table in columns.tables():
+        cells = columns.cells(table)
+        # Before Python 3.13 the csv module does not quote a carriage return where the lines end otherwise.
+        returns = any("\r" in text for name in TEXT_COLUMNS & cells.keys() for text in getattr(table, name).values)
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n", quoting=QUOTING[returns])
+        writer.writerows(zip(*cells.values(), strict=True))
+        yield buffer.getvalue()
 
 
-def _jsonl(table: Table, path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(_compact(row) + "\n" for row in _rows(table))
+def _lines(columns: _Columns) -> Iterator[str]:
+    for table in columns.tables():
+        found = columns.lists(table)
+        for row in zip(*found.values(), strict=True):
+            filled = {name: value for name, value in zip(found, row, strict=True) if value is not None}
+            yield _compact({name: "-inf" if value == -math.inf else value for name, value in filled.items()}) + "\n"
 
 
-def _parquet(table: Table, path: Path) -> None:
+def _text(lines: Callable[[_Columns], Iterator[str]], sink: Any, tables: Iterable[Table], path: Path) -> None:
+    with path.open("wb") as file, sink(file) as stream:
+        for text in lines(_Columns(tables)):
+            stream.write(text.encode())
+
+
+@contextmanager
+def _zstd(file: Any) -> Iterator[Any]:
     import pyarrow
+
+    with pyarrow.CompressedOutputStream(pyarrow.PythonFile(file, "w"), "zstd") as stream:
+        yield stream
+
+
+@contextmanager
+def _gzip(file: Any) -> Iterator[Any]:
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as stream:
+        yield stream
+
+
+@contextmanager
+def _plain(file: Any) -> Iterator[Any]:
+    yield file
+
+
+def _batches(columns: _Columns) -> Iterator[Any]:
+    """The schema of a file, and then its parts as Arrow tables."""
+    import pyarrow
+
+    types = dict.fromkeys((*TEXT_COLUMNS, "top", "rest"), pyarrow.string()) | {"position": pyarrow.int64()}
+    fields = [(name, types.get(name, pyarrow.float64())) for name in columns.names]
+    metadata = {"creator": MARK, COLUMNS_KEY: ",".join(columns.names)}
+    schema = pyarrow.schema(fields, metadata=metadata)
+    yield schema
+    for table in columns.tables():
+        cells = columns.cells(table) if "top" in columns.names else {}
+        arrays = [_array(getattr(table, name, None), cells.get(name), kind) for name, kind in fields]
+        yield pyarrow.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(column: Any, cells: list[Any] | None, kind: Any) -> Any:
+    import pyarrow
+
+    if not isinstance(column, Texts):
+        return pyarrow.array(column if isinstance(column, np.ndarray) else cells, kind)
+    used, codes = np.unique(column.codes, return_inverse=True)
+    return pyarrow.array(column.values[used].tolist(), kind).take(pyarrow.array(codes))
+
+
+def _parquet(tables: Iterable[Table], path: Path) -> None:
     from pyarrow import parquet
 
-    made = pyarrow.Table.from_pylist([*_flat(table)])
-    parquet.write_table(made.replace_schema_metadata({"creator": MARK}), path)
+    batches = _batches(_Columns(tables))
+    with parquet.ParquetWriter(path, next(batches), write_page_checksum=True) as writer:
+        for batch in batches:
+            writer.write_table(batch)
 
 
-WRITERS: dict[str, Callable[[Table, Path], None]] = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
+def _arrow(tables: Iterable[Table], path: Path) -> None:
+    from pyarrow import ipc
+
+    batches = _batches(_Columns(tables))
+    with path.open("wb") as file, ipc.new_file(file, next(batches)) as writer:
+        for batch in batches:
+            writer.write_table(batch)
+
+
+QUOTING: Any = {False: csv.QUOTE_MINIMAL, True: csv.QUOTE_NONNUMERIC}
+
+TEXT_COLUMNS = {"sequence", "token", "modal", "contract"}
+
+TEXTS: dict[str, Callable[[_Columns], Iterator[str]]] = {
+    ".csv": partial(_delimited, ","),
+    ".tsv": partial(_delimited, "\t"),
+    ".jsonl": _lines,
+}
+BINARY: dict[str, Writer] = {".parquet": _parquet, ".arrow": _arrow}
+SINKS: dict[str, Callable[[Any], Any]] = {"": _plain, ".gz": _gzip, ".zst": _zstd}

@@ -12,6 +12,8 @@ from lambda_star.cli._output import Group
 from lambda_star.cli.bernoulli import plot, threshold
 from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
+from lambda_star.cli.comparison import compare
+from lambda_star.cli.convert import convert
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.probe import probe
 from lambda_star.cli.rehearsal import rehearse
@@ -53,7 +55,22 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
-COMMANDS = (threshold, updates, probe, score, calibrate, rehearse, decide, plot, lint_config, check_step, cliff, derive)
+COMMANDS = (
+    threshold,
+    updates,
+    probe,
+    score,
+    convert,
+    calibrate,
+    compare,
+    rehearse,
+    decide,
+    plot,
+    lint_config,
+    check_step,
+    cliff,
+    derive,
+)
 
 for command in COMMANDS:
     main.add_command(command)

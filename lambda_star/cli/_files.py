@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from lambda_star._core.files import refuse_clash, refuse_overwrite, refuse_unwritable
+from lambda_star._core.text import shown
 
 __all__ = ["Output", "Refused", "check_outputs", "forced", "guarded", "reads", "writable"]
 
@@ -33,9 +34,12 @@ it reads are never replaced."""
 
 
 class Refused(click.ClickException):
-    """An output that may not or cannot be written: one message, exit code 2."""
+    """An output that may not or cannot be written: one message on one line, exit code 2."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 class Output(click.Path):

@@ -138,7 +138,7 @@ def _ending() -> Iterator[None]:
         flush()
         raise
     except click.ClickException as error:
-        error.message = _lines(error.message)
+        vars(error).update(message=_lines(error.message))
         flush()
         raise
     except (click.Abort, KeyboardInterrupt) as error:
@@ -279,10 +279,14 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
         raise Failure(with_flags(shown(str(error)))) from error
 
 
+FLAGS = "p|b|clip|contract|force|keep_going|min_mass|model|quantile|rehearsal|report|resume|state|tokens"
+NAMED = re.compile(rf"`({FLAGS})(=True)?`(?! column)")
+"""What a message of the library names that has a flag; a column has none."""
+
+
 def with_flags(message: str) -> str:
     """Return a message with the flags of the command line where the library names its arguments."""
-    names = "`(p|b|clip|contract|keep_going|min_mass|quantile|rehearsal|report|model|tokens|force)(=True)?`(?! column)"
-    return re.sub(names, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
+    return re.sub(NAMED, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
 def write(path: Path, content: Any) -> None:
@@ -309,7 +313,7 @@ def write(path: Path, content: Any) -> None:
 def print_table(
     title: str,
     rows: Sequence[Any],
-    columns: dict[str, Callable[[Any], Any]] | None = None,
+    columns: Mapping[str, Callable[[Any], Any]] | None = None,
     prose: str = "",
     wrap: bool = False,
 ) -> None:

@@ -18,6 +18,7 @@ from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
     OPEN_CLIP,
+    Failure,
     as_failure,
     contract_option,
     json_option,
@@ -58,6 +59,8 @@ ENGINE_HELP = "Where the rows are read: here, or on the workers of a Ray cluster
 
 STATE_HELP = "Keep in this file what has been read, so that --resume goes on after an interrupt."
 
+STOPPED = "stopped; what has been read is in {state}, and the same command with --resume goes on from there"
+
 MORE = "More: --all prints every table, --html report.html writes them as one page with pictures."
 
 BUDGET = Quantity("budget", 0.0, float("inf"))
@@ -65,7 +68,7 @@ BUDGET = Quantity("budget", 0.0, float("inf"))
 SETTINGS = ("clip", "rule", "lam", "contract", "tokens", "min_mass")
 """The options that decide what is summed, the fields of :class:`lambda_star.calibration.state.Settings`."""
 
-FIRST = 5
+FIRST = 3
 """The bad rows that are printed without --all."""
 
 PATH = click.Path(path_type=Path, allow_dash=True)
@@ -127,7 +130,7 @@ def calibrate(
     \b
     Examples:
       lambda-star calibrate examples/rank_by_price/logprobs.csv --clip 5 --lam 1.25 --plot report.png
-      lambda-star calibrate --teacher teacher.jsonl.gz --base base.jsonl.gz --rule trl --html report.html
+      lambda-star calibrate --teacher vllm_teacher.jsonl.gz --base vllm_base.jsonl.gz --rule trl --html report.html
     """  # noqa: D301 (click wants the character \b)
     from lambda_star.calibration import forms
     from lambda_star.verdict import decide
@@ -159,9 +162,14 @@ def _report(files: tuple[Path, ...], **options: Any) -> Report:
         raise click.UsageError("give FILES, or --teacher and --base")
     advice = {name: options.pop(name) for name in ("margin", "quantile", "confidence", "budget")}
     settings = Settings(**{name: options.pop(name) for name in SETTINGS})
-    with _progress() as told:
-        state = calibrate_files(files, settings, **options, progress=told)
-    return state.report(**advice)
+    try:
+        with _progress() as told:
+            found = calibrate_files(files, settings, **options, progress=told)
+    except KeyboardInterrupt as error:
+        if options["state"] is None:
+            raise
+        raise Failure(STOPPED.format(state=options["state"])) from error
+    return found.report(**advice)
 
 
 def _progress() -> AbstractContextManager[Callable[[str, int, int], None] | None]:

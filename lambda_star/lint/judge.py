@@ -84,7 +84,7 @@ def _of_report(report: str | PathLike[str], rehearsal: str | PathLike[str] | Non
     """The point of the report that ``calibrate`` wrote as JSON: its binding class."""
     measured = Measured.of(report)
     p, b, clip = measured.p, measured.b, measured.clip
-    where = f"{report}: class {measured.binding}, p = {p:g}, b = {b:g}" + ("" if clip is None else f", c = {clip:g}")
+    where = f"{report}: class {measured.binding}, p = {p:g}, b = {b:g}, c = {clip:g}"
     return Point(p, b, where, measured=measured, rehearsal=None if rehearsal is None else read(rehearsal))
 
 

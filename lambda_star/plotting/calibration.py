@@ -170,20 +170,25 @@ def report_pictures(report: Report) -> tuple[tuple[str, str], ...]:
     drawn = {"Tail ratio by class": plot_tail_ratio, "Shares past their own λ*": plot_thresholds}
     if report.readings:
         drawn["Three readings of λ*"] = plot_readings
-    return tuple((title, _inline(draw(report), f"picture{index}")) for index, (title, draw) in enumerate(drawn.items()))
+    found = []
+    for index, (title, draw) in enumerate(drawn.items()):
+        figure = new_figure()
+        draw(report, figure.subplots())
+        found.append((title, _inline(figure, f"picture{index}")))
+    return tuple(found)
 
 
 INK = {"#000000": "currentColor", "#4d4d4d": "currentColor", "#ffffff": "var(--card)"}
 """The colours of matplotlib that a page sets, so that a picture can be read on a dark one."""
 
 
-def _inline(ax: Axes, name: str) -> str:
-    """The figure of some axes as an SVG element with identifiers of its own, without the head of an XML file."""
+def _inline(figure: Figure, name: str) -> str:
+    """A figure as an SVG element with identifiers of its own, without the head of an XML file."""
     import matplotlib
 
     target = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        ax.figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
     svg = re.sub(r"<metadata>.*?</metadata>", "", target.getvalue(), flags=re.DOTALL)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'( id="|xlink:href="#|url\(#)', rf"\1{name}-", svg)

@@ -10,10 +10,10 @@ file that a person can read and a later run can resume, and computes the shares 
         print(point.lam, point.valid, point.low, point.high, point.change)
 """
 
+from lambda_star.calibration.shares import change_of_share, exact_share
 from lambda_star.rehearsal.answers import Answer, Rehearsal
 from lambda_star.rehearsal.curve import Metric, Point, next_lam
 from lambda_star.rehearsal.record import Recorder, read_rehearsal
-from lambda_star.rehearsal.statistics import change_of_share, exact_share
 
 __all__ = [
     "Answer",

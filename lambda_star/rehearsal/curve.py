@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from lambda_star.calibration.shares import change_of_share, exact_share
 from lambda_star.calibration.statistics import Estimate
-from lambda_star.rehearsal.statistics import change_of_mean, change_of_share, exact_share, mean
+from lambda_star.rehearsal.statistics import change_of_mean, mean
 
 if TYPE_CHECKING:
     from lambda_star.rehearsal.answers import Answer

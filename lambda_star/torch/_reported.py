@@ -38,8 +38,7 @@ class Reported(NamedTuple):
         """Return the options of a monitor."""
         measured = self.measured
         rule = measured.rule if self.rehearsal is None or measured.rule else rule_of(self.rehearsal)
-        found = {"rule": rule, "margin": measured.margin}
-        found |= {} if measured.clip is None else {"clip": measured.clip}
+        found = {"rule": rule, "margin": measured.margin, "clip": measured.clip}
         if measured.contract is None or measured.contract.startswith(OWN):
             return found | ({"contract": json_structure} if measured.contract is None else {})
         contract = parse(measured.contract)

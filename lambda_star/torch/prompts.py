@@ -155,10 +155,8 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise ValueError(f"{path}: Parquet needs pyarrow: pip install 'lambda-star[parquet]'") from error
+    from pyarrow import ArrowException, parquet
+
     try:
         rows = parquet.read_table(path).to_pylist()
     except ArrowException as error:

@@ -16,11 +16,14 @@ from lambda_star.calibration.statistics import Estimate, Limit
 from lambda_star.updates import Rule, parse
 from lambda_star.verdict.opinion import Opinion, interval, up_to_teacher
 
-__all__ = ["Measured", "never_kills"]
+__all__ = ["Measured", "OldReportError", "never_kills"]
 
 SCHEMA = "lambda-star/calibrate/2"
 
 LEVEL = Quantity("quantile", 0.0, 1.0, "[]")
+
+LEAST = 5e-324
+"""What stands for a b of 0, which no rule takes: the least float above it."""
 
 SURE, UNDECIDED = 0.999, 0.5
 """A sure teacher and an undecided base: a rule that lets no tail die there lets none die anywhere."""
@@ -45,15 +48,14 @@ def never_kills(rule: Rule) -> bool:
 class Measured(NamedTuple):
     """The numbers of a report that decide about λ; ``p`` and ``b`` are those of its binding class.
 
-    ``clip`` is None where a file does not have it, and ``dies`` without a rule. ``levels`` are the quantiles of the
-    per-position λ*.
+    ``dies`` is None without a rule, and ``levels`` are the quantiles of the per-position λ*.
     """
 
     source: str
     binding: str
     p: float
     b: float
-    clip: float | None
+    clip: float
     rule: Rule | None
     advised: Limit
     operating: Limit
@@ -179,8 +181,7 @@ class Measured(NamedTuple):
 
     @property
     def _rarely(self) -> str:
-        times = math.nan if self.clip is None else self.clip
-        return f"{self._share} of the answers have a tail more than {times:g} times thinner than the teacher's"
+        return f"{self._share} of the answers have a tail more than {self.clip:g} times thinner than the teacher's"
 
     def _too_few(self, point: Limit) -> str:
         return (
@@ -225,7 +226,7 @@ def _read(path: Path) -> Any:
 def _of_values(report: Mapping[str, Any], source: str) -> Measured:
     _refuse_old(report, source)
     binding = next(one for one in report["classes"] if one["name"] == report["binding"])
-    p, b, clip = float(binding["p"]), float(binding["b"]), _plain(report["clip"])
+    p, b, clip = float(binding["p"]), max(float(binding["b"]), LEAST), float(report["clip"])
     require((P, p), (B, b), (C.named("clip"), clip))
     rule, dies = report.get("rule"), report.get("dies")
     if rule is None and dies is not None:
@@ -239,7 +240,7 @@ def _of_values(report: Mapping[str, Any], source: str) -> Measured:
         rule=None if rule is None else parse(rule),
         advised=_limit(report["advised"]),
         operating=_limit(report["operating_point"]),
-        dies=None if rule is None or dies is None else _limit(dies),
+        dies=None if rule is None else _limit(dies),
         quantile=float(report["quantile"]),
         margin=float(report.get("margin", 0.1)),
         confidence=float(report["confidence"]),
@@ -257,7 +258,7 @@ def _of_values(report: Mapping[str, Any], source: str) -> Measured:
 def _refuse_old(report: Mapping[str, Any], source: str) -> None:
     """Raise an error for a report of another version."""
     schema = report.get("schema", SCHEMA)
-    if schema != SCHEMA or "needed" not in report["advised"]:
+    if schema != SCHEMA or "low" in (report.get("advised") or ()):
         raise OldReportError(
             f"{source}: this is a report of another version, {schema}; the limits of version 1 came from a bootstrap "
             "of positions that covered too little, so calibrate again with this version"
@@ -269,11 +270,9 @@ class OldReportError(ValueError):
 
 
 def _limit(value: Any) -> Limit:
-    """A limit of a report, NaN where it has null."""
+    """A limit of a report, NaN where it has null; None is a limit of which nothing is known."""
+    if value is None:
+        unknown: dict[str, Any] = dict.fromkeys(Limit._fields, math.nan)
+        return Limit(**(unknown | {"answers": 0, "needed": math.inf}))
     numbers: dict[str, Any] = {name: math.nan if value[name] is None else float(value[name]) for name in Limit._fields}
     return Limit(**(numbers | {"answers": int(numbers["answers"])}))
-
-
-def _plain(value: Any) -> float | None:
-    """A number of a report, where "inf" is text and null is unknown."""
-    return None if value is None else float(value)

@@ -22,7 +22,7 @@ def report_of(rows: list[Row], **options: Any) -> Report:
 
 def stars(report: Report) -> list[float]:
     """λ* of every used position, the least first."""
-    return report.by_position.values(10**9).tolist()
+    return list(map(float, report.by_position.values(10**9)))
 
 
 def interval_of(found: ClassReport) -> tuple[float, float, float]:
@@ -105,5 +105,3 @@ def with_limits() -> list[Row]:
     """Synthetic rows, and the limits: one side rounded, both rounded, equal, no majority, next to nothing."""
     limits = [(0.0, -1e-3), (-1e-3, 0.0), (0.0, 0.0), (-0.3, -0.3), (-2.0, -1.5), (-1.5, -2.0), (-700.0, -800.0)]
     return tables.rows() + [one("limits", at, *pair, modal='","', token="[") for at, pair in enumerate(limits)]
-
-

@@ -156,14 +156,15 @@ def test_small_tail_masses_keep_their_digits(power: float) -> None:
     assert found.value == pytest.approx(float(threshold(5.0, *mass)), rel=1e-15)
     assert found.collapse_point == pytest.approx(float(collapse_point(5.0, *mass)), rel=1e-15)
     excess = [float(threshold(5.0, *four(row)) - 1) for row in rows]
-    assert (report.thresholds - 1).tolist() == pytest.approx(excess, rel=1e-13)
+    assert [star - 1 for star in stars(report)] == pytest.approx(sorted(excess), rel=1e-13)
 
 
 @pytest.mark.parametrize("power", [1e-9, 1e-12, 1e-15, 1e-18])
 def test_flip_points_of_small_tail_masses_keep_their_digits(power: float) -> None:
     rows = [one(answer, 0, -power * (answer + 2.1), -power) for answer in range(6)]
     report = report_of(rows)
-    assert report.flips.tolist() == pytest.approx([float(flip_point(*four(row))) for row in rows], rel=1e-12)
+    flips = sorted(float(flip_point(*four(row))) for row in rows)
+    assert report.flips.values(10**9).tolist() == pytest.approx(flips, rel=1e-12)
     mass = [mean(list(column)) for column in zip(*map(four, rows), strict=True)]
     assert report.binding.flip_point == pytest.approx(float(flip_point(*mass)), rel=1e-12)
 
@@ -246,7 +247,7 @@ def test_options_at_the_ends_of_their_ranges_are_taken() -> None:
 
 
 def test_monotone_in_clip_margin_and_quantile() -> None:
-    rows = with_limits() + tables.rows(answers=60, seed=1)
+    rows = tables.rows(answers=64) + with_limits()[12 * len(tables.ANSWER) :]
     for name, values, sign in (
         ("clip", [1.1, 2.0, 3.0, 5.0, 50.0], 1),
         ("margin", [0.0, 0.1, 0.5, 0.9], -1),

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lambda_star.calibration.distribution import Distribution
 
 from lambda_star import updates
 from lambda_star.calibration import calibrate
 from lambda_star.calibration.concerns import APART, CENSORED, FLIPPED, THICKENED, UNSURE, concerns
+from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.report import Report
 from lambda_star.calibration.table import Table
@@ -34,7 +34,8 @@ def with_binding(report: Report, **changes: Any) -> Report:
 
 def test_the_example_gives_rise_to_no_warning() -> None:
     table = read_table(EXAMPLE)
-    for options in ({}, {"rule": updates.log_ratio_cap(5.0), "lam": 1.25}):
+    choices: tuple[dict[str, Any], ...] = ({}, {"rule": updates.log_ratio_cap(5.0), "lam": 1.25})
+    for options in choices:
         report = calibrate(table, **options)
         assert report.warnings == concerns(report) == ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lambda_star.calibration import calibrate
 from lambda_star.calibration.contracts import judge
@@ -18,11 +21,13 @@ from lambda_star.calibration.report import Report
 from lambda_star.calibration.table import Table
 from lambda_star.cli import main
 from lambda_star.contract import Contract, parse
+from lambda_star.contract.classes import ends_answer
 from tests import tables
 from tests.tables import Row, one
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "rank_by_price" / "logprobs.csv"
 LIST = ('["', "A7", '","', "B2", '"]', "<|im_end|>")
+PIECES = ('["', "A7", '","', '"]', "[", "]", ",", "1", " ", '"', "</s>")
 YAML = ("-", " A", "7", "\n", "-", " B", "2", "\n", "<|im_end|>")
 
 
@@ -106,6 +111,72 @@ def test_a_contract_of_ones_own_that_cannot_tell_starts_still_names_classes() ->
     report = report_of(rows_of([LIST, LIST]), contract=Own("own"))
     assert positions(report)["mine"] == 2
     assert (report.contract, report.fit) == ("own", None)
+
+
+def slowly_judged(rows: Sequence[Row], contract: Contract) -> tuple[list[str | None], list[bool], tuple[int, int, int]]:
+    """The labels, what is late and the counts of a fit, token by token and answer by answer."""
+    labels: list[str | None] = [contract.label(row["modal"]) for row in rows]
+    late = [False] * len(rows)
+    answers, broken, misfits = list(dict.fromkeys(row["sequence"] for row in rows)), 0, 0
+    for answer in answers:
+        order = sorted((row["position"], at) for at, row in enumerate(rows) if row["sequence"] == answer)
+        text, alive, follows, missed = "", True, True, False
+        for place, (position, at) in enumerate(order):
+            row = rows[at]
+            late[at] = not alive
+            if position != place:
+                for _, other in order[place:]:
+                    late[other] = not alive
+                break
+            if alive and labels[at] and ends_answer(row["modal"]) and not contract.valid(text):
+                labels[at] = None
+            last = place + 1 == len(order) or order[place + 1][0] != place + 1
+            if follows:
+                missed = missed or not goes_on(
+                    contract, text, row["modal"], True if row["modal"] != row["token"] else last
+                )
+                follows = row["modal"] == row["token"]
+            if alive and not goes_on(contract, text, row["token"], last):
+                alive, broken = False, broken + 1
+            text += row["token"]
+        misfits += missed
+    return labels, late, (len(answers), broken, misfits)
+
+
+def goes_on(contract: Contract, text: str, token: str, last: bool) -> bool:
+    """Whether a token keeps an answer; a last token that ends it needs a valid answer before it."""
+    return contract.valid(text) if last and ends_answer(token) else contract.prefix(text + token) is not False
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from(PIECES), st.sampled_from(PIECES), st.integers(0, 9)), min_size=1, max_size=8
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_answers_are_judged_as_token_by_token(
+    answers: list[list[tuple[str, str, int]]], shuffler: random.Random
+) -> None:
+    rows = []
+    for answer, pieces in enumerate(answers):
+        gap = (
+            pieces[0][2] if pieces[0][2] < len(pieces) else len(pieces)
+        )  # a position that is not there, if there is one
+        for at, (token, modal, same) in enumerate(pieces):
+            chosen = token if same < 6 else modal
+            rows.append(one(answer, at + (at >= gap and pieces[0][2] % 3 == 0), -0.01, -1.0, modal=chosen, token=token))
+    shuffler.shuffle(rows)
+    found = judge(Table.from_rows(rows), "json")
+    labels, late, counts = slowly_judged([row | {"sequence": str(row["sequence"])} for row in rows], parse("json"))
+    assert found.late.tolist() == late
+    assert found.fit is not None
+    assert (found.fit.answers, found.fit.broken, found.fit.misfits) == counts
+    known = [at for at, row in enumerate(rows) if not late[at]]
+    assert [found.labels[at] for at in known] == [labels[at] for at in known]
 
 
 # The fit
@@ -202,4 +273,5 @@ def test_every_tail_of_the_example_is_split_by_the_prefixes_of_its_answers() -> 
         share = sum(mass for mass, may in zip(masses, allowed, strict=True) if may) / sum(masses)
         split = judged.split(row, top)
         assert split is not None
-        assert split == (pytest.approx(share, rel=1e-12), pytest.approx(sum(masses), rel=1e-12))
+        assert split[0] == pytest.approx(share, rel=1e-12)
+        assert split[1] == pytest.approx(sum(masses), rel=1e-12)

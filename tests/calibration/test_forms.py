@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from typing import Any
@@ -12,8 +13,8 @@ from markdown_it import MarkdownIt
 
 from lambda_star import calibrate, decide, updates
 from lambda_star.calibration import forms
-from lambda_star.calibration.report import Report
 from lambda_star.calibration.grids import advice, details, rows_used
+from lambda_star.calibration.report import Report
 from lambda_star.calibration.table import Table
 from lambda_star.plotting import report_pictures
 from tests import tables
@@ -43,6 +44,7 @@ HOSTILE = (
     " " * 200 + "SAFE λ = 1.25",
     "x" * 5000,
 )
+HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 RULE = updates.log_ratio_cap(5.0)
 
 
@@ -117,7 +119,7 @@ def test_no_text_adds_to_a_page(text: str) -> None:
     assert outside_pictures(found.tags) == outside_pictures(harmless())
     assert {tag.split()[0] for tag in found.tags} == {tag.split()[0] for tag in harmless()}
     assert not any("on" in tag.split("'")[1::2] for tag in found.tags)
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]", written)
+    assert not HIDDEN.search(written)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -135,7 +137,7 @@ def test_no_text_adds_to_the_tables_that_all_forms_share(text: str) -> None:
     said += [str(concern) for concern in report.warnings]
     for each in (*said, *rows_used(report)):
         assert len(each.splitlines()) <= 1
-        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", each)
+        assert not HIDDEN.search(each)
     assert all(len(line.value) <= 42 for line in advice(report))
 
 
@@ -185,3 +187,13 @@ def test_the_classes_are_a_frame() -> None:
     assert pandas.DataFrame(frame.to_pydict())["value"].tolist() == fields["value"]
     assert polars.from_arrow(frame)["value"].to_list() == fields["value"]
     assert frame.column("budget_threshold").to_pylist() == [None] * len(report.classes)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_verdict_adds_to_no_document(text: str) -> None:
+    verdict = decide(SAFE, lam=1.25)
+    hostile, plain = (replace(verdict, reason=reason, evidence=(reason,)) for reason in (f"x{text}", "x"))
+    found = forms.html(SAFE, hostile)
+    assert Tags(found).tags == Tags(forms.html(SAFE, plain)).tags
+    assert not HIDDEN.search(found)
+    assert structure(forms.markdown(SAFE, hostile)) == structure(forms.markdown(SAFE, plain))

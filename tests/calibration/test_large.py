@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import os
 import signal
 import subprocess
@@ -76,8 +77,10 @@ def close(report: Report, other: Report) -> None:
         for name, value in ours.items():
             same = pytest.approx(theirs[name], rel=1e-12, nan_ok=True) if isinstance(value, float) else theirs[name]
             assert value == same, name
-    bare = [dataclasses.replace(each, classes=(), worst=tuple(map(place, each.worst))) for each in (report, other)]
-    assert facts(bare[0]) == facts(bare[1])
+    ours, theirs = facts(report), facts(other)
+    ours |= {"classes": "", "worst": repr([*map(place, report.worst)])}
+    theirs |= {"classes": "", "worst": repr([*map(place, other.worst)])}
+    assert ours == theirs
 
 
 def place(worst: Worst) -> Worst:
@@ -125,8 +128,18 @@ def test_row_groups_are_pieces_and_answers_may_span_them(parquet: list[Path]) ->
     close(state.report(), calibrate(read_table(*parquet), contract=SETTINGS.contract))
 
 
-def test_progress_counts_bytes_where_rows_are_unknown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_progress_counts_bytes_where_rows_are_unknown(
+    tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambda_star.calibration.readers.delimited.BLOCK", 2**10)
+    monkeypatch.setattr("lambda_star.calibration.readers.bytes.BUFFER", 2**10)
     paths = [tables.write_csv(tmp_path / f"{at}.csv", rows) for at, rows in enumerate(shares(3))]
+    if packed:
+        for path in paths:
+            path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+        paths = sorted(tmp_path.iterdir())
     told: list[tuple[str, int, int]] = []
     calibrate_files(paths, SETTINGS, progress=lambda *args: told.append(args))
     size = sum(path.stat().st_size for path in paths)
@@ -134,7 +147,8 @@ def test_progress_counts_bytes_where_rows_are_unknown(tmp_path: Path) -> None:
     done = [count for _, count, _ in told]
     assert done == sorted(done)
     assert done[-1] == size
-    assert 0 < done[0] < size / 3
+    if not packed:  # packed, a file is as small as what is read at once
+        assert len({count for count in done if count < paths[0].stat().st_size}) > 2
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9, 14])

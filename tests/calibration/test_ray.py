@@ -42,7 +42,7 @@ def workers() -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lambda_star.calibration.pieces.PIECE_ROWS", 40)
-    monkeypatch.setattr(cluster, "TASK_ROWS", 80)
+    monkeypatch.setattr(cluster, "TASKS", 2)
     monkeypatch.setattr(cluster, "WAVE", 1)
     monkeypatch.setattr(cluster, "FAN", 2)
 

@@ -32,8 +32,7 @@ def test_without_listed_tokens_there_is_one_threshold_per_class() -> None:
 def test_listed_tokens_change_nothing_but_the_readings() -> None:
     for table in (TABLE, Table.from_rows(tables.with_top(tables.rows()))):
         with_top, without = (
-            calibrate(made, clip=5.0, lam=1.3).to_dict()
-            for made in (table, dataclasses.replace(table, top=None))
+            calibrate(made, clip=5.0, lam=1.3).to_dict() for made in (table, dataclasses.replace(table, top=None))
         )
         assert with_top.pop("readings")
         assert without.pop("readings") == []

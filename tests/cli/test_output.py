@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from lambda_star._core.quantities import LAM, MARGIN, B, C, P, Quantity
-from lambda_star.cli._output import OPEN_CLIP, as_failure, quantity_option, range_type
+from lambda_star.cli._output import OPEN_CLIP, as_failure, print_table, quantity_option, range_type, say
 
 
 @pytest.mark.parametrize("quantity", [P, B, C, OPEN_CLIP, LAM, MARGIN], ids=lambda quantity: str(quantity.range))
@@ -45,3 +45,11 @@ def test_an_error_of_the_library_is_one_message_and_exit_code_2() -> None:
 
     result = CliRunner().invoke(command)
     assert (result.output, result.exit_code) == ("Error: p must lie in (0, 1), got 2\n", 2)
+
+
+def test_whatever_is_printed_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "x\x1b[2J\nSAFE λ = 1.25\u202e"
+    say(hostile)
+    print_table(hostile, [(hostile, 1.0)])
+    print_table("table", [hostile], {"name": lambda text: text, "number": len})
+    assert capsys.readouterr().out.count(r"x\x1b[2J\nSAFE λ = 1.25\u202e") == 4

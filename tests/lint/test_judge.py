@@ -39,7 +39,7 @@ def of_lambda(folder: Path, lam: float, report: Path, extra: str = "") -> Findin
 
 def test_the_verdict_is_that_of_calibrate(tmp_path: Path, report: Report) -> None:
     path = written(tmp_path, report.to_dict())
-    safe = report.operating_point.low
+    safe = report.operating_point.value
     assert of_lambda(tmp_path, safe, path).severity == "note"
     above = of_lambda(tmp_path, math.nextafter(safe, 2), path)
     assert (above.severity, f"Known to be safe is λ = {safe:g}" in above.message) == ("unknown", True)
@@ -72,19 +72,15 @@ def test_a_rule_with_a_cliff_is_an_error_past_it_with_a_report_too(tmp_path: Pat
     assert (below.severity, "calibrate with that rule" in below.message) == ("unknown", True)
 
 
-def test_a_report_without_a_tolerance_leaves_lambda_unknown(tmp_path: Path, report: Report) -> None:
-    values = report.to_dict() | {"clip": None, "advised": None, "operating_point": {"value": None}}
-    found = of_lambda(tmp_path, 1.25, written(tmp_path, values))
-    assert (found.severity, "calibrate with a clip" in found.message) == ("unknown", True)
-
-
-def test_a_report_of_an_older_version_is_read(tmp_path: Path, report: Report) -> None:
-    values = report.to_dict()
-    old = {name: values[name] for name in ("binding", "classes", "clip", "advised", "operating_point")}
-    low = report.operating_point.low
-    for answers, severity in ((360, "note"), (36, "unknown")):
-        path = written(tmp_path, old | {"sequences": answers})
-        assert of_lambda(tmp_path, low, path).severity == severity
+def test_a_report_of_version_1_is_refused_with_the_reason(tmp_path: Path, report: Report) -> None:
+    old = report.to_dict() | {"advised": {"value": 1.15, "low": 1.14, "high": 1.16}}
+    for values in (old, report.to_dict() | {"schema": "lambda-star/calibrate/1"}):
+        path = written(tmp_path, values)
+        said = r"report.json: this is a report of another version, .*bootstrap of positions that covered too little"
+        with pytest.raises(ValueError, match=said):
+            of_lambda(tmp_path, 1.1, path)
+    written(tmp_path, report.to_dict() | {"schema": "lambda-star/calibrate/2"})
+    assert of_lambda(tmp_path, 1.1, path).severity == "note"
 
 
 def test_a_rehearsal_settles_what_the_report_leaves_open(tmp_path: Path, report: Report) -> None:
@@ -118,7 +114,7 @@ def test_tails_die_where_a_report_for_the_same_rule_says(tmp_path: Path) -> None
     clamp = CLAMP.format(5)
     assert of_lambda(tmp_path, report.dies.high, path, clamp).severity == "error"
     assert of_lambda(tmp_path, math.nextafter(report.dies.high, 1), path, clamp).severity == "unknown"
-    assert of_lambda(tmp_path, report.operating_point.low, path, clamp).severity == "note"
+    assert of_lambda(tmp_path, report.operating_point.value, path, clamp).severity == "note"
 
 
 def test_a_report_for_a_rule_that_does_the_same_is_no_other_one(tmp_path: Path) -> None:

@@ -377,7 +377,7 @@ def test_ctrl_c_says_how_to_go_on(folders: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--out", "rows.md"], "a table must be written to one of .csv, .jsonl, .parquet, got rows.md"),
+        (["--out", "rows.md"], "a table must be written to one of .csv, .tsv, .jsonl, .parquet, .arrow, got rows.md"),
         (["--contract", "jason"], "contract must be one of json, csv"),
         (["--from", "student"], "source must be base, teacher, a λ or answers, got 'student'"),
         (["--prompts", "nowhere.txt"], "nowhere.txt: No such file or directory; check the path"),

@@ -16,13 +16,15 @@ CAP = "log_ratio_cap(c=5)"
 def limit(ends: tuple[float, float, float], quantile: float, confidence: float, answers: float) -> dict[str, Any]:
     """A quantile of a sample with its lower and its upper limit as a report writes it, unknown with too few answers."""
     estimate, value, high = ends
-    needed = answers_for(quantile, confidence) if 0 <= quantile <= 1 and 0 < confidence < 1 else math.nan
+    known = 0 <= quantile <= 1 and 0 < confidence < 1
+    needed = answers_for(quantile, confidence) if known else math.nan
     if not answers >= needed:
         value = math.nan
-    level = 1 - (1 - confidence) ** (1 / answers)
+    level = 1 - (1 - confidence) ** (1 / answers) if known else math.nan
     made = {"value": value, "estimate": estimate, "high": high, "at_most": value, "quantile": quantile}
     made |= {"confidence": confidence, "answers": answers, "level": level, "needed": needed}
-    return {name: None if math.isnan(end) else "inf" if end == math.inf else end for name, end in made.items()}
+    missing = {name for name, end in made.items() if isinstance(end, float) and math.isnan(end)}
+    return {name: None if name in missing else "inf" if end == math.inf else end for name, end in made.items()}
 
 
 def report(

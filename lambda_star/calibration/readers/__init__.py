@@ -17,15 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.calibration.readers import delimited
+from lambda_star.calibration.readers.answers import any_parts, joined_parts
 from lambda_star.calibration.readers.bytes import expand, kind, located
-from lambda_star.calibration.readers.columnar import Groups
+from lambda_star.calibration.readers.columnar import Groups, names_in
 from lambda_star.calibration.readers.frames import frame_parts
-from lambda_star.calibration.readers.plain import Part, batch_parts, cut, joined, record_parts, repeats
+from lambda_star.calibration.readers.parts import Part, cut, joined, repeats
+from lambda_star.calibration.readers.plain import batch_parts
 from lambda_star.calibration.readers.records import records
+from lambda_star.calibration.readers.scores import KINDS
 from lambda_star.calibration.rows import REMEDY, gather, nothing
-from lambda_star.calibration.table import Problem, Table, TableError
+from lambda_star.calibration.table import COLUMNS, Problem, Table, TableError
 
 __all__ = ["Groups", "file_tables", "read_table", "stream"]
+
+ENGINES = frozenset({"teacher", "base", *KINDS, "response"})
+"""Columns that an engine's answers have in Parquet and Arrow."""
 
 Paths = str | PathLike[str]
 
@@ -127,7 +133,14 @@ def _files(
     paths: Iterable[Paths], teacher: Paths | None, base: Paths | None, keep_going: bool
 ) -> Iterator[Iterator[Part]]:
     """The parts of every file."""
+    if teacher is not None or base is not None:
+        if teacher is None or base is None or [*paths]:
+            raise ValueError("`teacher` and `base` must be given together, and in the place of other files")
+        yield joined_parts(teacher, base, keep_going)
+        return
     found = expand(paths)
+    if not found:
+        raise ValueError("`paths` must hold at least one file, got none")
     for path in found:
         yield _kept(_file_parts(path, keep_going), keep_going, len(found) == 1)
 
@@ -150,10 +163,15 @@ def _file_parts(path: str, keep_going: bool, groups: Groups | None = None) -> It
         form = kind(file, source)
         if form in delimited.DELIMITERS:
             yield from delimited.parts(file, source, form, keep_going)
-        elif form in {"parquet", "arrow"}:
+        elif form in {"parquet", "arrow"} and not _is_engine({*names_in(file, source, form)}):
             yield from batch_parts(file, source, form, keep_going, groups)
         else:
-            yield from record_parts(records(file, source, form), source, keep_going)
+            yield from any_parts(records(file, source, form), source, keep_going)
+
+
+def _is_engine(names: set[str]) -> bool:
+    """Whether a file with these columns holds an engine's answers, and not a plain table."""
+    return bool(names & ENGINES) and not names >= {*COLUMNS}
 
 
 def _whole(source: str, files: Iterable[Iterator[Part]], keep_going: bool) -> Table:
@@ -165,14 +183,13 @@ def _whole(source: str, files: Iterable[Iterator[Part]], keep_going: bool) -> Ta
     starts = np.cumsum([0] + [len(part.table) for part in parts])
     lines = np.concatenate([part.lines for part in parts])
     table = _once(table, lines, [*zip(starts, (part.table.source for part in parts), strict=False)], keep_going)
-    order = {source: number for number, source in enumerate(dict.fromkeys(part.table.source for part in parts))}
-    problems = sorted(_problems(table), key=lambda problem: (order[problem.source], problem.line))
-    single = len(order) == 1
-    return dataclasses.replace(
-        table,
-        source=table.source if single else source,
-        problems=tuple(problem._replace(source="") if single else problem for problem in problems),
-    )
+    found, single = _problems(table), len({part.table.source for part in parts}) == 1
+    sources = (*(part.table.source for part in parts), *(problem.source for problem in found))
+    order = {source: number for number, source in enumerate(dict.fromkeys(sources))}
+    found.sort(key=lambda problem: (order[problem.source], problem.line))
+    source = table.source if single else source
+    own = (problem._replace(source="") if problem.source == source else problem for problem in found)
+    return dataclasses.replace(table, source=source, problems=tuple(own))
 
 
 def _problems(table: Table) -> list[Problem]:

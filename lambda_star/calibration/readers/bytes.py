@@ -8,8 +8,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ SMALL = 2**26
 """A packed file that must be unpacked as a whole may grow by this factor, or to this number of bytes."""
 
 BUFFER = 2**20
+
+LISTENER: ContextVar[Callable[[int], None] | None] = ContextVar("LISTENER", default=None)
+"""Is told how many more bytes of a file were read, packed as they are."""
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -120,7 +124,7 @@ class _Unpacked(io.RawIOBase):
         import pyarrow
 
         self._source = source
-        self._file = file
+        self._file, self._told = file, 0
         self._stream = file if packing is None else pyarrow.CompressedInputStream(pyarrow.PythonFile(file), packing)
 
     def readable(self) -> bool:
@@ -132,6 +136,9 @@ class _Unpacked(io.RawIOBase):
         except OSError as error:
             said = f"the file cannot be read to its end ({error}); it is cut or damaged, so make it again"
             raise TableError(self._source, said) from error
+        if tell := LISTENER.get():
+            tell(self._file.tell() - self._told)
+            self._told = self._file.tell()
         buffer[: len(data)] = data
         return len(data)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lambda_star.calibration.readers.bytes import unpacked
 from lambda_star.calibration.table import COLUMNS, OPTIONAL_COLUMNS, TableError
 
-__all__ = ["COLUMNS_KEY", "Groups", "batches", "check_columns", "table_columns"]
+__all__ = ["COLUMNS_KEY", "Groups", "batches", "check_columns", "names_in", "table_columns"]
 
 COLUMNS_KEY = b"lambda_star.columns"
 """The key of the file's own list of its columns, which shows a damaged name."""
@@ -63,6 +63,19 @@ def table_columns(source: str, header: Sequence[str]) -> list[str]:
     """Return the columns of a table among some, in their order, after :func:`check_columns`."""
     check_columns(source, header)
     return [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in header]
+
+
+def names_in(path: Path, source: str, kind: str) -> list[str]:
+    """Return the names of the columns of a Parquet or Arrow file."""
+    found: list[str] = []
+
+    def keep(_: str, names: Sequence[str]) -> list[str]:
+        found.extend(names)
+        return []
+
+    with batches(path, source, kind, 1, keep) as opened:
+        next(opened, None)
+    return found
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lambda_star.calibration.readers.bytes import opened
 from lambda_star.calibration.readers.columnar import check_columns
-from lambda_star.calibration.readers.plain import CELL, Part, careful, whole
+from lambda_star.calibration.readers.parts import Part
+from lambda_star.calibration.readers.plain import CELL, careful, whole
 from lambda_star.calibration.rows import Row
 from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, TableError
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lambda_star.calibration.readers.columnar import table_columns
-from lambda_star.calibration.readers.plain import ROWS, Part, arrow_parts
+from lambda_star.calibration.readers.parts import Part
+from lambda_star.calibration.readers.plain import ROWS, arrow_parts
 from lambda_star.calibration.table import TableError
 
 __all__ = ["frame_parts"]

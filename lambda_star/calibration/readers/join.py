@@ -194,7 +194,9 @@ def _align(teacher: Answer, base: Answer) -> _Aligned:
     found = next((at for at in _places(teacher, base, len(own)) if _common(steps, own, at) == len(own)), None)
     if found is None:
         return _part(teacher, base, own, start)
-    return _Aligned(found, start, len(own))
+    more = len(steps) - len(own) if teacher.start == 0 and not teacher.given else 0
+    said = f"the teacher's record goes on for {more} tokens after the last of the base's, which may have been cut"
+    return _Aligned(found, start, len(own), said if more else "")
 
 
 def _places(teacher: Answer, base: Answer, length: int) -> Iterator[int]:
@@ -203,7 +205,7 @@ def _places(teacher: Answer, base: Answer, length: int) -> Iterator[int]:
     if boundary is not None:
         yield boundary
     if not teacher.given:
-        yield from range(len(teacher.steps) - length, -1, -1)
+        yield from range(len(teacher.steps) - length if teacher.start != 0 else 0, -1, -1)
 
 
 def _part(teacher: Answer, base: Answer, own: tuple[Step, ...], start: int) -> _Aligned:
@@ -260,9 +262,11 @@ def _kept(offset: int, start: int, count: int, own: tuple[Step, ...], steps: tup
     """The positions up to the first that differs, and a sentence about the others."""
     if count == len(own):
         return _Aligned(offset, start, count)
-    if not count:
-        said = "the answer's tokens do not stand in the teacher's record; score the ids that the base sampled"
-        return _Aligned(offset, start, 0, said)
+    if 2 * count < len(own):
+        said = "most of its tokens do not stand in the teacher's record, which may be that of another answer"
+        return _Aligned(
+            offset, start, 0, f"{said}; score the ids that the base sampled, and name answers by `custom_id`"
+        )
     there = steps[offset + count] if offset + count < len(steps) else None
     said = (
         "the teacher's tokens end" if there is None else f"the teacher has {there.text!r}, the base {own[count].text!r}"

@@ -1,56 +1,44 @@
-"""Check plain columns all at once, or row by row where anything is amiss, and cut tables where answers end."""
+"""Check plain columns all at once, or row by row where anything is amiss."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice, pairwise
+from itertools import chain, islice
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
 from lambda_star.calibration.readers.columnar import Groups, batches, table_columns
+from lambda_star.calibration.readers.listed import tops
+from lambda_star.calibration.readers.parts import Part
 from lambda_star.calibration.readers.records import rows_of
-from lambda_star.calibration.rows import Row, gather, is_integer, top_of
-from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table, TableError
+from lambda_star.calibration.rows import Row, gather, is_integer
+from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table
 from lambda_star.calibration.texts import Texts
 
 __all__ = [
     "CELL",
     "ROWS",
-    "Part",
     "arrow_parts",
     "batch_parts",
     "careful",
-    "cut",
-    "joined",
     "record_parts",
-    "repeats",
     "whole",
 ]
 
 CELL = 131_072
 """The most characters of a text, as in the ``csv`` module."""
 
-LONGEST_ANSWER = 2**20
-"""The most rows of an answer, whose rows are in memory together."""
-
-
 TEXTS = ("sequence", "token", "modal")
 
 ROWS = 2**16
 """The rows that are checked at a time."""
-
-
-class Part(NamedTuple):
-    """The good rows of a stretch of a file, and the line of each."""
-
-    table: Table
-    lines: NDArray[np.int64]
 
 
 def batch_parts(path: Path, source: str, kind: str, keep_going: bool, groups: Groups | None = None) -> Iterator[Part]:
@@ -129,6 +117,8 @@ def _rows(item: tuple[int, Any] | Problem) -> Iterable[tuple[int, Row]]:
     line, record = item
     if not isinstance(record, dict):
         return [(line, "the line is not a JSON object; write one object per line")]
+    if not isinstance(record.get("sequence"), list | dict):
+        return [(line, record)]
     columns = {name: record[name] for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in record}
     listed = {name: list(value.values()) if isinstance(value, dict) else value for name, value in columns.items()}
     if not all(isinstance(listed.get(name), list) for name in COLUMNS):
@@ -146,16 +136,23 @@ def _columns_of(rows: list[Any]) -> dict[str, Any]:
     kinds: dict[str, set[type]] = {name: {str, int} for name in TEXTS} | {"position": {int}}
     kinds |= {name: {float, int} for name in ("log_p", "log_b")}
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in COLUMNS}
-    for name in {name for row in rows for name in row} - set(COLUMNS):
+    for name in {*chain.from_iterable(rows)} & {*OPTIONAL_COLUMNS}:
         columns[name] = [row.get(name) for row in rows]
     for name, values in columns.items():
-        found = set(map(type, values))
         if name in {"top", "rest"}:
             continue
+        found = {type(value) for value in values if not (name in ENDS and value == "-inf")}
         if not found <= kinds.get(name, {str, NoneType} if name == "contract" else {float, int, NoneType}):
             raise TypeError("a value has another type")
-        columns[name] = pyarrow.array(map(str, values) if found == {int} and name in TEXTS else values)
+        columns[name] = pyarrow.array(_as_arrow(name, values, found))
     return columns
+
+
+def _as_arrow(name: str, values: list[Any], kinds: set[type]) -> list[Any]:
+    """Values of one type: numbers that name answers are texts, and the text -inf is a number."""
+    if name in TEXTS:
+        return [str(value) for value in values] if int in kinds else values
+    return [-math.inf if value == "-inf" else value for value in values] if name in ENDS else values
 
 
 def whole(source: str, columns: Callable[[], Mapping[str, Any]]) -> Table | None:
@@ -208,10 +205,9 @@ def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
             made[name] = _end(columns[name], made[name[:5]], below=name.endswith("low"))
     if "contract" in columns:
         made["contract"] = _texts(columns["contract"], missing="")
-    top, rest = (_cells(columns.get(name), len(made["position"])) for name in ("top", "rest"))
-    if any(cell is not None for cells in (top, rest) for cell in cells):
-        listed = tuple(map(top_of, top, rest, made["log_p"].tolist(), made["log_b"].tolist()))
-        made["top"] = listed if any(listed) else None
+    if "top" in columns or "rest" in columns:
+        top, rest = (_cells(columns.get(name), len(made["position"])) for name in ("top", "rest"))
+        made["top"] = tops(top, rest, made["log_p"], made["log_b"])
     return made
 
 
@@ -235,7 +231,7 @@ def _texts(column: Any, missing: str | None = None) -> Texts:
 
     column = _single(column)
     encoded = column if types.is_dictionary(column.type) else column.dictionary_encode()
-    encoded = _compact(encoded) if len(encoded.dictionary) > len(encoded) else encoded
+    encoded = _compact(encoded) if len(encoded.dictionary) > len(encoded) // 16 else encoded
     kind = encoded.dictionary.type
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_null(kind)):
         raise TypeError("a column of texts has another type")
@@ -247,7 +243,7 @@ def _texts(column: Any, missing: str | None = None) -> Texts:
     if None in distinct:
         raise ValueError("a text is missing")
     texts = Texts.of(str(text) for text in distinct)
-    codes = indices.to_numpy()
+    codes = np.from_dlpack(indices)
     _require(np.array([len(text) <= CELL and "\0" not in text for text in texts.values], dtype=bool))
     return Texts(texts.values, texts.codes[codes])
 
@@ -267,7 +263,7 @@ def _positions(column: Any) -> NDArray[np.int64]:
 
     column = _single(column)
     if types.is_integer(column.type) and not column.null_count:
-        positions: NDArray[np.int64] = column.cast(pyarrow.int64()).to_numpy()
+        positions: NDArray[np.int64] = np.asarray(np.from_dlpack(column.cast(pyarrow.int64())), dtype=np.int64)
     else:
         texts = _texts(column)
         _require(np.array([is_integer(text) for text in texts.values if text], dtype=bool))
@@ -284,8 +280,9 @@ def _floats(column: Any) -> Floats:
     column = _single(column)
     if not (types.is_floating(column.type) or types.is_integer(column.type) or types.is_null(column.type)):
         raise TypeError("a column of numbers has another type")
-    found: Floats = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
-    return found
+    column = column.cast(pyarrow.float64())
+    column = column.fill_null(math.nan) if column.null_count else column
+    return np.asarray(np.from_dlpack(column), dtype=np.float64)
 
 
 def _end(column: Any, numbers: Floats, *, below: bool) -> Floats | None:
@@ -303,101 +300,3 @@ def _cells(column: Any, rows: int) -> list[Any]:
     if column is None:
         return [None] * rows
     return column if isinstance(column, list) else list(column.to_pylist())
-
-
-def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows whose answer and position stood in a row before, and the first row that has them.
-
-    Args:
-        table: the table.
-
-    Returns:
-        Two arrays of row numbers in the order of the rows.
-
-    >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
-    >>> repeats(joined([Table.from_rows([row]), Table.from_rows([row])]))
-    (array([1]), array([0]))
-    """
-    codes, position = table.sequence.codes, table.position
-    changes = codes[1:] != codes[:-1]
-    answers = np.count_nonzero(np.bincount(codes)) if len(codes) else 0
-    if np.all(changes | (position[1:] > position[:-1])) and np.count_nonzero(changes) + 1 == max(1, answers):
-        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
-    order = np.lexsort((position, codes))
-    same = (codes[order][1:] == codes[order][:-1]) & (position[order][1:] == position[order][:-1])
-    starts = np.maximum.accumulate(np.where(np.concatenate([[True], ~same]), np.arange(len(order)), 0))
-    later = np.flatnonzero(np.concatenate([[False], same]))
-    rows, firsts = order[later], order[starts[later]]
-    return rows[np.argsort(rows)], firsts[np.argsort(rows)]
-
-
-def joined(tables: Iterable[Table]) -> Table:
-    """Return several tables as one; a single table as it is.
-
-    Args:
-        tables: one table or more.
-
-    Returns:
-        A table.
-    """
-    parts = list(tables)
-    return parts[0] if len(parts) == 1 else Table.concatenate(parts)
-
-
-def cut(parts: Iterable[Part], rows: int, whole_answers: bool) -> Iterator[Part]:
-    """Yield the rows of some parts in parts of about equal size.
-
-    Args:
-        parts: the parts of a file in order.
-        rows: the most rows of a part, unless a single answer has more.
-        whole_answers: whether to cut only between answers.
-
-    Yields:
-        Parts that hold all rows and all problems.
-
-    Raises:
-        TableError: an answer is longer than memory may hold.
-    """
-    held: list[Part] = []
-    for part in parts:
-        held.append(part)
-        if sum(len(each.lines) for each in held) > rows:
-            *ready, last = _cut(_join(held), rows, whole_answers)
-            yield from ready
-            held = [last]
-    if held:
-        yield from _cut(_join(held), rows, whole_answers)
-
-
-def _join(parts: list[Part]) -> Part:
-    if len(parts) == 1:
-        return parts[0]
-    return Part(Table.concatenate(part.table for part in parts), np.concatenate([part.lines for part in parts]))
-
-
-def _cut(part: Part, rows: int, whole_answers: bool) -> Iterator[Part]:
-    """The pieces of a part, the first of which has its problems; the last may go on in the next part."""
-    codes = part.table.sequence.codes
-    ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1 if whole_answers else np.arange(1, len(codes))
-    places = [0]
-    while len(codes) - places[-1] > rows:
-        fitting = np.searchsorted(ends, places[-1] + rows, side="right")
-        after = ends[fitting - 1 : fitting + 1]
-        after = after[after > places[-1]] if len(after) else after
-        if not len(after):
-            break
-        places.append(int(after[0]))
-    if len(codes) - places[-1] > max(rows, LONGEST_ANSWER):
-        said = f"an answer has more than {LONGEST_ANSWER} rows; give every answer a `sequence` of its own"
-        raise TableError(part.table.source, said, int(part.lines[places[-1]]))
-    for index, (start, stop) in enumerate(pairwise([*places, len(codes)])):
-        piece = part.table.take(slice(start, stop))
-        if index == 0:
-            piece = piece if not part.table.problems else _with(piece, part.table)
-        yield Part(piece, part.lines[start:stop])
-
-
-def _with(table: Table, other: Table) -> Table:
-    from dataclasses import replace
-
-    return replace(table, problems=other.problems)

@@ -121,7 +121,7 @@ class _Broken(str):
 
 def _value(line: bytes) -> Any:
     try:
-        return json.loads(line.decode(), object_pairs_hook=_object)
+        return DECODER.decode(line.decode())
     except UnicodeDecodeError:
         return _Broken("the line is not UTF-8 text; check the type of the file, or convert it to UTF-8")
     except json.JSONDecodeError as error:

@@ -40,8 +40,11 @@ PLACEHOLDER = "token_id:"
 SLACK = 1e-3
 """How far a sum of probabilities may exceed 1, because engines compute in float32 and round."""
 
+HALF_MOST = 65504.0
+"""The greatest number of float16."""
+
 FEW_DIGITS = 7
-"""A float32 takes up to nine digits; numbers that all have at most this many have been rounded."""
+"""A float32 takes up to nine digits: numbers that all have at most this many, or as many decimals, were rounded."""
 
 
 class Entry(NamedTuple):
@@ -122,23 +125,28 @@ class Digits(NamedTuple):
         places = significant = 0
         for number in seen:
             digits, exponent = Decimal(repr(number)).normalize().as_tuple()[1:]
-            if len(digits) > FEW_DIGITS and float(np.float16(number)) != number:
-                return cls()
             significant, places = max(significant, len(digits)), max(places, -int(exponent))
-        if not seen:
-            return cls()
-        if not np.any(np.array([*seen], dtype=np.float32).view(np.uint32) & 0xFFFF):
-            return cls(share=2.0**-9)  # bfloat16 keeps 8 bits
-        return cls(share=2.0**-12) if significant > FEW_DIGITS else cls(places, significant)  # float16 keeps 11 bits
+            if min(places, significant) > FEW_DIGITS and not _half(number):
+                return cls()
+        share = 2.0 ** -(min(map(_half, seen), default=0) or math.inf)
+        least, most = (count if seen and count <= FEW_DIGITS else None for count in (places, significant))
+        return cls(least, most, share)
 
     def half(self, number: float) -> float:
         """Return the greatest distance of a number on file from the number that was computed."""
-        if self.places is None or self.significant is None:
-            return self.share * abs(number)
-        widths = [0.5 * 10.0**-self.places]
-        if number:
+        widths = [self.share * abs(number)]
+        if self.places is not None:
+            widths.append(0.5 * 10.0**-self.places)
+        if self.significant is not None and number:
             widths.append(0.5 * 10.0 ** (math.floor(math.log10(abs(number))) - self.significant + 1))
         return max(widths)
+
+
+def _half(number: float) -> int:
+    """The bits to which a half-precision format rounds: 8 for bfloat16, 11 for float16, 0 if neither can hold it."""
+    if not np.float32(number).view(np.uint32) & 0xFFFF and float(np.float32(number)) == number:
+        return 8
+    return 11 if abs(number) < HALF_MOST and float(np.float16(number)) == number else 0
 
 
 def is_missing(value: Any) -> bool:
@@ -207,13 +215,20 @@ def log_probability(value: Any) -> float:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise ValueError(f"a log-probability is {_brief(value)}; it must be a number")
-    number = float(value)
+    number = _float(value)
     if number < LEAST:
         said = f"a log-probability is {number:g}, which stands for -inf"
         raise ValueError(f"{said}; ask for raw log-probabilities, without a mask or cut")
     if number > 0:
         raise ValueError(f"a log-probability is {number:g}, above 0; write natural log-probabilities")
     return number
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def token(text: Any, number: Any, name: Any = None, raw: Any = None) -> Entry:
@@ -252,35 +267,54 @@ def token(text: Any, number: Any, name: Any = None, raw: Any = None) -> Entry:
     return Entry(text, None if is_missing(name) else _id(name), log, own)
 
 
-def step(own: Callable[[], Entry], top: Callable[[], Iterable[Entry]], *, proven: bool = False) -> Step:
-    """Return a position from two functions that read it; what is wrong with it stands in ``wrong``.
+def step(
+    own: Callable[[], Entry],
+    top: Callable[[], Iterable[Entry]],
+    *,
+    proven: bool = False,
+    also: Callable[[], Iterable[Entry]] = tuple,
+) -> Step:
+    """Return a position from functions that read it; what is wrong with it stands in ``wrong``.
 
     Args:
         own: reads the token that stands there.
         top: reads the listed tokens.
         proven: whether the list holds the most probable tokens alone. Otherwise the token that stands there may have
             been added to it, and as the least of them it does not bound the tokens outside the list.
+        also: reads tokens with a number that are not known to be the most probable ones.
 
     Returns:
         A :class:`Step`, without numbers where something is wrong.
+
+    >>> step(lambda: token("[", -0.1), lambda: [token("[", -0.1), token("{", -0.2)]).wrong
+    'the listed probabilities add up to 1.724, above 1; write natural log-probabilities of the tokens of one position'
     """
     known = Entry("", None, math.nan)
     try:
         known = own()
-        listed = _once(entry for entry in top() if not math.isnan(entry.log))
-        known = _unified(known, listed)
-        if not proven and all(known.log < one.log or same_token(one, known) for one in listed):
+        entries = [*top()]
+        lacking = [entry for entry in entries if math.isnan(entry.log)]
+        if not all(same_token(entry, known) for entry in lacking):
+            raise ValueError(f"a listed token has no number, among {', '.join(repr(each.text) for each in lacking)}")
+        listed, more = _once(entry for entry in entries if entry not in lacking), _once(also())
+        known = _unified(known, [*listed, *more])
+        if lacking:  # the one that stands there may be more probable than all others
+            listed, more = [], [*listed, *more]
+        elif not proven and all(known.log < one.log or same_token(one, known) for one in listed):
             listed = [one for one in listed if not same_token(one, known)]
-        found = Step(known.text, known.id, None if math.isnan(known.log) else known.log, tuple(listed), known.raw)
-        total = math.fsum(math.exp(entry.log) for entry in found.entries())
-        if total > 1 + SLACK:
-            raise ValueError(
-                f"the listed probabilities add up to {total:.4g}, above 1; write natural log-probabilities of the "
-                "tokens of one position"
-            )
+        log = None if math.isnan(known.log) else known.log
+        found = Step(known.text, known.id, log, tuple(listed), known.raw, tuple(more))
+        _refuse_more_than_all(found)
     except ValueError as error:
         return Step(known.text, known.id, None, raw=known.raw, wrong=str(error))
     return found
+
+
+def _refuse_more_than_all(found: Step) -> None:
+    total = math.fsum(math.exp(entry.log) for entry in found.entries())
+    if total > 1 + SLACK:
+        said = f"the listed probabilities add up to {total:.4g}, above 1"
+        raise ValueError(f"{said}; write natural log-probabilities of the tokens of one position")
 
 
 def same_token(one: Entry | Step, other: Entry | Step) -> bool:

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,7 +130,7 @@ def rounded(number: float | None) -> float | None:
 
 def chat(one: Scored, shown: Callable[[float | None], float | None] = nine) -> dict[str, Any]:
     """Return a chat completion, checked and written by openai's own types."""
-    from openai.types.chat import ChatCompletion
+    from openai.types.chat import ChatCompletion  # type: ignore[import-not-found]
 
     def entry(token: Token, log: float | None) -> dict[str, Any]:
         return {"token": token.text, "bytes": [*token.raw], "logprob": shown(log)}
@@ -146,12 +147,12 @@ def chat(one: Scored, shown: Callable[[float | None], float | None] = nine) -> d
         "message": message,
     }
     head = {"id": f"chatcmpl-{one.model}-{one.name}", "object": "chat.completion", "created": 1, "model": "smollm2"}
-    return ChatCompletion.model_validate(head | {"choices": [choice]}).model_dump(mode="json", exclude_none=True)
+    return dict(ChatCompletion.model_validate(head | {"choices": [choice]}).model_dump(mode="json", exclude_none=True))
 
 
 def completion(one: Scored, *, echo: bool = False, ids: bool = False) -> dict[str, Any]:
     """Return a completion, checked and written by openai's own types, with or without its prompt."""
-    from openai.types import Completion
+    from openai.types import Completion  # type: ignore[import-not-found]
 
     def text_of(token: Token) -> str:
         return f"token_id:{token.id}" if ids else token.text
@@ -177,7 +178,7 @@ def completion(one: Scored, *, echo: bool = False, ids: bool = False) -> dict[st
     }
     if echo:  # openai's types know no null for the first token of a prompt, and the API writes one
         return head | {"choices": [choice]}
-    return Completion.model_validate(head | {"choices": [choice]}).model_dump(mode="json", exclude_none=True)
+    return dict(Completion.model_validate(head | {"choices": [choice]}).model_dump(mode="json", exclude_none=True))
 
 
 def _own(one: Scored, at: int, text_of: Callable[[Token], str]) -> dict[str, Any]:
@@ -204,7 +205,7 @@ class Vllm:
 
     def rows(self, one: Scored, places: Iterable[int], *, flat: bool = False) -> Any:
         """Return the log-probabilities of some places."""
-        found = self.own.FlatLogprobs() if flat else []
+        found: Any = self.own.FlatLogprobs() if flat else []
         for at in places:
             row = one.logs[at]
             if row is None:
@@ -343,15 +344,10 @@ def main() -> None:
             lambda one: sglang(one, prompted=False),
             slice(short),
         ),
-        **{
-            f"llamacpp/{form}": (
-                lambda one, form=form: llamacpp(one, form),
-                lambda one, form=form: llamacpp(one, form),
-                slice(short),
-            )
-            for form in ("new", "post", "old")
-        },
-        "llamacpp/bytes": (lambda one: llamacpp(one, "new"), lambda one: llamacpp(one, "new"), slice(short, None)),
+        "llamacpp/new": (partial(llamacpp, form="new"), partial(llamacpp, form="new"), slice(short)),
+        "llamacpp/post": (partial(llamacpp, form="post"), partial(llamacpp, form="post"), slice(short)),
+        "llamacpp/old": (partial(llamacpp, form="old"), partial(llamacpp, form="old"), slice(short)),
+        "llamacpp/bytes": (partial(llamacpp, form="new"), partial(llamacpp, form="new"), slice(short, None)),
     }
     for name, (of_teacher, of_base, which) in files.items():
         for side, make, scored in (("teacher", of_teacher, teacher), ("base", of_base, base)):

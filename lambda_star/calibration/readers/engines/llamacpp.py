@@ -81,7 +81,9 @@ def _step(one: Any) -> Step:
 def _listed(values: Any) -> Iterator[Entry]:
     if is_missing(values):
         return
-    yield from map(_entry, as_list(values, "the tokens of a position"))
+    for one in as_list(values, "the tokens of a position"):
+        if not (isinstance(one, Mapping) and one.get("prob") == 0):  # less than float32 can hold
+            yield _entry(one)
 
 
 def _entry(one: Any) -> Entry:

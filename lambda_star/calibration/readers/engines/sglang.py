@@ -53,9 +53,7 @@ def _side(meta: Mapping[str, Any], side: str) -> tuple[Step, ...]:
 
 
 def _step(own: Any, top: Any, others: Any) -> Step:
-    found = step(partial(_entry, own), partial(_entries, top), proven=True)
-    more = step(partial(_entry, own), partial(_entries, others), proven=True)
-    return found._replace(also=more.top, wrong=found.wrong or more.wrong)
+    return step(partial(_entry, own), partial(_entries, top), proven=True, also=partial(_entries, others))
 
 
 def _entries(values: Any) -> Iterator[Entry]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count, takewhile
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token, whole
 
 __all__ = ["outputs", "prompt_steps"]
 
@@ -64,7 +65,7 @@ def outputs(record: Mapping[str, Any]) -> Iterator[tuple[tuple[Step, ...], int, 
         before = prompt_steps(record["prompt_logprobs"], ids)
     length = (len(before) or None) if is_missing(ids) else len(as_list(ids, "`prompt_token_ids`"))
     made = record.get("outputs")
-    for one in [{}] if is_missing(made) else as_list(made, "`outputs`"):
+    for one in ([] if is_missing(made) else as_list(made, "`outputs`")) or [{}]:
         if not isinstance(one, Mapping):
             raise ValueError(f"an item of `outputs` is {type(one).__name__}, not an object")
         found = one.get("logprobs")
@@ -83,10 +84,10 @@ def _rows(found: Any) -> Sequence[Any]:
 def _unfold(starts: Any, ends: Any, ids: Any, numbers: Any, ranks: Any, texts: Any) -> list[Any]:
     if len(starts) != len(ends) or len({len(ids), len(numbers), len(ranks), len(texts)}) > 1:
         raise ValueError("the lists of flat log-probabilities have different lengths; the record was cut")
+    if [0, *ends] != [*starts, len(ids)]:
+        raise ValueError(f"flat log-probabilities do not go from 0 to {len(ids)} without a gap; the record was cut")
     rows: list[Any] = []
     for start, end in zip(starts, ends, strict=True):
-        if not (type(start) is type(end) is int and 0 <= start <= end <= len(ids)):
-            raise ValueError(f"flat log-probabilities go from {start!r} to {end!r} of {len(ids)}; the record was cut")
         listed = ((ids[at], numbers[at], ranks[at], texts[at]) for at in range(start, end))
         names = ("logprob", "rank", "decoded_token")
         rows.append({str(name): dict(zip(names, rest, strict=True)) for name, *rest in listed} or None)
@@ -101,12 +102,30 @@ def _step(row: Any, name: Any) -> Step:
     key = next(iter(row)) if name is None else next((key for key in row if str(key) == str(name)), None)
     if key is None:
         return Step("", None, None, wrong=f"the token {name} that stands there is not among those listed")
-    ranks = [one.get("rank") for one in row.values() if isinstance(one, Mapping)]
+    best = _ranked(row)
+    if best is None:
+        return step(partial(_entry, key, row[key]), partial(_entries, row, [*row]))
+    rest = [other for other in row if other not in best and not is_missing(row[other])]
+    numbered = partial(_entries, row, rest)
     return step(
         partial(_entry, key, row[key]),
-        lambda: [_entry(*item) for item in row.items()],
-        proven=sorted(rank for rank in ranks if type(rank) is int) == [*range(1, len(row) + 1)],
+        partial(_entries, row, best),
+        proven=True,
+        also=lambda: (entry for entry in numbered() if entry.log == entry.log),
     )
+
+
+def _ranked(row: Mapping[Any, Any]) -> list[Any] | None:
+    """The tokens of rank 1, 2, and so on, up to the first rank that is not there; None where there are no ranks."""
+    ranks = {whole(one.get("rank")): key for key, one in row.items() if isinstance(one, Mapping)}
+    if not any(ranks):
+        return None
+    return [ranks[rank] for rank in takewhile(ranks.__contains__, count(1))]
+
+
+def _entries(row: Mapping[Any, Any], keys: Sequence[Any]) -> Iterator[Entry]:
+    for key in keys:
+        yield _entry(key, row[key])
 
 
 def _entry(name: Any, one: Any) -> Entry:

@@ -1,0 +1,117 @@
+"""The parts in which a table is read: joined, cut where answers end, and searched for rows that stand twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_star.calibration.table import Table, TableError
+
+__all__ = ["Part", "cut", "joined", "repeats"]
+
+LONGEST_ANSWER = 2**20
+"""The most rows of an answer, whose rows are in memory together."""
+
+
+class Part(NamedTuple):
+    """The good rows of a stretch of a file, and the line of each."""
+
+    table: Table
+    lines: NDArray[np.int64]
+
+
+def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows whose answer and position stood in a row before, and the first row that has them.
+
+    Args:
+        table: the table.
+
+    Returns:
+        Two arrays of row numbers in the order of the rows.
+
+    >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
+    >>> repeats(joined([Table.from_rows([row]), Table.from_rows([row])]))
+    (array([1]), array([0]))
+    """
+    codes, position = table.sequence.codes, table.position
+    changes = codes[1:] != codes[:-1]
+    answers = np.count_nonzero(np.bincount(codes)) if len(codes) else 0
+    if np.all(changes | (position[1:] > position[:-1])) and np.count_nonzero(changes) + 1 == max(1, answers):
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    order = np.lexsort((position, codes))
+    same = (codes[order][1:] == codes[order][:-1]) & (position[order][1:] == position[order][:-1])
+    starts = np.maximum.accumulate(np.where(np.concatenate([[True], ~same]), np.arange(len(order)), 0))
+    later = np.flatnonzero(np.concatenate([[False], same]))
+    rows, firsts = order[later], order[starts[later]]
+    return rows[np.argsort(rows)], firsts[np.argsort(rows)]
+
+
+def joined(tables: Iterable[Table]) -> Table:
+    """Return several tables as one; a single table as it is.
+
+    Args:
+        tables: one table or more.
+
+    Returns:
+        A table.
+    """
+    parts = list(tables)
+    return parts[0] if len(parts) == 1 else Table.concatenate(parts)
+
+
+def cut(parts: Iterable[Part], rows: int, whole_answers: bool) -> Iterator[Part]:
+    """Yield the rows of some parts in parts of about equal size.
+
+    Args:
+        parts: the parts of a file in order.
+        rows: the most rows of a part, unless a single answer has more.
+        whole_answers: whether to cut only between answers.
+
+    Yields:
+        Parts that hold all rows and all problems.
+
+    Raises:
+        TableError: an answer is longer than memory may hold.
+    """
+    held: list[Part] = []
+    for part in parts:
+        held.append(part)
+        if sum(len(each.lines) for each in held) > rows:
+            *ready, last = _cut(_join(held), rows, whole_answers)
+            yield from ready
+            held = [last]
+    if held:
+        yield from _cut(_join(held), rows, whole_answers)
+
+
+def _join(parts: list[Part]) -> Part:
+    if len(parts) == 1:
+        return parts[0]
+    return Part(Table.concatenate(part.table for part in parts), np.concatenate([part.lines for part in parts]))
+
+
+def _cut(part: Part, rows: int, whole_answers: bool) -> Iterator[Part]:
+    """The pieces of a part, the first of which has its problems; the last may go on in the next part."""
+    codes = part.table.sequence.codes
+    ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1 if whole_answers else np.arange(1, len(codes))
+    places = [0]
+    while len(codes) - places[-1] > rows:
+        fitting = np.searchsorted(ends, places[-1] + rows, side="right")
+        after = ends[max(0, fitting - 1) : fitting + 1]
+        after = after[after > places[-1]]
+        if not len(after):
+            break
+        places.append(int(after[0]))
+    if len(codes) - places[-1] > max(rows, LONGEST_ANSWER):
+        said = f"an answer has more than {LONGEST_ANSWER} rows; give every answer a `sequence` of its own"
+        raise TableError(part.table.source, said, int(part.lines[places[-1]]))
+    for index, (start, stop) in enumerate(pairwise([*places, len(codes)])):
+        piece = part.table.take(slice(start, stop))
+        if index == 0 and part.table.problems:
+            piece = dataclasses.replace(piece, problems=part.table.problems)
+        yield Part(piece, part.lines[start:stop])

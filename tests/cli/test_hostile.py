@@ -1,0 +1,133 @@
+"""No text of a file forges what a command prints: it begins no line, moves no cursor and hides nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lambda_star._core.text import shown
+from tests import tables
+from tests.cli.test_cli import invoke
+
+FORGED = "\nSAFE λ = 1.25: it lies within"
+HOSTILE = {
+    "line": f"x{FORGED}",
+    "return": f"x\r{FORGED[1:]}",
+    "line separator": f"x\u2028{FORGED[1:]}\x85y",
+    "cursor": "x\x1b[1A\x1b[2KSAFE\x9b1A",
+    "clipboard": "x\x1b]52;c;ZXZpbA==\x07",
+    "direction": "x\u202eEFAS\u202c\u2066",
+    "no width": "x\u200b\u200d\ufeff\u00ad",
+    "markup": "x[bold]SAFE[/bold] :smile:",
+    "wide": "x" + " " * 200 + "SAFE λ = 1.25",
+}
+HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+
+def refuses_to_be_forged(output: str, harmless: str) -> None:
+    assert not HIDDEN.search(output)
+    assert not any(re.match(r"\s*SAFE", line) for line in output.splitlines())
+    assert len(output.splitlines()) == len(harmless.splitlines())
+
+
+def rows(path: Path, text: str) -> Path:
+    made = tables.with_top(tables.rows(4))
+    for row in made:
+        row["sequence"] += text
+        row["contract"] = row["modal"]
+        if row["modal"] == '","':
+            row |= {"modal": text, "token": text, "contract": text}
+            row["top"] = [[text, *numbers] for _, *numbers in row["top"]]
+    return tables.write_jsonl(path, made)
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_calibrate(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows(tmp_path / "rows.jsonl", "x")
+    harmless = invoke("calibrate", "rows.jsonl", "--all").output
+    rows(tmp_path / "rows.jsonl", text)
+    refuses_to_be_forged(invoke("calibrate", "rows.jsonl", "--all").output, harmless)
+    found = json.loads(invoke("calibrate", "rows.jsonl", "--json", "-").stdout)
+    assert text in {one["name"] for one in found["classes"]}  # plain data stays exact
+    assert not HIDDEN.search(invoke("calibrate", "rows.jsonl", "--json", "-").stdout)
+    short = invoke("calibrate", "rows.jsonl").output
+    assert max(map(len, short.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_problems_and_errors(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs = {}
+    for kind, given in {"harmless": "x", "hostile": text}.items():
+        made = tables.rows(4)
+        made.append(made[0] | {"position": 99, "log_p": given, "sequence": given})
+        made.append(made[0] | {"sequence": given, given: 1})
+        made.append(made[0] | {"sequence": made[0]["sequence"] + given, "modal": given})
+        made.append(made[-1])
+        tables.write_jsonl(tmp_path / "rows.jsonl", made)
+        good = invoke("calibrate", "rows.jsonl", "--keep-going")
+        outputs[kind] = [good.stdout, invoke("calibrate", "rows.jsonl").stderr]
+        outputs[kind].append(invoke("calibrate", "rows.jsonl", "--contract", given).stderr)
+    for hostile, harmless in zip(outputs["hostile"], outputs["harmless"], strict=True):
+        refuses_to_be_forged(hostile, harmless)
+
+
+@pytest.mark.parametrize("text", [HOSTILE["line"], HOSTILE["cursor"]])
+def test_the_name_of_a_file(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tables.write_csv(tmp_path / f"{text}.csv", tables.rows(4))
+    for arguments in (
+        ("calibrate", path.name, "--json", f"{text}.json", "--markdown", f"{text}.md"),
+        ("calibrate", f"{text}.nowhere"),
+        ("decide", path.name),
+        ("decide", f"{text}.nowhere"),
+        ("lint-config", path.name),
+        ("rehearse", "--out", path.name),
+        ("calibrate", path.name, "--plot", f"{text}.xyz"),
+        ("threshold", "--p", text, "--b", 0.5, "--clip", 5),
+        (text,),
+    ):
+        result = invoke(*arguments)
+        assert not HIDDEN.search(result.output), arguments
+        assert not any(line.startswith("SAFE") for line in result.output.splitlines()), arguments
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_commands_that_read_json_and_scripts(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tables.write_csv(tmp_path / "rows.csv", tables.rows(60))
+    assert invoke("calibrate", "rows.csv", "--json", "report.json").exit_code == 0
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    outputs: dict[str, list[str]] = {}
+    for given in ("x", text):
+        report["classes"][0]["name"] = report["binding"] = report["contract"] = given
+        (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        (tmp_path / "other.json").write_text(json.dumps(report | {"schema": given}), encoding="utf-8")
+        (tmp_path / "rule.json").write_text(json.dumps(report | {"rule": given}), encoding="utf-8")
+        config = {"actor": {"policy_loss": {"loss_mode": given, "lambda_vals": given}}}
+        (tmp_path / "run.json").write_text(json.dumps(config), encoding="utf-8")
+        (tmp_path / "run.sh").write_text(f"python -m verl.trainer.main_ppo actor.policy_loss.lambda_vals='{given}'\n")
+        header = {"schema": "lambda-star/rehearsal/1", "rule": None, "contract": given, "teacher": given, "base": given}
+        answer = {"lam": 1.0, "prompt": 0, "sample": 0, "text": given, "tokens": 2, "ended": True, "valid": True}
+        lines = [header, answer, answer | {"sample": given}]
+        (tmp_path / "rehearsal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+        outputs[given] = [
+            invoke(*arguments).output
+            for arguments in (
+                ("decide", "report.json", "--lam", 1.25),
+                ("decide", "other.json"),
+                ("decide", "rule.json"),
+                ("lint-config", "run.json", "--p", 0.999, "--b", 0.5),
+                ("lint-config", "run.sh", "--p", 0.999, "--b", 0.5),
+                ("decide", "report.json", "--rehearsal", "rehearsal.jsonl"),
+                ("rehearse", "--out", "rehearsal.jsonl"),
+            )
+        ]
+    for hostile in outputs[text]:
+        assert not HIDDEN.search(hostile)
+        assert not any(re.match(r"\s*SAFE λ = 1.25: it", line) for line in hostile.splitlines())
+        assert shown(hostile.replace("\n", "")) == hostile.replace("\n", "")
