@@ -11,7 +11,7 @@ from lambda_star._core.text import counted, named, number, percent, shown
 if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
 
-__all__ = ["Cell", "Grid", "advice", "details", "rows_used"]
+__all__ = ["Cell", "Grid", "Line", "advice", "details", "rows_used"]
 
 READINGS_NOTE = """\
 The readings are λ* for any single token (token), for everything but the modal token (bernoulli, Eq. 4), and for \
@@ -89,7 +89,7 @@ def advice(report: Report) -> tuple[Line, ...]:
 
 def _advice(report: Report) -> Iterator[Line]:
     binding, limit, point = report.binding, report.advised, report.operating_point
-    ends = interval(binding.low, binding.high)
+    ends = _interval(binding.low, binding.high)
     yield Line("binding class", named(binding.name), f"λ* = {number(binding.value)} {ends} at the mean of its tails")
     level = f"{percent(limit.quantile)} quantile of λ* by answer"
     if math.isnan(limit.value):
@@ -105,8 +105,10 @@ def _advice(report: Report) -> Iterator[Line]:
     rests = "the λ at which tails die" if report.dies and report.dies.value < limit.value else "the advised limit"
     yield Line("operating λ", number(point.value), f"{rests}, with its excess over 1 cut by {percent(report.margin)}")
     if report.censored:
-        open_ends = f"the operating λ lies between {number(point.value)} and {number(point.at_most)}"
-        means = f"b is known only to be below a bound, so {open_ends}; more top log-probabilities of the base narrow it"
+        means = "b is known only to be below a bound"
+        if not math.isnan(point.value):
+            means += f", so the operating λ lies between {number(point.value)} and {number(point.at_most)}"
+        means += "; more top log-probabilities of the base narrow it"
         yield Line("censored", counted(report.censored, "row"), means)
     if report.lam is not None:
         yield Line(f"λ = {report.lam:g}", "", _asked(report, report.lam))
@@ -126,7 +128,7 @@ def _of_rule(report: Report) -> Line:
         return Line("tails die", "unknown", NO_RULE)
     under = f"under {report.rule}"
     if math.isnan(dies.value):
-        return Line("tails die", "unknown", f"{under}: {_too_few(report)}")
+        return Line("tails die", "unknown", f"{under}, for the same reason")
     if dies.value == math.inf:
         return Line(
             "tails die",
@@ -192,7 +194,7 @@ def _classes(report: Report) -> Grid:
         "1−p": lambda one: Cell(f"{one.tail:.2e}", one.tail),
         "b": lambda one: Cell(f"{one.b:.4f}", one.b),
         "λ*": lambda one: one.value,
-        f"{report.confidence:.0%} interval": lambda one: Cell(interval(one.low, one.high), one.low),
+        f"{report.confidence:.0%} interval": lambda one: Cell(_interval(one.low, one.high), one.low),
         "flip": lambda one: one.flip_point,
         "least λ*": lambda one: one.least,
         "median": lambda one: one.median,
@@ -274,6 +276,6 @@ def _shares(*shares: float | None) -> Cell:
     return Cell(text, math.nan if shares[0] is None else shares[0])
 
 
-def interval(low: float, high: float) -> str:
-    """Return the ends of an interval as text."""
+def _interval(low: float, high: float) -> str:
+    """The ends of an interval as text."""
     return "one answer only" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
