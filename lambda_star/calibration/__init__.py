@@ -11,6 +11,7 @@ everything else here is an extension.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lambda_star import _deprecated
 from lambda_star.calibration.report import Report
@@ -25,7 +26,7 @@ _deprecated.serve(__name__)
 
 
 def calibrate(
-    table: Table,
+    table: Table | Any,
     *,
     clip: float = 5.0,
     rule: Rule | None = None,
@@ -41,7 +42,8 @@ def calibrate(
     """Return the λ* of every contract class and position of a table, and the λ that is advised.
 
     Args:
-        table: rows from :func:`lambda_star.read_table` or :meth:`lambda_star.calibration.table.Table.from_rows`.
+        table: rows from :func:`lambda_star.read_table` or :meth:`lambda_star.calibration.table.Table.from_rows`, or a
+            data frame with the columns of a table (pandas, polars, Arrow, or any other with an Arrow C stream).
         clip: the clip c, how many times thinner than the teacher's the student's tail may become; in (1, inf). The
             default is 5, a tolerance.
         rule: what the trainer's update bounds, a value of :mod:`lambda_star.updates`. The report then says where tails
@@ -73,6 +75,7 @@ def calibrate(
     >>> 1 < report.operating_point.value <= report.advised.value < report.binding.high
     True
     """
+    table = table if isinstance(table, Table) else Table.from_frame(table)
     state = State(Settings(clip, rule, lam, contract, tuple(tokens), min_mass), table.source)
     state.add(table)
     return state.report(margin=margin, quantile=quantile, confidence=confidence, budget=budget)

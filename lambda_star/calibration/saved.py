@@ -91,7 +91,7 @@ def from_bytes(data: bytes, state: State) -> State:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         said = json.loads(arrays["said"].tobytes())
-        if said["format"] != FORMAT:
+        if said["format"] != FORMAT or MARK not in arrays:
             raise ValueError(f"it is {said['format']}, and this version reads {FORMAT}")
         there = said["settings"]
         _fill(state, said, arrays)

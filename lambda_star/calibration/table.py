@@ -117,6 +117,34 @@ class Table:
         return gather(source, enumerate(rows, start=1), keep_going)
 
     @classmethod
+    def from_frame(cls, frame: Any, *, keep_going: bool = False) -> Table:
+        """Build a table from a data frame, with the checks that a file gets.
+
+        Args:
+            frame: a frame with the columns above, of pandas, polars, Arrow or any other library that offers the Arrow C
+                stream interface.
+            keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
+
+        Returns:
+            A :class:`Table`.
+
+        Raises:
+            TypeError: the object is no such frame.
+            TableError: a column is missing, a row is bad (unless ``keep_going``), or no row is usable.
+
+        >>> import pyarrow
+        >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -.1, "log_b": -.7}
+        >>> len(Table.from_frame(pyarrow.Table.from_pylist([row])))
+        1
+        """
+        from lambda_star.calibration.readers import read_table
+
+        if not hasattr(frame, "__arrow_c_stream__"):
+            kind = type(frame).__name__
+            raise TypeError(f"`frame` must be a data frame with the Arrow C stream interface, got {kind}")
+        return read_table(frame, keep_going=keep_going)
+
+    @classmethod
     def concatenate(cls, tables: Iterable[Table]) -> Table:
         """Return several tables after one another as one.
 
