@@ -203,6 +203,11 @@ def test_two_outputs_to_one_path_are_refused(name: str, folder: Path) -> None:
     assert not (folder / "file.png").exists()
 
 
+def test_two_outputs_to_standard_output_are_refused() -> None:
+    said = refused("calibrate", "--json", "-", "--markdown", "-")
+    assert said == "Error: --json and --markdown must not both go to standard output\n"
+
+
 def failing(error: BaseException) -> Callable[..., None]:
     def fails(*_: object, **__: object) -> None:
         raise error
