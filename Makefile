@@ -18,7 +18,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
 
 demo: $(VENV)/.base  ## install, then find the λ that is safe for a real language model on a real JSON task: measured, rehearsed, judged
-	$(BIN)/lambda-star calibrate $(DATA) --rule trl --lam 1.25 --plot out/rank_by_price.png --json out/report.json || test $$? -eq 3
+	$(BIN)/lambda-star calibrate $(DATA) --rule trl --lam 1.25 --plot out/rank_by_price.png --json out/report.json --force || test $$? -eq 3
 	$(BIN)/python $(EXAMPLE)/rehearse.py out/report.json
 
 test: demo $(VENV)/.test  ## the demo, then the whole test suite, on two workers
