@@ -39,6 +39,7 @@ BINARY = {
     b"ARROW1": "table",
     b"PK": "state",  # a zip file, one of whose members has the mark as its name
 }
+PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 TABLE = {"sequence", "position", "token", "modal", "log_p", "log_b"}
 
 
@@ -123,7 +124,7 @@ def _name(part: Path, target: Path, force: bool, kind: str | None) -> None:
 
 
 def go_on(path: Path, whole: int, header: bytes, kind: str) -> IO[bytes]:
-    r"""Return a file that lines can be added to.
+    r"""Return a file that lines can be added to, by one process at a time.
 
     Args:
         path: the file; its folder may be new.
@@ -135,23 +136,51 @@ def go_on(path: Path, whole: int, header: bytes, kind: str) -> IO[bytes]:
         The open file, at its end.
 
     Raises:
-        OSError: the file cannot be written, or is of another kind.
+        OSError: the file cannot be written, is of another kind, or is written to by another process.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "answers.jsonl")
-    >>> go_on(path, 0, b"{}\n", "answers").close()
-    >>> _ = path.write_bytes(b'{}\n{"cut": ')
-    >>> go_on(path, 3, b"", "answers").close()
-    >>> path.read_bytes()
-    b'{}\n'
+    >>> header = b'{"schema": "lambda-star/answers/1"}\n'
+    >>> go_on(path, 0, header, "answers").close()
+    >>> _ = path.write_bytes(header + b'{"cut": ')
+    >>> go_on(path, len(header), header, "answers").close()
+    >>> path.read_bytes() == header
+    True
     """
-    if not whole:
+    if not path.exists() or not path.stat().st_size:
         write_whole(path, header, kind=kind)
         whole = len(header)
+    refuse_overwrite(path, kind=kind)
     file = path.open("r+b")
-    file.truncate(whole)
-    file.seek(whole)
+    try:
+        _alone(file, path)
+        file.seek(whole)
+        if whole and b"\n" in file.read():  # whole lines that were not there when the file was read
+            raise _busy(path)
+        file.truncate(whole)
+        file.seek(whole)
+        file.write(b"" if whole else header)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
     return file
+
+
+def _alone(file: IO[bytes], path: Path) -> None:
+    """Hold a file until it is closed, as far as the system can."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        flock(file, LOCK_EX | LOCK_NB)
+    except BlockingIOError as error:
+        raise _busy(path) from error
+    except (ImportError, OSError):  # Windows, and disks without locks
+        pass
+
+
+def _busy(path: Path) -> OSError:
+    return BlockingIOError(f"{path}: another process adds to this file; wait for it, or give another path")
 
 
 def _bytes(content: str | bytes) -> bytes:
@@ -282,12 +311,24 @@ def made_here(path: str | Path) -> str:
         head = file.read(ENDS)
         file.seek(max(0, file.seek(0, os.SEEK_END) - ENDS))
         tail = file.read(ENDS)
+    head = _unpacked(head)
     if found := SCHEMA.match(head) or PAGE.match(head):
         return found[1].decode()
     for start, kind in BINARY.items():
         if head.startswith(start):
             return kind if MARK.encode() in head or MARK.encode() in tail else ""
     return "table" if _columns(head.partition(b"\n")[0]) >= TABLE else ""
+
+
+def _unpacked(head: bytes) -> bytes:
+    """The beginning of what is packed, or the bytes as they are."""
+    for start, codec in PACKED.items():
+        if head.startswith(start):
+            import pyarrow
+
+            with suppress(OSError), pyarrow.CompressedInputStream(pyarrow.BufferReader(head), codec) as stream:
+                return bytes(stream.read(ENDS // 2))  # no more, as the rest of the file is not there
+    return head
 
 
 def _columns(line: bytes) -> set[str]:

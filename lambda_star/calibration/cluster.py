@@ -66,6 +66,7 @@ def fold(
             skips = [skip if first + index == 0 else 0 for index in range(len(chosen))]
             leaves = [read.remote(shared, where, task, number) for task, number in zip(chosen, skips, strict=True)]
             sizes, states = map(list, zip(*leaves, strict=True))
+            del leaves  # so that a state is let go once it is merged
             while len(states) > 1:
                 states = [merge.remote(shared, *states[at : at + FAN]) for at in range(0, len(states), FAN)]
             try:

@@ -17,7 +17,7 @@ def jackknife(sums: Floats, statistic: Callable[[Floats], Floats], confidence: f
     """Return the ends of an interval of a smooth function of sums over independent answers, which may have heavy tails.
 
     The interval is Student's, with the standard error of the jackknife. The degrees of freedom are those that the
-    kurtosis of the jackknife leaves, since the few answers far from the rest decide how surely the spread is known.
+    kurtosis of the jackknife leaves, since the few answers far from all others decide how surely the spread is known.
     Each end is computed a second time with the answer that moves the value most to its side counted twice, and the
     farther of both ends holds: a sample of heavy tails rarely has enough of them.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lambda_star.calibration.readers import Groups, file_tables, stream
 from lambda_star.calibration.readers.bytes import STANDARD_INPUT, expand, located
+from lambda_star.calibration.readers.columnar import row_groups
 from lambda_star.calibration.table import COLUMNS, Table
 from lambda_star.contract import Contract
 
@@ -84,19 +86,20 @@ class Source:
         sizes = {path: size for path, size, _ in stamps}
         if self.teacher is not None or self.base is not None:
             return [Piece("", None, sum(sizes.values()) // ROW_BYTES, sum(sizes.values()))], "bytes"
-        tables = {path: _parquet(path) for path in self.paths}
-        tell = all(table is not None for table in tables.values())
         found: list[Piece] = []
+        tables = {path: None if path == STANDARD_INPUT else _table(path) for path in self.paths}
+        tell = all(table is not None for table in tables.values())
         for path, table in tables.items():
+            size = sizes.get(path, 0)
             if table is None:
-                size = sizes.get(path, 0)
                 found.append(Piece(path, None, size // ROW_BYTES, size))
-            else:
-                runs = [None] if self._whole(table) else _runs(table)
-                for groups in runs:
-                    rows = groups.rows if groups else table.num_rows
-                    size = rows if tell else sizes[path] * rows // max(1, table.num_rows)
-                    found.append(Piece(path, groups, rows, size))
+                continue
+            names, rows = table
+            total = sum(rows)
+            runs = [None] if self._whole(names) else _runs(rows)
+            for groups in runs:
+                inside = groups.rows if groups else total
+                found.append(Piece(path, groups, inside, inside if tell else size * inside // max(1, total)))
         return found, "rows" if tell else "bytes"
 
     def tables(self, piece: Piece) -> Iterator[Table]:
@@ -105,10 +108,10 @@ class Source:
             return stream((), teacher=self.teacher, base=self.base, keep_going=self.keep_going, batch=BATCH)
         return file_tables(piece.path, groups=piece.groups, keep_going=self.keep_going, batch=BATCH)
 
-    def _whole(self, table: Any) -> bool:
+    def _whole(self, columns: Sequence[str]) -> bool:
         """Whether the answers of a Parquet file must stay whole: a contract is judged along an answer."""
         if self.contract is None:
-            return "contract" not in table.schema.names
+            return "contract" not in columns
         return isinstance(self.contract, str | Contract)
 
 
@@ -117,27 +120,19 @@ def listed(paths: Any) -> list[str]:
     return [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
 
 
-def _parquet(path: str) -> Any:
-    """The metadata of a Parquet file that is a plain table and not packed; None for any other file."""
-    from pyarrow import ArrowException, parquet
-
-    if path == STANDARD_INPUT:
-        return None
-    try:
-        found = parquet.read_metadata(path)
-    except (ArrowException, OSError):
-        return None  # another format, or damaged, of which reading it tells more
-    return found if {*COLUMNS} <= {*found.schema.names} else None
+def _table(path: str) -> tuple[list[str], list[int]] | None:
+    """The columns and row groups of a plain table in Parquet; None for any other file."""
+    found = row_groups(Path(path))
+    return found if found and {*COLUMNS} <= {*found[0]} else None
 
 
-def _runs(table: Any) -> Iterator[Groups]:
+def _runs(rows: Sequence[int]) -> Iterator[Groups]:
     """Runs of row groups with about ``PIECE_ROWS`` rows."""
-    first = before = rows = 0
-    for group in range(table.num_row_groups):
-        more = table.row_group(group).num_rows
-        if group > first and rows + more > PIECE_ROWS:
-            yield Groups(first, group, before, rows)
-            first, before, rows = group, before + rows, 0
-        rows += more
-    if table.num_row_groups:
-        yield Groups(first, table.num_row_groups, before, rows)
+    first = before = inside = 0
+    for group, more in enumerate(rows):
+        if group > first and inside + more > PIECE_ROWS:
+            yield Groups(first, group, before, inside)
+            first, before, inside = group, before + inside, 0
+        inside += more
+    if rows:
+        yield Groups(first, len(rows), before, inside)

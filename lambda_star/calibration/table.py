@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lambda_star._core.namespaces import Floats
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["COLUMNS", "ENDS", "OPTIONAL_COLUMNS", "Frame", "Problem", "Table", "TableError", "Top"]
+__all__ = ["COLUMNS", "ENDS", "OPTIONAL_COLUMNS", "Problem", "Table", "TableError", "Top"]
 
 COLUMNS = ("sequence", "position", "token", "modal", "log_p", "log_b")
 ENDS = ("log_p_low", "log_p_high", "log_b_low", "log_b_high")
@@ -39,12 +39,6 @@ class Top(NamedTuple):
     log_b: tuple[float, ...]
     low: float | None = None
     high: float | None = None
-
-
-class Frame(Protocol):
-    """A data frame that offers its rows through the Arrow C stream interface."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
 class TableError(ValueError):
@@ -121,6 +115,34 @@ class Table:
         from lambda_star.calibration.rows import gather
 
         return gather(source, enumerate(rows, start=1), keep_going)
+
+    @classmethod
+    def from_frame(cls, frame: Any, *, keep_going: bool = False) -> Table:
+        """Build a table from a data frame, with the checks that a file gets.
+
+        Args:
+            frame: a frame with the columns above, of pandas, polars, Arrow or any other library that offers the Arrow C
+                stream interface.
+            keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
+
+        Returns:
+            A :class:`Table`.
+
+        Raises:
+            TypeError: the object is no such frame.
+            TableError: a column is missing, a row is bad (unless ``keep_going``), or no row is usable.
+
+        >>> import pyarrow
+        >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -.1, "log_b": -.7}
+        >>> len(Table.from_frame(pyarrow.Table.from_pylist([row])))
+        1
+        """
+        from lambda_star.calibration.readers import read_table
+
+        if not hasattr(frame, "__arrow_c_stream__"):
+            kind = type(frame).__name__
+            raise TypeError(f"`frame` must be a data frame with the Arrow C stream interface, got {kind}")
+        return read_table(frame, keep_going=keep_going)
 
     @classmethod
     def concatenate(cls, tables: Iterable[Table]) -> Table:

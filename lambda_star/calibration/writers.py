@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lambda_star._core.files import MARK, write_whole
-from lambda_star.calibration.readers.columnar import COLUMNS_KEY
+from lambda_star.calibration.readers.columnar import COLUMNS_KEY, footer_mark
 from lambda_star.calibration.table import COLUMNS, ENDS, Table
 from lambda_star.calibration.texts import Texts
 
@@ -215,6 +216,13 @@ def _parquet(tables: Iterable[Table], path: Path) -> None:
     with parquet.ParquetWriter(path, next(batches), write_page_checksum=True) as writer:
         for batch in batches:
             writer.write_table(batch)
+    with path.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        size = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - size, os.SEEK_END)
+        footer = file.read()
+        file.seek(-len(footer), os.SEEK_END)
+        file.write(footer_mark(footer[:-8]) + footer)
 
 
 def _arrow(tables: Iterable[Table], path: Path) -> None:

@@ -29,18 +29,20 @@ def test_a_file_that_is_cut_anywhere_is_not_read_as_whole(name: str, tmp_path: P
     write_table(ROUND, path) if name in WHOLE else WRITERS[name](path, GOOD)
     data = path.read_bytes()
     unseen = []
-    for size in range(len(data)):
+    sizes = range(len(data)) if len(data) < 1000 else [*range(0, len(data) - 50, 7), *range(len(data) - 50, len(data))]
+    for size in sizes:
         path.write_bytes(data[:size])
         found = outcome(path)
         if isinstance(found, Table):
             assert columns(found) == columns(ROUND.take(slice(0, len(found))))
             unseen.append(size)
+            continue
         kept = outcome(path, keep_going=True)
         if isinstance(kept, Table):
+            assert kept.problems
             assert columns(ROUND)["log_p"][: len(kept)] == kept.log_p.tolist()
-    ends = [size for size in range(len(data)) if data[size - 1 : size] == b"\n" and size > len(HEADER) + 1]
+    ends = [size for size in range(len(HEADER) + 2, len(data)) if data[size - 1 : size] == b"\n"]
     if name == "rows.jsonl":
-        ends = sorted({*ends, *(size for size in range(len(data)) if data[size : size + 1] == b"\n")} | {38})
         ends = [size for size in range(1, len(data)) if b"\n" in data[size - 1 : size + 1]]
     allowed = {"rows.csv": ends, "rows.tsv": ends, "rows.jsonl": ends, "rows.json": [len(data) - 1]}
     assert unseen == allowed.get(name, [])
@@ -68,19 +70,17 @@ def test_a_changed_byte_is_refused_or_gives_a_table(name: str, tmp_path: Path) -
 
 
 def test_small_files_that_expand_are_refused_before_they_fill_memory(tmp_path: Path) -> None:
-    count = 2**27 + 1
-    zeros = pyarrow.array(np.broadcast_to(np.float64(-1.0), 1024))
-    wide = pyarrow.chunked_array([zeros] * (count // 1024 + 1))
+    wide = pyarrow.array(np.full(2**23, -1.0))
     size = len(wide)
     same = {name: pyarrow.nulls(size, pyarrow.string()) for name in ("sequence", "token", "modal")}
     table = pyarrow.table(same | {"position": pyarrow.nulls(size, pyarrow.int64()), "log_p": wide, "log_b": wide})
     path = tmp_path / "rows.parquet"
     parquet.write_table(table, path, row_group_size=size, use_dictionary=False, compression="zstd")
-    assert path.stat().st_size < 2**20
+    assert path.stat().st_size < 2**19
     said = outcome(path)
     assert isinstance(said, str)
     assert "expands to" in said
-    assert "smaller row groups" in said
+    assert "times its size" in said
 
 
 @pytest.mark.parametrize("is_file", [True, False])
@@ -110,13 +110,14 @@ def test_a_packed_file_that_must_be_unpacked_may_not_expand_beyond_reason(tmp_pa
 
 
 def test_what_could_be_read_of_a_cut_file_is_kept_on_request(tmp_path: Path) -> None:
-    rows = [row | {"sequence": f"{at} {row['sequence']}"} for at in range(40_000) for row in GOOD]
+    rows = [row | {"sequence": f"{at} {row['sequence']}"} for at in range(10_000) for row in GOOD]
     path = tmp_path / "rows.csv.gz"
     write_table(Table.from_rows(rows), path)
     path.write_bytes(path.read_bytes()[:-100])
     found = read_table(path, keep_going=True)
-    assert 100_000 < len(found) < len(rows)
+    assert 0.9 * len(rows) < len(found) < len(rows)
     assert [problem.line for problem in found.problems] == [0]
     assert "cut or damaged" in found.problems[0].message
+    assert columns(found) | {"problems": ()} == columns(Table.from_rows(rows[: len(found)]))
     with pytest.raises(TableError, match="cut or damaged"):
         [*stream([path])]

@@ -43,7 +43,7 @@ EXPANSION = 100
 SMALL = 2**26
 """A packed file that must be unpacked as a whole may grow by this factor, or to this number of bytes."""
 
-BUFFER = 2**20
+BUFFER, STEP = 2**20, 2**16
 
 LISTENER: ContextVar[Callable[[int], None] | None] = ContextVar("LISTENER", default=None)
 """Is told how many more bytes of a file were read, packed as they are."""
@@ -74,7 +74,7 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
         found += members
     seen: set[str] = set()
     for path in found:
-        real = path if path == STANDARD_INPUT else os.path.realpath(path)
+        real = path if path == STANDARD_INPUT or "\0" in path else os.path.realpath(path)
         if real in seen:
             raise TableError(path, "the file is given twice; give it once")
         seen.add(real)
@@ -88,7 +88,7 @@ def _members(path: str) -> list[str]:
         return [str(file) for file, parts in inside if not any(part.startswith(hidden) for part in parts)]
     if glob.has_magic(path) and not os.path.exists(path):
         matches = sorted(glob.glob(path, recursive=True))
-        return [member for match in matches for member in _members(glob.escape(match) if "[" in match else match)]
+        return [member for match in matches for member in _members(match)]
     return [path]
 
 
@@ -124,6 +124,7 @@ class _Unpacked(io.RawIOBase):
         import pyarrow
 
         self._source = source
+        self._error: OSError | None = None
         self._file, self._told = file, 0
         self._stream = file if packing is None else pyarrow.CompressedInputStream(pyarrow.PythonFile(file), packing)
 
@@ -131,16 +132,21 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill the buffer; what comes before a damaged place is given before the error is raised."""
+        done = 0
         try:
-            data = self._stream.read(len(buffer))
+            while self._error is None and (data := self._stream.read(min(STEP, len(buffer) - done))):
+                buffer[done : done + len(data)] = data
+                done += len(data)
         except OSError as error:
-            said = f"the file cannot be read to its end ({error}); it is cut or damaged, so make it again"
-            raise TableError(self._source, said) from error
+            self._error = error
+        if self._error is not None and not done:
+            said = f"the file cannot be read to its end ({self._error}); it is cut or damaged, so make it again"
+            raise TableError(self._source, said) from self._error
         if tell := LISTENER.get():
             tell(self._file.tell() - self._told)
             self._told = self._file.tell()
-        buffer[: len(data)] = data
-        return len(data)
+        return done
 
     def close(self) -> None:
         self._file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,30 @@ from typing import Any, NamedTuple
 from lambda_star.calibration.readers.bytes import unpacked
 from lambda_star.calibration.table import COLUMNS, OPTIONAL_COLUMNS, TableError
 
-__all__ = ["COLUMNS_KEY", "Groups", "batches", "check_columns", "names_in", "table_columns"]
+__all__ = [
+    "COLUMNS_KEY",
+    "Groups",
+    "batches",
+    "check_columns",
+    "footer_mark",
+    "names_in",
+    "row_groups",
+    "table_columns",
+]
 
 COLUMNS_KEY = b"lambda_star.columns"
 """The key of the file's own list of its columns, which shows a damaged name."""
 
+FOOTER_KEY = b"lambda_star.footer"
+
 LARGEST = 2**30
-"""The most bytes that one column of a row group of Parquet, or one batch of Arrow, may expand to."""
+"""The most bytes that one batch of Arrow may expand to, which is in memory as a whole."""
+
+SWELLING, SMALL = 200, 2**26
+"""Parquet may expand by this factor, far above what packing does to measurements, or to this number of bytes."""
+
+NESTED_ROWS = 1024
+"""The most rows of a batch with lists, in which a text takes memory each time that it stands there."""
 
 
 class Groups(NamedTuple):
@@ -78,6 +96,33 @@ def names_in(path: Path, source: str, kind: str) -> list[str]:
     return found
 
 
+def row_groups(path: Path) -> tuple[list[str], list[int]] | None:
+    """Return the columns of a Parquet file and the rows of each of its row groups; None for any other file.
+
+    Args:
+        path: the file, which is taken for another if it is packed, cut or damaged: reading it tells more.
+
+    Returns:
+        The names of the columns, and one number for each row group; or None.
+
+    >>> row_groups(Path("examples/rank_by_price/logprobs.csv"))
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with pyarrow.OSFile(str(path), "rb") as raw:
+            if raw.read(4) != b"PAR1":
+                return None
+            _check_footer(raw)
+            found = parquet.read_metadata(raw)
+    except (pyarrow.ArrowException, OSError):
+        return None
+    return [*found.schema.to_arrow_schema().names], [
+        found.row_group(group).num_rows for group in range(found.num_row_groups)
+    ]
+
+
 @contextmanager
 def batches(
     path: Path,
@@ -109,7 +154,7 @@ def batches(
             yield _parquet(raw, source, rows, choose, groups) if parquet else _arrow(raw, source, rows, choose)
     except TableError:
         raise
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, EOFError, struct.error) as error:
         said = f"the file is damaged or not {name} file ({error}); check the file type, or make it again"
         raise TableError(source, said) from error
 
@@ -129,17 +174,17 @@ def _parquet(raw: Any, source: str, rows: int, choose: Any, groups: Groups | Non
     import pyarrow
     from pyarrow import parquet, types
 
+    _check_footer(raw)
     checked = {"page_checksum_verification": True, "buffer_size": 2**20}
     with parquet.ParquetFile(raw, **checked) as file:
         schema, metadata = file.schema_arrow, file.metadata
     wanted = _names(schema, source, choose)
-    texts = [field.name for field in schema if types.is_string(field.type) or types.is_large_string(field.type)]
+    _refuse_swelling(source, raw.size(), metadata)
+    kinds = {field.name: field.type for field in schema}
+    texts = [name for name, kind in kinds.items() if _is_text(kind)]
+    if any(types.is_nested(kinds[name]) for name in wanted):
+        rows = min(rows, NESTED_ROWS)
     groups = groups or Groups(0, metadata.num_row_groups, 0, metadata.num_rows)
-    for group in map(metadata.row_group, range(groups.first, groups.stop)):
-        for column in map(group.column, range(group.num_columns)):
-            if column.path_in_schema.split(".")[0] not in wanted:
-                continue
-            _refuse_large(source, column.total_uncompressed_size, f"the column {column.path_in_schema} of a row group")
     raw.seek(0)
     with parquet.ParquetFile(raw, read_dictionary=texts, **checked) as file:
         count = 0
@@ -150,9 +195,46 @@ def _parquet(raw: Any, source: str, rows: int, choose: Any, groups: Groups | Non
             raise pyarrow.ArrowInvalid(f"it holds {count} rows, and says that it holds {groups.rows}")
 
 
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary))
+
+
+def _check_footer(raw: Any) -> None:
+    """Compare the footer with its checksum if there is one, since Arrow ends the process over some damaged footers."""
+    import pyarrow
+
+    raw.seek(max(0, raw.size() - 8))
+    size = int.from_bytes(raw.read(4), "little")
+    start = raw.size() - 8 - size - len(FOOTER_KEY) - 4
+    if start < 0:
+        return
+    raw.seek(start)
+    mark, footer = raw.read(len(FOOTER_KEY) + 4), raw.read(size)
+    if mark.startswith(FOOTER_KEY) and mark != footer_mark(footer):
+        raise pyarrow.ArrowInvalid("its footer does not have the checksum that was written")
+    raw.seek(0)
+
+
+def footer_mark(footer: bytes) -> bytes:
+    """Return the checksum that stands before the footer of a Parquet file of ours, where no reader looks."""
+    return FOOTER_KEY + zlib.crc32(footer).to_bytes(4, "little")
+
+
 def _refuse_large(source: str, size: int, what: str) -> None:
     if size > LARGEST:
-        said = f"{what} expands to {size} bytes, above {LARGEST}; write the file again with smaller row groups"
+        said = f"{what} expands to {size} bytes, above {LARGEST}; write the file again in smaller batches"
+        raise TableError(source, said)
+
+
+def _refuse_swelling(source: str, size: int, metadata: Any) -> None:
+    """Refuse a Parquet file that expands beyond reason; one that is merely large is read page by page."""
+    expanded = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if expanded > max(SMALL, SWELLING * size):
+        said = (
+            f"the file expands to {expanded} bytes, more than {SWELLING} times its size; write it again from its source"
+        )
         raise TableError(source, said)
 
 
@@ -166,8 +248,8 @@ def _arrow(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
         raw.seek(max(0, raw.size() - len(END_OF_STREAM)))
         if raw.read() != END_OF_STREAM:
             raise pyarrow.ArrowInvalid("the mark at the end of a stream is missing")
-    raw.seek(8 if is_file else 0)
-    for message in ipc.MessageReader.open_stream(raw):
+        raw.seek(0)
+    for message in _file_messages(raw, source) if is_file else ipc.MessageReader.open_stream(raw):
         _refuse_large(source, _expanded(message), "a batch")
     raw.seek(0)
     reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
@@ -176,6 +258,22 @@ def _arrow(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
         batch.validate(full=True)
         chosen = batch.select(wanted)
         yield from (chosen.slice(start, rows) for start in range(0, batch.num_rows, rows))
+
+
+def _file_messages(raw: Any, source: str) -> Iterator[Any]:
+    """The messages of an Arrow file, which its footer locates: dictionaries are its field 2, and batches field 3."""
+    from pyarrow import ipc
+
+    raw.seek(max(0, raw.size() - 10))
+    size = int.from_bytes(raw.read(4), "little")
+    raw.seek(max(0, raw.size() - 10 - size))
+    footer = memoryview(raw.read(size))
+    for blocks in (_field(footer, struct.unpack_from("<I", footer)[0], field) for field in (2, 3)):
+        for index in range(struct.unpack_from("<I", footer, blocks)[0] if blocks else 0):
+            start, _, length = struct.unpack_from("<qi4xq", footer, blocks + 4 + 24 * index)
+            _refuse_large(source, length, "a batch")
+            raw.seek(start)
+            yield ipc.read_message(raw)
 
 
 def _expanded(message: Any) -> int:

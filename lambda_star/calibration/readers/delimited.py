@@ -59,6 +59,7 @@ class _Delimited:
     def __init__(self, stream: Any, source: str, delimiter: str) -> None:
         self.stream, self.source, self.delimiter = stream, source, delimiter
         self.line, self.ended = 1, False
+        self.failure: TableError | None = None
         self.data: bytes = stream.read(len(MARK)).removeprefix(MARK)
         self.header: list[str] = []
         while self.fill() and not self.header:
@@ -66,12 +67,20 @@ class _Delimited:
 
     def fill(self) -> bool:
         """Read on until a block waits, and return whether anything does."""
-        if not self.ended and len(self.data) < BLOCK:
-            more = self.stream.read(BLOCK - len(self.data) + 1)
-            more += self.stream.read(1) if more.endswith(b"\r") else b""
-            self.ended = len(more) <= BLOCK - len(self.data)
-            self.data += more
+        while not (self.ended or self.failure) and (len(self.data) < BLOCK or self.data.endswith(b"\r")):
+            self._read()
+        if self.failure and not Records(self.data, self.line, self.delimiter, ended=False).lines:
+            raise self.failure
         return bool(self.data)
+
+    def _read(self) -> None:
+        try:
+            more = self.stream.read1(BLOCK)
+        except TableError as error:
+            self.failure = error
+        else:
+            self.ended = not more
+            self.data += more
 
     def _read_header(self) -> None:
         records = Records(self.data, self.line, self.delimiter, ended=self.ended)
@@ -104,6 +113,8 @@ class _Delimited:
             return careful(self.source, [(self.line, self._skip_line())], keep_going)
         rows = list(self._rows(records))
         self._take(records.consumed)
+        if self.failure and not records.consumed:
+            raise self.failure
         return careful(self.source, rows, keep_going)
 
     def _skip_line(self) -> str:

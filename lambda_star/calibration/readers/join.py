@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star.calibration.readers.positions import Position, position
-from lambda_star.calibration.readers.steps import REPLACEMENT, Answer, Step, same_token
+from lambda_star.calibration.readers.steps import Answer, Step, is_telling, same_token
 from lambda_star.calibration.table import ENDS, Problem, Table
 from lambda_star.calibration.texts import Texts
 
@@ -30,6 +30,10 @@ Pair = tuple[Item | None, Item | None]
 NO_START = """\
 both files score prompts and nothing tells where this answer starts; give each record a field `answer_start`, the \
 number of tokens before the answer"""
+
+
+BLANK = """\
+every log-probability is 0 and no tokens are listed, so they were not computed; ask the engine for log-probabilities"""
 
 
 class _Aligned(NamedTuple):
@@ -166,6 +170,9 @@ def _positions(name: str, teacher: Answer, base: Answer) -> tuple[list[tuple[int
     good: list[tuple[int, Position]] = []
     problems = [Problem(base.line, f"answer {name}: {found.wrong}", base.source)] if found.wrong else []
     digits, base_digits = teacher.digits(), base.digits()
+    blank = next((one for one in (teacher, base) if _is_blank(one)), None)
+    if blank is not None and found.kept:
+        return [], [*problems, Problem(blank.line, f"answer {name}: {BLANK}", blank.source)]
     for at in range(found.kept):
         ours, theirs = teacher.steps[found.offset + at], base.steps[found.start + at]
         blamed = teacher if ours.wrong or not theirs.wrong else base
@@ -176,6 +183,12 @@ def _positions(name: str, teacher: Answer, base: Answer) -> tuple[list[tuple[int
         except ValueError as error:
             problems.append(Problem(blamed.line, f"answer {name}, position {at}: {error}", blamed.source))
     return good, problems
+
+
+def _is_blank(answer: Answer) -> bool:
+    """Whether an answer of several tokens says nothing but 0 everywhere."""
+    several = [one for one in answer.steps if not one.wrong and one.log is not None]
+    return len(several) > 1 and not any(one.log or one.top or one.also for one in several)
 
 
 def _align(teacher: Answer, base: Answer) -> _Aligned:
@@ -255,7 +268,7 @@ def _common(steps: tuple[Step, ...], own: tuple[Step, ...], offset: int) -> int:
 def _may_be_same(one: Step, other: Step) -> bool:
     """Whether nothing says that two tokens differ; a token that could not be read may be any."""
     unread = any(not each.text and each.id is None for each in (one, other))
-    return unread or same_token(one, other) or (one.text == other.text and REPLACEMENT in one.text)
+    return unread or same_token(one, other) or (one.text == other.text and not is_telling(one.text))
 
 
 def _kept(offset: int, start: int, count: int, own: tuple[Step, ...], steps: tuple[Step, ...]) -> _Aligned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -19,7 +19,7 @@ from lambda_star.calibration.readers.listed import tops
 from lambda_star.calibration.readers.parts import Part
 from lambda_star.calibration.readers.records import rows_of
 from lambda_star.calibration.rows import Row, gather, is_integer
-from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table
+from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table, TableError
 from lambda_star.calibration.texts import Texts
 
 __all__ = [
@@ -98,12 +98,26 @@ def record_parts(items: Iterable[tuple[int, Any] | Problem], source: str, keep_g
     Raises:
         TableError: a row is bad (unless ``keep_going``).
     """
-    rest = iter(items)
-    while chunk := list(islice(rest, ROWS)):
+    for chunk in _chunks(items):
         rows = [row for item in chunk for row in _rows(item)]
         table = whole(source, partial(_columns_of, [row for _, row in rows]))
         lines = np.array([line for line, _ in rows], dtype=np.int64)
         yield careful(source, rows, keep_going) if table is None else Part(table, lines)
+
+
+def _chunks(items: Iterable[tuple[int, Any] | Problem]) -> Iterator[list[tuple[int, Any] | Problem]]:
+    """The items in lists, also those before an error."""
+    chunk: list[tuple[int, Any] | Problem] = []
+    try:
+        for item in items:
+            chunk.append(item)
+            if len(chunk) == ROWS:
+                yield chunk
+                chunk = []
+    except TableError:
+        yield chunk
+        raise
+    yield chunk
 
 
 def _named(batch: Any) -> dict[str, Any]:
@@ -289,6 +303,8 @@ def _end(column: Any, numbers: Floats, *, below: bool) -> Floats | None:
     """The ends of intervals, which are the numbers themselves where the column has none."""
     ends = _floats(column)
     missing = np.isnan(ends)
+    if missing.sum() != column.null_count:
+        raise ValueError("NaN is a missing number in some formats only")
     if missing.all():
         return None
     ends = np.where(missing, numbers, ends)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from lambda_star.calibration.readers.steps import PLACEHOLDER, REPLACEMENT, Digits, Entry, Step
+from lambda_star.calibration.readers.rounding import Digits
+from lambda_star.calibration.readers.steps import PLACEHOLDER, Entry, Step, is_telling
 from lambda_star.calibration.table import Top
 
 __all__ = ["Position", "position"]
@@ -101,7 +102,7 @@ def _by_text(entries: list[Entry], side: int) -> dict[Any, Entry]:
 
 
 def _ambiguous(entry: Entry) -> bool:
-    return REPLACEMENT in entry.text or entry.text.startswith(PLACEHOLDER)
+    return not is_telling(entry.text) or entry.text.startswith(PLACEHOLDER)
 
 
 def _modal(teacher: Step, listed: dict[Any, Entry], digits: Digits) -> tuple[Any, list[Any]]:
