@@ -151,7 +151,7 @@ def log_probability(value: Any) -> float:
         A number of at most 0, or NaN for None and NaN.
 
     Raises:
-        ValueError: the value is no number, is above 0, or stands for a number that is not there.
+        ValueError: the value is not a number, is above 0, or stands for a number that is not there.
 
     >>> log_probability(-9999.0)
     Traceback (most recent call last):
