@@ -76,29 +76,30 @@ def place_keys(keys: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArra
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def grouped(by: Sequence[str], columns: Columns, how: Mapping[str, Any]) -> Columns:
+def grouped(by: Sequence[str], parts: Sequence[Columns], how: Mapping[str, Any]) -> Columns:
     """Return columns with one entry for each group of entries.
 
     Args:
         by: the names of the columns by which the entries are grouped, the first first.
-        columns: the columns, by name.
+        parts: one set of columns or more, by name, which follow one another.
         how: the function that puts the other columns of a group together, as :data:`BY_ANSWER` names it.
 
     Returns:
         The columns, in the order of the groups.
 
-    >>> made = grouped(["key"], {"key": np.array([2, 1, 2]), "rows": np.ones(3)}, {"rows": np.add})
+    >>> made = grouped(["key"], [{"key": np.array([2, 1, 2]), "rows": np.ones(3)}], {"rows": np.add})
     >>> made["key"].tolist(), made["rows"].tolist()
     ([1, 2], [1.0, 2.0])
     """
-    order = np.lexsort([columns[name] for name in reversed(by)])
-    groups = {name: columns[name][order] for name in by}
+    groups = {name: np.concatenate([part[name] for part in parts]) for name in by}
+    order = np.lexsort([groups[name] for name in reversed(by)])
+    groups = {name: group[order] for name, group in groups.items()}
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = np.logical_or.reduce([group[1:] != group[:-1] for group in groups.values()])
     starts = np.flatnonzero(first)
     made = {name: group[starts] for name, group in groups.items()}
-    for name in columns.keys() - made.keys():
-        column = columns[name][order]
+    for name in parts[0].keys() - made.keys():
+        column = np.concatenate([part[name] for part in parts])[order]  # one at a time, to spare memory
         made[name] = column[starts] if how[name] is None or not len(starts) else how[name].reduceat(column, starts)
     return made
 
@@ -140,7 +141,7 @@ class Answers:
         inside = columns["key"] <= self.bound
         self._waiting[kind].append({name: column[inside] for name, column in columns.items()})
         self._size += int(np.count_nonzero(inside))
-        if self._size > 4 * ANSWERS:
+        if self._size > 2 * ANSWERS:
             self._settle()
 
     def merge(self, other: Answers, labels: NDArray[np.intp]) -> None:
@@ -210,8 +211,7 @@ class Answers:
         for kind, (by, how) in enumerate(((("key",), BY_ANSWER), (("key", "label"), BY_CLASS))):
             if waiting[kind]:
                 parts = [part for part in (self._settled[kind], *waiting[kind]) if part]
-                whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-                self._settled[kind] = grouped(by, whole, how)
+                self._settled[kind] = grouped(by, parts, how)
         self._cut()
 
     def _cut(self) -> None:

@@ -105,8 +105,10 @@ def _advice(report: Report) -> Iterator[Line]:
     rests = "the λ at which tails die" if report.dies and report.dies.value < limit.value else "the advised limit"
     yield Line("operating λ", number(point.value), f"{rests}, with its excess over 1 cut by {percent(report.margin)}")
     if report.censored:
-        open_ends = f"the operating λ lies between {number(point.value)} and {number(point.at_most)}"
-        means = f"b is known only to be below a bound, so {open_ends}; more top log-probabilities of the base narrow it"
+        means = "b is known only to be below a bound"
+        if not math.isnan(point.value):
+            means += f", so the operating λ lies between {number(point.value)} and {number(point.at_most)}"
+        means += "; more top log-probabilities of the base narrow it"
         yield Line("censored", counted(report.censored, "row"), means)
     if report.lam is not None:
         yield Line(f"λ = {report.lam:g}", "", _asked(report, report.lam))
@@ -126,7 +128,7 @@ def _of_rule(report: Report) -> Line:
         return Line("tails die", "unknown", NO_RULE)
     under = f"under {report.rule}"
     if math.isnan(dies.value):
-        return Line("tails die", "unknown", f"{under}: {_too_few(report)}")
+        return Line("tails die", "unknown", f"{under}, for the same reason")
     if dies.value == math.inf:
         return Line(
             "tails die",

@@ -100,8 +100,7 @@ class State:
         blocks = [np.arange(start, min(start + BLOCK, len(table))) for start in range(0, len(table), BLOCK)]
         bare = dataclasses.replace(table, top=None)
         parts = [self._add_block(table, bare, judged, keys, used, block) for block in blocks]
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        answers = grouped(("key",), whole, BY_ANSWER)
+        answers = grouped(("key",), parts, BY_ANSWER)
         self.answers.add_answers(answers | {"tables": np.ones(len(answers["key"]), dtype=np.int64)})
 
     def merge(self, other: State) -> State:
@@ -177,7 +176,7 @@ class State:
             numbers[present] = self._numbers([judged.names[code] for code in present.tolist()])
             labels = numbers[judged.codes[rows]]
             sums = {"code": codes[rows], "label": labels, "positions": np.ones_like(rows), "sums": found.sums}
-            self.answers.add_classes(_with_keys(grouped(("code", "label"), sums, BY_CLASS), keys))
+            self.answers.add_classes(_with_keys(grouped(("code", "label"), [sums], BY_CLASS), keys))
             self._add_places(table, judged, rows, place_keys(keys[codes[rows]], table.position[rows]), found, labels)
         columns = {"code": codes[block], "rows": np.ones_like(block), "used": inside.astype(np.int64)}
         columns["last"] = table.position[block]
@@ -187,7 +186,7 @@ class State:
         for name, end in ends.items():
             columns[name] = np.full(len(block), math.inf)
             columns[name][inside] = end
-        answers = grouped(("code",), columns, BY_ANSWER)
+        answers = grouped(("code",), [columns], BY_ANSWER)
         return _with_keys(answers | {"name": table.sequence.values[answers["code"]]}, keys)
 
     def _add_places(

@@ -46,59 +46,78 @@ def summary(state: State, margin: float, quantile: float, confidence: float, bud
     """
     require(*zip(OPTIONS, (margin, quantile, confidence, budget), strict=True))
     state.check()
-    fit, skipped = _fit(state), _skipped(state)
-    if not state.classes:
-        if not skipped:
-            raise ValueError(f"{state.source}: there are no rows; write one row per output position")
-        why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        remedy = (fit and fit.remedy) or "give `contract`, or name its tokens with `tokens`"
-        raise ValueError(f"{state.source}: no row is a usable contract position ({why}); {remedy}")
-    by_position = Distribution()
-    for found in state.classes.values():
-        by_position.merge(found.stars)
-    low, high = state.answers.used("low"), state.answers.used("high")
-    advised, dies = limit(low, quantile, confidence, high), None
-    if state.settings.rule is not None:
-        ends = state.answers.used("dies_low"), state.answers.used("dies_high")
-        dies = limit(ends[0], quantile, confidence, ends[1])
-    value, _, worst = state.samples.worst[0]
-    classes = sorted(_classes(state, confidence, budget), key=lambda one: (math.isnan(one.low), one.value, one.name))
-    sampled = state.answers.share < 1
+    settings, fit, skipped = state.settings, _fit(state), _skipped(state)
+    _refuse_nothing(state, fit, skipped)
+    classes = _classes(state, confidence, budget)
     return Report(
         source=state.source,
-        clip=state.settings.clip,
-        rule=None if state.settings.rule is None else str(state.settings.rule),
-        lam=state.settings.lam,
+        clip=settings.clip,
+        rule=None if settings.rule is None else str(settings.rule),
+        lam=settings.lam,
         margin=margin,
         quantile=quantile,
         confidence=confidence,
         budget=budget,
-        min_mass=state.settings.min_mass,
+        min_mass=settings.min_mass,
         contract=state.contract,
-        classes=tuple(classes),
-        strict=value,
-        strict_at=worst.place,
-        quantiles={level: by_position.quantile(level) for level in QUANTILES},
-        by_position=by_position,
-        by_answer=Distribution(low),
-        advised=advised,
-        dies=dies,
-        operating_point=_operating(margin, advised, dies or advised),
-        flip_point=state.flips.quantile(0),
-        flips=state.flips,
-        answers=round(len(low) / state.answers.share),
-        used=by_position.count,
+        classes=tuple(sorted(classes, key=lambda one: (math.isnan(one.low), one.value, one.name))),
+        **_of_positions(state),
+        **_of_answers(state, margin, quantile, confidence),
         skipped=skipped,
         rounded=state.counts["rounded"],
         censored=sum(found.censored for found in state.classes.values()),
-        sampled=len(low) if sampled else 0,
-        sketch_error=by_position.error,
         problems=tuple(state.samples.problems),
         problem_count=state.samples.problem_count,
         readings=_readings(state),
         fit=fit,
-        worst=tuple(each for _, _, each in state.samples.worst),
     )
+
+
+def _refuse_nothing(state: State, fit: Fit | None, skipped: dict[str, int]) -> None:
+    """Raise an error if no row is used."""
+    if state.classes:
+        return
+    if not skipped:
+        raise ValueError(f"{state.source}: there are no rows; write one row per output position")
+    why = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
+    remedy = (fit and fit.remedy) or "give `contract`, or name its tokens with `tokens`"
+    raise ValueError(f"{state.source}: no row is a usable contract position ({why}); {remedy}")
+
+
+def _of_positions(state: State) -> dict[str, Any]:
+    """What a report says of single positions."""
+    by_position = Distribution()
+    for found in state.classes.values():
+        by_position.merge(found.stars)
+    worst = tuple(each for _, _, each in state.samples.worst)
+    return {
+        "strict": worst[0].value,
+        "strict_at": worst[0].place,
+        "quantiles": {level: by_position.quantile(level) for level in QUANTILES},
+        "by_position": by_position,
+        "flip_point": state.flips.quantile(0),
+        "flips": state.flips,
+        "used": by_position.count,
+        "sketch_error": by_position.error,
+        "worst": worst,
+    }
+
+
+def _of_answers(state: State, margin: float, quantile: float, confidence: float) -> dict[str, Any]:
+    """What a report says of answers."""
+    answers, dies = state.answers, None
+    low, high = answers.used("low"), answers.used("high")
+    advised = limit(low, quantile, confidence, high)
+    if state.settings.rule is not None:
+        dies = limit(answers.used("dies_low"), quantile, confidence, answers.used("dies_high"))
+    return {
+        "by_answer": Distribution(low),
+        "advised": advised,
+        "dies": dies,
+        "operating_point": _operating(margin, advised, dies or advised),
+        "answers": round(len(low) / answers.share),
+        "sampled": len(low) if answers.share < 1 else 0,
+    }
 
 
 def _operating(margin: float, first: Limit, second: Limit) -> Limit:

@@ -68,7 +68,7 @@ BUDGET = Quantity("budget", 0.0, float("inf"))
 SETTINGS = ("clip", "rule", "lam", "contract", "tokens", "min_mass")
 """The options that decide what is summed, the fields of :class:`lambda_star.calibration.state.Settings`."""
 
-FIRST = 5
+FIRST = 3
 """The bad rows that are printed without --all."""
 
 PATH = click.Path(path_type=Path, allow_dash=True)

@@ -8,6 +8,9 @@ import random
 from typing import Any
 
 import numpy as np
+import pandas
+import polars
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +176,14 @@ def test_one_position_is_the_threshold_of_its_probabilities() -> None:
     report = report_of([one(0, 0, math.log(0.99933697778), math.log(0.5))])
     assert report.strict == pytest.approx(1.22, abs=1e-9)
     assert report.strict == pytest.approx(ls.threshold(0.99933697778, 0.5, 5.0), rel=1e-12)
+
+
+def test_a_data_frame_is_a_table() -> None:
+    rows = tables.rows(answers=60)
+    frames = (pandas.DataFrame(rows), polars.DataFrame(rows), pyarrow.Table.from_pylist(rows))
+    expected = report_of(rows).to_dict() | {"source": None}
+    for frame in frames:
+        assert calibrate(frame).to_dict() | {"source": None} == expected
 
 
 # The contract

@@ -111,5 +111,5 @@ def test_nothing_has_no_quantile() -> None:
 @given(st.binary(max_size=60))
 def test_bytes_of_nothing_are_refused(data: bytes) -> None:
     for start in (b"x", b"s"):
-        with pytest.raises(ValueError, match="^data must "):
+        with pytest.raises(ValueError, match=r"^data must "):
             Distribution.from_bytes(start + data)

@@ -175,8 +175,8 @@ def test_a_missing_end_is_the_number_itself() -> None:
     assert [each.tolist() for each in table.ends("log_b")] == [[-math.inf, -2.0, -3.0], [-1.0, -2.0, -3.0]]
     assert [each.tolist() for each in table.ends("log_p")] == [table.log_p.tolist()] * 2
     joined = Table.concatenate([table, Table.from_rows([one(3, 0, -0.4, -4.0, log_p_high=-0.35)])])
-    assert [each.tolist() for each in joined.ends("log_b")][0] == [-math.inf, -2.0, -3.0, -4.0]
-    assert [each.tolist() for each in joined.ends("log_p")][1] == [-0.1, -0.2, -0.3, -0.35]
+    assert joined.ends("log_b")[0].tolist() == [-math.inf, -2.0, -3.0, -4.0]
+    assert joined.ends("log_p")[1].tolist() == [-0.1, -0.2, -0.3, -0.35]
 
 
 def test_dropping_censored_rows_moves_the_advice_of_real_data_up_and_the_interval_holds_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import json
 import math
 import random
 import tracemalloc
@@ -238,7 +239,7 @@ def test_too_many_classes_are_an_error_that_says_what_a_class_is() -> None:
 
 
 def test_a_set_rule_is_refused() -> None:
-    with pytest.raises(ValueError, match="^rule must be one that p and b show"):
+    with pytest.raises(ValueError, match=r"^rule must be one that p and b show"):
         Settings(rule=updates.top_k(4))
 
 
@@ -325,14 +326,18 @@ def test_a_damaged_state_is_named_and_never_taken(tmp_path: Path) -> None:
         flipped = bytearray(data)
         flipped[at] ^= 0x55
         (tmp_path / "state").write_bytes(flipped)
-        try:
-            loaded = State.load(tmp_path / "state", SETTINGS)
-        except ValueError as error:
-            assert str(error).startswith(f"{tmp_path / 'state'}: ")
-        else:  # a byte of the zip format that says nothing of the content, such as a time
-            assert loaded.report().to_dict() == found.report().to_dict()
+        # Some bytes of the zip format say nothing of the content, such as a time.
+        assert loaded_or_refused(tmp_path / "state") in {None, json.dumps(found.report().to_dict())}
     with pytest.raises(FileNotFoundError):
         State.load(tmp_path / "none", SETTINGS)
+
+
+def loaded_or_refused(path: Path) -> str | None:
+    """The report of a file as JSON, or None if it is refused by name."""
+    try:
+        return json.dumps(State.load(path, SETTINGS).report().to_dict())
+    except ValueError as error:
+        return None if str(error).startswith(f"{path}: ") else str(error)
 
 
 def test_a_state_that_is_not_whole_inside_is_refused() -> None:

@@ -421,9 +421,9 @@ def rehearsed(lam: float, valid: bool = True) -> Rehearsal:
 
 
 def test_a_monitor_takes_its_settings_from_a_report() -> None:
-    made = report(rule="none()", contract="regex:[0-9]+", quantile=0.05, margin=0.2)
+    made = report(rule="none()", contract="regex:[0-9]+", quantile=0.05, margin=0.2)  # a quantile of answers
     monitor = SafetyMonitor.from_report(made, teacher=llama(1.5, seed=1), base=llama(seed=2))
-    assert (monitor.clip, monitor.rule, monitor.quantile, monitor.margin) == (5.0, updates.none(), 0.05, 0.2)
+    assert (monitor.clip, monitor.rule, monitor.quantile, monitor.margin) == (5.0, updates.none(), 0.01, 0.2)
     assert monitor.lam == decide(made).set_lam == 1.12
     assert monitor.valid is not None
     assert [monitor.valid(text) for text in ("12", "w2")] == [True, False]
