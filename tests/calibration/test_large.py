@@ -325,7 +325,7 @@ def test_a_join_of_two_sides_is_taken_up(tmp_path: Path) -> None:
     whole = calibrate(read_table(**sides), contract="json")
     with pytest.raises(KeyboardInterrupt):
         calibrate_files((), settings, **sides, state=state, progress=stop_after(1))
-    assert 0 < State.load(state, settings).rows
+    assert State.load(state, settings).rows > 0
     close(calibrate_files((), settings, **sides, state=state, resume=True).report(), whole)
     with pytest.raises(ValueError, match="keep_going"):
         calibrate_files((), settings, **sides, keep_going=True, state=state, resume=True)
