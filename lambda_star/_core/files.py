@@ -39,6 +39,7 @@ BINARY = {
     b"ARROW1": "table",
     b"PK": "state",  # a zip file, one of whose members has the mark as its name
 }
+PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 TABLE = {"sequence", "position", "token", "modal", "log_p", "log_b"}
 
 
@@ -310,12 +311,24 @@ def made_here(path: str | Path) -> str:
         head = file.read(ENDS)
         file.seek(max(0, file.seek(0, os.SEEK_END) - ENDS))
         tail = file.read(ENDS)
+    head = _unpacked(head)
     if found := SCHEMA.match(head) or PAGE.match(head):
         return found[1].decode()
     for start, kind in BINARY.items():
         if head.startswith(start):
             return kind if MARK.encode() in head or MARK.encode() in tail else ""
     return "table" if _columns(head.partition(b"\n")[0]) >= TABLE else ""
+
+
+def _unpacked(head: bytes) -> bytes:
+    """The beginning of what is packed, or the bytes as they are."""
+    for start, codec in PACKED.items():
+        if head.startswith(start):
+            import pyarrow
+
+            with suppress(OSError), pyarrow.CompressedInputStream(pyarrow.BufferReader(head), codec) as stream:
+                return bytes(stream.read(ENDS // 2))  # no more, as the rest of the file is not there
+    return head
 
 
 def _columns(line: bytes) -> set[str]:

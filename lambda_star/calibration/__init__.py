@@ -11,12 +11,12 @@ everything else here is an extension.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lambda_star import _deprecated
-from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.report import Report
 from lambda_star.calibration.state import Settings, State
-from lambda_star.calibration.table import Frame, Table
+from lambda_star.calibration.table import Table
 from lambda_star.contract import Contract, Labeller
 from lambda_star.updates import Rule
 
@@ -26,7 +26,7 @@ _deprecated.serve(__name__)
 
 
 def calibrate(
-    table: Table | Frame,
+    table: Table | Any,
     *,
     clip: float = 5.0,
     rule: Rule | None = None,
@@ -43,7 +43,7 @@ def calibrate(
 
     Args:
         table: rows from :func:`lambda_star.read_table` or :meth:`lambda_star.calibration.table.Table.from_rows`, or a
-            data frame with its columns (pandas, polars, Arrow, ...).
+            data frame with the columns of a table (pandas, polars, Arrow, or any other with an Arrow C stream).
         clip: the clip c, how many times thinner than the teacher's the student's tail may become; in (1, inf). The
             default is 5, a tolerance.
         rule: what the trainer's update bounds, a value of :mod:`lambda_star.updates`. The report then says where tails
@@ -75,8 +75,7 @@ def calibrate(
     >>> 1 < report.operating_point.value <= report.advised.value < report.binding.high
     True
     """
-    settings = Settings(clip, rule, lam, contract, tuple(tokens), min_mass)
-    rows = table if isinstance(table, Table) else read_table(table)
-    state = State(settings, rows.source)
-    state.add(rows)
+    table = table if isinstance(table, Table) else Table.from_frame(table)
+    state = State(Settings(clip, rule, lam, contract, tuple(tokens), min_mass), table.source)
+    state.add(table)
     return state.report(margin=margin, quantile=quantile, confidence=confidence, budget=budget)

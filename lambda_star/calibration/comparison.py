@@ -63,7 +63,7 @@ class Comparison:
     Attributes:
         sources: where the rows of each table came from.
         clip, lam, quantile, confidence: the arguments of :func:`compare`.
-        answers: the number of answers with a contract position in each table.
+        answers: the number of answers with a contract position in each table, as far as they are kept.
         needed: the number of answers in each table that the interval of ``at_quantile`` takes.
         pairs: the number of answers that both have, by which they were paired; 0 if they were not.
         at_quantile: the quantile of the per-answer λ*. Its interval needs no assumption about their distribution, and
@@ -170,6 +170,8 @@ def compare_states(
     require((QUANTILE, quantile), (CONFIDENCE, confidence))
     if first.settings.named() != second.settings.named():
         raise ValueError(f"second must have the settings of first, got {second.settings} for {first.settings}")
+    for state in (first, second):
+        state.check()
     bound = min(first.answers.bound, second.answers.bound)
     left, right = (_Answers.of(state, bound) for state in (first, second))
     shared = _shared(left, right, paired)
@@ -211,7 +213,6 @@ class _Answers(NamedTuple):
 
     @classmethod
     def of(cls, state: State, bound: np.uint64) -> _Answers:
-        state.check()
         columns, found = state.answers.columns, state.answers.classes
         if not columns or not columns["used"].any():
             raise ValueError(f"{state.source}: no row is a usable contract position; give `contract` or `tokens`")

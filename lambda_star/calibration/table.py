@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lambda_star._core.namespaces import Floats
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["COLUMNS", "ENDS", "OPTIONAL_COLUMNS", "Frame", "Problem", "Table", "TableError", "Top"]
+__all__ = ["COLUMNS", "ENDS", "OPTIONAL_COLUMNS", "Problem", "Table", "TableError", "Top"]
 
 COLUMNS = ("sequence", "position", "token", "modal", "log_p", "log_b")
 ENDS = ("log_p_low", "log_p_high", "log_b_low", "log_b_high")
@@ -39,12 +39,6 @@ class Top(NamedTuple):
     log_b: tuple[float, ...]
     low: float | None = None
     high: float | None = None
-
-
-class Frame(Protocol):
-    """A data frame that offers its rows through the Arrow C stream interface."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
 class TableError(ValueError):

@@ -118,7 +118,7 @@ def _heads(first: str, confidence: float) -> dict[str, Any]:
 
 
 def _row(one: Change) -> tuple[str, str, str, str, str]:
-    surely = "yes" if one.is_sure else "unknown" if math.isnan(one.change.low + one.change.high) else "not shown"
+    surely = "yes" if one.is_sure else "unknown" if math.isnan(one.change.low + one.change.high) else "not sure"
     return _known(one.first), _known(one.second), _known(one.change.value), _interval(one.change), surely
 
 
@@ -127,4 +127,5 @@ def _known(value: float) -> str:
 
 
 def _interval(change: Estimate) -> str:
-    return f"[{_known(change.low)}, {_known(change.high)}]"
+    ends = [_known(end) for end in (change.low, change.high)]
+    return "unknown" if ends == ["unknown", "unknown"] else f"[{', '.join(ends)}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import pickle
 import secrets
@@ -17,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,12 +201,18 @@ KINDS: dict[str, list[bytes]] = {
         "\ufeff".encode() + HEAD.replace(",", "\t").encode(),
         b'"token","log_b","log_p","modal","position","sequence","more"\r\n1,2',
         b'{"sequence":0,"position":0,"token":"[","modal":"[","log_p":-1,"log_b":-1}\n',
+        gzip.compress(HEAD.encode() + b"0,0,[,[,-1,-1\n"),
+        gzip.compress(HEAD.encode() + os.urandom(3_000_000)),
+        pyarrow.compress(HEAD.encode(), codec="zstd", asbytes=True),
         PARQUET + b"creator\0Written by lambda-star....PAR1",
     ],
     "state": [b"PK\x03\x04....Written by lambda-star.npy"],
     "": [
         b"mine",
         b"PK\x03\x04....",
+        gzip.compress(b"mine"),
+        gzip.compress(b"mine")[:9],
+        b"\x28\xb5\x2f\xfdmine",
         b'{"schema": "another/calibrate/2"}',
         b'{"name": 1, "schema": "lambda-star/calibrate/2"}',
         b"# README\n<!-- Written by `lambda-star derive` -->",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from lambda_star.calibration import calibrate
+from lambda_star import read_table
+from lambda_star.calibration import answers, calibrate
 from lambda_star.calibration.comparison import Comparison, compare, compare_states, difference
 from lambda_star.calibration.shares import change_of_share
 from lambda_star.calibration.state import Settings, State
@@ -26,6 +28,8 @@ from lambda_star.cli import main
 from tests import tables
 from tests.tables import Row
 from tests.tables import one as row_of
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "rank_by_price" / "logprobs.csv"
 
 Change = Callable[[np.random.Generator], float]
 
@@ -181,6 +185,31 @@ def test_states_are_compared_as_their_tables_and_need_equal_settings() -> None:
     }
     with pytest.raises(ValueError, match="second must have the settings of first"):
         compare_states(states[0], State(Settings(lam=1.2)))
+
+
+def test_sampled_answers_are_paired_as_far_as_both_states_keep_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "ANSWERS", 40)
+    some = [row for row in SURER if int(row["sequence"].split()[1]) < 60]
+    names = [list(dict.fromkeys(row["sequence"] for row in rows)) for rows in (FIRST, some)]
+    least = np.sort(answers.keys_of(names[0]))[:40]
+    shared = np.intersect1d(least, answers.keys_of(names[1]))
+    found = compared(FIRST, some, paired=True)
+    assert (found.answers, found.pairs) == ((40, len(shared)), len(shared))
+    assert 20 < found.pairs < 40
+
+
+def test_halves_of_the_example_do_not_differ_and_a_surer_teacher_does() -> None:
+    table = read_table(EXAMPLE)
+    odd = np.array([int(name) % 2 == 1 for name in table.sequence])
+    first, second = table.take(np.flatnonzero(~odd)), table.take(np.flatnonzero(odd))
+    halves = compare(first, second, lam=1.2)
+    assert (halves.answers, halves.pairs) == ((180, 180), 0)
+    assert not any(one.is_sure for one in (halves.at_quantile, *halves.classes))
+    surer = replace(table, log_p=table.log_p * np.random.default_rng(0).uniform(0.5, 0.9, len(table)))
+    found = compare(table, surer)
+    assert found.lower is not None
+    assert found.lower.low > 0.95
+    assert {one.name for one in found.classes if one.is_sure} >= {'"]', '","'}
 
 
 @pytest.mark.parametrize(("options", "said"), [({"quantile": 1.5}, "quantile"), ({"confidence": 1}, "confidence")])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, quantile_test
 
 from benchmarks import coverage
-from lambda_star import threshold
+from lambda_star import calibrate, read_table, threshold
 from lambda_star.calibration import statistics
 from lambda_star.calibration.jackknife import jackknife, others
 from lambda_star.calibration.statistics import (
@@ -282,6 +282,16 @@ def test_the_benchmark_sees_a_limit_that_is_one_rank_too_high(monkeypatch: pytes
     monkeypatch.setattr(statistics, "_ranks", lambda *arguments: tuple(rank + 1 for rank in ranks(*arguments)))
     limits, _ = reduced("light", (100,), 150)
     assert not all(one.kept for one in limits)
+
+
+def test_populations_of_the_example_are_its_classes() -> None:
+    report = calibrate(read_table(coverage.EXAMPLE))
+    found = coverage.example(report.binding.name)
+    assert class_interval(found.sums, 5.0, 0.95) == pytest.approx(
+        (report.binding.value, report.binding.low, report.binding.high)
+    )
+    assert len(found.stars) == report.binding.answers
+    assert found.stars.min() >= report.strict
 
 
 def test_the_page_holds_the_tables_of_a_full_run() -> None:

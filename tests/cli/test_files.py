@@ -29,6 +29,8 @@ COMMANDS: dict[str, list[str]] = {
     "updates": [*POSITION, "--rule", "trl"],
     "probe": ["log_ratio_cap:5", *POSITION],
     "calibrate": ["rows.csv"],
+    "compare": ["rows.csv", "other.csv"],
+    "convert": ["rows.csv"],
     "decide": ["report.json", "--lam", "1.25"],
     "lint-config": ["run.sh", *POSITION],
     "check-step": ["--positions", "3"],
@@ -44,6 +46,11 @@ READ = {
     ("calibrate", "files"),
     ("calibrate", "teacher"),
     ("calibrate", "base"),
+    ("compare", "first"),
+    ("compare", "second"),
+    ("convert", "files"),
+    ("convert", "teacher"),
+    ("convert", "base"),
     ("decide", "report"),
     ("decide", "rehearsal"),
     ("lint-config", "files"),
@@ -79,7 +86,8 @@ def ending(name: str, flag: str) -> str:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the commands above read."""
     monkeypatch.chdir(tmp_path)
-    tables.write_csv(tmp_path / "rows.csv", tables.rows())
+    for name in ("rows.csv", "other.csv"):
+        tables.write_csv(tmp_path / name, tables.rows())
     (tmp_path / "run.sh").write_text("python -m verl.trainer.main_ppo actor.policy_loss.lambda_vals=1.25\n")
     (tmp_path / "prompts.jsonl").write_text('"Name a colour."\n')
     rehearsal(tmp_path / "rehearsal.jsonl", 0.9, answers=20)
@@ -99,7 +107,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(name: str, *more: object) -> tuple[int, str, str]:
     """The exit status of a command, and what it prints to each stream."""
-    needed = ["--out", "table.csv"] if name == "score" and "--out" not in more else []
+    needed = ["--out", "table.csv"] if name in {"score", "convert"} and "--out" not in more else []
     needed += ["--out", "needed.png"] if name == "plot" and "--out" not in more else []
     if name == "decide" and not Path("report.json").exists():
         invoke("calibrate", "rows.csv", "--json", "report.json")
@@ -161,6 +169,8 @@ def test_an_expensive_file_of_another_sort_is_kept(name: str, flag: str, folder:
 
 READERS = {
     "calibrate": "rows.csv",
+    "compare": "other.csv",
+    "convert": "rows.csv",
     "decide": "report.json",
     "lint-config": "run.sh",
     "rehearse": "rehearsal.jsonl",

@@ -32,6 +32,10 @@ both files score prompts and nothing tells where this answer starts; give each r
 number of tokens before the answer"""
 
 
+BLANK = """\
+every log-probability is 0 and no tokens are listed, so they were not computed; ask the engine for log-probabilities"""
+
+
 class _Aligned(NamedTuple):
     """Where an answer's steps start in both records, how many of them are the same, and what is wrong."""
 
@@ -166,6 +170,9 @@ def _positions(name: str, teacher: Answer, base: Answer) -> tuple[list[tuple[int
     good: list[tuple[int, Position]] = []
     problems = [Problem(base.line, f"answer {name}: {found.wrong}", base.source)] if found.wrong else []
     digits, base_digits = teacher.digits(), base.digits()
+    blank = next((one for one in (teacher, base) if _is_blank(one)), None)
+    if blank is not None and found.kept:
+        return [], [*problems, Problem(blank.line, f"answer {name}: {BLANK}", blank.source)]
     for at in range(found.kept):
         ours, theirs = teacher.steps[found.offset + at], base.steps[found.start + at]
         blamed = teacher if ours.wrong or not theirs.wrong else base
@@ -176,6 +183,12 @@ def _positions(name: str, teacher: Answer, base: Answer) -> tuple[list[tuple[int
         except ValueError as error:
             problems.append(Problem(blamed.line, f"answer {name}, position {at}: {error}", blamed.source))
     return good, problems
+
+
+def _is_blank(answer: Answer) -> bool:
+    """Whether an answer of several tokens says nothing but 0 everywhere."""
+    several = [one for one in answer.steps if not one.wrong and one.log is not None]
+    return len(several) > 1 and not any(one.log or one.top or one.also for one in several)
 
 
 def _align(teacher: Answer, base: Answer) -> _Aligned:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from lambda_star.calibration.readers.steps import PLACEHOLDER, Digits, Entry, Step, is_telling
+from lambda_star.calibration.readers.rounding import Digits
+from lambda_star.calibration.readers.steps import PLACEHOLDER, Entry, Step, is_telling
 from lambda_star.calibration.table import Top
 
 __all__ = ["Position", "position"]

@@ -24,7 +24,7 @@ def holds_both(record: Any) -> bool:
     >>> holds_both({"teacher": {"choices": []}, "base": {"choices": []}}), holds_both({"choices": []})
     (True, False)
     """
-    return isinstance(record, Mapping) and all(isinstance(record.get(name), Mapping) for name in ("teacher", "base"))
+    return isinstance(record, dict) and all(isinstance(record.get(name), dict) for name in ("teacher", "base"))
 
 
 def answers(records: Iterable[tuple[int, Any] | Problem], source: str) -> Iterator[Answer | Problem]:
@@ -73,7 +73,7 @@ def scored(record: Any, line: int, source: str) -> list[Answer | Problem] | None
     'there are no log-probabilities (`logprobs` is NoneType); ask for `logprobs` and `top_logprobs`'
     """
     body = _body(record)
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         return None
     kind = next((name for name in KINDS if not is_missing(body.get(name))), None)
     if kind is None:
@@ -109,10 +109,10 @@ def _answer(parts: Parts, name: str, record: Mapping[str, Any], line: int, sourc
 
 def _body(record: Any) -> Any:
     """What the engine returned, out of the wrapping of a batch file."""
-    if not isinstance(record, Mapping) or "response" not in record:
+    if not isinstance(record, dict) or "response" not in record:
         return record
     inner = record["response"]
-    if isinstance(inner, Mapping):
+    if isinstance(inner, dict):
         return inner.get("body", inner)
     return {"error": record.get("error") or "`response` is empty"}
 
@@ -124,7 +124,7 @@ def _name(*records: Mapping[str, Any]) -> str:
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
                 return str(value)
     meta = records[-1].get("meta_info")
-    value = meta.get("id") if isinstance(meta, Mapping) else None
+    value = meta.get("id") if isinstance(meta, dict) else None
     return value if isinstance(value, str) else ""
 
 
@@ -133,7 +133,7 @@ def _choices(body: Mapping[str, Any]) -> Iterator[Parts | Problem]:
     if not choices:
         raise ValueError("`choices` is empty, so there is no answer")
     usage = body.get("usage")
-    counts = usage if isinstance(usage, Mapping) and len(choices) == 1 else {}
+    counts = usage if isinstance(usage, dict) and len(choices) == 1 else {}
     yield from (_choice(choice, body, counts) for choice in choices)
 
 
@@ -145,7 +145,7 @@ def _choice(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> P
 
 
 def _parts(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Parts:
-    if not isinstance(choice, Mapping):
+    if not isinstance(choice, dict):
         raise ValueError(f"an item of `choices` is {type(choice).__name__}, not an object")
     holder = body if is_missing(choice.get("prompt_logprobs")) else choice
     found = holder.get("prompt_logprobs")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lambda_star.calibration.readers.rounding import Digits
+
 __all__ = [
     "Answer",
-    "Digits",
     "Entry",
     "Step",
     "as_list",
@@ -40,11 +40,8 @@ PLACEHOLDER = "token_id:"
 SLACK = 1e-3
 """How far a sum of probabilities may exceed 1, because engines compute in float32 and round."""
 
-HALF_MOST = 65504.0
-"""The greatest number of float16."""
-
-FEW_DIGITS = 7
-"""A float32 takes up to nine digits: numbers that all have at most this many, or as many decimals, were rounded."""
+LONGEST_ID = 11
+"""The most digits of a token id."""
 
 
 class Entry(NamedTuple):
@@ -96,57 +93,6 @@ class Answer(NamedTuple):
     def digits(self) -> Digits:
         """Return how the numbers of the answer were rounded."""
         return Digits.of(entry.log for one in self.steps for entry in one.entries())
-
-
-class Digits(NamedTuple):
-    """How numbers were rounded: decimal places, significant digits, and share of a number; None and 0 if they were not.
-
-    >>> Digits.of([-0.123, -3.5, -11.376]).half(-11.376)  # three decimals
-    0.0005
-    >>> Digits.of([-0.1234567891]).half(-0.1234567891)
-    0.0
-    """
-
-    places: int | None = None
-    significant: int | None = None
-    share: float = 0.0
-
-    @classmethod
-    def of(cls, numbers: Iterable[float]) -> Digits:
-        """Return the rounding that numbers show.
-
-        Args:
-            numbers: log-probabilities, at least one number for each position.
-
-        Returns:
-            A :class:`Digits`; numbers that are all 0 show no rounding.
-        """
-        seen = {number for number in numbers if number and math.isfinite(number)}
-        places = significant = 0
-        for number in seen:
-            digits, exponent = Decimal(repr(number)).normalize().as_tuple()[1:]
-            significant, places = max(significant, len(digits)), max(places, -int(exponent))
-            if min(places, significant) > FEW_DIGITS and not _half(number):
-                return cls()
-        share = 2.0 ** -(min(map(_half, seen), default=0) or math.inf)
-        least, most = (count if seen and count <= FEW_DIGITS else None for count in (places, significant))
-        return cls(least, most, share)
-
-    def half(self, number: float) -> float:
-        """Return the greatest distance of a number on file from the number that was computed."""
-        widths = [self.share * abs(number)]
-        if self.places is not None:
-            widths.append(0.5 * 10.0**-self.places)
-        if self.significant is not None and number:
-            widths.append(0.5 * 10.0 ** (math.floor(math.log10(abs(number))) - self.significant + 1))
-        return max(widths)
-
-
-def _half(number: float) -> int:
-    """The bits to which a half-precision format rounds: 8 for bfloat16, 11 for float16, 0 if neither can hold it."""
-    if not np.float32(number).view(np.uint32) & 0xFFFF and float(np.float32(number)) == number:
-        return 8
-    return 11 if abs(number) < HALF_MOST and float(np.float16(number)) == number else 0
 
 
 def is_missing(value: Any) -> bool:
@@ -211,6 +157,8 @@ def log_probability(value: Any) -> float:
     Traceback (most recent call last):
     ValueError: a log-probability is -9999, which stands for -inf; ask for raw log-probabilities, without a mask or cut
     """
+    if type(value) is float and LEAST <= value <= 0:
+        return value
     if is_missing(value):
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
@@ -249,15 +197,13 @@ def token(text: Any, number: Any, name: Any = None, raw: Any = None) -> Entry:
     >>> token("token_id:28", -0.5)
     Entry(text='token_id:28', id=28, log=-0.5, raw=None)
     """
-    log, own = log_probability(number), _bytes(raw)
+    log, own = log_probability(number), None if raw is None else _bytes(raw)
     if is_missing(text):
         text = None if name is None else f"{PLACEHOLDER}{_id(name)}"
     if not isinstance(text, str):
         raise ValueError(f"a token is {_brief(text)}; it must be text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"a token is {text!a}, which has half a surrogate pair; write whole characters") from None
+    if not text.isascii():
+        _refuse_halves(text)
     if name is None and text.startswith(PLACEHOLDER) and text[len(PLACEHOLDER) :].isdecimal():
         name = text[len(PLACEHOLDER) :]
         if own is not None and own != text.encode():
@@ -294,9 +240,10 @@ def step(
         known = own()
         entries = [*top()]
         lacking = [entry for entry in entries if math.isnan(entry.log)]
-        if not all(same_token(entry, known) for entry in lacking):
+        if lacking and not all(same_token(entry, known) for entry in lacking):
             raise ValueError(f"a listed token has no number, among {', '.join(repr(each.text) for each in lacking)}")
-        listed, more = _once(entry for entry in entries if entry not in lacking), _once(also())
+        listed = _once([entry for entry in entries if entry not in lacking] if lacking else entries)
+        more = _once(also())
         known = _unified(known, [*listed, *more])
         if lacking:  # the one that stands there may be more probable than all others
             listed, more = [], [*listed, *more]
@@ -315,6 +262,13 @@ def _refuse_more_than_all(found: Step) -> None:
     if total > 1 + SLACK:
         said = f"the listed probabilities add up to {total:.4g}, above 1"
         raise ValueError(f"{said}; write natural log-probabilities of the tokens of one position")
+
+
+def _refuse_halves(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"a token is {text!a}, which has half a surrogate pair; write whole characters") from None
 
 
 def is_telling(text: str) -> bool:
@@ -362,7 +316,7 @@ def _once(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _id(value: Any) -> int:
-    if isinstance(value, str) and value.isdecimal() and len(value) < FEW_DIGITS + 5:
+    if isinstance(value, str) and value.isdecimal() and len(value) <= LONGEST_ID:
         return int(value)
     found = whole(value)
     if found is None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from lambda_star.calibration.readers import join as joining
 from lambda_star.calibration.readers.join import join
 from lambda_star.calibration.readers.positions import position
-from lambda_star.calibration.readers.steps import Answer, Digits, Entry, Step
+from lambda_star.calibration.readers.rounding import Digits
+from lambda_star.calibration.readers.steps import Answer, Entry, Step
 from lambda_star.calibration.table import Problem, Table
 
 LOGITS = st.lists(st.floats(-12, 4), min_size=2, max_size=9)
@@ -165,3 +166,9 @@ def test_answers_with_one_name_get_names_of_their_own() -> None:
     tables = list(join([answer("0", [1]), answer("0", [2])], [answer("0", [1]), answer("0", [2])]))
     assert [row[0] for row in rows(iter(tables))] == ["0", "0#1"]
     assert tables[0].source.endswith("joined by order")
+
+
+def test_numbers_that_are_all_0_were_not_computed() -> None:
+    (table,) = join([answer("a", [1, 2], 0.0)], [answer("a", [1, 2])])
+    assert not len(table)
+    assert "they were not computed" in table.problems[0].message

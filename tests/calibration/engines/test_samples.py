@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from click.testing import CliRunner
 
 from lambda_star import calibrate
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.table import TableError
+from lambda_star.cli import main
 from lambda_star.verdict import decide
 from tests.calibration.engines.pairs import SAMPLES, Pair, holds, pairs, plain, rows_of
 
@@ -48,6 +50,13 @@ def test_a_sample_goes_to_a_verdict(pair: Pair) -> None:
     assert report.used == truth.used
     assert report.strict <= truth.strict * (1 + 1e-4)
     assert decide(report, lam=1.2).exit_status in {0, 1, 3}
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_one_command_goes_from_a_sample_to_a_verdict(pair: Pair) -> None:
+    files = ["--teacher", str(pair.teacher), "--base", str(pair.base)]
+    said = CliRunner().invoke(main, ["calibrate", *files, "--contract", "json", "--lam", "1.2"])
+    assert said.exit_code == decide(calibrate(pair.read(), contract="json", lam=1.2), lam=1.2).exit_status, said.output
 
 
 def test_a_record_of_both_models_gives_what_two_files_give() -> None:

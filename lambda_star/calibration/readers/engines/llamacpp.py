@@ -54,7 +54,7 @@ def read(record: Mapping[str, Any]) -> tuple[Step, ...]:
     -0.1
     """
     found = as_list(record.get("completion_probabilities"), "`completion_probabilities`", "ask for `n_probs`")
-    if any(isinstance(one, Mapping) and ("probs" in one or "prob" in one or "top_probs" in one) for one in found):
+    if any(isinstance(one, dict) and ("probs" in one or "prob" in one or "top_probs" in one) for one in found):
         _refuse_sampler(record.get("generation_settings"))
     return tuple(_step(one) for one in found)
 
@@ -62,7 +62,7 @@ def read(record: Mapping[str, Any]) -> tuple[Step, ...]:
 def _refuse_sampler(settings: Any) -> None:
     """Refuse probabilities after sampling unless the sampler left the model's as they were."""
     remedy = "ask for `n_probs` without `post_sampling_probs`, of a server that lists top_logprobs"
-    if not isinstance(settings, Mapping) or any(name not in settings for name in NEEDED):
+    if not isinstance(settings, dict) or any(name not in settings for name in NEEDED):
         raise ValueError(f"these are probabilities after sampling, and no `generation_settings` tell which; {remedy}")
     changed = [name for name, values in NEUTRAL.items() if name in settings and settings[name] not in values]
     changed += ["grammar"] if settings.get("grammar") else []
@@ -72,9 +72,9 @@ def _refuse_sampler(settings: Any) -> None:
 
 
 def _step(one: Any) -> Step:
-    if isinstance(one, Mapping) and "probs" in one:
+    if isinstance(one, dict) and "probs" in one:
         return step(partial(token, one.get("content"), None), partial(_listed, one["probs"]), proven=True)
-    listed = one.get("top_logprobs", one.get("top_probs")) if isinstance(one, Mapping) else None
+    listed = one.get("top_logprobs", one.get("top_probs")) if isinstance(one, dict) else None
     return step(partial(_entry, one), partial(_listed, listed), proven=True)
 
 
@@ -82,12 +82,12 @@ def _listed(values: Any) -> Iterator[Entry]:
     if is_missing(values):
         return
     for one in as_list(values, "the tokens of a position"):
-        if not (isinstance(one, Mapping) and one.get("prob") == 0):  # less than float32 can hold
+        if not (isinstance(one, dict) and one.get("prob") == 0):  # less than float32 can hold
             yield _entry(one)
 
 
 def _entry(one: Any) -> Entry:
-    if not isinstance(one, Mapping):
+    if not isinstance(one, dict):
         raise ValueError(f"a token is {type(one).__name__}, not an object with token and logprob")
     text = one.get("tok_str", one.get("token"))
     if "logprob" in one:

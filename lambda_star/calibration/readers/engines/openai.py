@@ -32,7 +32,7 @@ def read(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> tuple[tuple[Ste
     Entry(text='{', id=None, log=-3.0, raw=None)
     """
     found = choice.get("logprobs")
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         raise ValueError(f"there are no log-probabilities (`logprobs` is {type(found).__name__}); {ASK}")
     prompt = whole(usage.get("prompt_tokens"))
     if not is_missing(found.get("content")):
@@ -40,7 +40,7 @@ def read(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> tuple[tuple[Ste
     if "tokens" not in found:
         raise ValueError(f"`logprobs` has neither content nor tokens; {ASK}")
     steps = _completion(found)
-    return steps, _start(steps, usage, prompt), prompt
+    return steps, _start(steps, found.get("top_logprobs"), usage, prompt), prompt
 
 
 def steps_of_content(content: Any) -> tuple[Step, ...]:
@@ -62,7 +62,7 @@ def steps_of_content(content: Any) -> tuple[Step, ...]:
 
 
 def _listed(one: Any) -> Entry:
-    if not isinstance(one, Mapping):
+    if not isinstance(one, dict):
         raise ValueError(f"a token is {type(one).__name__}, not an object with token and logprob")
     if "token" not in one or "logprob" not in one:
         raise ValueError("a token has no `token` or no `logprob`")
@@ -91,18 +91,18 @@ def _table(top: Any) -> Iterator[Entry]:
     """The tokens of an object from text to log-probability."""
     if is_missing(top):
         return
-    if not isinstance(top, Mapping):
+    if not isinstance(top, dict):
         raise ValueError(f"an item of `top_logprobs` is {type(top).__name__}, not an object from token to number")
     for text, number in top.items():
         yield token(text, number)
 
 
-def _start(steps: Sequence[Step], usage: Mapping[str, Any], prompt: int | None) -> int | None:
+def _start(steps: Sequence[Step], tops: Any, usage: Mapping[str, Any], prompt: int | None) -> int | None:
     """How many steps belong to the prompt, from the server's counts or from the first token, which nothing predicts."""
     if not steps:
         return 0
     first = steps[0]
-    bare = not first.top and (first.log is None or first.log == 0) and any(one.top for one in steps)
+    bare = not first.log and not is_missing(tops) and not tops[0] and any(tops)
     echo = not first.wrong and (first.log is None or bare)
     made = whole(usage.get("completion_tokens"))
     if prompt is not None and prompt <= len(steps) and (echo or prompt + (made or 0) == len(steps) != made):

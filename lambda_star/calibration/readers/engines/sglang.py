@@ -30,7 +30,7 @@ def read(record: Mapping[str, Any]) -> tuple[tuple[Step, ...], int, int | None]:
     Entry(text='{', id=9, log=-3.0, raw=None)
     """
     meta = record.get("meta_info")
-    if not isinstance(meta, Mapping):
+    if not isinstance(meta, dict):
         raise ValueError(f"`meta_info` is {type(meta).__name__}, not an object; {ASK}")
     flat = [name for name in meta if str(name).endswith(("_val_flat", "_val_flat_b64"))]
     if flat:

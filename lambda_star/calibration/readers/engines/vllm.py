@@ -66,7 +66,7 @@ def outputs(record: Mapping[str, Any]) -> Iterator[tuple[tuple[Step, ...], int, 
     length = (len(before) or None) if is_missing(ids) else len(as_list(ids, "`prompt_token_ids`"))
     made = record.get("outputs")
     for one in ([] if is_missing(made) else as_list(made, "`outputs`")) or [{}]:
-        if not isinstance(one, Mapping):
+        if not isinstance(one, dict):
             raise ValueError(f"an item of `outputs` is {type(one).__name__}, not an object")
         found = one.get("logprobs")
         after = () if is_missing(found) else prompt_steps(found, one.get("token_ids"))
@@ -76,7 +76,7 @@ def outputs(record: Mapping[str, Any]) -> Iterator[tuple[tuple[Step, ...], int, 
 
 
 def _rows(found: Any) -> Sequence[Any]:
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         return _unfold(*(as_list(found.get(name), f"`{name}`") for name in FLAT))
     return as_list(found, "`logprobs` or `prompt_logprobs`")
 
@@ -97,7 +97,7 @@ def _unfold(starts: Any, ends: Any, ids: Any, numbers: Any, ranks: Any, texts: A
 def _step(row: Any, name: Any) -> Step:
     if is_missing(row):
         return Step("", None, None) if name is None else step(partial(token, None, None, name), tuple)
-    if not isinstance(row, Mapping) or not row:
+    if not isinstance(row, dict) or not row:
         return Step("", None, None, wrong=f"the log-probabilities are {type(row).__name__}, not an object of tokens")
     key = next(iter(row)) if name is None else next((key for key in row if str(key) == str(name)), None)
     if key is None:
@@ -120,7 +120,7 @@ def _ranked(row: Mapping[Any, Any]) -> list[Any] | None:
 
     The tokens that ``logprob_token_ids`` names are numbered like ranks, in the order in which they were asked for.
     """
-    numbered = [(whole(one.get("rank")), key) for key, one in row.items() if isinstance(one, Mapping)]
+    numbered = [(whole(one.get("rank")), key) for key, one in row.items() if isinstance(one, dict)]
     ranks = {rank: key for rank, key in numbered if rank}
     if not ranks:
         return None
@@ -136,7 +136,7 @@ def _entries(row: Mapping[Any, Any], keys: Sequence[Any]) -> Iterator[Entry]:
 
 
 def _entry(name: Any, one: Any) -> Entry:
-    if isinstance(one, Mapping):
+    if isinstance(one, dict):
         if "logprob" not in one:
             raise ValueError(f"the token {name} has no `logprob`")
         return token(one.get("decoded_token"), one["logprob"], name)
