@@ -121,7 +121,7 @@ def file_tables(
         TableError: as for :func:`stream`, but a file may be without rows.
 
     >>> sum(map(len, file_tables("examples/rank_by_price/logprobs.csv")))
-    9639
+    9359
     """
     parts = _kept(_file_parts(fspath(path), keep_going, groups), keep_going, only=False)
     for piece in cut(parts, batch, groups is None):
