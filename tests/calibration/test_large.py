@@ -314,3 +314,18 @@ def test_a_real_interrupt_leaves_a_state(parquet: list[Path], tmp_path: Path) ->
     assert 0 < State.load(state, settings).rows < ANSWERS * tables.POSITIONS
     found = calibrate_files(parquet, settings, state=state, resume=True)
     assert facts(found.report()) == facts(calibrate_files(parquet, SETTINGS).report())
+
+
+SAMPLES = Path(__file__).parent / "engines" / "samples" / "vllm"
+
+
+def test_a_join_of_two_sides_is_taken_up(tmp_path: Path) -> None:
+    sides = {side: SAMPLES / f"served_{side}.jsonl" for side in ("teacher", "base")}
+    settings, state = Settings(contract="json"), tmp_path / "state"
+    whole = calibrate(read_table(**sides), contract="json")
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_files((), settings, **sides, state=state, progress=stop_after(1))
+    assert State.load(state, settings).rows > 0
+    close(calibrate_files((), settings, **sides, state=state, resume=True).report(), whole)
+    with pytest.raises(ValueError, match="keep_going"):
+        calibrate_files((), settings, **sides, keep_going=True, state=state, resume=True)

@@ -33,7 +33,6 @@ SETTINGS = Settings(contract=mark)
 def workers() -> Iterator[Any]:
     """A local cluster of two workers."""
     ray = pytest.importorskip("ray")
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # what later versions do anyway, so that none warns of it
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     yield ray
     ray.shutdown()

@@ -81,8 +81,8 @@ def stream(
         whole_answers: whether to cut only between answers.
         batch: the most rows of a table, unless a single answer has more.
 
-    Yields:
-        Tables whose ``source`` is the file; those without a good row only have problems.
+    Returns:
+        An iterator of tables whose ``source`` is the file; those without a good row only have problems.
 
     Raises:
         TableError: as for :func:`read_table`, but an answer that stands in several places is not noticed.
@@ -114,11 +114,14 @@ def file_tables(
         keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
         batch: the most rows of a table, unless a single answer has more.
 
-    Yields:
-        Tables whose ``source`` is the file.
+    Returns:
+        An iterator of tables whose ``source`` is the file.
 
     Raises:
         TableError: as for :func:`stream`, but a file may be without rows.
+
+    >>> sum(map(len, file_tables("examples/rank_by_price/logprobs.csv")))
+    9359
     """
     parts = _kept(_file_parts(fspath(path), keep_going, groups), keep_going, only=False)
     for piece in cut(parts, batch, groups is None):

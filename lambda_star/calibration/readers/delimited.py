@@ -17,7 +17,7 @@ from lambda_star.calibration.readers.plain import CELL, careful, whole
 from lambda_star.calibration.rows import Row
 from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, TableError
 
-__all__ = ["parts"]
+__all__ = ["Records", "parts"]
 
 BLOCK = 2**23
 """The bytes that are read at a time, many times the longest record of several lines."""
