@@ -41,7 +41,7 @@ def everything(table: Table) -> dict[str, Any]:
 
 @st.composite
 def rows(draw: st.DrawFn) -> dict[str, Any]:
-    row = {
+    row: dict[str, Any] = {
         "sequence": draw(texts),
         "token": draw(texts),
         "modal": draw(texts),
