@@ -42,7 +42,7 @@ def listed(table: Table, row: int, side: int) -> Listed:
     number = float((table.log_p, table.log_b)[side][row])
     if top is None:
         return {table.modal[row]: (number, 1 if side == 0 else None)}
-    pairs = sorted(zip(top.tokens, top[1 + side], strict=True), key=lambda pair: -pair[1])
+    pairs = sorted(zip(top.tokens, (top.log_p, top.log_b)[side], strict=True), key=lambda pair: -pair[1])
     return {text: (log, rank if rank <= LISTED else None) for rank, (text, log) in enumerate(pairs, start=1)}
 
 

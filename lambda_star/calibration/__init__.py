@@ -33,7 +33,7 @@ def calibrate(
     lam: float | None = None,
     contract: Contract | Labeller | str | None = None,
     tokens: Sequence[str] = (),
-    min_mass: float = 0.0,
+    least_b: float = 0.0,
     margin: float = 0.1,
     quantile: float = 0.05,
     confidence: float = 0.95,
@@ -53,7 +53,7 @@ def calibrate(
             that tells the class of a position from the text of its modal token. The default is the table's ``contract``
             column, if it has one, and otherwise JSON. Positions after the token that broke their answer do not count.
         tokens: modal tokens that belong to the contract beside its own.
-        min_mass: the least probability that the base is taken to give a token that it did not list, an assumption, in
+        least_b: the least probability that the base is taken to give a token that it did not list, an assumption, in
             [0, 1). It is the lower end of a ``log_b`` that is only bounded from above; by default 0, for which λ* is 1.
         margin: share of the excess λ*−1 that the operating point gives up, in [0, 1).
         quantile: the quantile of the least λ* of each answer on which the operating point rests, in [0, 1]; 0 is the
@@ -76,6 +76,6 @@ def calibrate(
     True
     """
     table = table if isinstance(table, Table) else Table.from_frame(table)
-    state = State(Settings(clip, rule, lam, contract, tuple(tokens), min_mass), table.source)
+    state = State(Settings(clip, rule, lam, contract, tuple(tokens), least_b), table.source)
     state.add(table)
     return state.report(margin=margin, quantile=quantile, confidence=confidence, budget=budget)

@@ -106,7 +106,7 @@ def compare(
     lam: float | None = None,
     contract: Contract | Labeller | str | None = None,
     tokens: Sequence[str] = (),
-    min_mass: float = 0.0,
+    least_b: float = 0.0,
     quantile: float = 0.05,
     confidence: float = 0.95,
     paired: bool | None = None,
@@ -117,7 +117,7 @@ def compare(
         first, second: rows from :func:`lambda_star.read_table`.
         clip: the clip c, in (1, inf).
         lam: a λ to judge, chosen before the tables were looked at.
-        contract, tokens, min_mass: as for :func:`lambda_star.calibrate`.
+        contract, tokens, least_b: as for :func:`lambda_star.calibrate`.
         quantile: the quantile of the per-answer λ* to compare, in [0, 1].
         confidence: confidence of every interval, in (0, 1).
         paired: whether answers of the same name belong together, such as those to one prompt. By default they do if at
@@ -137,7 +137,7 @@ def compare(
     >>> compare(table, table, lam=1.25).past
     Change(name='', first=1.0, second=1.0, change=Estimate(value=0.0, low=-0.01..., high=0.01...))
     """
-    settings = Settings(clip, None, lam, contract, tuple(tokens), min_mass)
+    settings = Settings(clip, None, lam, contract, tuple(tokens), least_b)
     states = [State(settings, table.source) for table in (first, second)]
     for state, table in zip(states, (first, second), strict=True):
         state.add(table)

@@ -119,7 +119,7 @@ def _censored(report: Report) -> Iterator[Concern]:
         f"the base does not list the teacher's modal token in {counted(report.censored, 'row')}, which leaves the "
         f"operating λ between {number(point.value)} and {number(point.at_most)}"
     )
-    remedy = "ask the engine for more top log-probabilities of the base, or say with `min_mass` what it gives at least"
+    remedy = "ask the engine for more top log-probabilities of the base, or say with `least_b` what it gives at least"
     yield Concern("censored", found, remedy)
 
 

@@ -167,8 +167,8 @@ def rows_used(report: Report) -> tuple[str, ...]:
         said.append(
             f"shares of positions come from a sketch and are within {percent(report.sketch_error)} of themselves"
         )
-    if report.min_mass:
-        said.append(f"assumed: the base gives {report.min_mass:g} at least to a token that it does not list")
+    if report.least_b:
+        said.append(f"assumed: the base gives {report.least_b:g} at least to a token that it does not list")
     return tuple(said)
 
 

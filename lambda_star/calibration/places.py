@@ -44,14 +44,14 @@ class Places(NamedTuple):
     censored: Any
 
 
-def measured(table: Table, clip: float, rule: Rule | None = None, min_mass: float = 0.0) -> Places:
+def measured(table: Table, clip: float, rule: Rule | None = None, least_b: float = 0.0) -> Places:
     """Return λ* and what goes with it at every row of a table.
 
     Args:
         table: the rows.
         clip: the clip c, in (1, inf).
         rule: the update rule under which tails die.
-        min_mass: the least probability that the base is taken to give a token whose mass has no lower bound.
+        least_b: the least probability that the base is taken to give a token whose mass has no lower bound.
 
     Returns:
         A :class:`Places`.
@@ -65,8 +65,8 @@ def measured(table: Table, clip: float, rule: Rule | None = None, min_mass: floa
     """
     (p_low, p_high), (b_low, b_high) = table.ends("log_p"), table.ends("log_b")
     censored = b_low == -math.inf
-    if min_mass:
-        b_low = np.where(censored, np.minimum(math.log(min_mass), b_high), b_low)
+    if least_b:
+        b_low = np.where(censored, np.minimum(math.log(least_b), b_high), b_low)
     far = _Masses.of(p_low, b_high)
     near = far if p_high is p_low and b_low is b_high else _Masses.of(p_high, b_low)
     low = threshold_from_logits(near.log_odds_p, near.log_odds_b, clip)

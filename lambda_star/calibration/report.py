@@ -105,7 +105,7 @@ class Report:
 
     Attributes:
         source: where the rows came from.
-        clip, lam, margin, quantile, confidence, budget, min_mass: the arguments of :func:`lambda_star.calibrate`.
+        clip, lam, margin, quantile, confidence, budget, least_b: the arguments of :func:`lambda_star.calibrate`.
         rule: the update rule, as text; None if none was given.
         contract: name of the contract; None where the classes are the table's own or a labeller's.
         classes: the contract classes, the least λ* first; classes seen in only one answer, without interval, come last.
@@ -143,7 +143,7 @@ class Report:
     quantile: float
     confidence: float
     budget: float | None
-    min_mass: float
+    least_b: float
     contract: str | None
     classes: tuple[ClassReport, ...]
     strict: float

@@ -9,11 +9,11 @@ from lambda_star._core.quantities import LAM, C, Quantity, require
 from lambda_star.contract import Contract, Labeller
 from lambda_star.updates import Rule
 
-__all__ = ["CLIP", "MIN_MASS", "Settings"]
+__all__ = ["CLIP", "LEAST_B", "Settings"]
 
 CLIP = C.named("clip")._replace(ends="()")
 
-MIN_MASS = Quantity("min_mass", 0.0, 1.0, "[)")
+LEAST_B = Quantity("least_b", 0.0, 1.0, "[)")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Settings:
     """What a state sums, so that it is the same in states that are merged.
 
     Attributes:
-        clip, rule, lam, contract, tokens, min_mass: as for :func:`lambda_star.calibrate`.
+        clip, rule, lam, contract, tokens, least_b: as for :func:`lambda_star.calibrate`.
 
     >>> Settings(clip=1.0)
     Traceback (most recent call last):
@@ -33,10 +33,10 @@ class Settings:
     lam: float | None = None
     contract: Contract | Labeller | str | None = None
     tokens: tuple[str, ...] = ()
-    min_mass: float = 0.0
+    least_b: float = 0.0
 
     def __post_init__(self) -> None:
-        require((CLIP, self.clip), (LAM, self.lam), (MIN_MASS, self.min_mass))
+        require((CLIP, self.clip), (LAM, self.lam), (LEAST_B, self.least_b))
         if self.rule is not None and self.rule.needs_rows:
             raise ValueError(
                 f"rule must be one that p and b show, got {self.rule}: tokens outside its set lose their mass, and a "
@@ -53,5 +53,5 @@ class Settings:
             "lam": self.lam,
             "contract": None if name is None else str(name),
             "tokens": list(self.tokens),
-            "min_mass": self.min_mass,
+            "least_b": self.least_b,
         }

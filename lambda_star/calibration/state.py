@@ -168,7 +168,7 @@ class State:
         """Take in a block of rows, and return the columns of its answers."""
         inside = used[block]
         rows = block[inside]
-        found = places.measured(bare.take(rows), self.settings.clip, self.settings.rule, self.settings.min_mass)
+        found = places.measured(bare.take(rows), self.settings.clip, self.settings.rule, self.settings.least_b)
         codes = table.sequence.codes
         if len(rows):
             present = np.unique(judged.codes[rows])

@@ -58,7 +58,7 @@ def summary(state: State, margin: float, quantile: float, confidence: float, bud
         quantile=quantile,
         confidence=confidence,
         budget=budget,
-        min_mass=settings.min_mass,
+        least_b=settings.least_b,
         contract=state.contract,
         classes=tuple(sorted(classes, key=lambda one: (math.isnan(one.low), one.value, one.name))),
         **_of_positions(state),

@@ -21,9 +21,12 @@ class Texts:
     >>> texts = Texts.of(["[", "A7", "[", "]"])
     >>> len(texts), texts[2], texts[1:].tolist(), texts.values.tolist()
     (4, '[', ['A7', '[', ']'], ['[', 'A7', ']'])
+    >>> texts == "["
+    array([ True, False,  True, False])
     """
 
     __slots__ = ("codes", "values")
+    __hash__ = None  # type: ignore[assignment]  # it compares entry by entry, as arrays do
 
     def __init__(self, values: NDArray[np.object_], codes: NDArray[np.intp]) -> None:
         self.values, self.codes = values, codes
@@ -77,6 +80,12 @@ class Texts:
     def __getitem__(self, index: Any) -> str | Texts:
         codes = self.codes[index]
         return Texts(self.values, codes) if isinstance(codes, np.ndarray) else str(self.values[codes])
+
+    def __eq__(self, other: object) -> NDArray[np.bool_]:  # type: ignore[override]
+        return np.asarray(self.values[self.codes] == np.asarray(other, dtype=object))
+
+    def __ne__(self, other: object) -> NDArray[np.bool_]:  # type: ignore[override]
+        return ~(self == other)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tolist())

@@ -279,7 +279,7 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
         raise Failure(with_flags(shown(str(error)))) from error
 
 
-FLAGS = "p|b|clip|contract|force|keep_going|min_mass|model|quantile|rehearsal|report|resume|state|tokens"
+FLAGS = "p|b|clip|contract|force|keep_going|least_b|model|quantile|rehearsal|report|resume|state|tokens"
 NAMED = re.compile(rf"`({FLAGS})(=True)?`(?! column)")
 """What a message of the library names that has a flag; a column has none."""
 

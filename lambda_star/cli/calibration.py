@@ -52,7 +52,7 @@ CLIP_HELP = """\
 How many times thinner than the teacher's the student's tail may become, a tolerance. What the update rule caps belongs
 to --rule."""
 
-MASS_HELP = """\
+LEAST_B_HELP = """\
 The least probability that the base is taken to give a token that it does not list, an assumption; 0 assumes nothing."""
 
 ENGINE_HELP = "Where the rows are read: here, or on the workers of a Ray cluster."
@@ -65,7 +65,7 @@ MORE = "More: --all prints every table, --html report.html writes them as one pa
 
 BUDGET = Quantity("budget", 0.0, float("inf"))
 
-SETTINGS = ("clip", "rule", "lam", "contract", "tokens", "min_mass")
+SETTINGS = ("clip", "rule", "lam", "contract", "tokens", "least_b")
 """The options that decide what is summed, the fields of :class:`lambda_star.calibration.state.Settings`."""
 
 FIRST = 3
@@ -87,7 +87,7 @@ PATH = click.Path(path_type=Path, allow_dash=True)
 @click.option("--quantile", type=click.FloatRange(0, 1), default=0.05, show_default=True, help=QUANTILE_HELP)
 @quantity_option(P, "--confidence", default=0.95, help="Confidence of the limits and level of the intervals.")
 @quantity_option(BUDGET, help=BUDGET_HELP)
-@click.option("--min-mass", type=click.FloatRange(0, 1, max_open=True), default=0.0, help=MASS_HELP)
+@click.option("--least-b", type=click.FloatRange(0, 1, max_open=True), default=0.0, help=LEAST_B_HELP)
 @click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help=ENGINE_HELP)
 @click.option("--state", type=Output(grows=True), help=STATE_HELP)

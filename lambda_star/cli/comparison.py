@@ -36,7 +36,7 @@ QUANTILE_HELP = "The quantile of the answers' least lambda* to compare."
 PAIRED_HELP = """\
 Whether answers of the same name belong together, such as those to one prompt. By default they do if at least half of
 the answers of each file have a partner."""
-MIN_MASS_HELP = "The least probability that the base is taken to give a token it did not list, an assumption."
+LEAST_B_HELP = "The least probability that the base is taken to give a token it did not list, an assumption."
 
 
 @click.command(epilog=CLIP_NOTE, short_help="Say how lambda* differs between two measurements.")
@@ -46,7 +46,7 @@ MIN_MASS_HELP = "The least probability that the base is taken to give a token it
 @quantity_option(LAM, help=LAM_HELP)
 @contract_option(help=CONTRACT_HELP + " The default is the files' contract column, or else json.")
 @click.option("--token", "tokens", multiple=True, help="A modal token that belongs to the contract beside its own.")
-@click.option("--min-mass", type=click.FloatRange(0, 1, max_open=True), default=0, help=MIN_MASS_HELP)
+@click.option("--least-b", type=click.FloatRange(0, 1, max_open=True), default=0, help=LEAST_B_HELP)
 @click.option("--quantile", type=click.FloatRange(0, 1), default=0.05, help=QUANTILE_HELP)
 @quantity_option(P, "--confidence", default=0.95, help="Confidence of every interval.")
 @click.option("--paired/--unpaired", default=None, help=PAIRED_HELP)
@@ -59,7 +59,7 @@ def compare(
     lam: float | None,
     contract: Contract | None,
     tokens: tuple[str, ...],
-    min_mass: float,
+    least_b: float,
     keep_going: bool,
     json_path: Path | None,
     **options: Any,
@@ -78,7 +78,7 @@ def compare(
     from lambda_star.calibration.settings import Settings
 
     with as_failure(ValueError):
-        settings = Settings(clip, None, lam, contract, tokens, min_mass)
+        settings = Settings(clip, None, lam, contract, tokens, least_b)
         states = [calibrate_files(path, settings, keep_going=keep_going) for path in (first, second)]
         found = compare_states(*states, **options)
     _print_answers(found)

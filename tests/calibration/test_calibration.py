@@ -239,7 +239,7 @@ def test_no_contract_position_asks_for_a_labeller(column: str | None) -> None:
         ("margin", [-0.01, 1.0, 10.0, math.nan], r"\[0, 1\)"),
         ("quantile", [-0.01, 1.01, math.nan], r"\[0, 1\]"),
         ("confidence", [0.0, 1.0, 95.0, math.nan], r"\(0, 1\)"),
-        ("min_mass", [-0.1, 1.0, math.nan], r"\[0, 1\)"),
+        ("least_b", [-0.1, 1.0, math.nan], r"\[0, 1\)"),
         ("budget", [0.0, -1.0, -math.inf, math.nan], r"\(0, inf\]"),
     ],
 )

@@ -118,15 +118,15 @@ def test_a_base_that_is_only_bounded_from_above_allows_no_extrapolation() -> Non
 
 def test_an_assumed_least_mass_of_the_base_lifts_the_lower_end_and_is_stated() -> None:
     rows = [row | {"log_b_low": "-inf"} for row in tables.rows(answers=60)]
-    points = [report_of(rows, min_mass=mass).operating_point for mass in (0.0, 1e-12, 1e-6, 1e-3, 0.999)]
+    points = [report_of(rows, least_b=mass).operating_point for mass in (0.0, 1e-12, 1e-6, 1e-3, 0.999)]
     values = [point.value for point in points]
     assert values == sorted(values)
     assert values[0] == 1 < values[1]
     assert values[-1] == points[0].at_most  # the base cannot have more than its upper end
-    assert report_of(rows, min_mass=1e-6).min_mass == 1e-6
-    assert report_of(rows, min_mass=1e-6).to_dict()["min_mass"] == 1e-6
+    assert report_of(rows, least_b=1e-6).least_b == 1e-6
+    assert report_of(rows, least_b=1e-6).to_dict()["least_b"] == 1e-6
     known = tables.rows(answers=60)
-    assert report_of(known, min_mass=0.1).operating_point == report_of(known).operating_point
+    assert report_of(known, least_b=0.1).operating_point == report_of(known).operating_point
 
 
 def test_without_intervals_both_ends_are_equal() -> None:

@@ -320,7 +320,7 @@ SAMPLES = Path(__file__).parent / "engines" / "samples" / "vllm"
 
 
 def test_a_join_of_two_sides_is_taken_up(tmp_path: Path) -> None:
-    sides: dict[str, Any] = {side: SAMPLES / f"served_{side}.jsonl" for side in ("teacher", "base")}
+    sides: Any = {side: SAMPLES / f"served_{side}.jsonl" for side in ("teacher", "base")}
     settings, state = Settings(contract="json"), tmp_path / "state"
     whole = calibrate(read_table(**sides), contract="json")
     with pytest.raises(KeyboardInterrupt):

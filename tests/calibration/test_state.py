@@ -221,7 +221,7 @@ def test_settings_must_agree() -> None:
         ("lam", 1.2),
         ("contract", "json"),
         ("tokens", ()),
-        ("min_mass", 1e-6),
+        ("least_b", 1e-6),
     ]
     for name, value in changes:
         other = dataclasses.replace(SETTINGS, **{name: value})

@@ -126,8 +126,8 @@ def test_rows_whose_b_is_only_bounded_are_said_and_an_assumption_narrows_them(fo
     assert re.search(
         r"censored 4 rows b is known only to be below a bound, so the operating λ lies between 1 and ", output
     )
-    assert "ask the engine for more top log-probabilities of the base, or say with --min-mass" in output
-    assumed = words(judged("calibrate", path, "--min-mass", 0.5))
+    assert "ask the engine for more top log-probabilities of the base, or say with --least-b" in output
+    assumed = words(judged("calibrate", path, "--least-b", 0.5))
     assert "assumed: the base gives 0.5 at least to a token that it does not list" in assumed
     ends = [float(re.search(r"operating λ ([\d.]+) ", text)[1]) for text in (output, assumed)]  # type: ignore[index]
     assert ends[0] < ends[1]

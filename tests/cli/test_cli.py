@@ -256,7 +256,7 @@ def test_calibrate_begins_with_the_verdict_on_the_lambda_asked_about(tmp_path: P
     ("arguments", "options"),
     [
         ([], {}),
-        (["--lam", 1.3, "--min-mass", 0.01], {"lam": 1.3, "min_mass": 0.01}),
+        (["--lam", 1.3, "--least-b", 0.01], {"lam": 1.3, "least_b": 0.01}),
         (
             ["--margin", 0.3, "--quantile", 0.2, "--confidence", 0.8],
             {"margin": 0.3, "quantile": 0.2, "confidence": 0.8},
@@ -336,7 +336,7 @@ def test_tokens_are_added_to_a_contract_which_wins_over_the_column(tmp_path: Pat
         ("margin", "1.0", "0<=x<1"),
         ("quantile", "-0.1", "0<=x<=1"),
         ("confidence", "95.0", "0<x<1"),
-        ("min-mass", "1.0", "0<=x<1"),
+        ("least-b", "1.0", "0<=x<1"),
         ("budget", "0.0", "x>0"),
         ("budget", "-2.0", "x>0"),
         ("budget", "nan", "(0, inf]"),

@@ -17,8 +17,8 @@ import torch
 import lambda_star as ls
 from lambda_star import updates
 from lambda_star.calibration.table import Table
+from lambda_star.calibration.texts import Texts
 from lambda_star.contract import classify, json_structure
-from lambda_star.sequence import lower_quantile
 from lambda_star.torch.metrics import PREFIX, safety_metrics, safety_metrics_from_sampled
 from tests.torch.by_hand import (
     CLIP,
@@ -130,15 +130,15 @@ def test_metrics_over_the_contract_are_those_of_calibrate() -> None:
     teacher, base = (row.log_softmax(-1) for row in logits(200)[:2])
     texts = [("[", "]", ",", '"')[k] if k < 4 else f"w{k}" for k in range(VOCABULARY)]
     modal = teacher.argmax(-1, keepdim=True)
-    words = np.array([texts[token] for token in modal[:, 0]], dtype=object)
+    words = Texts.of(texts[token] for token in modal[:, 0])
     log_p, log_b = (row.gather(-1, modal)[:, 0].double().numpy() for row in (teacher, base))
-    answers = np.array([f"answer {k // 10}" for k in range(200)], dtype=object)
+    answers = Texts.of(f"answer {k // 10}" for k in range(200))
     report = ls.calibrate(Table("memory", answers, np.arange(200), words, words, log_p, log_b), clip=CLIP, lam=LAM)
     metrics = short(safety_metrics(teacher, base, lam=LAM, clip=CLIP, classes=classify(texts, json_structure).labels))
     assert 10 < metrics["positions"] == report.used < 190
     assert metrics["threshold_least"] == pytest.approx(report.strict, rel=1e-5)
-    assert metrics["threshold_median"] == pytest.approx(lower_quantile(report.thresholds, 0.5), rel=1e-5)
-    assert metrics["past"] == pytest.approx(float(np.mean(report.thresholds < LAM)))
+    assert metrics["threshold_median"] == pytest.approx(report.by_position.quantile(0.5), rel=1e-5)
+    assert metrics["past"] == pytest.approx(report.by_position.share_below(LAM))
 
 
 def test_the_users_own_validity_replaces_json() -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import mpmath
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -26,6 +25,7 @@ pytest.importorskip("transformers", reason="the models need transformers: pip in
 
 from lambda_star import calibrate, read_table
 from lambda_star.calibration.table import Table
+from lambda_star.calibration.texts import Texts
 from lambda_star.cli import main
 from lambda_star.contract import Contract, parse
 from lambda_star.torch.answers import AnswerLog, Given, read_answers
@@ -400,7 +400,7 @@ def test_answers_that_never_reach_a_position_of_the_contract_are_said(
 
     def without(*arguments: Any, **options: Any) -> Table:
         table = score(*arguments, **options)
-        return replace(table, contract=np.full(len(table.token), ""))
+        return replace(table, contract=Texts.of([""] * len(table.token)))
 
     monkeypatch.setattr(scoring, "score", without)
     done = command(folders, tmp_path / "rows.csv")

@@ -75,8 +75,8 @@ class Scored(NamedTuple):
 def score(folder: str, names: Iterable[int]) -> list[Scored]:
     """Return answers of the example under its teacher or base."""
     sys.path.insert(0, str(EXAMPLE))
-    import model as lm  # type: ignore[import-not-found]
-    import task  # type: ignore[import-not-found]
+    import model as lm
+    import task
     import torch
 
     records = [json.loads(line) for line in (EXAMPLE / "base_answers.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -130,7 +130,7 @@ def rounded(number: float | None) -> float | None:
 
 def chat(one: Scored, shown: Callable[[float | None], float | None] = nine) -> dict[str, Any]:
     """Return a chat completion, checked and written by openai's own types."""
-    from openai.types.chat import ChatCompletion  # type: ignore[import-not-found]
+    from openai.types.chat import ChatCompletion
 
     def entry(token: Token, log: float | None) -> dict[str, Any]:
         return {"token": token.text, "bytes": [*token.raw], "logprob": shown(log)}
@@ -152,7 +152,7 @@ def chat(one: Scored, shown: Callable[[float | None], float | None] = nine) -> d
 
 def completion(one: Scored, *, echo: bool = False, ids: bool = False) -> dict[str, Any]:
     """Return a completion, checked and written by openai's own types, with or without its prompt."""
-    from openai.types import Completion  # type: ignore[import-not-found]
+    from openai.types import Completion
 
     def text_of(token: Token) -> str:
         return f"token_id:{token.id}" if ids else token.text

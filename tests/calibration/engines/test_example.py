@@ -66,7 +66,7 @@ def test_a_base_that_lists_few_tokens_never_raises_the_advice(plain: Table, tmp_
     assert (plain.log_b - 1e-6 <= high).all()
     censored = low == -np.inf
     assert len(set(found.sequence[censored])) == 72
-    values = [calibrate(found, contract=CONTRACT, min_mass=mass).operating_point.value for mass in (0.0, 1e-6, 1e-4)]
+    values = [calibrate(found, contract=CONTRACT, least_b=mass).operating_point.value for mass in (0.0, 1e-6, 1e-4)]
     assert values == pytest.approx([1.0, 1.0859, 1.1156], abs=5e-5)
     assert max(values) < whole.operating_point.value
     dropped = calibrate(found.take(np.flatnonzero(~censored)), contract=CONTRACT)
