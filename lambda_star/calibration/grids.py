@@ -259,7 +259,7 @@ def _worst(report: Report) -> Grid:
 def _problems(report: Report) -> Grid:
     columns: dict[str, Callable[[Any], Any]] = {
         "file": lambda one: shown(one.source or report.source),
-        "line": lambda one: one.line,
+        "line": lambda one: one.line or "",
         "problem": lambda one: shown(one.message),
     }
     more = report.problem_count - len(report.problems)

@@ -23,12 +23,20 @@ OPTIONAL_COLUMNS = (*ENDS, "contract", "top", "rest")
 class Problem(NamedTuple):
     """A row that was left out: its line (counted from 1; the row number where there are no lines), why, and its file.
 
-    Empty text stands for the source of the table.
+    Line 0 stands for the whole file, and empty text for the source of the table.
     """
 
     line: int
     message: str
     source: str = ""
+
+    def place(self, source: str) -> str:
+        """Return the file and the line, or the file alone where the whole of it is meant, which has line 0.
+
+        >>> Problem(3, "log_p is NaN").place("rows.csv"), Problem(0, "it is cut", "a.csv").place("rows.csv")
+        ('rows.csv, line 3', 'a.csv')
+        """
+        return f"{self.source or source}, line {self.line}" if self.line else self.source or source
 
 
 class Top(NamedTuple):

@@ -37,7 +37,7 @@ def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
             if stage not in tasks:  # what an earlier run has done does not count for the rate
                 tasks[stage] = bars.add_task(stage, total=total, completed=done, rate="")
             speed = bars.tasks[tasks[stage]].speed or math.nan
-            bars.update(tasks[stage], completed=done, rate=f"{speed:.3g} {unit}/s")
+            bars.update(tasks[stage], completed=done, rate=f"{speed:.3g} {unit}".rstrip() + "/s")
 
         try:
             yield show

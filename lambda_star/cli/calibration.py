@@ -176,7 +176,7 @@ def _progress() -> AbstractContextManager[Callable[[str, int, int], None] | None
     """Progress on a terminal, and none elsewhere."""
     from lambda_star.cli._progress import progress
 
-    return progress("rows") if sys.stderr.isatty() else nullcontext()
+    return progress("") if sys.stderr.isatty() else nullcontext()
 
 
 def _print(report: Report, verdict: Verdict, everything: bool) -> None:
@@ -191,7 +191,7 @@ def _print(report: Report, verdict: Verdict, everything: bool) -> None:
         say(f"{'  ' if index else ''}{sentence}", "  ")
     if not everything:
         for problem in report.problems[:FIRST]:
-            click.echo(f"    {shown(problem.source or report.source)}, line {problem.line}: {shown(problem.message)}")
+            click.echo(f"    {shown(problem.place(report.source))}: {shown(problem.message)}")
         click.echo(MORE)
         return
     for grid in details(report):
