@@ -96,7 +96,9 @@ def from_bytes(data: bytes, state: State) -> State:
         there = said["settings"]
         _fill(state, said, arrays)
     except DAMAGE as error:
-        raise ValueError(f"damaged, or not a state of lambda-star ({error}); give another path, or delete it and begin again") from error
+        raise ValueError(
+            f"damaged, or not a state of lambda-star ({error}); give another path, or delete it and begin again"
+        ) from error
     for name, value in state.settings.named().items():
         if there.get(name) != value:
             found = f"a state for {name} {there.get(name)!r}"
