@@ -110,7 +110,7 @@ def tabulate(pairs: Iterable[Pair], source: str) -> Iterator[Table]:
 
 def _alone(answer: Answer, other: str) -> Problem:
     named = f"the answer {answer.name}" if answer.name else "an answer"
-    said = f"{named} has no partner in the file of the {other}, and is left out; score it with both models"
+    said = f"{named} has no partner in the file of the {other}; score it with both models"
     return Problem(answer.line, said, answer.source)
 
 
@@ -203,7 +203,7 @@ def _align(teacher: Answer, base: Answer) -> _Aligned:
         said = (
             "the base's record holds no token of the answer; it scores the prompt alone" if base.steps else "no tokens"
         )
-        return _Aligned(0, start, 0, f"{said}; sample with `logprobs`, or give `answer_start`")
+        return _Aligned(0, start, 0, f"{said}; sample with `logprobs`, and do not swap `teacher` and `base`")
     found = next((at for at in _places(teacher, base, len(own)) if _common(steps, own, at) == len(own)), None)
     if found is None:
         return _part(teacher, base, own, start)
