@@ -164,11 +164,11 @@ def report_pictures(report: Report) -> tuple[tuple[str, str], ...]:
     >>> from lambda_star import calibrate, read_table
     >>> pictures = report_pictures(calibrate(read_table("examples/rank_by_price/logprobs.csv")))
     >>> [title for title, _ in pictures]
-    ['Tail ratio by class', 'Shares past their own λ*', 'Three readings of λ*']
+    ['Tail ratio by class', 'Shares past their own λ*', 'Three readings of λ*; hollow marks have no upper end']
     """
     drawn = {"Tail ratio by class": plot_tail_ratio, "Shares past their own λ*": plot_thresholds}
     if report.readings:
-        drawn["Three readings of λ*"] = plot_readings
+        drawn["Three readings of λ*; hollow marks have no upper end"] = plot_readings
     found = []
     for index, (title, draw) in enumerate(drawn.items()):
         figure = new_figure()
