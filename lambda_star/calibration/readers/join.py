@@ -48,6 +48,9 @@ calibrate with two models of one tokenizer"""
 AGAIN = """\
 stands a second time, with the same numbers; keep one of them, or give every answer a name of its own"""
 
+FIRST = """\
+the base's first number is 0 and no tokens are listed beside it, so it was not computed; sample with `top_logprobs`"""
+
 BLANK = """\
 every log-probability is 0 and no tokens are listed, so they were not computed; ask the engine for log-probabilities"""
 
@@ -205,6 +208,8 @@ def _positions(name: str, teacher: Answer, base: Answer) -> tuple[list[tuple[int
         try:
             if ours.wrong or theirs.wrong:
                 raise ValueError(ours.wrong or theirs.wrong)
+            if found.start + at == 0 and theirs.log == 0 and len(theirs.entries()) == 1:
+                raise ValueError(FIRST)
             good.append((at, position(ours, theirs, digits, base_digits)))
         except ValueError as error:
             problems.append(Problem(blamed.line, f"answer {name}, position {at}: {error}", blamed.source))

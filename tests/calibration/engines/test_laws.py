@@ -202,3 +202,10 @@ def test_an_answer_that_stands_twice_with_one_name_counts_once() -> None:
     (table,) = join([answer("7", [3]), answer("7", [3])], [answer("7", [3]), answer("7", [3])])
     assert table.sequence.tolist() == ["7"]
     assert "stands a second time" in table.problems[0].message
+
+
+def test_a_first_number_of_0_was_not_computed() -> None:
+    steps = answer("7", [3, 4], -0.7).steps
+    (table,) = join([answer("7", [3, 4])], [Answer("7", (steps[0]._replace(log=0.0), steps[1]), 1, "b")])
+    assert table.position.tolist() == [1]
+    assert "was not computed" in table.problems[0].message
