@@ -214,6 +214,8 @@ def _text(name: str, value: Any) -> str:
         raise ValueError(f"no value for {name}")
     if isinstance(value, bytes):
         raise ValueError(f"{name} is {value!r}, which is bytes; write text")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # data frames make floats of whole numbers where one is missing
     text = str(value)
     try:
         text.encode()
