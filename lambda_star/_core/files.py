@@ -50,26 +50,13 @@ def write_whole(
     force: bool = False,
     kind: str | None = None,
 ) -> None:
-    """Return nothing; write a file whole, or leave what is there as it is.
+    """Write a file whole, or leave what is there as it is.
 
-    The content goes to a new file in the same folder, which then takes the place of the old one at once. After an
-    error or an interrupt nothing of it is left. A link stays, and the file that it leads to is written; a device or a
-    pipe gets the finished content. A new file has the permissions of any other, and a file that is replaced keeps its
-    own.
-
-    Args:
-        path: the file; its folder may be new.
-        write: the content, text as UTF-8, or a function that writes it to the path that it is given. That path has
-            another ending.
-        force: replace a file that :func:`refuse_overwrite` would keep.
-        kind: what the content is, for :func:`refuse_overwrite`.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        FileExistsError: there is a file of another kind, and ``force`` is not given.
-        OSError: the file cannot be written.
+    The content is text, bytes, or a function that writes it to the path that it is given, which has another ending. It
+    goes to a new file in the same folder, which then takes the place of the old one at once, unless
+    :func:`refuse_overwrite` keeps that. After an error or an interrupt nothing of it is left. A link stays, and the
+    file that it leads to is written; a device or a pipe gets the finished content. A new file has the permissions of
+    any other, and a file that is replaced keeps its own; its folder may be new.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "new", "report.json")
@@ -124,19 +111,11 @@ def _name(part: Path, target: Path, force: bool, kind: str | None) -> None:
 
 
 def go_on(path: Path, whole: int, header: bytes, kind: str) -> IO[bytes]:
-    r"""Return a file that lines can be added to, by one process at a time.
+    r"""Return a file at its end, to which lines can be added by one process at a time.
 
-    Args:
-        path: the file; its folder may be new.
-        whole: how many of its bytes stay, up to the end of its last whole line; with 0 it begins with the header.
-        header: the first line, which is written whole.
-        kind: what the file is, for :func:`refuse_overwrite`.
-
-    Returns:
-        The open file, at its end.
-
-    Raises:
-        OSError: the file cannot be written, is of another kind, or is written to by another process.
+    Its first ``whole`` bytes stay, up to the end of its last whole line; with 0 it begins with the line ``header``. It
+    is an error if another process writes to the file, or if it is not of the kind that :func:`refuse_overwrite` is
+    told.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "answers.jsonl")
@@ -216,18 +195,10 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def refuse_overwrite(path: str | Path, *, force: bool = False, kind: str | None = None) -> None:
-    """Return nothing; raise an error where writing to a path would lose a file that did not come from there.
+    """Raise an error where writing to a path would lose a file that did not come from there.
 
-    Args:
-        path: the file that is to be written.
-        force: allow it.
-        kind: what :func:`made_here` must say of a file that is there; by default any file of lambda_star may go.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        FileExistsError: there is such a file. An empty one may be replaced.
+    It may go if it is empty, or if :func:`made_here` says that it is of the kind, by default of any kind of
+    lambda_star.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "notes.txt")
@@ -252,16 +223,7 @@ def refuse_overwrite(path: str | Path, *, force: bool = False, kind: str | None 
 
 
 def refuse_unwritable(path: str | Path) -> None:
-    """Return nothing; raise an error if a file can surely not be written, before the work for it begins.
-
-    Args:
-        path: the file; its folder may be new.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        OSError: the path is a folder, lies behind a file, or may not be written.
+    """Raise an error if a file can surely not be written, before the work for it begins; its folder may be new.
 
     >>> refuse_unwritable("/")
     Traceback (most recent call last):
@@ -291,15 +253,8 @@ def _error(code: int, path: Path) -> OSError:
 def made_here(path: str | Path) -> str:
     r"""Return what lambda_star made a file as, by its content, and "" for any other file.
 
-    Args:
-        path: the file.
-
-    Returns:
-        "picture", "table", "state", the command that wrote a page or JSON, such as "calibrate", or the name in the
-        schema of a file that grows, such as "rehearsal" and "answers".
-
-    Raises:
-        OSError: the file cannot be read.
+    It is "picture", "table", "state", the command that wrote a page or JSON, such as "calibrate", or the name in the
+    schema of a file that grows, such as "rehearsal" and "answers".
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "rows.csv")
@@ -343,20 +298,11 @@ def _columns(line: bytes) -> set[str]:
 
 
 def refuse_clash(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = ()) -> None:
-    """Return nothing; raise an error where an output is an input, or two outputs are one file.
+    """Raise an error where an output is an input, or two outputs are one file; outputs are by what a message calls
+    them.
 
     Files are the same if a link of either sort leads from one to the other, or if their paths differ only in case,
     which is the same file on many disks.
-
-    Args:
-        outputs: paths by what the message calls them; None is no output.
-        inputs: files that are read.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        ValueError: there is such a clash.
 
     >>> refuse_clash({"--json": Path("found"), "--plot": Path("./Found")})
     Traceback (most recent call last):

@@ -52,7 +52,7 @@ class Class:
         self.splits: list[Split] = []
 
     def add(self, found: places.Places, rows: NDArray[np.intp], lam: float | None) -> None:
-        """Return nothing; take in some of the positions of a table."""
+        """Take in some of the positions of a table."""
         low = found.low[rows]
         self.positions += len(rows)
         self.censored += int(np.count_nonzero(found.censored[rows]))
@@ -62,7 +62,7 @@ class Class:
         self.stars.add(low)
 
     def merge(self, other: Class) -> None:
-        """Return nothing; take in the totals of another one, which stays as it is."""
+        """Take in the totals of another one, which stays as it is."""
         self.positions += other.positions
         self.censored += other.censored
         self.past += other.past
@@ -72,7 +72,7 @@ class Class:
         self.add_splits(other.splits)
 
     def add_splits(self, splits: list[Split]) -> None:
-        """Return nothing; take in splits, and keep those with the least keys."""
+        """Take in splits, and keep those with the least keys."""
         self.splits = heapq.nsmallest(SPLITS, self.splits + splits)
 
     @property
@@ -92,17 +92,9 @@ def class_report(
     confidence: float,
     budget: float | None,
 ) -> ClassReport:
-    """Return the report of one class.
+    """Return the report of one class, from its totals and the sums of the eight masses over each answer that is kept.
 
-    Args:
-        name: the name of the class.
-        found: its totals.
-        by_answer: the sums of the eight masses over each answer that is kept.
-        share: the share of the answers that are kept.
-        clip, rule, lam, confidence, budget: as for :func:`lambda_star.calibrate`.
-
-    Returns:
-        A :class:`lambda_star.calibration.report.ClassReport`.
+    ``share`` is the share of the answers that are kept; the options are those of :func:`lambda_star.calibrate`.
     """
     means = found.sums / found.positions
     near, far = means[:4], means[4:]

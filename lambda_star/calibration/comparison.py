@@ -317,12 +317,7 @@ def _change(sums: Floats, clip: float) -> Floats:
 def difference(first: Estimate, second: Estimate) -> Estimate:
     """Return the second of two independent numbers less the first, with an interval from those of both.
 
-    Args:
-        first, second: the numbers with their intervals.
-
-    Returns:
-        The difference with the ends of its interval. Where one number is +inf, they are the differences of opposite
-        ends; where both are, nothing is known.
+    Where one number is +inf, its ends are the differences of opposite ends; where both are, nothing is known.
 
     Source: G. Zou and A. Donner, Statistics in Medicine 27 (2008), 1693–1702.
 

@@ -96,18 +96,10 @@ class Judgement:
 
 
 def judge(table: Table, contract: Contract | Labeller | str | None = None, tokens: Sequence[str] = ()) -> Judgement:
-    """Return what a contract says about the rows of a table.
+    """Return what a contract, its name, or a labeller says about the rows of a table.
 
-    Args:
-        table: the table.
-        contract: a contract, its name, or a labeller; by default the table's ``contract`` column, or else JSON.
-        tokens: modal tokens that belong to the contract beside its own, each a class of its own.
-
-    Returns:
-        A :class:`Judgement`.
-
-    Raises:
-        ValueError: the text names no contract.
+    By default the table's ``contract`` column says it, or else JSON. Every one of ``tokens``, which belong to the
+    contract beside its own, is a class of its own.
 
     >>> from lambda_star import read_table
     >>> judge(read_table("examples/rank_by_price/logprobs.csv"), "json").fit
@@ -254,13 +246,7 @@ class _Answers:
 def with_remedy(fit: Fit, contract: Contract, texts: Sequence[str]) -> Fit:
     r"""Return a fit with a sentence about what to do if the contract does not fit the data.
 
-    Args:
-        fit: how the contract fits.
-        contract: the contract.
-        texts: some answers, of which most keep the contract to name, unless the user has made one of their own.
-
-    Returns:
-        A :class:`Fit`.
+    It names the contract that most of some texts of answers keep, unless the user has made one of their own.
 
     >>> with_remedy(Fit(4, 4, 4, ""), parse("json"), ["- a\n- b"] * 4).remedy.split("; ")[1]
     'give `contract` yaml'

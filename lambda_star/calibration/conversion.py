@@ -16,21 +16,10 @@ __all__ = ["classified"]
 
 
 def classified(tables: Iterable[Table], contract: Contract | Labeller | str) -> Iterator[Table]:
-    """Yield tables with the class of every row in their ``contract`` column.
+    """Yield tables of whole answers with the class of every row in their ``contract`` column.
 
     The column is empty outside the contract and after the token that broke an answer, so the rows can later be read in
-    any order and any split, without the contract.
-
-    Args:
-        tables: tables that hold whole answers.
-        contract: a contract, its name, or a labeller.
-
-    Yields:
-        The tables, each with a ``contract`` column.
-
-    Raises:
-        ValueError: the text names no contract.
-        TableError: an answer comes back in a later table, so its rows do not stand together.
+    any order and any split, without the contract. An answer that comes back in a later table is a ``TableError``.
 
     >>> from lambda_star import read_table
     >>> (table,) = classified([read_table("examples/rank_by_price/logprobs.csv")], "json")

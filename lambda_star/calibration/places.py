@@ -45,16 +45,7 @@ class Places(NamedTuple):
 
 
 def measured(table: Table, clip: float, rule: Rule | None = None, least_b: float = 0.0) -> Places:
-    """Return λ* and what goes with it at every row of a table.
-
-    Args:
-        table: the rows.
-        clip: the clip c, in (1, inf).
-        rule: the update rule under which tails die.
-        least_b: the least probability that the base is taken to give a token whose mass has no lower bound.
-
-    Returns:
-        A :class:`Places`.
+    """Return λ* and what goes with it at every row of a table; the options are those of :func:`lambda_star.calibrate`.
 
     Source: paper, Eq. 4, in the log-odds form of ``derivations/bernoulli.md``; extension for the ends.
 
@@ -81,14 +72,8 @@ def measured(table: Table, clip: float, rule: Rule | None = None, least_b: float
 
 
 def of_sums(sums: Any, clip: float) -> Any:
-    """Return λ* from sums or means of the masses p, 1−p, b and 1−b, which keep the digits of a small tail.
-
-    Args:
-        sums: the four, in the last axis.
-        clip: the clip c.
-
-    Returns:
-        A float, or an array without the last axis.
+    """Return λ* from sums or means of the masses p, 1−p, b and 1−b in the last axis, which keep the digits of a small
+    tail.
 
     >>> round(float(of_sums(np.array([0.9, 0.1, 0.5, 0.5]), 5.0)), 3)
     1.771
@@ -97,14 +82,7 @@ def of_sums(sums: Any, clip: float) -> Any:
 
 
 def log_odds(sums: Any) -> tuple[Any, Any]:
-    """Return the log-odds of p and of b from their sums or means.
-
-    Args:
-        sums: p, 1−p, b and 1−b in the last axis.
-
-    Returns:
-        Two finite numbers or arrays.
-    """
+    """Return the log-odds of p and of b, finite, from sums or means of p, 1−p, b and 1−b in the last axis."""
     with np.errstate(divide="ignore"):
         p, tail, b, base_tail = np.moveaxis(np.log(sums), -1, 0)
     return _finite(p - tail), _finite(b - base_tail)
@@ -113,12 +91,7 @@ def log_odds(sums: Any) -> tuple[Any, Any]:
 def corners(rule: Rule, *ends: Any) -> tuple[Any, Any]:
     """Return the least and the greatest λ at which the tail dies under a rule, over the corners of two intervals.
 
-    Args:
-        rule: the rule.
-        ends: one end of p and of b, then the other end of each.
-
-    Returns:
-        Two floats or arrays.
+    The ``ends`` are one end of p and of b, then the other end of each.
     """
     p, b, other_p, other_b = (np.clip(end, SMALLEST, LARGEST) for end in ends)
     first = rule.dies(p, b)

@@ -27,19 +27,10 @@ Row = Mapping[str, Any] | str
 
 
 def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool, *, empty: bool = False) -> Table:
-    """Return the table of the good rows among some.
+    """Return the table of the good rows among some, each with its line, or the sentence about why it cannot be read.
 
-    Args:
-        source: where the rows come from.
-        rows: the line and the values of every row, or a sentence about why it cannot be read.
-        keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
-        empty: whether a table may have no rows, as a part of a file may.
-
-    Returns:
-        A :class:`lambda_star.calibration.table.Table`.
-
-    Raises:
-        TableError: a row is bad (unless ``keep_going``), or no row is usable.
+    A bad row is a ``TableError``, or with ``keep_going`` a problem of the table. No good row at all is one as well,
+    unless the table may be ``empty``, as a part of a file may.
 
     >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
     >>> gather("rows", [(1, row), (2, "broken JSON")], keep_going=True).problems
@@ -68,13 +59,6 @@ def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool, *, em
 
 def nothing(source: str, problems: Sequence[Problem]) -> TableError:
     """Return the error that says that no row is usable, and shows the first problem.
-
-    Args:
-        source: where the rows come from.
-        problems: all problems.
-
-    Returns:
-        The error.
 
     >>> nothing("rows", ())
     TableError('rows: there are no rows; write one row per output position')
@@ -136,17 +120,9 @@ def _intervals(row: Mapping[str, Any], log_p: float, log_b: float) -> dict[str, 
 def top_of(top: Any, rest: Any, log_p: float, log_b: float) -> Top | None:
     """Return the listed tokens of a row, the modal token first, and the range of the unlisted tokens' log-ratios.
 
-    Args:
-        top: a list of [token, log_p, log_b], or its JSON text; empty text, None or NaN where there is none.
-        rest: the least and the greatest log(p/b) of the other tokens, in the same forms.
-        log_p: the teacher's log-probability of the modal token.
-        log_b: the base's.
-
-    Returns:
-        A :class:`lambda_star.calibration.table.Top`, None where there is no list.
-
-    Raises:
-        ValueError: the lists are not of this form, or do not fit the row.
+    ``top`` is a list of [token, log_p, log_b], ``rest`` the least and the greatest log(p/b) of the other tokens; each
+    may be JSON text, and empty text, None or NaN where there is none. Lists that do not fit the row are a
+    ``ValueError``.
 
     >>> top_of('[["[", -0.1, -0.7]]', None, -0.1, -0.7).tokens
     ('[',)
@@ -223,12 +199,6 @@ def _text(name: str, value: Any) -> str:
 
 def is_integer(text: str) -> bool:
     """Return whether a text is an integer in plain digits: no underscores, and no digits of other scripts.
-
-    Args:
-        text: the text.
-
-    Returns:
-        True or False.
 
     >>> is_integer(" 12"), is_integer("1_2")
     (True, False)

@@ -80,14 +80,14 @@ class Samples:
         self.problem_count = 0
 
     def merge(self, other: Samples) -> None:
-        """Return nothing; take in the samples of another state, which stay as they are."""
+        """Take in the samples of another state, which stay as they are."""
         self._list(other.listed)
         self.worst = heapq.nsmallest(WORST, self.worst + other.worst)
         self.texts = heapq.nsmallest(GUESSED, self.texts + other.texts)
         self.add_problems(other.problems, other.problem_count)
 
     def add_problems(self, problems: list[Problem], count: int) -> None:
-        """Return nothing; take in some of so many problems."""
+        """Take in some of so many problems."""
         self.problem_count += count
         self.problems = heapq.nsmallest(PROBLEMS, self.problems + problems, key=lambda each: (each.source, each[:2]))
 
@@ -100,15 +100,8 @@ class Samples:
         found: Places,
         listing: NDArray[np.bool_],
     ) -> None:
-        """Return nothing; take in used positions of a table.
-
-        Args:
-            table: the table.
-            judged: what its contract says.
-            rows: the rows of the positions.
-            keys: the hashes of their places.
-            found: their λ*.
-            listing: whether they list their most probable tokens.
+        """Take in used positions of a table: their rows, the hashes of their places, their λ*, and whether they list
+        tokens.
         """
         self._add_worst(table, judged, rows, keys, found.low)
         if table.top is None:
@@ -124,7 +117,7 @@ class Samples:
         self._list([Listed(key, label, star, top) for top, key, label, star in tops if top is not None])
 
     def add_texts(self, table: Table, judged: Judgement, keys: NDArray[np.uint64]) -> None:
-        """Return nothing; take in the answers of a table, by the hashes of its distinct names."""
+        """Take in the answers of a table, by the hashes of its distinct names."""
         codes, first = np.unique(table.sequence.codes, return_index=True)
         bound = self.texts[-1][0] if len(self.texts) >= GUESSED else 2**64 - 1
         chosen = np.flatnonzero(keys[codes] <= bound)

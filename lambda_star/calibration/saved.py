@@ -30,14 +30,7 @@ DAMAGE = (ValueError, KeyError, IndexError, TypeError, OSError, EOFError, zipfil
 
 
 def to_bytes(state: State) -> bytes:
-    """Return a state as bytes.
-
-    Args:
-        state: the state.
-
-    Returns:
-        The bytes, which :func:`from_bytes` reads.
-    """
+    """Return a state as bytes, which :func:`from_bytes` reads."""
     answers, classes = state.answers.columns, state.answers.classes
     names = answers.get("name", np.empty(0, dtype=object)).tolist()
     arrays = {f"by_answer.{name}": column for name, column in answers.items() if name != "name"}
@@ -75,17 +68,9 @@ def to_bytes(state: State) -> bytes:
 
 
 def from_bytes(data: bytes, state: State) -> State:
-    """Return a state with what :func:`to_bytes` wrote.
+    """Return a new state with what :func:`to_bytes` wrote.
 
-    Args:
-        data: the bytes.
-        state: a new state with the settings that the bytes must have.
-
-    Returns:
-        The state.
-
-    Raises:
-        ValueError: the bytes are damaged or no state, or have other settings; the message begins with what they are.
+    Bytes that are damaged, no state, or of other settings are a ``ValueError`` that begins with what they are.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -96,7 +81,9 @@ def from_bytes(data: bytes, state: State) -> State:
         there = said["settings"]
         _fill(state, said, arrays)
     except DAMAGE as error:
-        raise ValueError(f"damaged, or not a state of lambda-star ({error}); give another path, or delete it and begin again") from error
+        raise ValueError(
+            f"damaged, or not a state of lambda-star ({error}); give another path, or delete it and begin again"
+        ) from error
     for name, value in state.settings.named().items():
         if there.get(name) != value:
             found = f"a state for {name} {there.get(name)!r}"

@@ -32,18 +32,7 @@ OPTIONS = (
 
 
 def summary(state: State, margin: float, quantile: float, confidence: float, budget: float | None) -> Report:
-    """Return the report of a state.
-
-    Args:
-        state: the state.
-        margin, quantile, confidence, budget: as for :func:`lambda_star.calibrate`.
-
-    Returns:
-        A :class:`lambda_star.calibration.report.Report`.
-
-    Raises:
-        ValueError: as :meth:`lambda_star.calibration.state.State.report` says.
-    """
+    """Return the report of a state, as :meth:`lambda_star.calibration.state.State.report` describes it."""
     require(*zip(OPTIONS, (margin, quantile, confidence, budget), strict=True))
     state.check()
     settings, fit, skipped = state.settings, _fit(state), _skipped(state)

@@ -63,16 +63,7 @@ def write_table(table: Table | Iterable[Table], path: str | Path, *, force: bool
 
 
 def table_writer(path: Path) -> Writer:
-    """Return the function that writes the format of a file's suffix.
-
-    Args:
-        path: the file.
-
-    Returns:
-        A function of the parts of a table and a path.
-
-    Raises:
-        ValueError: the file has another suffix.
+    """Return the function that writes the parts of a table to a path, in the format of a file's suffix.
 
     >>> table_writer(Path("rows.md"))
     Traceback (most recent call last):

@@ -108,17 +108,8 @@ def file_tables(
 ) -> Iterator[Table]:
     """Yield one file, or some row groups of a Parquet file, table by table; nothing if there is no row.
 
-    Args:
-        path: the file.
-        groups: the row groups, between which answers may be cut; by default the whole file, cut between answers.
-        keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
-        batch: the most rows of a table, unless a single answer has more.
-
-    Returns:
-        An iterator of tables whose ``source`` is the file.
-
-    Raises:
-        TableError: as for :func:`stream`, but a file may be without rows.
+    Answers may be cut between row groups, and a file is cut between answers; ``batch`` is the most rows of a table,
+    unless a single answer has more.
 
     >>> sum(map(len, file_tables("examples/rank_by_price/logprobs.csv")))
     9359

@@ -50,17 +50,11 @@ LISTENER: ContextVar[Callable[[int], None] | None] = ContextVar("LISTENER", defa
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Return the files that paths, patterns and folders stand for.
+    """Return the files that paths, patterns and folders stand for, in the order of the arguments and otherwise sorted.
 
-    Args:
-        paths: files, patterns such as ``runs/*.parquet``, folders, and ``-`` for standard input. A folder stands for
-            all its files, in folders below it too, except those whose name begins with a dot or an underscore.
-
-    Returns:
-        The paths of the files, in the order of the arguments and otherwise sorted.
-
-    Raises:
-        TableError: a pattern or a folder holds no file, or a file is given twice.
+    A folder stands for all its files, in folders below it too, except those whose name begins with a dot or an
+    underscore, and ``-`` for standard input. A pattern or a folder without a file is a ``TableError``, and so is a file
+    that is given twice.
 
     >>> expand(["examples/rank_by_price/logp*.csv"])
     ['examples/rank_by_price/logprobs.csv']
@@ -96,8 +90,7 @@ def _members(path: str) -> list[str]:
 def located(path: str | os.PathLike[str]) -> Iterator[tuple[Path, str]]:
     """Give the file of a path, and its name in messages; standard input is copied to a temporary file first.
 
-    Raises:
-        TableError: the file is missing or cannot be read, or is a pipe or a device.
+    A file that is missing or cannot be read, a pipe or a device is a ``TableError``.
     """
     if os.fspath(path) == STANDARD_INPUT:
         with tempfile.TemporaryDirectory() as folder:
@@ -156,15 +149,7 @@ class _Unpacked(io.RawIOBase):
 def opened(path: Path, source: str) -> io.BufferedReader:
     """Return the bytes of a file, without the packing of gzip or zstd that its first bytes tell.
 
-    Args:
-        path: the file.
-        source: its name in messages.
-
-    Returns:
-        A binary file, whose ``read`` raises ``TableError`` where packed data are cut or damaged.
-
-    Raises:
-        TableError: the file cannot be opened.
+    Reading raises ``TableError`` where packed data are cut or damaged.
 
     >>> with opened(Path("examples/rank_by_price/logprobs.csv"), "logprobs.csv") as file:
     ...     file.read(17)
@@ -187,8 +172,7 @@ def _packing(file: Any) -> str | None:
 def unpacked(path: Path, source: str) -> Iterator[Path]:
     """Give a file without packing: the file itself, or a temporary one for the formats that are read out of order.
 
-    Raises:
-        TableError: the file expands beyond reason, or is cut or damaged.
+    A file that expands beyond reason is a ``TableError``.
     """
     with opened(path, source) as stream, tempfile.TemporaryDirectory() as folder:
         if not _is_packed(path):
@@ -213,15 +197,7 @@ def _is_packed(path: Path) -> bool:
 def kind(path: Path, source: str) -> str:
     """Return the format of a file, by its suffix, or by its first bytes where the suffix is none that is known.
 
-    Args:
-        path: the file.
-        source: its name in messages.
-
-    Returns:
-        One of the values of ``FORMATS``.
-
-    Raises:
-        TableError: the file is of another type.
+    It is one of the values of ``FORMATS``; a file of another type is a ``TableError``.
 
     >>> kind(Path("examples/rank_by_price/logprobs.csv"), "logprobs.csv")
     'csv'

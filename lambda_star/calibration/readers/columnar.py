@@ -51,18 +51,9 @@ END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def check_columns(source: str, header: Sequence[str], line: int | None = None) -> None:
-    """Return nothing if a header names every column of a table, and none of them twice.
+    """Raise an error unless a header names every column of a table, and none of them twice.
 
-    Args:
-        source: the name of the file in messages.
-        header: the names of the columns; no name at all stands for a file without rows.
-        line: the line of the header.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        TableError: a column is missing or there twice.
+    A header without a name stands for a file without rows.
 
     >>> check_columns("a.csv", ["sequence", "position", "token", "modal", "log_p"], line=1)
     Traceback (most recent call last):
@@ -99,11 +90,7 @@ def names_in(path: Path, source: str, kind: str) -> list[str]:
 def row_groups(path: Path) -> tuple[list[str], list[int]] | None:
     """Return the columns of a Parquet file and the rows of each of its row groups; None for any other file.
 
-    Args:
-        path: the file, which is taken for another if it is packed, cut or damaged: reading it tells more.
-
-    Returns:
-        The names of the columns, and one number for each row group; or None.
+    One that is packed, cut or damaged is taken for another: reading it tells more.
 
     >>> row_groups(Path("examples/rank_by_price/logprobs.csv"))
     """
@@ -132,18 +119,11 @@ def batches(
     choose: Callable[[str, Sequence[str]], list[str]] | None = None,
     groups: Groups | None = None,
 ) -> Iterator[Iterator[Any]]:
-    """Give an iterator of the record batches of a Parquet or Arrow file.
+    """Give an iterator of the record batches of a Parquet or Arrow file, of at most so many rows.
 
-    Args:
-        path: the file.
-        source: its name in messages.
-        kind: ``parquet`` or ``arrow``.
-        rows: the most rows of a batch.
-        choose: a function of the source and of all names of columns, which returns the names of those that are read.
-        groups: the row groups of Parquet that are read, by default all.
-
-    Raises:
-        TableError: the file is cut or damaged, or too large a part of it must be in memory at once.
+    From the source and the names of all columns, ``choose`` tells which are read; ``groups`` are the row groups of
+    Parquet that are, by default all. A file that is cut or damaged, or of which too large a part must be in memory at
+    once, is a ``TableError``.
     """
     import pyarrow
 

@@ -32,18 +32,6 @@ QUOTE, LINE_END, RETURN = b'"\n\r'
 def parts(path: Path, source: str, kind: str, keep_going: bool) -> Iterator[Part]:
     """Yield the rows of a CSV or TSV file, part by part.
 
-    Args:
-        path: the file.
-        source: its name in messages.
-        kind: ``csv`` or ``tsv``.
-        keep_going: whether to list bad rows instead of raising an error for the first one.
-
-    Yields:
-        Parts of the table.
-
-    Raises:
-        TableError: a column is missing, a row is bad (unless ``keep_going``), or the file is cut or damaged.
-
     >>> next(parts(Path("examples/rank_by_price/logprobs.csv"), "logprobs.csv", "csv", False)).table.modal[0]
     '["'
     """

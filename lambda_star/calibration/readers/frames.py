@@ -14,18 +14,7 @@ __all__ = ["frame_parts"]
 
 
 def frame_parts(frame: Any, source: str, keep_going: bool) -> Iterator[Part]:
-    """Yield the rows of a data frame, part by part.
-
-    Args:
-        frame: an object with ``__arrow_c_stream__``.
-        source: its name in messages.
-        keep_going: whether to list bad rows instead of raising an error for the first one.
-
-    Yields:
-        Parts of the table; the line of a row is its number, from 1.
-
-    Raises:
-        TableError: a column is missing, or holds values of several types, or (unless ``keep_going``) a row is bad.
+    """Yield the rows of an object with ``__arrow_c_stream__``, part by part.
 
     >>> import pyarrow
     >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}

@@ -24,19 +24,9 @@ SLACK = 1e-9
 
 
 def tops(top: Sequence[Any], rest: Sequence[Any], log_p: Floats, log_b: Floats) -> tuple[Top | None, ...] | None:
-    """Return the listed tokens of every row, as :func:`lambda_star.calibration.rows.top_of` reads them.
+    """Return the listed tokens of every row, as :func:`lambda_star.calibration.rows.top_of` reads them from its cells.
 
-    Args:
-        top: the cells of the column ``top``.
-        rest: the cells of the column ``rest``.
-        log_p: the teacher's log-probabilities of the modal tokens.
-        log_b: the base's.
-
-    Returns:
-        One entry for every row, None where it lists nothing; None if no row lists anything.
-
-    Raises:
-        ValueError: a list is not of its form, or does not fit its row.
+    It is None where a row lists nothing, and None as a whole where no row lists anything.
 
     >>> tops(['[["[",-0.1,-0.7]]', ""], ["", ""], np.array([-0.1, -0.2]), np.array([-0.7, -0.3]))[0].log_b
     (-0.7,)

@@ -26,13 +26,7 @@ class Part(NamedTuple):
 
 
 def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows whose answer and position stood in a row before, and the first row that has them.
-
-    Args:
-        table: the table.
-
-    Returns:
-        Two arrays of row numbers in the order of the rows.
+    """Return the rows whose answer and position stood in a row before, in order, and the first row that has them.
 
     >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
     >>> repeats(joined([Table.from_rows([row]), Table.from_rows([row])]))
@@ -52,31 +46,15 @@ def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def joined(tables: Iterable[Table]) -> Table:
-    """Return several tables as one; a single table as it is.
-
-    Args:
-        tables: one table or more.
-
-    Returns:
-        A table.
-    """
+    """Return several tables as one; a single table as it is."""
     parts = list(tables)
     return parts[0] if len(parts) == 1 else Table.concatenate(parts)
 
 
 def cut(parts: Iterable[Part], rows: int, whole_answers: bool) -> Iterator[Part]:
-    """Yield the rows of some parts in parts of about equal size.
+    """Yield all rows and all problems of the parts of a file in parts of at most so many rows.
 
-    Args:
-        parts: the parts of a file in order.
-        rows: the most rows of a part, unless a single answer has more.
-        whole_answers: whether to cut only between answers.
-
-    Yields:
-        Parts that hold all rows and all problems.
-
-    Raises:
-        TableError: an answer is longer than memory may hold.
+    A single answer may have more rows, if only whole answers are wanted, but not more than memory may hold.
     """
     held: list[Part] = []
     for part in parts:

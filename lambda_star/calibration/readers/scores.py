@@ -28,14 +28,7 @@ def holds_both(record: Any) -> bool:
 
 
 def answers(records: Iterable[tuple[int, Any] | Problem], source: str) -> Iterator[Answer | Problem]:
-    """Yield every answer of an engine's records, or the problem that stands in its place.
-
-    Args:
-        records: each record with its line, or the problem with it.
-        source: the file, for messages.
-
-    Yields:
-        One item for every answer, in order.
+    """Yield every answer of an engine's records in order, or the problem that stands in its place.
 
     >>> [item.message for item in answers([(3, {"text": "no numbers"})], "t.jsonl")]
     ['the record is not of a known engine: it has none of choices, outputs, prompt_logprobs, meta_info, ...
@@ -58,14 +51,7 @@ def answers(records: Iterable[tuple[int, Any] | Problem], source: str) -> Iterat
 def scored(record: Any, line: int, source: str) -> list[Answer | Problem] | None:
     """Return the answers in one record of an engine, or None if no engine writes such a record.
 
-    Args:
-        record: the record as Python objects.
-        line: its line in the file, counted from 1.
-        source: the file, for messages.
-
-    Returns:
-        One item for each answer of the record, in order: an :class:`~lambda_star.calibration.readers.steps.Answer`,
-        or a problem where it cannot be read.
+    A problem stands in the place of an answer that cannot be read.
 
     >>> scored({"a": 1}, 1, "rows.jsonl") is None
     True
