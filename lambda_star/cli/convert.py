@@ -132,6 +132,6 @@ def _say(out: Path, found: _Found) -> None:
     if counts["censored"]:
         click.echo(f"  at {counts['censored']} positions the base does not list the teacher's token, so b is bounded")
     for problem in found.problems[:PRINTED]:
-        click.echo(f"  {shown(problem.place(""))}: {with_flags(shown(problem.message))}")
+        click.echo(f"  {shown(problem.place(''))}: {with_flags(shown(problem.message))}")
     if found.left_out > PRINTED:
         click.echo(f"  and {found.left_out - PRINTED} more problems; --json lists up to {KEPT}")

@@ -321,7 +321,9 @@ def test_a_damaged_state_is_named_and_never_taken(tmp_path: Path) -> None:
     rng = random.Random(0)
     for at in [0, 1, len(data) - 1, *(rng.randrange(len(data)) for _ in range(40))]:
         (tmp_path / "state").write_bytes(data[:at])
-        with pytest.raises(ValueError, match=r"state: damaged, or not a state of lambda-star .*; give another path, or"):
+        with pytest.raises(
+            ValueError, match=r"state: damaged, or not a state of lambda-star .*; give another path, or"
+        ):
             State.load(tmp_path / "state", SETTINGS)
         flipped = bytearray(data)
         flipped[at] ^= 0x55
