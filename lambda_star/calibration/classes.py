@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from lambda_star._core.namespaces import Floats
 from lambda_star.bernoulli import flip_point_from_logits
 from lambda_star.calibration import places
-from lambda_star.calibration.contracts import Tail
 from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import ClassReport
+from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.statistics import class_interval
 from lambda_star.dynamics.formulas import natural_threshold
-from lambda_star.updates import Rule
 
 __all__ = ["SPLITS", "Class", "Split", "class_report"]
 
 SPLITS = 200
 """The most positions of a class at which the tail is split: a slow contract takes milliseconds for each token."""
+
+NEEDED = 0.01
+"""The share of the teacher's listed tail that allowed tokens must hold for a position to need its tail."""
 
 
 class Split(NamedTuple):
@@ -86,9 +88,7 @@ def class_report(
     found: Class,
     by_answer: Floats,
     share: float,
-    clip: float,
-    rule: Rule | None,
-    lam: float | None,
+    settings: Settings,
     confidence: float,
     budget: float | None,
 ) -> ClassReport:
@@ -96,13 +96,13 @@ def class_report(
 
     ``share`` is the share of the answers that are kept; the options are those of :func:`lambda_star.calibrate`.
     """
+    clip, rule = settings.clip, settings.rule
     means = found.sums / found.positions
     near, far = means[:4], means[4:]
     p, tail, b, _ = map(float, near)
     value, at_most = (float(places.of_sums(ends, clip)) for ends in (near, far))
     _, low, high = class_interval(by_answer, clip, confidence)
     teacher, base = places.log_odds(far)
-    known = [(split.share, split.mass) for split in found.splits if not math.isnan(split.share)]
     return ClassReport(
         name=name,
         positions=found.positions,
@@ -120,10 +120,22 @@ def class_report(
         flip_point=flip_point_from_logits(float(teacher), float(base)),
         least=found.least,
         median=found.stars.quantile(0.5),
-        share_past=None if lam is None else found.past / found.positions,
+        share_past=None if settings.lam is None else found.past / found.positions,
         budget_threshold=None if budget is None else float(natural_threshold(value, budget)),
-        **Tail.of(known)._asdict(),
+        **_tail(found.splits),
     )
+
+
+def _tail(splits: list[Split]) -> dict[str, float]:
+    """The share of the listed tail that is allowed, and of the positions that need theirs, as far as they are known."""
+    known = [(share, mass) for _, share, mass in splits if not math.isnan(share)]
+    if not known:
+        return {}
+    shares, masses = np.array(known).T
+    return {
+        "allowed_tail": float(np.average(shares, weights=masses)),
+        "needs_tail": float(np.mean(shares >= NEEDED)),
+    }
 
 
 def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> float:

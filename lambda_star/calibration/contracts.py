@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lambda_star.calibration.table import Table, Top
+from lambda_star.calibration.table import Table, TableError, Top
 from lambda_star.calibration.texts import Texts
 from lambda_star.contract import Contract, Labeller, Masks, broken_at, json_structure, parse
 from lambda_star.contract.classes import ends_answer
 from lambda_star.sequence import Positions
 
-__all__ = ["Fit", "Judgement", "Tail", "judge", "masked_positions", "with_remedy"]
+__all__ = ["Fit", "Judgement", "classified", "judge", "masked_positions", "with_remedy"]
 
 MISFIT = 0.1
 """The share of misfits from which on a report says that the contract does not fit the data."""
-
-NEEDED = 0.01
-"""The share of the teacher's listed tail that allowed tokens must hold for a position to need its tail."""
 
 GUESSES = ("json", "xml", "yaml", "csv")
 """The contracts that are tried on data which another contract does not fit, the strictest first."""
@@ -40,21 +37,6 @@ class Fit(NamedTuple):
     broken: int
     misfits: int
     remedy: str
-
-
-class Tail(NamedTuple):
-    """The share of the teacher's listed tail that is allowed, and of positions that need it; None where unknown."""
-
-    allowed_tail: float | None
-    needs_tail: float | None
-
-    @classmethod
-    def of(cls, splits: Sequence[tuple[float, float]]) -> Tail:
-        """Return the shares over positions, from the allowed share and the mass of the listed tail of each."""
-        if not splits:
-            return cls(None, None)
-        shares, weights = np.array(splits).T
-        return cls(float(np.average(shares, weights=weights)), float(np.mean(shares >= NEEDED)))
 
 
 @dataclass(frozen=True)
@@ -80,11 +62,6 @@ class Judgement:
     labeller: Labeller
     allowed: Callable[[int, str], bool | None]
     text: Callable[[int], str]
-
-    @property
-    def labels(self) -> list[str | None]:
-        """The contract class of every row, None outside the contract."""
-        return [None if code < 0 else self.names[code] for code in self.codes.tolist()]
 
     def split(self, row: int, top: Top) -> tuple[float, float] | None:
         """Return the allowed share and the mass of the listed tail of a row; None where they are unknown."""
@@ -268,6 +245,34 @@ def with_remedy(fit: Fit, contract: Contract, texts: Sequence[str]) -> Fit:
 def _likely(name: str, text: str) -> bool:
     """Whether an answer seems to be meant as a format; any line of text is CSV, but one that is meant has more."""
     return parse(name).valid(text) and (name != "csv" or ("," in text and "\n" in text.strip()))
+
+
+def classified(tables: Iterable[Table], contract: Contract | Labeller | str) -> Iterator[Table]:
+    """Yield tables of whole answers with the class of every row in their ``contract`` column.
+
+    The column is empty outside the contract and after the token that broke an answer, so the rows can later be read in
+    any order and any split, without the contract. An answer that comes back in a later table is a ``TableError``.
+
+    >>> from lambda_star import read_table
+    >>> (table,) = classified([read_table("examples/rank_by_price/logprobs.csv")], "json")
+    >>> sorted(set(table.contract))[1:4]
+    ['"', '",', '","']
+    """
+    seen: set[int] = set()
+    for table in tables:
+        names = {hash(name): name for name in set(table.sequence)}
+        again = seen & names.keys()
+        if again:
+            said = f"the answer {names[again.pop()]} stands in two places"
+            raise TableError(table.source, f"{said}; sort the rows so that those of an answer stand together")
+        seen |= names.keys()
+        yield replace(table, contract=_class_column(table, contract)) if len(table) else table
+
+
+def _class_column(table: Table, contract: Contract | Labeller | str) -> Texts:
+    found = judge(table, contract)
+    codes = np.where(found.late, -1, found.codes)
+    return Texts(np.array([*found.names, ""], dtype=object), codes % (len(found.names) + 1))
 
 
 def masked_positions(

@@ -83,7 +83,7 @@ class State:
             ValueError: there are too many contract classes, or the classes of the table come from another place than
                 those of the tables before.
         """
-        problems = [each._replace(source=each.source or table.source) for each in table.problems]
+        problems = table.named_problems()
         self.samples.add_problems(problems, len(problems))
         if not len(table):
             return

@@ -69,7 +69,7 @@ def convert(
     does not match is an error with its file and line; --keep-going leaves it out and lists it.
     """  # noqa: D301 (click wants the character \b)
     with as_failure(ValueError, ImportError):
-        from lambda_star.calibration.conversion import classified
+        from lambda_star.calibration.contracts import classified
         from lambda_star.calibration.readers import stream
         from lambda_star.calibration.writers import table_writer, write_table
 
@@ -103,7 +103,7 @@ class _Found:
     def counted(self, tables: Iterable[Table]) -> Iterator[Table]:
         """Yield the tables that have rows, and count what they hold."""
         for table in tables:
-            named = [problem._replace(source=problem.source or table.source) for problem in table.problems]
+            named = table.named_problems()
             self.problems += named[: KEPT - len(self.problems)]
             self.left_out += len(named)
             if not len(table):

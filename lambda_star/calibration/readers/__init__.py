@@ -20,9 +20,8 @@ from lambda_star.calibration.readers import delimited
 from lambda_star.calibration.readers.answers import any_parts, joined_parts
 from lambda_star.calibration.readers.bytes import expand, kind, located
 from lambda_star.calibration.readers.columnar import Groups, names_in
-from lambda_star.calibration.readers.frames import frame_parts
-from lambda_star.calibration.readers.parts import Part, cut, joined, repeats
-from lambda_star.calibration.readers.plain import batch_parts
+from lambda_star.calibration.readers.parts import Part, cut, repeats
+from lambda_star.calibration.readers.plain import batch_parts, frame_parts
 from lambda_star.calibration.readers.records import records
 from lambda_star.calibration.readers.scores import KINDS
 from lambda_star.calibration.rows import REMEDY, gather, nothing
@@ -172,23 +171,18 @@ def _whole(source: str, files: Iterable[Iterator[Part]], keep_going: bool) -> Ta
     """All rows of some files as one table."""
     parts = [part for file in files for part in file]
     if not any(len(part.table) for part in parts):
-        raise nothing(source, [problem for part in parts for problem in _problems(part.table)])
-    table = joined(part.table for part in parts)
+        raise nothing(source, [problem for part in parts for problem in part.table.named_problems()])
+    table = Table.concatenate(part.table for part in parts)
     starts = np.cumsum([0] + [len(part.table) for part in parts])
     lines = np.concatenate([part.lines for part in parts])
     table = _once(table, lines, [*zip(starts, (part.table.source for part in parts), strict=False)], keep_going)
-    found, single = _problems(table), len({part.table.source for part in parts}) == 1
+    found, single = table.named_problems(), len({part.table.source for part in parts}) == 1
     sources = (*(part.table.source for part in parts), *(problem.source for problem in found))
     order = {source: number for number, source in enumerate(dict.fromkeys(sources))}
     found.sort(key=lambda problem: (order[problem.source], problem.line))
     source = table.source if single else source
     own = (problem._replace(source="") if problem.source == source else problem for problem in found)
     return dataclasses.replace(table, source=source, problems=tuple(own))
-
-
-def _problems(table: Table) -> list[Problem]:
-    """The problems of a table, each with its file."""
-    return [problem._replace(source=problem.source or table.source) for problem in table.problems]
 
 
 def _once(table: Table, lines: NDArray[np.int64], starts: list[tuple[int, str]], keep_going: bool) -> Table:
@@ -206,4 +200,4 @@ def _once(table: Table, lines: NDArray[np.int64], starts: list[tuple[int, str]],
             raise TableError(source, f"{said}; {REMEDY}", int(lines[row]))
         problems.append(Problem(int(lines[row]), said, source))
     kept = np.delete(np.arange(len(table)), rows)
-    return dataclasses.replace(table.take(kept), problems=(*_problems(table), *problems))
+    return dataclasses.replace(table.take(kept), problems=(*table.named_problems(), *problems))

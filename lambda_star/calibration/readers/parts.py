@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lambda_star.calibration.table import Table, TableError
 
-__all__ = ["Part", "cut", "joined", "repeats"]
+__all__ = ["Part", "cut", "repeats"]
 
 LONGEST_ANSWER = 2**20
 """The most rows of an answer, whose rows are in memory together."""
@@ -29,7 +29,7 @@ def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows whose answer and position stood in a row before, in order, and the first row that has them.
 
     >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
-    >>> repeats(joined([Table.from_rows([row]), Table.from_rows([row])]))
+    >>> repeats(Table.concatenate([Table.from_rows([row]), Table.from_rows([row])]))
     (array([1]), array([0]))
     """
     codes, position = table.sequence.codes, table.position
@@ -43,12 +43,6 @@ def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     later = np.flatnonzero(np.concatenate([[False], same]))
     rows, firsts = order[later], order[starts[later]]
     return rows[np.argsort(rows)], firsts[np.argsort(rows)]
-
-
-def joined(tables: Iterable[Table]) -> Table:
-    """Return several tables as one; a single table as it is."""
-    parts = list(tables)
-    return parts[0] if len(parts) == 1 else Table.concatenate(parts)
 
 
 def cut(parts: Iterable[Part], rows: int, whole_answers: bool) -> Iterator[Part]:
@@ -68,8 +62,6 @@ def cut(parts: Iterable[Part], rows: int, whole_answers: bool) -> Iterator[Part]
 
 
 def _join(parts: list[Part]) -> Part:
-    if len(parts) == 1:
-        return parts[0]
     return Part(Table.concatenate(part.table for part in parts), np.concatenate([part.lines for part in parts]))
 
 

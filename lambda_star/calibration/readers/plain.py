@@ -24,10 +24,9 @@ from lambda_star.calibration.texts import Texts
 
 __all__ = [
     "CELL",
-    "ROWS",
-    "arrow_parts",
     "batch_parts",
     "careful",
+    "frame_parts",
     "record_parts",
     "whole",
 ]
@@ -44,10 +43,31 @@ ROWS = 2**16
 def batch_parts(path: Path, source: str, kind: str, keep_going: bool, groups: Groups | None = None) -> Iterator[Part]:
     """Yield the rows of a Parquet or Arrow file, or of some row groups of Parquet, part by part."""
     with batches(path, source, kind, ROWS, table_columns, groups) as found:
-        yield from arrow_parts(found, source, keep_going, 1 + (groups.before if groups else 0))
+        yield from _arrow_parts(found, source, keep_going, 1 + (groups.before if groups else 0))
 
 
-def arrow_parts(found: Iterable[Any], source: str, keep_going: bool, first: int = 1) -> Iterator[Part]:
+def frame_parts(frame: Any, source: str, keep_going: bool) -> Iterator[Part]:
+    """Yield the rows of an object with ``__arrow_c_stream__``, part by part.
+
+    >>> import pyarrow
+    >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
+    >>> next(frame_parts(pyarrow.Table.from_pylist([row]), "frame", False)).table.modal.tolist()
+    ['[']
+    """
+    import pyarrow
+
+    try:
+        with pyarrow.RecordBatchReader.from_stream(frame) as reader:
+            wanted = table_columns(source, reader.schema.names)
+            batches = (batch.select(wanted) for batch in reader)
+            pieces = (batch.slice(start, ROWS) for batch in batches for start in range(0, batch.num_rows, ROWS))
+            yield from _arrow_parts(pieces, source, keep_going)
+    except pyarrow.ArrowException as error:
+        said = f'a column cannot be read ({error}); give `Table.from_rows` its rows, `frame.to_dict("records")`'
+        raise TableError(source, said) from error
+
+
+def _arrow_parts(found: Iterable[Any], source: str, keep_going: bool, first: int = 1) -> Iterator[Part]:
     """Yield the rows of Arrow batches with the columns of a table, part by part; ``first`` is the number of the first
     row.
     """
