@@ -21,7 +21,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-__all__ = ["MARK", "go_on", "made_here", "refuse_clash", "refuse_overwrite", "refuse_unwritable", "write_whole"]
+__all__ = [
+    "MARK",
+    "PACKED",
+    "go_on",
+    "made_here",
+    "refuse_clash",
+    "refuse_overwrite",
+    "refuse_unwritable",
+    "write_whole",
+]
 
 MARK = "Written by lambda-star"
 """What a binary file of ours holds among its metadata."""
@@ -40,6 +49,8 @@ BINARY = {
     b"PK": "state",  # a zip file, one of whose members has the mark as its name
 }
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""The first bytes of packed data, which tell more than a suffix."""
+
 TABLE = {"sequence", "position", "token", "modal", "log_p", "log_b"}
 
 

@@ -18,6 +18,7 @@ from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import require
 from lambda_star.calibration.jackknife import jackknife
 from lambda_star.calibration.places import of_sums
+from lambda_star.calibration.report import to_json
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.shares import change_of_share, exact_share
 from lambda_star.calibration.state import State
@@ -94,8 +95,8 @@ class Comparison:
     classes: tuple[Change, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as a mapping of the attributes; records in it are mappings too."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        """Return the comparison as JSON values, as :meth:`lambda_star.calibration.report.Report.to_dict` does."""
+        return dict(to_json(vars(self)))
 
 
 def compare(
@@ -332,10 +333,3 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     low = math.hypot(second.value - second.low, first.high - first.value)
     high = math.hypot(second.high - second.value, first.value - first.low)
     return Estimate(value, value - low, value + high)
-
-
-def _plain(value: Any) -> Any:
-    """The value with mappings for records."""
-    if hasattr(value, "_asdict"):
-        return {name: _plain(item) for name, item in value._asdict().items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value

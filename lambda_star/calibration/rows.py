@@ -13,7 +13,7 @@ import numpy as np
 from lambda_star.calibration.table import COLUMNS, ENDS, Problem, Table, TableError, Top
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["REMEDY", "ROUNDING", "Row", "gather", "is_integer", "nothing", "top_of"]
+__all__ = ["REMEDY", "ROUNDING", "Row", "gather", "is_integer", "is_missing", "nothing", "require_whole", "top_of"]
 
 ROUNDING = 1e-6
 """The largest difference between two numbers that count as equal, because tables are written with few digits."""
@@ -99,7 +99,7 @@ def _parse(row: Row) -> tuple[Any, ...]:
         raise ValueError(f"no value for {', '.join(missing)}")
     values = [parse(name, row[name]) for name, (parse, _) in PARSERS.items()]
     label = row.get("contract")
-    label = None if "contract" not in row else "" if _is_missing(label) else _text("contract", label)
+    label = None if "contract" not in row else "" if is_missing(label) else _text("contract", label)
     return *values, _intervals(row, *values[-2:]), label, top_of(row.get("top"), row.get("rest"), *values[-2:])
 
 
@@ -107,7 +107,7 @@ def _intervals(row: Mapping[str, Any], log_p: float, log_b: float) -> dict[str, 
     """The ends of the intervals of a row by column, as far as it has some."""
     ends = {}
     for name in ENDS:
-        if _is_missing(row.get(name)) or row[name] == "":
+        if is_missing(row.get(name)) or row[name] == "":
             continue
         end, number, below = _number(row[name]), log_p if name.startswith("log_p") else log_b, name.endswith("low")
         if end is None or not (end <= number if below else number <= end <= 0):
@@ -165,7 +165,7 @@ def _agree(value: float, other: float) -> bool:
 
 def _list(name: str, value: Any) -> list[Any]:
     """A list from a list, an array, or JSON text; an empty list where there is no value."""
-    if _is_missing(value) or (isinstance(value, str) and not value.strip()):
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
         return []
     try:
         value = json.loads(value) if isinstance(value, str) else value
@@ -177,24 +177,29 @@ def _list(name: str, value: Any) -> list[Any]:
     return list(value)
 
 
-def _is_missing(value: Any) -> bool:
-    """Whether a value is None, or the NaN with which data frames mark a missing value."""
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, or the NaN with which data frames mark a missing value."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _text(name: str, value: Any) -> str:
-    if _is_missing(value):
+    if is_missing(value):
         raise ValueError(f"no value for {name}")
     if isinstance(value, bytes):
         raise ValueError(f"{name} is {value!r}, which is bytes; write text")
     text = str(value)
+    require_whole(name, text)
+    if "\0" in text:
+        raise ValueError(f"{name} is {text[:60]!a}, which has a null character; the file may be damaged")
+    return text
+
+
+def require_whole(name: str, text: str) -> None:
+    """Raise an error if a text has half a surrogate pair, so that it cannot be written anywhere."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} is {text!a}, which has half a surrogate pair; write whole characters") from None
-    if "\0" in text:
-        raise ValueError(f"{name} is {text[:60]!a}, which has a null character; the file may be damaged")
-    return text
 
 
 def is_integer(text: str) -> bool:

@@ -31,6 +31,7 @@ __all__ = [
     "WORST",
     "Listed",
     "Samples",
+    "least",
 ]
 
 LISTED = 20_000
@@ -60,6 +61,16 @@ class Listed(NamedTuple):
     label: str
     star: float
     top: Top
+
+
+def least(keys: NDArray[np.uint64], among: NDArray[np.intp], bound: int, most: int) -> NDArray[np.intp]:
+    """Return at most so many indices of the least keys among some that do not exceed a bound, in order.
+
+    >>> least(np.array([5, 1, 4, 2], dtype=np.uint64), np.arange(4), 4, 2).tolist()
+    [1, 3]
+    """
+    inside = among[keys[among] <= bound]
+    return inside[np.argsort(keys[inside], kind="stable")[:most]]
 
 
 class Samples:
@@ -107,8 +118,7 @@ class Samples:
         if table.top is None:
             return
         bound = self.listed[-1].key if len(self.listed) >= LISTED else 2**64 - 1
-        chosen = np.flatnonzero(listing & (keys <= bound))
-        chosen = chosen[np.argsort(keys[chosen], kind="stable")[:LISTED]]
+        chosen = least(keys, np.flatnonzero(listing), bound, LISTED)
         labels = judged.codes[rows[chosen]]
         made = zip(
             rows[chosen].tolist(), keys[chosen].tolist(), labels.tolist(), found.low[chosen].tolist(), strict=True
@@ -118,11 +128,10 @@ class Samples:
 
     def add_texts(self, table: Table, judged: Judgement, keys: NDArray[np.uint64]) -> None:
         """Take in the answers of a table, by the hashes of its distinct names."""
-        codes, first = np.unique(table.sequence.codes, return_index=True)
+        names, first = np.unique(table.sequence.codes, return_index=True)
         bound = self.texts[-1][0] if len(self.texts) >= GUESSED else 2**64 - 1
-        chosen = np.flatnonzero(keys[codes] <= bound)
-        chosen = chosen[np.argsort(keys[codes[chosen]], kind="stable")[:GUESSED]]
-        made = [(int(keys[codes[at]]), judged.text(int(first[at]))) for at in chosen.tolist()]
+        chosen = least(keys[names], np.arange(len(names)), bound, GUESSED)
+        made = [(int(keys[names[at]]), judged.text(int(first[at]))) for at in chosen.tolist()]
         self.texts = heapq.nsmallest(GUESSED, self.texts + made)
 
     def _list(self, made: list[Listed]) -> None:

@@ -37,7 +37,6 @@ def to_bytes(state: State) -> bytes:
     arrays |= {f"by_class.{name}": column for name, column in classes.items()}
     arrays |= {f"sums.{at}": found.sums for at, found in enumerate(state.classes.values())}
     arrays |= {f"stars.{at}": _array(found.stars.to_bytes()) for at, found in enumerate(state.classes.values())}
-    samples = state.samples
     said = {
         "format": FORMAT,
         "settings": state.settings.named(),
@@ -55,11 +54,7 @@ def to_bytes(state: State) -> bytes:
             name: [found.positions, found.censored, found.past, found.least, found.splits]
             for name, found in state.classes.items()
         },
-        "listed": samples.listed,
-        "worst": samples.worst,
-        "texts": samples.texts,
-        "problems": samples.problems,
-        "problem_count": samples.problem_count,
+        **vars(state.samples),
     }
     arrays |= {"said": _array(json.dumps(said).encode()), "flips": _array(state.flips.to_bytes())}
     file = io.BytesIO()

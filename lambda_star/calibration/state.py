@@ -25,7 +25,7 @@ from lambda_star.calibration.classes import SPLITS, Class, Split
 from lambda_star.calibration.contracts import GUESSES, Judgement, judge
 from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import Report
-from lambda_star.calibration.samples import CERTAIN, FIT, LATE, OUTSIDE, ROUNDED, Samples
+from lambda_star.calibration.samples import CERTAIN, FIT, LATE, OUTSIDE, ROUNDED, Samples, least
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.summary import summary
 from lambda_star.calibration.table import Table, Top
@@ -211,9 +211,7 @@ class State:
             one = every[labels[members[0]]]
             one.add(found, members, self.settings.lam)
             if judged.fit is not None and top is not None:
-                chosen = members[listing[members]]
-                chosen = chosen[keys[chosen] <= one.split_bound]
-                chosen = chosen[np.argsort(keys[chosen], kind="stable")[:SPLITS]]
+                chosen = least(keys, members[listing[members]], one.split_bound, SPLITS)
                 one.add_splits([_split(judged, top[rows[at]], int(rows[at]), int(keys[at])) for at in chosen.tolist()])
         self.flips.add(found.flip)
         self.samples.add_places(table, judged, rows, keys, found, listing)

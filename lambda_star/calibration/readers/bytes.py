@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from lambda_star._core.files import PACKED
 from lambda_star.calibration.table import TableError
 
 __all__ = ["FORMATS", "STANDARD_INPUT", "expand", "kind", "located", "opened", "unpacked"]
@@ -35,9 +36,7 @@ FORMATS = {
 }
 """The format that a suffix stands for; `arrow` is an IPC file or an IPC stream, `lines` is JSON lines."""
 
-PACKED = (".gz", ".gzip", ".zst", ".zstd")
-PACKINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-"""The first bytes of packed data, which tell more than a suffix."""
+SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
 
 EXPANSION = 100
 SMALL = 2**26
@@ -165,7 +164,7 @@ def opened(path: Path, source: str) -> io.BufferedReader:
 def _packing(file: Any) -> str | None:
     first = file.read(4)
     file.seek(0)
-    return next((name for magic, name in PACKINGS.items() if first.startswith(magic)), None)
+    return next((name for magic, name in PACKED.items() if first.startswith(magic)), None)
 
 
 @contextmanager
@@ -203,7 +202,7 @@ def kind(path: Path, source: str) -> str:
     'csv'
     """
     name = Path(path.name.lower())
-    if name.suffix in PACKED:
+    if name.suffix in SUFFIXES:
         name = name.with_suffix("")
     found = FORMATS.get(name.suffix) or _kind_of(path, source)
     if found is None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lambda_star._core.namespaces import Floats
-from lambda_star.calibration.rows import ROUNDING, top_of
+from lambda_star.calibration.rows import ROUNDING, require_whole, top_of
 from lambda_star.calibration.table import Top
 
 __all__ = ["tops"]
@@ -89,8 +89,9 @@ def _fill(
         return
     tokens, *numbers = zip(*flat, strict=True)
     text = "".join(tokens) if {*map(type, tokens)} == {str} else "\0"
-    if "\0" in text or (not text.isascii() and not _is_whole(text)):
+    if "\0" in text:
         return
+    require_whole("top", text)
     if not all({*map(type, values)} <= {float, int} for values in numbers):
         return
     p, b = (np.array(values, dtype=np.float64) for values in numbers)
@@ -111,11 +112,3 @@ def _fill(
     for row, (start, stop), usable, (low, high) in zip(rows, pairwise(places), good.tolist(), ends, strict=True):
         if usable:
             listed[row] = Top(tokens[start:stop], tuple(all_p[start:stop]), tuple(all_b[start:stop]), low, high)
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star.calibration.readers.rounding import Digits
+from lambda_star.calibration.rows import is_missing, require_whole
 
 __all__ = [
     "Answer",
     "Entry",
     "Step",
     "as_list",
-    "is_missing",
     "is_telling",
     "log_probability",
     "same_token",
@@ -95,15 +95,6 @@ class Answer(NamedTuple):
         return Digits.of(entry.log for one in self.steps for entry in one.entries())
 
 
-def is_missing(value: Any) -> bool:
-    """Return whether a value is None, or the NaN by which data frames say the same.
-
-    >>> is_missing(None), is_missing(float("nan")), is_missing([])
-    (True, True, False)
-    """
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def as_list(value: Any, what: str, ask: str = "") -> Sequence[Any]:
     """Return a value that is a list, or raise an error with its name and with what to ask the engine for.
 
@@ -171,7 +162,7 @@ def token(text: Any, number: Any, name: Any = None, raw: Any = None) -> Entry:
     if not isinstance(text, str):
         raise ValueError(f"a token is {_brief(text)}; it must be text")
     if not text.isascii():
-        _refuse_halves(text)
+        require_whole("a token", text)
     if name is None and text.startswith(PLACEHOLDER) and text[len(PLACEHOLDER) :].isdecimal():
         name = text[len(PLACEHOLDER) :]
         if own is not None and own != text.encode():
@@ -224,13 +215,6 @@ def _refuse_more_than_all(found: Step) -> None:
     if total > 1 + SLACK:
         said = f"the listed probabilities add up to {total:.4g}, above 1"
         raise ValueError(f"{said}; write natural log-probabilities of the tokens of one position")
-
-
-def _refuse_halves(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"a token is {text!a}, which has half a surrogate pair; write whole characters") from None
 
 
 def is_telling(text: str) -> bool:

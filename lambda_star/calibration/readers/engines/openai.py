@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token, whole
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, step, token, whole
+from lambda_star.calibration.rows import is_missing
 
 __all__ = ["read", "steps_of_content"]
 

@@ -7,7 +7,8 @@ from functools import partial
 from itertools import count, takewhile
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token, whole
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, step, token, whole
+from lambda_star.calibration.rows import is_missing
 
 __all__ = ["outputs", "prompt_steps"]
 
