@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
 from lambda_star.bernoulli import flip_point_from_logits
-from lambda_star.calibration import places
+from lambda_star.calibration import thresholds
 from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import ClassReport
 from lambda_star.calibration.settings import Settings
@@ -40,7 +40,7 @@ class Class:
 
     Attributes:
         positions, censored, past: the number of positions, of those with a bounded b, and of those past their λ*.
-        sums: the sums of the eight masses of :class:`lambda_star.calibration.places.Places`.
+        sums: the sums of the eight masses of :class:`lambda_star.calibration.thresholds.Thresholds`.
         least: the least λ*.
         stars: the distribution of λ*.
         splits: the positions with the least keys, at most ``SPLITS``, and how their tail is split.
@@ -53,7 +53,7 @@ class Class:
         self.stars = Distribution()
         self.splits: list[Split] = []
 
-    def add(self, found: places.Places, rows: NDArray[np.intp], lam: float | None) -> None:
+    def add(self, found: thresholds.Thresholds, rows: NDArray[np.intp], lam: float | None) -> None:
         """Take in some of the positions of a table."""
         low = found.low[rows]
         self.positions += len(rows)
@@ -100,9 +100,9 @@ def class_report(
     means = found.sums / found.positions
     near, far = means[:4], means[4:]
     p, tail, b, _ = map(float, near)
-    value, at_most = (float(places.of_sums(ends, clip)) for ends in (near, far))
+    value, at_most = (float(thresholds.of_sums(ends, clip)) for ends in (near, far))
     _, low, high = class_interval(by_answer, clip, confidence)
-    teacher, base = places.log_odds(far)
+    teacher, base = thresholds.log_odds(far)
     return ClassReport(
         name=name,
         positions=found.positions,
@@ -116,7 +116,7 @@ def class_report(
         high=high,
         at_most=at_most,
         collapse_point=_collapse_point(value, p, tail, clip),
-        dies=None if rule is None else float(places.corners(rule, p, b, far[0], far[2])[0]),
+        dies=None if rule is None else float(thresholds.corners(rule, p, b, far[0], far[2])[0]),
         flip_point=flip_point_from_logits(float(teacher), float(base)),
         least=found.least,
         median=found.stars.quantile(0.5),

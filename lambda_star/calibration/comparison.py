@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import require
 from lambda_star.calibration.jackknife import jackknife
-from lambda_star.calibration.places import of_sums
 from lambda_star.calibration.report import to_json
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.shares import change_of_share, exact_share
@@ -32,6 +31,7 @@ from lambda_star.calibration.statistics import (
     limit,
 )
 from lambda_star.calibration.table import Table
+from lambda_star.calibration.thresholds import of_sums
 from lambda_star.contract import Contract, Labeller
 
 __all__ = ["Change", "Comparison", "compare", "compare_states", "difference"]
@@ -174,7 +174,7 @@ def compare_states(
     for state in (first, second):
         state.check()
     bound = min(first.answers.bound, second.answers.bound)
-    left, right = (_Answers.of(state, bound) for state in (first, second))
+    left, right = (_Side.of(state, bound) for state in (first, second))
     shared = _shared(left, right, paired)
     both = (left, right) if shared is None else (left.only(shared), right.only(shared))
     settings = first.settings
@@ -204,7 +204,7 @@ class _Sums(NamedTuple):
 NOWHERE = _Sums(np.zeros(0, dtype=np.uint64), np.zeros((0, 8)))
 
 
-class _Answers(NamedTuple):
+class _Side(NamedTuple):
     """The answers of a table that have a contract position: their keys in order, and the ends of their least λ*."""
 
     keys: NDArray[np.uint64]
@@ -213,7 +213,7 @@ class _Answers(NamedTuple):
     classes: Mapping[str, _Sums]
 
     @classmethod
-    def of(cls, state: State, bound: np.uint64) -> _Answers:
+    def of(cls, state: State, bound: np.uint64) -> _Side:
         columns, found = state.answers.columns, state.answers.classes
         if not columns or not columns["used"].any():
             raise ValueError(f"{state.source}: no row is a usable contract position; give `contract` or `tokens`")
@@ -224,13 +224,13 @@ class _Answers(NamedTuple):
             classes[name] = _Sums(found["key"][rows], found["sums"][rows])
         return cls(columns["key"][inside], columns["low"][inside], columns["high"][inside], classes)
 
-    def only(self, keys: NDArray[np.uint64]) -> _Answers:
+    def only(self, keys: NDArray[np.uint64]) -> _Side:
         """The answers with some keys."""
         rows = np.searchsorted(self.keys, keys)
         return self._replace(keys=keys, low=self.low[rows], high=self.high[rows])
 
 
-def _shared(first: _Answers, second: _Answers, paired: bool | None) -> NDArray[np.uint64] | None:
+def _shared(first: _Side, second: _Side, paired: bool | None) -> NDArray[np.uint64] | None:
     """The keys of the pairs, None if the tables are not paired."""
     shared: NDArray[np.uint64] = np.intersect1d(first.keys, second.keys)
     if paired and not len(shared):
@@ -239,7 +239,7 @@ def _shared(first: _Answers, second: _Answers, paired: bool | None) -> NDArray[n
     return shared if (enough if paired is None else paired) else None
 
 
-def _at_quantile(first: _Answers, second: _Answers, quantile: float, confidence: float) -> Change:
+def _at_quantile(first: _Side, second: _Side, quantile: float, confidence: float) -> Change:
     """The change of a quantile, which lies between the differences of opposite limits wherever all four limits hold."""
     before, after = (limit(table.low, quantile, each_of_four(confidence), table.high) for table in (first, second))
     value = _less(after.estimate, before.estimate)
@@ -252,7 +252,7 @@ def _less(number: float, other: float) -> float:
     return math.nan if number == other == math.inf else number - other
 
 
-def _past(both: tuple[_Answers, _Answers], lam: float, confidence: float, paired: bool) -> Change:
+def _past(both: tuple[_Side, _Side], lam: float, confidence: float, paired: bool) -> Change:
     """The change of the share of answers that may be past their λ*; its interval holds wherever intervals lie."""
     (maybe, sure), (maybe_too, sure_too) = ((table.low < lam, table.high < lam) for table in both)
     if paired:
@@ -267,14 +267,14 @@ def _past(both: tuple[_Answers, _Answers], lam: float, confidence: float, paired
     return Change("", before.value, after.value, change)
 
 
-def _lower(both: tuple[_Answers, _Answers], confidence: float) -> Estimate:
+def _lower(both: tuple[_Side, _Side], confidence: float) -> Estimate:
     """The share of pairs with a lower λ* in the second table among those that surely differ."""
     first, second = both
     wins, losses = (int(np.count_nonzero(one.high < other.low)) for one, other in ((second, first), (first, second)))
     return exact_share(wins, wins + losses, confidence)
 
 
-def _classes(first: _Answers, second: _Answers, clip: float, confidence: float, paired: bool) -> tuple[Change, ...]:
+def _classes(first: _Side, second: _Side, clip: float, confidence: float, paired: bool) -> tuple[Change, ...]:
     """The changes of the contract classes, the least λ* first."""
     found = []
     for name in dict.fromkeys((*first.classes, *second.classes)):

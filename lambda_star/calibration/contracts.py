@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +98,7 @@ def judge(table: Table, contract: Contract | Labeller | str | None = None, token
     late = np.zeros(len(table), dtype=np.bool_)
     if not isinstance(chosen, Contract):
         return Judgement(None, names, codes, late, None, label, lambda row, token: None, lambda row: "")
-    answers = _Answers.of(table)
+    answers = _Ordered.of(table)
     fit = answers.judge(chosen, late)
     allowed = partial(answers.allowed, chosen)
     for row in np.flatnonzero((codes >= 0) & ~late & _ends(table.modal)).tolist():
@@ -143,7 +143,7 @@ def _ends(modal: Texts) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _Ordered:
     """The answers of a table: its rows ordered by answer and position, and where each answer starts and stops in them.
 
     ``known`` is the end of the rows of an answer up to the first position that is not there.
@@ -157,7 +157,7 @@ class _Answers:
     modals: list[str]
 
     @classmethod
-    def of(cls, table: Table) -> _Answers:
+    def of(cls, table: Table) -> _Ordered:
         order = np.lexsort((table.position, table.sequence.codes))
         codes = table.sequence.codes[order]
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
@@ -182,16 +182,13 @@ class _Answers:
         if contract.prefix("") is None:
             return None
         broken = misfits = 0
-        memo: dict[tuple[str, ...], int | None] = {}
 
-        def breaks(pieces: list[str]) -> int | None:
-            key = tuple(pieces)
-            if key not in memo:
-                memo[key] = broken_at(contract, pieces)
-            return memo[key]
+        @cache
+        def breaks(tokens: tuple[str, ...]) -> int | None:
+            return broken_at(contract, tokens)
 
         for start, known, stop in zip(*self.bounds, strict=True):
-            tokens, modals = self.tokens[start:known], self.modals[start:known]
+            tokens, modals = tuple(self.tokens[start:known]), tuple(self.modals[start:known])
             first = breaks(tokens)
             if first is not None:
                 broken += 1

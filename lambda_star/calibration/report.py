@@ -224,7 +224,13 @@ _deprecated.renamed_fields(Report, sequences="answers", resolutions="readings")
 
 
 def to_json(value: Any) -> Any:
-    """Return a value in the types of JSON: mappings for records, and for a distribution its count and quantiles.
+    """Return a value in the types of JSON.
+
+    Args:
+        value: numbers, texts, tuples, mappings, records and distributions in each other.
+
+    Returns:
+        The value with mappings for records, and for a distribution its count and quantiles.
 
     >>> to_json({"first": math.nan, "second": (math.inf, 1.5)})
     {'first': None, 'second': ['inf', 1.5]}

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.calibration.contracts import Judgement
-from lambda_star.calibration.places import Places
 from lambda_star.calibration.report import Place, Worst
 from lambda_star.calibration.table import Problem, Table, Top
+from lambda_star.calibration.thresholds import Thresholds
 
 __all__ = [
     "CERTAIN",
@@ -102,13 +102,13 @@ class Samples:
         self.problem_count += count
         self.problems = heapq.nsmallest(PROBLEMS, self.problems + problems, key=lambda each: (each.source, each[:2]))
 
-    def add_places(
+    def add_positions(
         self,
         table: Table,
         judged: Judgement,
         rows: NDArray[np.intp],
         keys: NDArray[np.uint64],
-        found: Places,
+        found: Thresholds,
         listing: NDArray[np.bool_],
     ) -> None:
         """Take in used positions of a table: their rows, the hashes of their places, their λ*, and whether they list

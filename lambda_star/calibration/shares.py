@@ -13,7 +13,15 @@ __all__ = ["change_of_share", "exact_share"]
 
 
 def exact_share(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
-    """Return a share with its exact two-sided interval; without trials it is NaN, and the interval is [0, 1].
+    """Return a share with its exact two-sided interval.
+
+    Args:
+        successes: number of successes, from 0 to ``trials``.
+        trials: number of trials; without any the share is NaN and the interval is [0, 1].
+        confidence: level of the interval, in (0, 1).
+
+    Returns:
+        The share with the ends of its interval.
 
     Source: C. Clopper and E. Pearson, Biometrika 26 (1934).
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.files import write_whole
-from lambda_star.calibration import distribution, places, saved
+from lambda_star.calibration import distribution, saved, thresholds
 from lambda_star.calibration.answers import BY_ANSWER, BY_CLASS, Answers, Columns, grouped, keys_of, place_keys
 from lambda_star.calibration.classes import SPLITS, Class, Split
 from lambda_star.calibration.contracts import GUESSES, Judgement, judge
@@ -168,7 +168,7 @@ class State:
         """Take in a block of rows, and return the columns of its answers."""
         inside = used[block]
         rows = block[inside]
-        found = places.measured(bare.take(rows), self.settings.clip, self.settings.rule, self.settings.least_b)
+        found = thresholds.of_table(bare.take(rows), self.settings.clip, self.settings.rule, self.settings.least_b)
         codes = table.sequence.codes
         if len(rows):
             present = np.unique(judged.codes[rows])
@@ -177,7 +177,7 @@ class State:
             labels = numbers[judged.codes[rows]]
             sums = {"code": codes[rows], "label": labels, "positions": np.ones_like(rows), "sums": found.sums}
             self.answers.add_classes(_with_keys(grouped(("code", "label"), [sums], BY_CLASS), keys))
-            self._add_places(table, judged, rows, place_keys(keys[codes[rows]], table.position[rows]), found, labels)
+            self._add_positions(table, judged, rows, place_keys(keys[codes[rows]], table.position[rows]), found, labels)
         columns = {"code": codes[block], "rows": np.ones_like(block), "used": inside.astype(np.int64)}
         columns["last"] = table.position[block]
         ends = {"low": found.low, "high": found.high}
@@ -189,13 +189,13 @@ class State:
         answers = grouped(("code",), [columns], BY_ANSWER)
         return _with_keys(answers | {"name": table.sequence.values[answers["code"]]}, keys)
 
-    def _add_places(
+    def _add_positions(
         self,
         table: Table,
         judged: Judgement,
         rows: NDArray[np.intp],
         keys: NDArray[np.uint64],
-        found: places.Places,
+        found: thresholds.Thresholds,
         labels: NDArray[np.intp],
     ) -> None:
         """Take in used positions class by class, and some of them one by one."""
@@ -214,7 +214,7 @@ class State:
                 chosen = least(keys, members[listing[members]], one.split_bound, SPLITS)
                 one.add_splits([_split(judged, top[rows[at]], int(rows[at]), int(keys[at])) for at in chosen.tolist()])
         self.flips.add(found.flip)
-        self.samples.add_places(table, judged, rows, keys, found, listing)
+        self.samples.add_positions(table, judged, rows, keys, found, listing)
         self._bound()
 
     def _numbers(self, names: Sequence[str]) -> NDArray[np.intp]:

@@ -3,6 +3,23 @@
 The columns of a plain table are the attributes of :class:`lambda_star.calibration.table.Table`. The optional columns
 ``top`` (a list of [token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of the tokens outside ``top``) may be
 JSON text.
+
+A file goes through these modules, each of which stands on those above it:
+
+bytes         find files, tell their format, and open them, packed or not
+columnar      record batches of Parquet and Arrow, and their checksums
+records       records of JSON and of Parquet and Arrow as Python objects
+parts         stretches of a table with the line of each row: cut between answers, and searched for repeated rows
+listed        the column ``top``
+plain         plain columns as tables, all at once or row by row; data frames
+delimited     CSV and TSV
+rounding      how numbers were rounded
+steps         what an engine says about an answer, in one form for all engines
+engines       from the format of one engine to that form
+scores        which engine wrote a record, and its answers
+positions     the row that both models' numbers for one position give
+join          which answers, and which of their tokens, belong together
+engine_files  from files of engines to tables
 """
 
 from __future__ import annotations
@@ -17,9 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.calibration.readers import delimited
-from lambda_star.calibration.readers.answers import any_parts, joined_parts
 from lambda_star.calibration.readers.bytes import expand, kind, located
 from lambda_star.calibration.readers.columnar import Groups, names_in
+from lambda_star.calibration.readers.engine_files import any_parts, joined_parts
 from lambda_star.calibration.readers.parts import Part, cut, repeats
 from lambda_star.calibration.readers.plain import batch_parts, frame_parts
 from lambda_star.calibration.readers.records import records
@@ -93,8 +110,8 @@ def stream(
     count = 0
     problems: list[Problem] = []
     for parts in _files(paths, teacher, base, keep_going):
-        for piece in cut(parts, batch, whole_answers):
-            table = _once(piece.table, piece.lines, [(0, piece.table.source)], keep_going)
+        for part in cut(parts, batch, whole_answers):
+            table = _once(part.table, part.lines, [(0, part.table.source)], keep_going)
             count += len(table)
             problems += table.problems if not count else ()
             yield table
@@ -107,15 +124,24 @@ def file_tables(
 ) -> Iterator[Table]:
     """Yield one file, or some row groups of a Parquet file, table by table; nothing if there is no row.
 
-    Answers may be cut between row groups, and a file is cut between answers; ``batch`` is the most rows of a table,
-    unless a single answer has more.
+    Args:
+        path: the file.
+        groups: the row groups, between which answers may be cut; by default the whole file, cut between answers.
+        keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
+        batch: the most rows of a table, unless a single answer has more.
+
+    Returns:
+        An iterator of tables whose ``source`` is the file.
+
+    Raises:
+        TableError: as for :func:`stream`, but a file may be without rows.
 
     >>> sum(map(len, file_tables("examples/rank_by_price/logprobs.csv")))
     9359
     """
     parts = _kept(_file_parts(fspath(path), keep_going, groups), keep_going, only=False)
-    for piece in cut(parts, batch, groups is None):
-        yield _once(piece.table, piece.lines, [(0, piece.table.source)], keep_going)
+    for part in cut(parts, batch, groups is None):
+        yield _once(part.table, part.lines, [(0, part.table.source)], keep_going)
 
 
 def _named(paths: Iterable[Paths], *more: Paths | None) -> str:

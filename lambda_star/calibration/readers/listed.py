@@ -95,10 +95,10 @@ def _fill(
     if not all({*map(type, values)} <= {float, int} for values in numbers):
         return
     p, b = (np.array(values, dtype=np.float64) for values in numbers)
-    places = [0, *accumulate(map(len, entries))]
-    starts = np.array(places[:-1])
+    bounds = [0, *accumulate(map(len, entries))]
+    starts = np.array(bounds[:-1])
     greatest = np.maximum.reduceat(p, starts)
-    owner = np.repeat(np.arange(len(rows)), np.diff(places))
+    owner = np.repeat(np.arange(len(rows)), np.diff(bounds))
     is_modal = p == greatest[owner]
     good = np.add.reduceat(is_modal.astype(np.intp), starts) == 1
     modal = np.flatnonzero(is_modal & good[owner])
@@ -109,6 +109,6 @@ def _fill(
         near[owner[modal]] = np.abs(values[modal] - own[owner[modal]]) <= ROUNDING - SLACK
         good &= near
     all_p, all_b = p.tolist(), b.tolist()
-    for row, (start, stop), usable, (low, high) in zip(rows, pairwise(places), good.tolist(), ends, strict=True):
+    for row, (start, stop), usable, (low, high) in zip(rows, pairwise(bounds), good.tolist(), ends, strict=True):
         if usable:
             listed[row] = Top(tokens[start:stop], tuple(all_p[start:stop]), tuple(all_b[start:stop]), low, high)

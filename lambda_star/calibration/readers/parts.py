@@ -66,22 +66,22 @@ def _join(parts: list[Part]) -> Part:
 
 
 def _cut(part: Part, rows: int, whole_answers: bool) -> Iterator[Part]:
-    """The pieces of a part, the first of which has its problems; the last may go on in the next part."""
+    """A part in parts, the first of which has its problems; the last may go on in the next part."""
     codes = part.table.sequence.codes
     ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1 if whole_answers else np.arange(1, len(codes))
-    places = [0]
-    while len(codes) - places[-1] > rows:
-        fitting = np.searchsorted(ends, places[-1] + rows, side="right")
+    cuts = [0]
+    while len(codes) - cuts[-1] > rows:
+        fitting = np.searchsorted(ends, cuts[-1] + rows, side="right")
         after = ends[max(0, fitting - 1) : fitting + 1]
-        after = after[after > places[-1]]
+        after = after[after > cuts[-1]]
         if not len(after):
             break
-        places.append(int(after[0]))
-    if len(codes) - places[-1] > max(rows, LONGEST_ANSWER):
+        cuts.append(int(after[0]))
+    if len(codes) - cuts[-1] > max(rows, LONGEST_ANSWER):
         said = f"an answer has more than {LONGEST_ANSWER} rows; give every answer a `sequence` of its own"
-        raise TableError(part.table.source, said, int(part.lines[places[-1]]))
-    for index, (start, stop) in enumerate(pairwise([*places, len(codes)])):
-        piece = part.table.take(slice(start, stop))
+        raise TableError(part.table.source, said, int(part.lines[cuts[-1]]))
+    for index, (start, stop) in enumerate(pairwise([*cuts, len(codes)])):
+        table = part.table.take(slice(start, stop))
         if index == 0 and part.table.problems:
-            piece = dataclasses.replace(piece, problems=part.table.problems)
-        yield Part(piece, part.lines[start:stop])
+            table = dataclasses.replace(table, problems=part.table.problems)
+        yield Part(table, part.lines[start:stop])

@@ -59,9 +59,9 @@ def frame_parts(frame: Any, source: str, keep_going: bool) -> Iterator[Part]:
     try:
         with pyarrow.RecordBatchReader.from_stream(frame) as reader:
             wanted = table_columns(source, reader.schema.names)
-            batches = (batch.select(wanted) for batch in reader)
-            pieces = (batch.slice(start, ROWS) for batch in batches for start in range(0, batch.num_rows, ROWS))
-            yield from _arrow_parts(pieces, source, keep_going)
+            chosen = (batch.select(wanted) for batch in reader)
+            slices = (batch.slice(start, ROWS) for batch in chosen for start in range(0, batch.num_rows, ROWS))
+            yield from _arrow_parts(slices, source, keep_going)
     except pyarrow.ArrowException as error:
         said = f'a column cannot be read ({error}); give `Table.from_rows` its rows, `frame.to_dict("records")`'
         raise TableError(source, said) from error
