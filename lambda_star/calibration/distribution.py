@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import datasketches
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
 
@@ -37,11 +37,11 @@ class Distribution:
     (1.5, 0.5, 4, 0.0)
     """
 
-    def __init__(self, values: Iterable[float] | Floats = ()) -> None:
+    def __init__(self, values: ArrayLike = ()) -> None:
         self._parts: list[Floats] = []
         self._sketch: Any = None
         self.count = 0
-        self.add(np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=np.float64))
+        self.add(np.asarray(values, dtype=np.float64))
 
     @property
     def error(self) -> float:
