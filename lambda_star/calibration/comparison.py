@@ -169,8 +169,7 @@ def compare_states(
     ['["', '"]', '","']
     """
     require((QUANTILE, quantile), (CONFIDENCE, confidence))
-    if first.settings.named() != second.settings.named():
-        raise ValueError(f"second must have the settings of first, got {second.settings} for {first.settings}")
+    first.settings.refuse_other("second", second.settings)
     for state in (first, second):
         state.check()
     bound = min(first.answers.bound, second.answers.bound)

@@ -115,10 +115,7 @@ class State:
         Raises:
             ValueError: the settings differ, or the classes come from different places.
         """
-        if self.settings.named() != other.settings.named():
-            ours, theirs = self.settings.named(), other.settings.named()
-            name = next(name for name in ours if ours[name] != theirs[name])
-            raise ValueError(f"other must have the same settings, got {name} {theirs[name]!r} for {ours[name]!r}")
+        self.settings.refuse_other("other", other.settings)
         if other.whole is not None:
             self._agree(other.contract, other.whole)
         other.check()

@@ -110,8 +110,7 @@ def stream(
     count = 0
     problems: list[Problem] = []
     for parts in _files(paths, teacher, base, keep_going):
-        for part in cut(parts, batch, whole_answers):
-            table = _once(part.table, part.lines, [(0, part.table.source)], keep_going)
+        for table in _tables(parts, batch, whole_answers, keep_going):
             count += len(table)
             problems += table.problems if not count else ()
             yield table
@@ -140,7 +139,11 @@ def file_tables(
     9359
     """
     parts = _kept(_file_parts(fspath(path), keep_going, groups), keep_going, only=False)
-    for part in cut(parts, batch, groups is None):
+    yield from _tables(parts, batch, groups is None, keep_going)
+
+
+def _tables(parts: Iterator[Part], batch: int, whole_answers: bool, keep_going: bool) -> Iterator[Table]:
+    for part in cut(parts, batch, whole_answers):
         yield _once(part.table, part.lines, [(0, part.table.source)], keep_going)
 
 
