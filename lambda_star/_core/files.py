@@ -17,6 +17,7 @@ import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -83,19 +84,16 @@ def write_whole(
     refuse_unwritable(path)
     refuse_overwrite(path, force=force, kind=kind)
     there = _status(path)
+    fill = write if callable(write) else partial(_fill, write)
     if there is not None and not stat.S_ISREG(there.st_mode):
-        _stream(path, write)
+        _stream(path, fill)
         return
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{secrets.token_hex(8)}.part")
-    file = part.open("xb")  # made anew, so nobody can have laid a link there
+    part.open("xb").close()  # made anew, so nobody can have laid a link there
     try:
-        with file:
-            if not callable(write):
-                file.write(_bytes(write))
-        if callable(write):
-            write(part)
+        fill(part)
         _to_disk(part)
         if there is None:
             _name(part, target, force, kind)
@@ -173,18 +171,15 @@ def _busy(path: Path) -> OSError:
     return BlockingIOError(f"{path}: another process adds to this file; wait for it, or give another path")
 
 
-def _bytes(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
+def _fill(content: str | bytes, path: Path) -> None:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def _stream(path: Path, write: Callable[[Path], object] | str | bytes) -> None:
+def _stream(path: Path, fill: Callable[[Path], object]) -> None:
     """Write to what is no regular file, such as a pipe, once the content is finished."""
     with TemporaryDirectory() as folder:
         part = Path(folder, "part")
-        if callable(write):
-            write(part)
-        else:
-            part.write_bytes(_bytes(write))
+        fill(part)
         with part.open("rb") as source, path.open("wb") as file:
             shutil.copyfileobj(source, file)
 

@@ -202,9 +202,9 @@ def footer_mark(footer: bytes) -> bytes:
     return FOOTER_KEY + zlib.crc32(footer).to_bytes(4, "little")
 
 
-def _refuse_large(source: str, size: int, what: str) -> None:
+def _refuse_large(source: str, size: int) -> None:
     if size > LARGEST:
-        said = f"{what} expands to {size} bytes, above {LARGEST}; write the file again in smaller batches"
+        said = f"a batch expands to {size} bytes, above {LARGEST}; write the file again in smaller batches"
         raise TableError(source, said)
 
 
@@ -230,7 +230,7 @@ def _arrow(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
             raise pyarrow.ArrowInvalid("the mark at the end of a stream is missing")
         raw.seek(0)
     for message in _file_messages(raw, source) if is_file else ipc.MessageReader.open_stream(raw):
-        _refuse_large(source, _expanded(message), "a batch")
+        _refuse_large(source, _expanded(message))
     raw.seek(0)
     reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
     wanted = _names(reader.schema, source, choose)
@@ -251,7 +251,7 @@ def _file_messages(raw: Any, source: str) -> Iterator[Any]:
     for blocks in (_field(footer, struct.unpack_from("<I", footer)[0], field) for field in (2, 3)):
         for index in range(struct.unpack_from("<I", footer, blocks)[0] if blocks else 0):
             start, _, length = struct.unpack_from("<qi4xq", footer, blocks + 4 + 24 * index)
-            _refuse_large(source, length, "a batch")
+            _refuse_large(source, length)
             raw.seek(start)
             yield ipc.read_message(raw)
 
