@@ -208,7 +208,7 @@ class Records:
     most, however many records are broken.
 
     Attributes:
-        consumed: the number of bytes of the records that were given; the rest has no end yet.
+        consumed: the number of bytes of the records that were given; what follows has no end yet.
         looks: how often a line was looked at.
     """
 
