@@ -17,11 +17,21 @@ import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-__all__ = ["MARK", "go_on", "made_here", "refuse_clash", "refuse_overwrite", "refuse_unwritable", "write_whole"]
+__all__ = [
+    "MARK",
+    "PACKED",
+    "go_on",
+    "made_here",
+    "refuse_clash",
+    "refuse_overwrite",
+    "refuse_unwritable",
+    "write_whole",
+]
 
 MARK = "Written by lambda-star"
 """What a binary file of ours holds among its metadata."""
@@ -40,6 +50,8 @@ BINARY = {
     b"PK": "state",  # a zip file, one of whose members has the mark as its name
 }
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""The first bytes of packed data, which tell more than a suffix."""
+
 TABLE = {"sequence", "position", "token", "modal", "log_p", "log_b"}
 
 
@@ -50,26 +62,13 @@ def write_whole(
     force: bool = False,
     kind: str | None = None,
 ) -> None:
-    """Return nothing; write a file whole, or leave what is there as it is.
+    """Write a file whole, or leave what is there as it is.
 
-    The content goes to a new file in the same folder, which then takes the place of the old one at once. After an
-    error or an interrupt nothing of it is left. A link stays, and the file that it leads to is written; a device or a
-    pipe gets the finished content. A new file has the permissions of any other, and a file that is replaced keeps its
-    own.
-
-    Args:
-        path: the file; its folder may be new.
-        write: the content, text as UTF-8, or a function that writes it to the path that it is given. That path has
-            another ending.
-        force: replace a file that :func:`refuse_overwrite` would keep.
-        kind: what the content is, for :func:`refuse_overwrite`.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        FileExistsError: there is a file of another kind, and ``force`` is not given.
-        OSError: the file cannot be written.
+    The content is text, bytes, or a function that writes it to the path that it is given, which has another ending. It
+    goes to a new file in the same folder, which then takes the place of the old one at once, unless
+    :func:`refuse_overwrite` keeps that. After an error or an interrupt nothing of it is left. A link stays, and the
+    file that it leads to is written; a device or a pipe gets the finished content. A new file has the permissions of
+    any other, and a file that is replaced keeps its own; its folder may be new.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "new", "report.json")
@@ -85,19 +84,16 @@ def write_whole(
     refuse_unwritable(path)
     refuse_overwrite(path, force=force, kind=kind)
     there = _status(path)
+    fill = write if callable(write) else partial(_fill, write)
     if there is not None and not stat.S_ISREG(there.st_mode):
-        _stream(path, write)
+        _stream(path, fill)
         return
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{secrets.token_hex(8)}.part")
-    file = part.open("xb")  # made anew, so nobody can have laid a link there
+    part.open("xb").close()  # made anew, so nobody can have laid a link there
     try:
-        with file:
-            if not callable(write):
-                file.write(_bytes(write))
-        if callable(write):
-            write(part)
+        fill(part)
         _to_disk(part)
         if there is None:
             _name(part, target, force, kind)
@@ -124,19 +120,11 @@ def _name(part: Path, target: Path, force: bool, kind: str | None) -> None:
 
 
 def go_on(path: Path, whole: int, header: bytes, kind: str) -> IO[bytes]:
-    r"""Return a file that lines can be added to, by one process at a time.
+    r"""Return a file at its end, to which lines can be added by one process at a time.
 
-    Args:
-        path: the file; its folder may be new.
-        whole: how many of its bytes stay, up to the end of its last whole line; with 0 it begins with the header.
-        header: the first line, which is written whole.
-        kind: what the file is, for :func:`refuse_overwrite`.
-
-    Returns:
-        The open file, at its end.
-
-    Raises:
-        OSError: the file cannot be written, is of another kind, or is written to by another process.
+    Its first ``whole`` bytes stay, up to the end of its last whole line; with 0 it begins with the line ``header``. It
+    is an error if another process writes to the file, or if it is not of the kind that :func:`refuse_overwrite` is
+    told.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "answers.jsonl")
@@ -183,18 +171,15 @@ def _busy(path: Path) -> OSError:
     return BlockingIOError(f"{path}: another process adds to this file; wait for it, or give another path")
 
 
-def _bytes(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
+def _fill(content: str | bytes, path: Path) -> None:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def _stream(path: Path, write: Callable[[Path], object] | str | bytes) -> None:
+def _stream(path: Path, fill: Callable[[Path], object]) -> None:
     """Write to what is no regular file, such as a pipe, once the content is finished."""
     with TemporaryDirectory() as folder:
         part = Path(folder, "part")
-        if callable(write):
-            write(part)
-        else:
-            part.write_bytes(_bytes(write))
+        fill(part)
         with part.open("rb") as source, path.open("wb") as file:
             shutil.copyfileobj(source, file)
 
@@ -216,18 +201,10 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def refuse_overwrite(path: str | Path, *, force: bool = False, kind: str | None = None) -> None:
-    """Return nothing; raise an error where writing to a path would lose a file that did not come from there.
+    """Raise an error where writing to a path would lose a file that did not come from there.
 
-    Args:
-        path: the file that is to be written.
-        force: allow it.
-        kind: what :func:`made_here` must say of a file that is there; by default any file of lambda_star may go.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        FileExistsError: there is such a file. An empty one may be replaced.
+    It may go if it is empty, or if :func:`made_here` says that it is of the kind, by default of any kind of
+    lambda_star.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "notes.txt")
@@ -252,16 +229,7 @@ def refuse_overwrite(path: str | Path, *, force: bool = False, kind: str | None 
 
 
 def refuse_unwritable(path: str | Path) -> None:
-    """Return nothing; raise an error if a file can surely not be written, before the work for it begins.
-
-    Args:
-        path: the file; its folder may be new.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        OSError: the path is a folder, lies behind a file, or may not be written.
+    """Raise an error if a file can surely not be written, before the work for it begins; its folder may be new.
 
     >>> refuse_unwritable("/")
     Traceback (most recent call last):
@@ -291,15 +259,8 @@ def _error(code: int, path: Path) -> OSError:
 def made_here(path: str | Path) -> str:
     r"""Return what lambda_star made a file as, by its content, and "" for any other file.
 
-    Args:
-        path: the file.
-
-    Returns:
-        "picture", "table", "state", the command that wrote a page or JSON, such as "calibrate", or the name in the
-        schema of a file that grows, such as "rehearsal" and "answers".
-
-    Raises:
-        OSError: the file cannot be read.
+    It is "picture", "table", "state", the command that wrote a page or JSON, such as "calibrate", or the name in the
+    schema of a file that grows, such as "rehearsal" and "answers".
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "rows.csv")
@@ -343,20 +304,11 @@ def _columns(line: bytes) -> set[str]:
 
 
 def refuse_clash(outputs: Mapping[str, Path | None], inputs: Iterable[Path] = ()) -> None:
-    """Return nothing; raise an error where an output is an input, or two outputs are one file.
+    """Raise an error where an output is an input, or two outputs are one file; outputs are by what a message calls
+    them.
 
     Files are the same if a link of either sort leads from one to the other, or if their paths differ only in case,
     which is the same file on many disks.
-
-    Args:
-        outputs: paths by what the message calls them; None is no output.
-        inputs: files that are read.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        ValueError: there is such a clash.
 
     >>> refuse_clash({"--json": Path("found"), "--plot": Path("./Found")})
     Traceback (most recent call last):

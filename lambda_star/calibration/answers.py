@@ -40,13 +40,7 @@ BY_CLASS: dict[str, Any] = {"positions": np.add, "sums": np.add}
 
 
 def keys_of(names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.uint64]:
-    """Return the 64-bit hashes of names.
-
-    Args:
-        names: the names.
-
-    Returns:
-        One integer for each, the same in every run and on every machine.
+    """Return the 64-bit hashes of names, the same in every run and on every machine.
 
     >>> keys_of(["answer 1"]) == keys_of(["answer 1", "answer 2"])[:1]
     array([ True])
@@ -56,14 +50,7 @@ def keys_of(names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.uint64]:
 
 
 def place_keys(keys: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return 64-bit hashes of places from those of their answers.
-
-    Args:
-        keys: the hash of the answer of each place.
-        positions: the index of each place in its answer.
-
-    Returns:
-        One integer for each.
+    """Return 64-bit hashes of places, from the hashes of their answers and their indices in them.
 
     Source: the finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
 
@@ -77,15 +64,10 @@ def place_keys(keys: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArra
 
 
 def grouped(by: Sequence[str], parts: Sequence[Columns], how: Mapping[str, Any]) -> Columns:
-    """Return columns with one entry for each group of entries.
+    """Return columns with one entry for each group of entries, in the order of the groups.
 
-    Args:
-        by: the names of the columns by which the entries are grouped, the first first.
-        parts: one set of columns or more, by name, which follow one another.
-        how: the function that puts the other columns of a group together, as :data:`BY_ANSWER` names it.
-
-    Returns:
-        The columns, in the order of the groups.
+    The sets of columns in ``parts`` follow one another, ``by`` names the columns that are grouped by, the first first,
+    and ``how`` has the function that puts each other column of a group together, as :data:`BY_ANSWER` does.
 
     >>> made = grouped(["key"], [{"key": np.array([2, 1, 2]), "rows": np.ones(3)}], {"rows": np.add})
     >>> made["key"].tolist(), made["rows"].tolist()
@@ -122,19 +104,11 @@ class Answers:
         self._size = 0
 
     def add_answers(self, columns: Columns) -> None:
-        """Return nothing; take in answers.
-
-        Args:
-            columns: columns of :data:`BY_ANSWER` and ``key``.
-        """
+        """Take in columns of :data:`BY_ANSWER` and ``key``."""
         self._add(0, columns)
 
     def add_classes(self, columns: Columns) -> None:
-        """Return nothing; take in sums of classes in answers.
-
-        Args:
-            columns: columns of :data:`BY_CLASS`, ``key`` and ``label``.
-        """
+        """Take in columns of :data:`BY_CLASS`, ``key`` and ``label``."""
         self._add(1, columns)
 
     def _add(self, kind: int, columns: Columns) -> None:
@@ -145,12 +119,7 @@ class Answers:
             self._settle()
 
     def merge(self, other: Answers, labels: NDArray[np.intp]) -> None:
-        """Return nothing; take in the answers of another state.
-
-        Args:
-            other: the other answers, which stay as they are.
-            labels: the number that each class of the other state has in this one.
-        """
+        """Take in the answers of another state; ``labels`` has the number of each of its classes in this one."""
         self._settle()
         other._settle()
         self.bound = min(self.bound, other.bound)
@@ -173,14 +142,7 @@ class Answers:
         return self._settled[1]
 
     def used(self, name: str) -> Floats:
-        """Return a column of the answers that have a used position.
-
-        Args:
-            name: the name of the column.
-
-        Returns:
-            One number for each such answer that is kept.
-        """
+        """Return a column of those answers that have a used position."""
         columns = self.columns
         found: Floats = columns[name][columns["used"] > 0]
         return found
@@ -197,12 +159,7 @@ class Answers:
         return len(self.columns["key"]) / self.share if self.columns else 0.0
 
     def restore(self, answers: Columns, classes: Columns, bound: int) -> None:
-        """Return nothing; take over columns that were kept before.
-
-        Args:
-            answers, classes: what :attr:`columns` and :attr:`classes` gave.
-            bound: the greatest hash that is kept.
-        """
+        """Take over what ``columns``, ``classes`` and ``bound`` were in another process."""
         self._settled, self.bound = [answers, classes], np.uint64(bound)
 
     def _settle(self) -> None:

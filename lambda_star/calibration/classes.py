@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 
 from lambda_star._core.namespaces import Floats
 from lambda_star.bernoulli import flip_point_from_logits
-from lambda_star.calibration import places
-from lambda_star.calibration.contracts import Tail
+from lambda_star.calibration import thresholds
 from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import ClassReport
+from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.statistics import class_interval
 from lambda_star.dynamics.formulas import natural_threshold
-from lambda_star.updates import Rule
 
 __all__ = ["SPLITS", "Class", "Split", "class_report"]
 
 SPLITS = 200
 """The most positions of a class at which the tail is split: a slow contract takes milliseconds for each token."""
+
+NEEDED = 0.01
+"""The share of the teacher's listed tail that allowed tokens must hold for a position to need its tail."""
 
 
 class Split(NamedTuple):
@@ -38,7 +40,7 @@ class Class:
 
     Attributes:
         positions, censored, past: the number of positions, of those with a bounded b, and of those past their λ*.
-        sums: the sums of the eight masses of :class:`lambda_star.calibration.places.Places`.
+        sums: the sums of the eight masses of :class:`lambda_star.calibration.thresholds.Thresholds`.
         least: the least λ*.
         stars: the distribution of λ*.
         splits: the positions with the least keys, at most ``SPLITS``, and how their tail is split.
@@ -51,8 +53,8 @@ class Class:
         self.stars = Distribution()
         self.splits: list[Split] = []
 
-    def add(self, found: places.Places, rows: NDArray[np.intp], lam: float | None) -> None:
-        """Return nothing; take in some of the positions of a table."""
+    def add(self, found: thresholds.Thresholds, rows: NDArray[np.intp], lam: float | None) -> None:
+        """Take in some of the positions of a table."""
         low = found.low[rows]
         self.positions += len(rows)
         self.censored += int(np.count_nonzero(found.censored[rows]))
@@ -62,7 +64,7 @@ class Class:
         self.stars.add(low)
 
     def merge(self, other: Class) -> None:
-        """Return nothing; take in the totals of another one, which stays as it is."""
+        """Take in the totals of another one, which stays as it is."""
         self.positions += other.positions
         self.censored += other.censored
         self.past += other.past
@@ -72,7 +74,7 @@ class Class:
         self.add_splits(other.splits)
 
     def add_splits(self, splits: list[Split]) -> None:
-        """Return nothing; take in splits, and keep those with the least keys."""
+        """Take in splits, and keep those with the least keys."""
         self.splits = heapq.nsmallest(SPLITS, self.splits + splits)
 
     @property
@@ -86,31 +88,21 @@ def class_report(
     found: Class,
     by_answer: Floats,
     share: float,
-    clip: float,
-    rule: Rule | None,
-    lam: float | None,
+    settings: Settings,
     confidence: float,
     budget: float | None,
 ) -> ClassReport:
-    """Return the report of one class.
+    """Return the report of one class, from its totals and the sums of the eight masses over each answer that is kept.
 
-    Args:
-        name: the name of the class.
-        found: its totals.
-        by_answer: the sums of the eight masses over each answer that is kept.
-        share: the share of the answers that are kept.
-        clip, rule, lam, confidence, budget: as for :func:`lambda_star.calibrate`.
-
-    Returns:
-        A :class:`lambda_star.calibration.report.ClassReport`.
+    ``share`` is the share of the answers that are kept; the options are those of :func:`lambda_star.calibrate`.
     """
+    clip, rule = settings.clip, settings.rule
     means = found.sums / found.positions
     near, far = means[:4], means[4:]
     p, tail, b, _ = map(float, near)
-    value, at_most = (float(places.of_sums(ends, clip)) for ends in (near, far))
+    value, at_most = (float(thresholds.of_sums(ends, clip)) for ends in (near, far))
     _, low, high = class_interval(by_answer, clip, confidence)
-    teacher, base = places.log_odds(far)
-    known = [(split.share, split.mass) for split in found.splits if not math.isnan(split.share)]
+    teacher, base = thresholds.log_odds(far)
     return ClassReport(
         name=name,
         positions=found.positions,
@@ -124,14 +116,26 @@ def class_report(
         high=high,
         at_most=at_most,
         collapse_point=_collapse_point(value, p, tail, clip),
-        dies=None if rule is None else float(places.corners(rule, p, b, far[0], far[2])[0]),
+        dies=None if rule is None else float(thresholds.corners(rule, p, b, far[0], far[2])[0]),
         flip_point=flip_point_from_logits(float(teacher), float(base)),
         least=found.least,
         median=found.stars.quantile(0.5),
-        share_past=None if lam is None else found.past / found.positions,
+        share_past=None if settings.lam is None else found.past / found.positions,
         budget_threshold=None if budget is None else float(natural_threshold(value, budget)),
-        **Tail.of(known)._asdict(),
+        **_tail(found.splits),
     )
+
+
+def _tail(splits: list[Split]) -> dict[str, float]:
+    """The share of the listed tail that is allowed, and of the positions that need theirs, as far as they are known."""
+    known = [(share, mass) for _, share, mass in splits if not math.isnan(share)]
+    if not known:
+        return {}
+    shares, masses = np.array(known).T
+    return {
+        "allowed_tail": float(np.average(shares, weights=masses)),
+        "needs_tail": float(np.mean(shares >= NEEDED)),
+    }
 
 
 def _collapse_point(threshold: float, p: float, tail: float, clip: float) -> float:

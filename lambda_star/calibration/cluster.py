@@ -40,18 +40,7 @@ def fold(
 ) -> Generator[tuple[int, State], None, None]:
     """Yield, for one run of pieces after the other, how many pieces it has and their merged state.
 
-    Args:
-        source: what the pieces are read from.
-        pieces: the pieces that are left.
-        settings: what a state sums.
-        skip: how many tables of the first piece were counted before.
-        tell: is told the rows or bytes of every task that ends.
-
-    Yields:
-        The number of pieces and their state.
-
-    Raises:
-        ImportError: Ray is not installed.
+    The first ``skip`` tables of the first piece were counted before; ``tell`` is told the size of every task that ends.
     """
     ray = _ray()
     with _connected(ray):

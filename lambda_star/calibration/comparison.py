@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import require
 from lambda_star.calibration.jackknife import jackknife
-from lambda_star.calibration.places import of_sums
+from lambda_star.calibration.report import to_json
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.shares import change_of_share, exact_share
 from lambda_star.calibration.state import State
@@ -31,6 +31,7 @@ from lambda_star.calibration.statistics import (
     limit,
 )
 from lambda_star.calibration.table import Table
+from lambda_star.calibration.thresholds import of_sums
 from lambda_star.contract import Contract, Labeller
 
 __all__ = ["Change", "Comparison", "compare", "compare_states", "difference"]
@@ -94,8 +95,8 @@ class Comparison:
     classes: tuple[Change, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as a mapping of the attributes; records in it are mappings too."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        """Return the comparison as JSON values, as :meth:`lambda_star.calibration.report.Report.to_dict` does."""
+        return dict(to_json(vars(self)))
 
 
 def compare(
@@ -168,12 +169,11 @@ def compare_states(
     ['["', '"]', '","']
     """
     require((QUANTILE, quantile), (CONFIDENCE, confidence))
-    if first.settings.named() != second.settings.named():
-        raise ValueError(f"second must have the settings of first, got {second.settings} for {first.settings}")
+    first.settings.refuse_other("second", second.settings)
     for state in (first, second):
         state.check()
     bound = min(first.answers.bound, second.answers.bound)
-    left, right = (_Answers.of(state, bound) for state in (first, second))
+    left, right = (_Side.of(state, bound) for state in (first, second))
     shared = _shared(left, right, paired)
     both = (left, right) if shared is None else (left.only(shared), right.only(shared))
     settings = first.settings
@@ -203,7 +203,7 @@ class _Sums(NamedTuple):
 NOWHERE = _Sums(np.zeros(0, dtype=np.uint64), np.zeros((0, 8)))
 
 
-class _Answers(NamedTuple):
+class _Side(NamedTuple):
     """The answers of a table that have a contract position: their keys in order, and the ends of their least λ*."""
 
     keys: NDArray[np.uint64]
@@ -212,7 +212,7 @@ class _Answers(NamedTuple):
     classes: Mapping[str, _Sums]
 
     @classmethod
-    def of(cls, state: State, bound: np.uint64) -> _Answers:
+    def of(cls, state: State, bound: np.uint64) -> _Side:
         columns, found = state.answers.columns, state.answers.classes
         if not columns or not columns["used"].any():
             raise ValueError(f"{state.source}: no row is a usable contract position; give `contract` or `tokens`")
@@ -223,13 +223,13 @@ class _Answers(NamedTuple):
             classes[name] = _Sums(found["key"][rows], found["sums"][rows])
         return cls(columns["key"][inside], columns["low"][inside], columns["high"][inside], classes)
 
-    def only(self, keys: NDArray[np.uint64]) -> _Answers:
+    def only(self, keys: NDArray[np.uint64]) -> _Side:
         """The answers with some keys."""
         rows = np.searchsorted(self.keys, keys)
         return self._replace(keys=keys, low=self.low[rows], high=self.high[rows])
 
 
-def _shared(first: _Answers, second: _Answers, paired: bool | None) -> NDArray[np.uint64] | None:
+def _shared(first: _Side, second: _Side, paired: bool | None) -> NDArray[np.uint64] | None:
     """The keys of the pairs, None if the tables are not paired."""
     shared: NDArray[np.uint64] = np.intersect1d(first.keys, second.keys)
     if paired and not len(shared):
@@ -238,7 +238,7 @@ def _shared(first: _Answers, second: _Answers, paired: bool | None) -> NDArray[n
     return shared if (enough if paired is None else paired) else None
 
 
-def _at_quantile(first: _Answers, second: _Answers, quantile: float, confidence: float) -> Change:
+def _at_quantile(first: _Side, second: _Side, quantile: float, confidence: float) -> Change:
     """The change of a quantile, which lies between the differences of opposite limits wherever all four limits hold."""
     before, after = (limit(table.low, quantile, each_of_four(confidence), table.high) for table in (first, second))
     value = _less(after.estimate, before.estimate)
@@ -251,7 +251,7 @@ def _less(number: float, other: float) -> float:
     return math.nan if number == other == math.inf else number - other
 
 
-def _past(both: tuple[_Answers, _Answers], lam: float, confidence: float, paired: bool) -> Change:
+def _past(both: tuple[_Side, _Side], lam: float, confidence: float, paired: bool) -> Change:
     """The change of the share of answers that may be past their λ*; its interval holds wherever intervals lie."""
     (maybe, sure), (maybe_too, sure_too) = ((table.low < lam, table.high < lam) for table in both)
     if paired:
@@ -266,14 +266,14 @@ def _past(both: tuple[_Answers, _Answers], lam: float, confidence: float, paired
     return Change("", before.value, after.value, change)
 
 
-def _lower(both: tuple[_Answers, _Answers], confidence: float) -> Estimate:
+def _lower(both: tuple[_Side, _Side], confidence: float) -> Estimate:
     """The share of pairs with a lower λ* in the second table among those that surely differ."""
     first, second = both
     wins, losses = (int(np.count_nonzero(one.high < other.low)) for one, other in ((second, first), (first, second)))
     return exact_share(wins, wins + losses, confidence)
 
 
-def _classes(first: _Answers, second: _Answers, clip: float, confidence: float, paired: bool) -> tuple[Change, ...]:
+def _classes(first: _Side, second: _Side, clip: float, confidence: float, paired: bool) -> tuple[Change, ...]:
     """The changes of the contract classes, the least λ* first."""
     found = []
     for name in dict.fromkeys((*first.classes, *second.classes)):
@@ -317,12 +317,7 @@ def _change(sums: Floats, clip: float) -> Floats:
 def difference(first: Estimate, second: Estimate) -> Estimate:
     """Return the second of two independent numbers less the first, with an interval from those of both.
 
-    Args:
-        first, second: the numbers with their intervals.
-
-    Returns:
-        The difference with the ends of its interval. Where one number is +inf, they are the differences of opposite
-        ends; where both are, nothing is known.
+    Where one number is +inf, its ends are the differences of opposite ends; where both are, nothing is known.
 
     Source: G. Zou and A. Donner, Statistics in Medicine 27 (2008), 1693–1702.
 
@@ -337,10 +332,3 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     low = math.hypot(second.value - second.low, first.high - first.value)
     high = math.hypot(second.high - second.value, first.value - first.low)
     return Estimate(value, value - low, value + high)
-
-
-def _plain(value: Any) -> Any:
-    """The value with mappings for records."""
-    if hasattr(value, "_asdict"):
-        return {name: _plain(item) for name, item in value._asdict().items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value

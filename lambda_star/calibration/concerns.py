@@ -57,13 +57,7 @@ class Concern(NamedTuple):
 
 
 def concerns(report: Report) -> tuple[Concern, ...]:
-    """Return the warnings that a report gives rise to, the gravest first.
-
-    Args:
-        report: a report; its ``warnings`` are not read.
-
-    Returns:
-        The warnings; none for data that are as the theory assumes.
+    """Return the warnings that a report gives rise to, the gravest first; its own ``warnings`` are not read.
 
     Source: extension; the module's constants say from where on each warning holds, and why.
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lambda_star.calibration.table import Table, Top
+from lambda_star.calibration.table import Table, TableError, Top
 from lambda_star.calibration.texts import Texts
 from lambda_star.contract import Contract, Labeller, Masks, broken_at, json_structure, parse
 from lambda_star.contract.classes import ends_answer
 from lambda_star.sequence import Positions
 
-__all__ = ["Fit", "Judgement", "Tail", "judge", "masked_positions", "with_remedy"]
+__all__ = ["Fit", "Judgement", "classified", "judge", "masked_positions", "with_remedy"]
 
 MISFIT = 0.1
 """The share of misfits from which on a report says that the contract does not fit the data."""
-
-NEEDED = 0.01
-"""The share of the teacher's listed tail that allowed tokens must hold for a position to need its tail."""
 
 GUESSES = ("json", "xml", "yaml", "csv")
 """The contracts that are tried on data which another contract does not fit, the strictest first."""
@@ -40,21 +37,6 @@ class Fit(NamedTuple):
     broken: int
     misfits: int
     remedy: str
-
-
-class Tail(NamedTuple):
-    """The share of the teacher's listed tail that is allowed, and of positions that need it; None where unknown."""
-
-    allowed_tail: float | None
-    needs_tail: float | None
-
-    @classmethod
-    def of(cls, splits: Sequence[tuple[float, float]]) -> Tail:
-        """Return the shares over positions, from the allowed share and the mass of the listed tail of each."""
-        if not splits:
-            return cls(None, None)
-        shares, weights = np.array(splits).T
-        return cls(float(np.average(shares, weights=weights)), float(np.mean(shares >= NEEDED)))
 
 
 @dataclass(frozen=True)
@@ -81,11 +63,6 @@ class Judgement:
     allowed: Callable[[int, str], bool | None]
     text: Callable[[int], str]
 
-    @property
-    def labels(self) -> list[str | None]:
-        """The contract class of every row, None outside the contract."""
-        return [None if code < 0 else self.names[code] for code in self.codes.tolist()]
-
     def split(self, row: int, top: Top) -> tuple[float, float] | None:
         """Return the allowed share and the mass of the listed tail of a row; None where they are unknown."""
         masses = [(math.exp(log_p), self.allowed(row, token)) for token, log_p in zip(*top[:2], strict=True)][1:]
@@ -96,18 +73,10 @@ class Judgement:
 
 
 def judge(table: Table, contract: Contract | Labeller | str | None = None, tokens: Sequence[str] = ()) -> Judgement:
-    """Return what a contract says about the rows of a table.
+    """Return what a contract, its name, or a labeller says about the rows of a table.
 
-    Args:
-        table: the table.
-        contract: a contract, its name, or a labeller; by default the table's ``contract`` column, or else JSON.
-        tokens: modal tokens that belong to the contract beside its own, each a class of its own.
-
-    Returns:
-        A :class:`Judgement`.
-
-    Raises:
-        ValueError: the text names no contract.
+    By default the table's ``contract`` column says it, or else JSON. Every one of ``tokens``, which belong to the
+    contract beside its own, is a class of its own.
 
     >>> from lambda_star import read_table
     >>> judge(read_table("examples/rank_by_price/logprobs.csv"), "json").fit
@@ -129,7 +98,7 @@ def judge(table: Table, contract: Contract | Labeller | str | None = None, token
     late = np.zeros(len(table), dtype=np.bool_)
     if not isinstance(chosen, Contract):
         return Judgement(None, names, codes, late, None, label, lambda row, token: None, lambda row: "")
-    answers = _Answers.of(table)
+    answers = _Ordered.of(table)
     fit = answers.judge(chosen, late)
     allowed = partial(answers.allowed, chosen)
     for row in np.flatnonzero((codes >= 0) & ~late & _ends(table.modal)).tolist():
@@ -174,7 +143,7 @@ def _ends(modal: Texts) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _Ordered:
     """The answers of a table: its rows ordered by answer and position, and where each answer starts and stops in them.
 
     ``known`` is the end of the rows of an answer up to the first position that is not there.
@@ -188,7 +157,7 @@ class _Answers:
     modals: list[str]
 
     @classmethod
-    def of(cls, table: Table) -> _Answers:
+    def of(cls, table: Table) -> _Ordered:
         order = np.lexsort((table.position, table.sequence.codes))
         codes = table.sequence.codes[order]
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
@@ -213,16 +182,13 @@ class _Answers:
         if contract.prefix("") is None:
             return None
         broken = misfits = 0
-        memo: dict[tuple[str, ...], int | None] = {}
 
-        def breaks(pieces: list[str]) -> int | None:
-            key = tuple(pieces)
-            if key not in memo:
-                memo[key] = broken_at(contract, pieces)
-            return memo[key]
+        @cache
+        def breaks(tokens: tuple[str, ...]) -> int | None:
+            return broken_at(contract, tokens)
 
         for start, known, stop in zip(*self.bounds, strict=True):
-            tokens, modals = self.tokens[start:known], self.modals[start:known]
+            tokens, modals = tuple(self.tokens[start:known]), tuple(self.modals[start:known])
             first = breaks(tokens)
             if first is not None:
                 broken += 1
@@ -254,13 +220,7 @@ class _Answers:
 def with_remedy(fit: Fit, contract: Contract, texts: Sequence[str]) -> Fit:
     r"""Return a fit with a sentence about what to do if the contract does not fit the data.
 
-    Args:
-        fit: how the contract fits.
-        contract: the contract.
-        texts: some answers, of which most keep the contract to name, unless the user has made one of their own.
-
-    Returns:
-        A :class:`Fit`.
+    It names the contract that most of some texts of answers keep, unless the user has made one of their own.
 
     >>> with_remedy(Fit(4, 4, 4, ""), parse("json"), ["- a\n- b"] * 4).remedy.split("; ")[1]
     'give `contract` yaml'
@@ -282,6 +242,34 @@ def with_remedy(fit: Fit, contract: Contract, texts: Sequence[str]) -> Fit:
 def _likely(name: str, text: str) -> bool:
     """Whether an answer seems to be meant as a format; any line of text is CSV, but one that is meant has more."""
     return parse(name).valid(text) and (name != "csv" or ("," in text and "\n" in text.strip()))
+
+
+def classified(tables: Iterable[Table], contract: Contract | Labeller | str) -> Iterator[Table]:
+    """Yield tables of whole answers with the class of every row in their ``contract`` column.
+
+    The column is empty outside the contract and after the token that broke an answer, so the rows can later be read in
+    any order and any split, without the contract. An answer that comes back in a later table is a ``TableError``.
+
+    >>> from lambda_star import read_table
+    >>> (table,) = classified([read_table("examples/rank_by_price/logprobs.csv")], "json")
+    >>> sorted(set(table.contract))[1:4]
+    ['"', '",', '","']
+    """
+    seen: set[int] = set()
+    for table in tables:
+        names = {hash(name): name for name in set(table.sequence)}
+        again = seen & names.keys()
+        if again:
+            said = f"the answer {names[again.pop()]} stands in two places"
+            raise TableError(table.source, f"{said}; sort the rows so that those of an answer stand together")
+        seen |= names.keys()
+        yield replace(table, contract=_class_column(table, contract)) if len(table) else table
+
+
+def _class_column(table: Table, contract: Contract | Labeller | str) -> Texts:
+    found = judge(table, contract)
+    codes = np.where(found.late, -1, found.codes)
+    return Texts(np.array([*found.names, ""], dtype=object), codes % (len(found.names) + 1))
 
 
 def masked_positions(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import datasketches
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
 
@@ -37,11 +37,11 @@ class Distribution:
     (1.5, 0.5, 4, 0.0)
     """
 
-    def __init__(self, values: Iterable[float] | Floats = ()) -> None:
+    def __init__(self, values: ArrayLike = ()) -> None:
         self._parts: list[Floats] = []
         self._sketch: Any = None
         self.count = 0
-        self.add(np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=np.float64))
+        self.add(np.asarray(values, dtype=np.float64))
 
     @property
     def error(self) -> float:
@@ -54,11 +54,7 @@ class Distribution:
         return float(self._sketch.get_rank_upper_bound(0.5, DEVIATIONS)) / 0.5 - 1
 
     def add(self, values: Floats) -> None:
-        """Return nothing; take in values.
-
-        Args:
-            values: an array of numbers of at least 1; +inf is one.
-        """
+        """Take in numbers of at least 1; +inf is one."""
         if not len(values):
             return
         self.count += len(values)
@@ -70,7 +66,7 @@ class Distribution:
             self._sketch.update(_excess(values))
 
     def compact(self) -> None:
-        """Return nothing; let a sketch stand for the values from now on."""
+        """Let a sketch stand for the values from now on."""
         if self._sketch is None:
             self._sketch = datasketches.req_floats_sketch(ACCURACY, False)
             for part in self._parts:
@@ -78,13 +74,7 @@ class Distribution:
             self._parts = []
 
     def merge(self, other: Distribution) -> Distribution:
-        """Return this distribution with the values of another one added.
-
-        Args:
-            other: the other distribution, which stays as it is.
-
-        Returns:
-            This distribution.
+        """Return this distribution with the values of another one added, which stays as it is.
 
         >>> Distribution([1.5]).merge(Distribution([2.0, 3.0])).quantile(0.5)
         2.0
@@ -102,14 +92,7 @@ class Distribution:
         return self
 
     def quantile(self, level: float) -> float:
-        """Return the least value that at least a share of the values does not exceed.
-
-        Args:
-            level: the share, in [0, 1].
-
-        Returns:
-            The value; NaN if there is none.
-        """
+        """Return the least value that at least a share of the values does not exceed; NaN if there is none."""
         if not self.count:
             return math.nan
         if self._sketch is not None:
@@ -117,14 +100,7 @@ class Distribution:
         return float(np.quantile(self._whole(), level, method="inverted_cdf"))
 
     def share_below(self, value: float) -> float:
-        """Return the share of the values that are less than one.
-
-        Args:
-            value: the value.
-
-        Returns:
-            The share, in [0, 1]; NaN if there are no values.
-        """
+        """Return the share of the values that are less than one; NaN if there are none."""
         if not self.count:
             return math.nan
         if self._sketch is not None:
@@ -134,14 +110,10 @@ class Distribution:
         return float(np.searchsorted(self._whole(), value)) / self.count
 
     def values(self, most: int) -> Floats:
-        """Return values in order that stand for all, for a picture.
+        """Return at most so many values in order that stand for all, for a picture.
 
-        Args:
-            most: how many at most, at least 2.
-
-        Returns:
-            All values where they are few enough, and otherwise evenly spaced quantiles, the least and the greatest
-            among them.
+        They are all values where these are few enough, and otherwise evenly spaced quantiles with the least and the
+        greatest.
         """
         if self._sketch is not None:
             levels = np.linspace(0, 1, most)
@@ -157,16 +129,7 @@ class Distribution:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Distribution:
-        """Return the distribution that :meth:`to_bytes` wrote.
-
-        Args:
-            data: the bytes.
-
-        Returns:
-            A :class:`Distribution`.
-
-        Raises:
-            ValueError: the bytes are none of a distribution.
+        """Return the distribution that :meth:`to_bytes` wrote; ``ValueError`` says that the bytes are none of one.
 
         >>> Distribution.from_bytes(Distribution([1.5, 1.25]).to_bytes()).values(9).tolist()
         [1.25, 1.5]

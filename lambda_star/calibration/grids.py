@@ -71,13 +71,7 @@ class Line(NamedTuple):
 
 
 def advice(report: Report) -> tuple[Line, ...]:
-    """Return the few rows that carry the advice of a report.
-
-    Args:
-        report: what :func:`lambda_star.calibrate` returned.
-
-    Returns:
-        The rows, the binding class first.
+    """Return the few rows that carry the advice of a report, the binding class first.
 
     >>> from lambda_star import calibrate, read_table
     >>> found = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
@@ -151,14 +145,7 @@ def _asked(report: Report, lam: float) -> str:
 
 
 def rows_used(report: Report) -> tuple[str, ...]:
-    """Return the sentences that say which rows a report is made from.
-
-    Args:
-        report: what :func:`lambda_star.calibrate` returned.
-
-    Returns:
-        The sentences; the first names the source.
-    """
+    """Return the sentences that say which rows a report is made from; the first names the source."""
     used = f"{counted(report.used, 'contract position')} of {counted(report.answers, 'answer')} used"
     said = [f"{named(report.source, LONG)}: {used}"]
     said += [f"{counted(count, 'row')} not used: {reason}" for reason, count in report.skipped.items()]
@@ -174,15 +161,7 @@ def rows_used(report: Report) -> tuple[str, ...]:
 
 
 def details(report: Report) -> tuple[Grid, ...]:
-    """Return all tables of a report.
-
-    Args:
-        report: what :func:`lambda_star.calibrate` returned.
-
-    Returns:
-        The contract classes, the distribution of λ*, the worst positions, and where the rows show them, the three
-        readings of λ* and the bad rows.
-    """
+    """Return all tables of a report that have rows."""
     grids = [_classes(report), _readings(report), _distribution(report), _worst(report), _problems(report)]
     return tuple(grid for grid in grids if grid.rows)
 

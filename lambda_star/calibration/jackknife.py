@@ -16,18 +16,12 @@ __all__ = ["jackknife", "others"]
 def jackknife(sums: Floats, statistic: Callable[[Floats], Floats], confidence: float) -> tuple[float, float]:
     """Return the ends of an interval of a smooth function of sums over independent answers, which may have heavy tails.
 
-    The interval is Student's, with the standard error of the jackknife. The degrees of freedom are those that the
-    kurtosis of the jackknife leaves, since the few answers far from all others decide how surely the spread is known.
-    Each end is computed a second time with the answer that moves the value most to its side counted twice, and the
-    farther of both ends holds: a sample of heavy tails rarely has enough of them.
-
-    Args:
-        sums: one row per answer, at least two.
-        statistic: the function of sums, which stand along the last axis.
-        confidence: level of the two-sided interval, in (0, 1).
-
-    Returns:
-        The lower and the upper end; they are infinite where the function is not finite without some answer.
+    The sums have one row per answer, at least two, and stand along the last axis of what the function gets. The
+    interval is Student's, with the standard error of the jackknife. The degrees of freedom are those that the kurtosis
+    of the jackknife leaves, since the few answers far from all others decide how surely the spread is known. Each end
+    is computed a second time with the answer that moves the value most to its side counted twice, and the farther of
+    both ends holds: a sample of heavy tails rarely has enough of them. The ends are infinite where the function is not
+    finite without some answer.
 
     Source: extension; ``docs/limits.md`` says how often it covers. It joins J. Tukey's jackknife with the degrees of
     freedom that F. Satterthwaite, Biometrics Bulletin 2 (1946), gives to a mean of squares.
@@ -49,12 +43,6 @@ def jackknife(sums: Floats, statistic: Callable[[Floats], Floats], confidence: f
 
 def others(sums: Floats) -> Floats:
     """Return the sum of all other rows, for each row; subtracting a row from the sum of all would lose small masses.
-
-    Args:
-        sums: the rows.
-
-    Returns:
-        An array of the same shape.
 
     >>> others(np.array([[1.0], [2.0], [4.0]])).T
     array([[6., 5., 3.]])

@@ -14,7 +14,7 @@ from lambda_star.calibration.readers.columnar import row_groups
 from lambda_star.calibration.table import COLUMNS, Table
 from lambda_star.contract import Contract
 
-__all__ = ["BATCH", "PIECE_ROWS", "Piece", "Source"]
+__all__ = ["BATCH", "PIECE_ROWS", "Piece", "Source", "listed"]
 
 PIECE_ROWS = 1_000_000
 """About the rows of a piece of a Parquet file, which is a run of its row groups."""

@@ -18,7 +18,7 @@ from lambda_star.calibration.table import Problem
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["QUANTILES", "ClassReport", "Place", "Report", "Worst"]
+__all__ = ["QUANTILES", "ClassReport", "Place", "Report", "Worst", "to_json"]
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -197,7 +197,7 @@ class Report:
         The keys are the attributes of this class and of its records; a distribution is its count and its quantiles. The
         text "inf" stands for +inf, and null for NaN.
         """
-        return {"binding": self.binding.name, **_to_json(vars(self))}
+        return {"binding": self.binding.name, **to_json(vars(self))}
 
     def to_frame(self) -> pyarrow.Table:
         """Return the contract classes as an Arrow table, one row each, which pandas, Polars and DuckDB take as it is.
@@ -223,16 +223,26 @@ class Report:
 _deprecated.renamed_fields(Report, sequences="answers", resolutions="readings")
 
 
-def _to_json(value: Any) -> Any:
-    """The value in the types of JSON."""
+def to_json(value: Any) -> Any:
+    """Return a value in the types of JSON.
+
+    Args:
+        value: numbers, texts, tuples, mappings, records and distributions in each other.
+
+    Returns:
+        The value with mappings for records, and for a distribution its count and quantiles.
+
+    >>> to_json({"first": math.nan, "second": (math.inf, 1.5)})
+    {'first': None, 'second': ['inf', 1.5]}
+    """
     if isinstance(value, Distribution):
         value = {"count": value.count, "quantiles": {level: value.quantile(level) for level in QUANTILES}}
     if is_dataclass(value) or hasattr(value, "_asdict"):
         value = vars(value) if is_dataclass(value) else value._asdict()
     if isinstance(value, dict):
-        return {str(key): _to_json(item) for key, item in value.items()}
+        return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_to_json(item) for item in value]
+        return [to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else "inf"
     return value

@@ -13,7 +13,18 @@ import numpy as np
 from lambda_star.calibration.table import COLUMNS, ENDS, Problem, Table, TableError, Top
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["LEAST", "REMEDY", "ROUNDING", "Row", "gather", "is_integer", "nothing", "top_of"]
+__all__ = [
+    "LEAST",
+    "REMEDY",
+    "ROUNDING",
+    "Row",
+    "gather",
+    "is_integer",
+    "is_missing",
+    "nothing",
+    "require_whole",
+    "top_of",
+]
 
 ROUNDING = 1e-6
 """The largest difference between two numbers that count as equal, because tables are written with few digits."""
@@ -30,19 +41,10 @@ Row = Mapping[str, Any] | str
 
 
 def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool, *, empty: bool = False) -> Table:
-    """Return the table of the good rows among some.
+    """Return the table of the good rows among some, each with its line, or the sentence about why it cannot be read.
 
-    Args:
-        source: where the rows come from.
-        rows: the line and the values of every row, or a sentence about why it cannot be read.
-        keep_going: whether to list bad rows in ``problems`` instead of raising an error for the first one.
-        empty: whether a table may have no rows, as a part of a file may.
-
-    Returns:
-        A :class:`lambda_star.calibration.table.Table`.
-
-    Raises:
-        TableError: a row is bad (unless ``keep_going``), or no row is usable.
+    A bad row is a ``TableError``, or with ``keep_going`` a problem of the table. No good row at all is one as well,
+    unless the table may be ``empty``, as a part of a file may.
 
     >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
     >>> gather("rows", [(1, row), (2, "broken JSON")], keep_going=True).problems
@@ -71,13 +73,6 @@ def gather(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool, *, em
 
 def nothing(source: str, problems: Sequence[Problem]) -> TableError:
     """Return the error that says that no row is usable, and shows the first problem.
-
-    Args:
-        source: where the rows come from.
-        problems: all problems.
-
-    Returns:
-        The error.
 
     >>> nothing("rows", ())
     TableError('rows: there are no rows; write one row per output position')
@@ -118,7 +113,7 @@ def _parse(row: Row) -> tuple[Any, ...]:
         raise ValueError(f"no value for {', '.join(missing)}")
     values = [parse(name, row[name]) for name, (parse, _) in PARSERS.items()]
     label = row.get("contract")
-    label = None if "contract" not in row else "" if _is_missing(label) else _text("contract", label)
+    label = None if "contract" not in row else "" if is_missing(label) else _text("contract", label)
     return *values, _intervals(row, *values[-2:]), label, top_of(row.get("top"), row.get("rest"), *values[-2:])
 
 
@@ -126,7 +121,7 @@ def _intervals(row: Mapping[str, Any], log_p: float, log_b: float) -> dict[str, 
     """The ends of the intervals of a row by column, as far as it has some."""
     ends = {}
     for name in ENDS:
-        if _is_missing(row.get(name)) or row[name] == "":
+        if is_missing(row.get(name)) or row[name] == "":
             continue
         end, number, below = _number(row[name]), log_p if name.startswith("log_p") else log_b, name.endswith("low")
         if end is None or not (end <= number if below else number <= end <= 0):
@@ -139,17 +134,9 @@ def _intervals(row: Mapping[str, Any], log_p: float, log_b: float) -> dict[str, 
 def top_of(top: Any, rest: Any, log_p: float, log_b: float) -> Top | None:
     """Return the listed tokens of a row, the modal token first, and the range of the unlisted tokens' log-ratios.
 
-    Args:
-        top: a list of [token, log_p, log_b], or its JSON text; empty text, None or NaN where there is none.
-        rest: the least and the greatest log(p/b) of the other tokens, in the same forms.
-        log_p: the teacher's log-probability of the modal token.
-        log_b: the base's.
-
-    Returns:
-        A :class:`lambda_star.calibration.table.Top`, None where there is no list.
-
-    Raises:
-        ValueError: the lists are not of this form, or do not fit the row.
+    ``top`` is a list of [token, log_p, log_b], ``rest`` the least and the greatest log(p/b) of the other tokens; each
+    may be JSON text, and empty text, None or NaN where there is none. Lists that do not fit the row are a
+    ``ValueError``.
 
     >>> top_of('[["[", -0.1, -0.7]]', None, -0.1, -0.7).tokens
     ('[',)
@@ -192,7 +179,7 @@ def _agree(value: float, other: float) -> bool:
 
 def _list(name: str, value: Any) -> list[Any]:
     """A list from a list, an array, or JSON text; an empty list where there is no value."""
-    if _is_missing(value) or (isinstance(value, str) and not value.strip()):
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
         return []
     try:
         value = json.loads(value) if isinstance(value, str) else value
@@ -204,36 +191,35 @@ def _list(name: str, value: Any) -> list[Any]:
     return list(value)
 
 
-def _is_missing(value: Any) -> bool:
-    """Whether a value is None, or the NaN with which data frames mark a missing value."""
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, or the NaN with which data frames mark a missing value."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _text(name: str, value: Any) -> str:
-    if _is_missing(value):
+    if is_missing(value):
         raise ValueError(f"no value for {name}")
     if isinstance(value, bytes):
         raise ValueError(f"{name} is {value!r}, which is bytes; write text")
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # data frames make floats of whole numbers where one is missing
     text = str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} is {text!a}, which has half a surrogate pair; write whole characters") from None
+    require_whole(name, text)
     if "\0" in text:
         raise ValueError(f"{name} is {text[:60]!a}, which has a null character; the file may be damaged")
     return text
 
 
+def require_whole(name: str, text: str) -> None:
+    """Raise an error if a text has half a surrogate pair, so that it cannot be written anywhere."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is {text!a}, which has half a surrogate pair; write whole characters") from None
+
+
 def is_integer(text: str) -> bool:
     """Return whether a text is an integer in plain digits: no underscores, and no digits of other scripts.
-
-    Args:
-        text: the text.
-
-    Returns:
-        True or False.
 
     >>> is_integer(" 12"), is_integer("1_2")
     (True, False)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.calibration.contracts import Judgement
-from lambda_star.calibration.places import Places
 from lambda_star.calibration.report import Place, Worst
 from lambda_star.calibration.table import Problem, Table, Top
+from lambda_star.calibration.thresholds import Thresholds
 
 __all__ = [
     "CERTAIN",
@@ -31,6 +31,7 @@ __all__ = [
     "WORST",
     "Listed",
     "Samples",
+    "least",
 ]
 
 LISTED = 20_000
@@ -62,6 +63,16 @@ class Listed(NamedTuple):
     top: Top
 
 
+def least(keys: NDArray[np.uint64], among: NDArray[np.intp], bound: int, most: int) -> NDArray[np.intp]:
+    """Return at most so many indices of the least keys among some that do not exceed a bound, in order.
+
+    >>> least(np.array([5, 1, 4, 2], dtype=np.uint64), np.arange(4), 4, 2).tolist()
+    [1, 3]
+    """
+    inside = among[keys[among] <= bound]
+    return inside[np.argsort(keys[inside], kind="stable")[:most]]
+
+
 class Samples:
     """Bounded samples of positions, answers and problems.
 
@@ -80,42 +91,34 @@ class Samples:
         self.problem_count = 0
 
     def merge(self, other: Samples) -> None:
-        """Return nothing; take in the samples of another state, which stay as they are."""
+        """Take in the samples of another state, which stay as they are."""
         self._list(other.listed)
         self.worst = heapq.nsmallest(WORST, self.worst + other.worst)
         self.texts = heapq.nsmallest(GUESSED, self.texts + other.texts)
         self.add_problems(other.problems, other.problem_count)
 
     def add_problems(self, problems: list[Problem], count: int) -> None:
-        """Return nothing; take in some of so many problems."""
+        """Take in some of so many problems."""
         self.problem_count += count
         self.problems = heapq.nsmallest(PROBLEMS, self.problems + problems, key=lambda each: (each.source, each[:2]))
 
-    def add_places(
+    def add_positions(
         self,
         table: Table,
         judged: Judgement,
         rows: NDArray[np.intp],
         keys: NDArray[np.uint64],
-        found: Places,
+        found: Thresholds,
         listing: NDArray[np.bool_],
     ) -> None:
-        """Return nothing; take in used positions of a table.
-
-        Args:
-            table: the table.
-            judged: what its contract says.
-            rows: the rows of the positions.
-            keys: the hashes of their places.
-            found: their λ*.
-            listing: whether they list their most probable tokens.
+        """Take in used positions of a table: their rows, the hashes of their places, their λ*, and whether they list
+        tokens.
         """
         self._add_worst(table, judged, rows, keys, found.low)
         if table.top is None:
             return
         bound = self.listed[-1].key if len(self.listed) >= LISTED else 2**64 - 1
-        chosen = np.flatnonzero(listing & (keys <= bound))
-        chosen = chosen[np.argsort(keys[chosen], kind="stable")[:LISTED]]
+        chosen = least(keys, np.flatnonzero(listing), bound, LISTED)
         labels = judged.codes[rows[chosen]]
         made = zip(
             rows[chosen].tolist(), keys[chosen].tolist(), labels.tolist(), found.low[chosen].tolist(), strict=True
@@ -124,12 +127,11 @@ class Samples:
         self._list([Listed(key, label, star, top) for top, key, label, star in tops if top is not None])
 
     def add_texts(self, table: Table, judged: Judgement, keys: NDArray[np.uint64]) -> None:
-        """Return nothing; take in the answers of a table, by the hashes of its distinct names."""
-        codes, first = np.unique(table.sequence.codes, return_index=True)
+        """Take in the answers of a table, by the hashes of its distinct names."""
+        names, first = np.unique(table.sequence.codes, return_index=True)
         bound = self.texts[-1][0] if len(self.texts) >= GUESSED else 2**64 - 1
-        chosen = np.flatnonzero(keys[codes] <= bound)
-        chosen = chosen[np.argsort(keys[codes[chosen]], kind="stable")[:GUESSED]]
-        made = [(int(keys[codes[at]]), judged.text(int(first[at]))) for at in chosen.tolist()]
+        chosen = least(keys[names], np.arange(len(names)), bound, GUESSED)
+        made = [(int(keys[names[at]]), judged.text(int(first[at]))) for at in chosen.tolist()]
         self.texts = heapq.nsmallest(GUESSED, self.texts + made)
 
     def _list(self, made: list[Listed]) -> None:

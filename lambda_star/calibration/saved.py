@@ -30,21 +30,13 @@ DAMAGE = (ValueError, KeyError, IndexError, TypeError, OSError, EOFError, zipfil
 
 
 def to_bytes(state: State) -> bytes:
-    """Return a state as bytes.
-
-    Args:
-        state: the state.
-
-    Returns:
-        The bytes, which :func:`from_bytes` reads.
-    """
+    """Return a state as bytes, which :func:`from_bytes` reads."""
     answers, classes = state.answers.columns, state.answers.classes
     names = answers.get("name", np.empty(0, dtype=object)).tolist()
     arrays = {f"by_answer.{name}": column for name, column in answers.items() if name != "name"}
     arrays |= {f"by_class.{name}": column for name, column in classes.items()}
     arrays |= {f"sums.{at}": found.sums for at, found in enumerate(state.classes.values())}
     arrays |= {f"stars.{at}": _array(found.stars.to_bytes()) for at, found in enumerate(state.classes.values())}
-    samples = state.samples
     said = {
         "format": FORMAT,
         "settings": state.settings.named(),
@@ -62,11 +54,7 @@ def to_bytes(state: State) -> bytes:
             name: [found.positions, found.censored, found.past, found.least, found.splits]
             for name, found in state.classes.items()
         },
-        "listed": samples.listed,
-        "worst": samples.worst,
-        "texts": samples.texts,
-        "problems": samples.problems,
-        "problem_count": samples.problem_count,
+        **vars(state.samples),
     }
     arrays |= {"said": _array(json.dumps(said).encode()), "flips": _array(state.flips.to_bytes())}
     file = io.BytesIO()
@@ -75,17 +63,9 @@ def to_bytes(state: State) -> bytes:
 
 
 def from_bytes(data: bytes, state: State) -> State:
-    """Return a state with what :func:`to_bytes` wrote.
+    """Return a new state with what :func:`to_bytes` wrote.
 
-    Args:
-        data: the bytes.
-        state: a new state with the settings that the bytes must have.
-
-    Returns:
-        The state.
-
-    Raises:
-        ValueError: the bytes are damaged or no state, or have other settings; the message begins with what they are.
+    Bytes that are damaged, no state, or of other settings are a ``ValueError`` that begins with what they are.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:

@@ -43,6 +43,18 @@ class Settings:
                 "table has no mass of that set; `top_k:1` is the case of the modal token alone"
             )
 
+    def refuse_other(self, name: str, other: Settings) -> None:
+        """Raise an error if something of that name has other settings.
+
+        >>> Settings(clip=5.0).refuse_other("second", Settings(clip=2.0))
+        Traceback (most recent call last):
+        ValueError: second must have the same settings, got clip 2.0 for 5.0
+        """
+        theirs = other.named()
+        for key, ours in self.named().items():
+            if theirs[key] != ours:
+                raise ValueError(f"{name} must have the same settings, got {key} {theirs[key]!r} for {ours!r}")
+
     def named(self) -> dict[str, Any]:
         """Return the settings as JSON values, by which states know that they belong together."""
         contract: Any = self.contract

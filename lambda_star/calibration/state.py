@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star._core.files import write_whole
-from lambda_star.calibration import distribution, places, saved
+from lambda_star.calibration import distribution, saved, thresholds
 from lambda_star.calibration.answers import BY_ANSWER, BY_CLASS, Answers, Columns, grouped, keys_of, place_keys
 from lambda_star.calibration.classes import SPLITS, Class, Split
 from lambda_star.calibration.contracts import GUESSES, Judgement, judge
 from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.report import Report
-from lambda_star.calibration.samples import CERTAIN, FIT, LATE, OUTSIDE, ROUNDED, Samples
+from lambda_star.calibration.samples import CERTAIN, FIT, LATE, OUTSIDE, ROUNDED, Samples, least
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.summary import summary
 from lambda_star.calibration.table import Table, Top
@@ -83,7 +83,7 @@ class State:
             ValueError: there are too many contract classes, or the classes of the table come from another place than
                 those of the tables before.
         """
-        problems = [each._replace(source=each.source or table.source) for each in table.problems]
+        problems = table.named_problems()
         self.samples.add_problems(problems, len(problems))
         if not len(table):
             return
@@ -115,10 +115,7 @@ class State:
         Raises:
             ValueError: the settings differ, or the classes come from different places.
         """
-        if self.settings.named() != other.settings.named():
-            ours, theirs = self.settings.named(), other.settings.named()
-            name = next(name for name in ours if ours[name] != theirs[name])
-            raise ValueError(f"other must have the same settings, got {name} {theirs[name]!r} for {ours[name]!r}")
+        self.settings.refuse_other("other", other.settings)
         if other.whole is not None:
             self._agree(other.contract, other.whole)
         other.check()
@@ -168,7 +165,7 @@ class State:
         """Take in a block of rows, and return the columns of its answers."""
         inside = used[block]
         rows = block[inside]
-        found = places.measured(bare.take(rows), self.settings.clip, self.settings.rule, self.settings.least_b)
+        found = thresholds.of_table(bare.take(rows), self.settings.clip, self.settings.rule, self.settings.least_b)
         codes = table.sequence.codes
         if len(rows):
             present = np.unique(judged.codes[rows])
@@ -177,7 +174,7 @@ class State:
             labels = numbers[judged.codes[rows]]
             sums = {"code": codes[rows], "label": labels, "positions": np.ones_like(rows), "sums": found.sums}
             self.answers.add_classes(_with_keys(grouped(("code", "label"), [sums], BY_CLASS), keys))
-            self._add_places(table, judged, rows, place_keys(keys[codes[rows]], table.position[rows]), found, labels)
+            self._add_positions(table, judged, rows, place_keys(keys[codes[rows]], table.position[rows]), found, labels)
         columns = {"code": codes[block], "rows": np.ones_like(block), "used": inside.astype(np.int64)}
         columns["last"] = table.position[block]
         ends = {"low": found.low, "high": found.high}
@@ -189,13 +186,13 @@ class State:
         answers = grouped(("code",), [columns], BY_ANSWER)
         return _with_keys(answers | {"name": table.sequence.values[answers["code"]]}, keys)
 
-    def _add_places(
+    def _add_positions(
         self,
         table: Table,
         judged: Judgement,
         rows: NDArray[np.intp],
         keys: NDArray[np.uint64],
-        found: places.Places,
+        found: thresholds.Thresholds,
         labels: NDArray[np.intp],
     ) -> None:
         """Take in used positions class by class, and some of them one by one."""
@@ -211,12 +208,10 @@ class State:
             one = every[labels[members[0]]]
             one.add(found, members, self.settings.lam)
             if judged.fit is not None and top is not None:
-                chosen = members[listing[members]]
-                chosen = chosen[keys[chosen] <= one.split_bound]
-                chosen = chosen[np.argsort(keys[chosen], kind="stable")[:SPLITS]]
+                chosen = least(keys, members[listing[members]], one.split_bound, SPLITS)
                 one.add_splits([_split(judged, top[rows[at]], int(rows[at]), int(keys[at])) for at in chosen.tolist()])
         self.flips.add(found.flip)
-        self.samples.add_places(table, judged, rows, keys, found, listing)
+        self.samples.add_positions(table, judged, rows, keys, found, listing)
         self._bound()
 
     def _numbers(self, names: Sequence[str]) -> NDArray[np.intp]:

@@ -20,8 +20,8 @@ from lambda_star._core.namespaces import Floats
 from lambda_star._core.quantities import P, Quantity, require
 from lambda_star.bernoulli import formulas
 from lambda_star.calibration.jackknife import jackknife
-from lambda_star.calibration.places import log_odds
 from lambda_star.calibration.settings import CLIP
+from lambda_star.calibration.thresholds import log_odds
 from lambda_star.sequence import lower_quantile
 
 __all__ = [

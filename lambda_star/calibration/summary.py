@@ -15,7 +15,7 @@ from lambda_star.calibration.distribution import Distribution
 from lambda_star.calibration.readings import Reading, readings
 from lambda_star.calibration.report import QUANTILES, ClassReport, Report
 from lambda_star.calibration.samples import FIT, REASONS
-from lambda_star.calibration.statistics import Limit, limit
+from lambda_star.calibration.statistics import CONFIDENCE, QUANTILE, Limit, limit
 from lambda_star.contract import Contract, Labeller, json_structure, parse
 
 if TYPE_CHECKING:
@@ -23,27 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["summary"]
 
-OPTIONS = (
-    MARGIN,
-    Quantity("quantile", 0.0, 1.0, "[]"),
-    Quantity("confidence", 0.0, 1.0),
-    Quantity("budget", 0.0, math.inf, "(]"),
-)
+OPTIONS = (MARGIN, QUANTILE, CONFIDENCE, Quantity("budget", 0.0, math.inf, "(]"))
 
 
 def summary(state: State, margin: float, quantile: float, confidence: float, budget: float | None) -> Report:
-    """Return the report of a state.
-
-    Args:
-        state: the state.
-        margin, quantile, confidence, budget: as for :func:`lambda_star.calibrate`.
-
-    Returns:
-        A :class:`lambda_star.calibration.report.Report`.
-
-    Raises:
-        ValueError: as :meth:`lambda_star.calibration.state.State.report` says.
-    """
+    """Return the report of a state, as :meth:`lambda_star.calibration.state.State.report` describes it."""
     require(*zip(OPTIONS, (margin, quantile, confidence, budget), strict=True))
     state.check()
     settings, fit, skipped = state.settings, _fit(state), _skipped(state)
@@ -130,21 +114,11 @@ def _operating(margin: float, first: Limit, second: Limit) -> Limit:
 
 
 def _classes(state: State, confidence: float, budget: float | None) -> list[ClassReport]:
-    settings, columns = state.settings, state.answers.classes
+    columns, share = state.answers.classes, state.answers.share
     order = np.argsort(columns["label"], kind="stable")
     bounds = np.searchsorted(columns["label"][order], np.arange(len(state.classes) + 1))
     return [
-        class_report(
-            name,
-            found,
-            columns["sums"][order[start:stop]],
-            state.answers.share,
-            settings.clip,
-            settings.rule,
-            settings.lam,
-            confidence,
-            budget,
-        )
+        class_report(name, found, columns["sums"][order[start:stop]], share, state.settings, confidence, budget)
         for (name, found), start, stop in zip(state.classes.items(), bounds[:-1], bounds[1:], strict=True)
     ]
 

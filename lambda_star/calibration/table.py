@@ -173,6 +173,8 @@ class Table:
         parts = list(tables)
         if not parts:
             raise ValueError("tables must hold at least one table, got none")
+        if len(parts) == 1:
+            return parts[0]
         joined: dict[str, Any] = {name: _join([getattr(part, name) for part in parts]) for name in COLUMNS}
         for name in ENDS:
             if any(getattr(part, name) is not None for part in parts):
@@ -180,19 +182,21 @@ class Table:
                 numbers = [getattr(part, name[:5]) for part in parts]
                 joined[name] = _join([own if end is None else end for end, own in zip(ends, numbers, strict=True)])
         if any(part.contract is not None for part in parts):
-            joined["contract"] = Texts.joined(part.contract or _outside(len(part)) for part in parts)
+            joined["contract"] = Texts.joined(part.contract or Texts.of([""] * len(part)) for part in parts)
         if any(part.top is not None for part in parts):
             joined["top"] = tuple(top for part in parts for top in part.top or [None] * len(part))
         return cls(
             source=", ".join(dict.fromkeys(part.source for part in parts)),
             **joined,
-            problems=tuple(
-                each._replace(source=each.source or part.source) for part in parts for each in part.problems
-            ),
+            problems=tuple(problem for part in parts for problem in part.named_problems()),
         )
 
     def __len__(self) -> int:
         return len(self.log_p)
+
+    def named_problems(self) -> list[Problem]:
+        """Return the problems, each with its file."""
+        return [problem._replace(source=problem.source or self.source) for problem in self.problems]
 
     def take(self, rows: slice | Sequence[int] | NDArray[Any]) -> Table:
         """Return the table of some rows.
@@ -225,11 +229,6 @@ class Table:
         low, high = getattr(self, f"{name}_low"), getattr(self, f"{name}_high")
         number = getattr(self, name)
         return (number if low is None else low), (number if high is None else high)
-
-
-def _outside(rows: int) -> Texts:
-    """A ``contract`` column of a table that has none."""
-    return Texts.of([""] * rows)
 
 
 def _join(columns: Sequence[Any]) -> Any:

@@ -33,13 +33,7 @@ class Texts:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Texts:
-        """Return the array of some texts.
-
-        Args:
-            texts: the texts in order.
-
-        Returns:
-            The array, whose ``values`` are distinct and in the order in which they occur.
+        """Return the array of some texts, whose ``values`` are distinct and in the order in which they occur.
 
         >>> Texts.of("abba").codes.tolist()
         [0, 1, 1, 0]
@@ -50,13 +44,7 @@ class Texts:
 
     @classmethod
     def joined(cls, parts: Iterable[Texts]) -> Texts:
-        """Return several arrays after one another as one.
-
-        Args:
-            parts: the arrays.
-
-        Returns:
-            The array, whose ``values`` are distinct and occur.
+        """Return several arrays after one another as one, whose ``values`` are distinct and occur.
 
         >>> Texts.joined([Texts.of("ab"), Texts.of("bc")]).tolist()
         ['a', 'b', 'b', 'c']

@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -63,16 +63,7 @@ def write_table(table: Table | Iterable[Table], path: str | Path, *, force: bool
 
 
 def table_writer(path: Path) -> Writer:
-    """Return the function that writes the format of a file's suffix.
-
-    Args:
-        path: the file.
-
-    Returns:
-        A function of the parts of a table and a path.
-
-    Raises:
-        ValueError: the file has another suffix.
+    """Return the function that writes the parts of a table to a path, in the format of a file's suffix.
 
     >>> table_writer(Path("rows.md"))
     Traceback (most recent call last):
@@ -166,23 +157,14 @@ def _text(lines: Callable[[_Columns], Iterator[str]], sink: Any, tables: Iterabl
             stream.write(text.encode())
 
 
-@contextmanager
-def _zstd(file: Any) -> Iterator[Any]:
+def _zstd(file: Any) -> Any:
     import pyarrow
 
-    with pyarrow.CompressedOutputStream(pyarrow.PythonFile(file, "w"), "zstd") as stream:
-        yield stream
+    return pyarrow.CompressedOutputStream(pyarrow.PythonFile(file, "w"), "zstd")
 
 
-@contextmanager
-def _gzip(file: Any) -> Iterator[Any]:
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as stream:
-        yield stream
-
-
-@contextmanager
-def _plain(file: Any) -> Iterator[Any]:
-    yield file
+def _gzip(file: Any) -> Any:
+    return gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
 
 
 def _batches(columns: _Columns) -> Iterator[Any]:
@@ -244,4 +226,4 @@ TEXTS: dict[str, Callable[[_Columns], Iterator[str]]] = {
     ".jsonl": _lines,
 }
 BINARY: dict[str, Writer] = {".parquet": _parquet, ".arrow": _arrow}
-SINKS: dict[str, Callable[[Any], Any]] = {"": _plain, ".gz": _gzip, ".zst": _zstd}
+SINKS: dict[str, Callable[[Any], Any]] = {"": nullcontext, ".gz": _gzip, ".zst": _zstd}

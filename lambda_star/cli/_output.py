@@ -257,6 +257,31 @@ def contract_option(**settings: Any) -> Callable[..., Any]:
     return click.option("--contract", type=ContractType(), **{"help": CONTRACT_HELP, "metavar": "TEXT", **settings})
 
 
+def token_option() -> Callable[..., Any]:
+    """Return the option of further tokens of a contract."""
+    text = "A modal token that belongs to the contract beside its own; repeat it for more."
+    return click.option("--token", "tokens", multiple=True, help=text)
+
+
+def least_b_option() -> Callable[..., Any]:
+    """Return the option of the assumption about what the base does not list."""
+    text = "The least probability that the base is taken to give a token that it does not list; 0 assumes nothing."
+    return click.option("--least-b", type=click.FloatRange(0, 1, max_open=True), default=0.0, help=text)
+
+
+def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what measured data are read from: FILES, or --teacher and --base, and --keep-going."""
+    path = click.Path(path_type=Path, allow_dash=True)
+    for one in (
+        click.option("--keep-going", is_flag=True, help="Leave bad rows out and list them, instead of stopping."),
+        click.option("--base", type=path, help="What the base's engine wrote about the same answers, with --teacher."),
+        click.option("--teacher", type=path, help="What the teacher's engine wrote about the answers, with --base."),
+        click.argument("files", type=path, nargs=-1),
+    ):
+        command = one(command)
+    return command
+
+
 class Failure(click.ClickException):
     """An error with its remedy: one message, no traceback, exit code 2."""
 

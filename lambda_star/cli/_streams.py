@@ -54,8 +54,7 @@ def stoppable() -> Iterator[None]:
 def stand() -> None:
     """Give a standard stream that was closed a place to go, lest the next file that is opened take it.
 
-    Raises:
-        Unwritten: standard output is closed, so that nobody would see a verdict.
+    Without standard output nobody would see a verdict, which is :class:`Unwritten`.
     """
     while any(map(_closed, range(3))):
         os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
@@ -74,11 +73,7 @@ def _closed(number: int) -> bool:
 
 
 def flush() -> None:
-    """Write out what is printed.
-
-    Raises:
-        Unwritten: it cannot be written.
-    """
+    """Write out what is printed, or raise :class:`Unwritten`."""
     _flush("standard output", sys.stdout)
     _flush("standard error", sys.stderr)
 

@@ -21,13 +21,16 @@ from lambda_star.cli._output import (
     Failure,
     as_failure,
     contract_option,
+    input_options,
     json_option,
+    least_b_option,
     output_option,
     plot_option,
     print_table,
     quantity_option,
     rule_option,
     say,
+    token_option,
     with_flags,
     write,
     write_json,
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate"]
 
-TOKEN_HELP = "A modal token that belongs to the contract beside its own; repeat it for more."
-
 QUANTILE_HELP = "Quantile of the answers' least lambda* whose lower confidence limit is advised."
 
 BUDGET_HELP = """\
@@ -51,9 +52,6 @@ just reaches the clip edge."""
 CLIP_HELP = """\
 How many times thinner than the teacher's the student's tail may become, a tolerance. What the update rule caps belongs
 to --rule."""
-
-LEAST_B_HELP = """\
-The least probability that the base is taken to give a token that it does not list, an assumption; 0 assumes nothing."""
 
 ENGINE_HELP = "Where the rows are read: here, or on the workers of a Ray cluster."
 
@@ -71,24 +69,19 @@ SETTINGS = ("clip", "rule", "lam", "contract", "tokens", "least_b")
 FIRST = 3
 """The bad rows that are printed without --all."""
 
-PATH = click.Path(path_type=Path, allow_dash=True)
-
 
 @click.command(epilog=CLIP_NOTE, short_help="Print the safe lambda for measured answers.")
-@click.argument("files", type=PATH, nargs=-1)
-@click.option("--teacher", type=PATH, help="What the teacher's engine wrote about the answers, with --base.")
-@click.option("--base", type=PATH, help="What the base's engine wrote about the same answers, with --teacher.")
+@input_options
 @quantity_option(OPEN_CLIP, "--clip", default=5, help=CLIP_HELP)
 @rule_option()
 @quantity_option(LAM, help="A lambda to judge, for instance the one in your training configuration.")
 @contract_option(help=CONTRACT_HELP + " The default is the file's contract column, or else json.")
-@click.option("--token", "tokens", multiple=True, help=TOKEN_HELP)
+@token_option()
 @quantity_option(MARGIN, default=0.1, help="Share of lambda*-1 that the operating point gives up.")
 @click.option("--quantile", type=click.FloatRange(0, 1), default=0.05, show_default=True, help=QUANTILE_HELP)
 @quantity_option(P, "--confidence", default=0.95, help="Confidence of the limits and level of the intervals.")
 @quantity_option(BUDGET, help=BUDGET_HELP)
-@click.option("--least-b", type=click.FloatRange(0, 1, max_open=True), default=0.0, help=LEAST_B_HELP)
-@click.option("--keep-going", is_flag=True, help="Use the good rows and list the bad ones, instead of stopping.")
+@least_b_option()
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help=ENGINE_HELP)
 @click.option("--state", type=Output(grows=True), help=STATE_HELP)
 @click.option("--resume", is_flag=True, help="Go on from the file of --state.")

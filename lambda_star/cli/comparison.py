@@ -17,9 +17,11 @@ from lambda_star.cli._output import (
     as_failure,
     contract_option,
     json_option,
+    least_b_option,
     number,
     print_table,
     quantity_option,
+    token_option,
     write_json,
 )
 
@@ -36,7 +38,6 @@ QUANTILE_HELP = "The quantile of the answers' least lambda* to compare."
 PAIRED_HELP = """\
 Whether answers of the same name belong together, such as those to one prompt. By default they do if at least half of
 the answers of each file have a partner."""
-LEAST_B_HELP = "The least probability that the base is taken to give a token it did not list, an assumption."
 
 
 @click.command(epilog=CLIP_NOTE, short_help="Say how lambda* differs between two measurements.")
@@ -45,8 +46,8 @@ LEAST_B_HELP = "The least probability that the base is taken to give a token it 
 @quantity_option(OPEN_CLIP, "--clip", default=5, help=CLIP_HELP)
 @quantity_option(LAM, help=LAM_HELP)
 @contract_option(help=CONTRACT_HELP + " The default is the files' contract column, or else json.")
-@click.option("--token", "tokens", multiple=True, help="A modal token that belongs to the contract beside its own.")
-@click.option("--least-b", type=click.FloatRange(0, 1, max_open=True), default=0, help=LEAST_B_HELP)
+@token_option()
+@least_b_option()
 @click.option("--quantile", type=click.FloatRange(0, 1), default=0.05, help=QUANTILE_HELP)
 @quantity_option(P, "--confidence", default=0.95, help="Confidence of every interval.")
 @click.option("--paired/--unpaired", default=None, help=PAIRED_HELP)

@@ -15,6 +15,7 @@ from lambda_star.cli._output import (
     CONTRACT_HELP,
     as_failure,
     contract_option,
+    input_options,
     json_option,
     output_option,
     with_flags,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["convert"]
 
-PATH = click.Path(path_type=Path, allow_dash=True)
-
 OUT_HELP = "Table to write: .parquet, .arrow, .csv, .tsv or .jsonl, text also with .gz or .zst."
 
 CLASSES_HELP = CONTRACT_HELP + " The table then has the contract class of every position in its column contract."
@@ -38,12 +37,9 @@ PRINTED, KEPT = 5, 1000
 
 
 @click.command(short_help="Write what engines returned as a plain table.")
-@click.argument("files", type=PATH, nargs=-1)
-@click.option("--teacher", type=PATH, help="Answers of an engine with the teacher's log-probabilities, with --base.")
-@click.option("--base", type=PATH, help="The same answers with the base's log-probabilities.")
+@input_options
 @output_option("--out", kind="table", required=True, help=OUT_HELP)
 @contract_option(help=CLASSES_HELP)
-@click.option("--keep-going", is_flag=True, help="Leave bad records and rows out and list them, instead of stopping.")
 @json_option()
 def convert(
     files: tuple[Path, ...],
@@ -69,7 +65,7 @@ def convert(
     does not match is an error with its file and line; --keep-going leaves it out and lists it.
     """  # noqa: D301 (click wants the character \b)
     with as_failure(ValueError, ImportError):
-        from lambda_star.calibration.conversion import classified
+        from lambda_star.calibration.contracts import classified
         from lambda_star.calibration.readers import stream
         from lambda_star.calibration.writers import table_writer, write_table
 
@@ -103,7 +99,7 @@ class _Found:
     def counted(self, tables: Iterable[Table]) -> Iterator[Table]:
         """Yield the tables that have rows, and count what they hold."""
         for table in tables:
-            named = [problem._replace(source=problem.source or table.source) for problem in table.problems]
+            named = table.named_problems()
             self.problems += named[: KEPT - len(self.problems)]
             self.left_out += len(named)
             if not len(table):

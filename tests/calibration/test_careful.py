@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lambda_star.calibration.readers import delimited, plain, read_table, stream
 from lambda_star.calibration.readers.bytes import opened
 from lambda_star.calibration.readers.delimited import Records
-from lambda_star.calibration.readers.parts import Part, cut, joined, repeats
+from lambda_star.calibration.readers.parts import Part, cut, repeats
 from lambda_star.calibration.readers.records import BLOCK, _Text
 from lambda_star.calibration.table import Table, TableError
 from tests import tables
@@ -156,7 +156,7 @@ def test_parts_hold_all_rows_and_end_where_answers_end(
     ends = sorted({0, len(made), *(place for place in np.cumsum(breaks).tolist() if place < len(made))})
     parts = [Part(table.take(slice(a, b)), lines[a:b]) for a, b in pairwise(ends)]
     found = [*cut(parts, rows, whole_answers)]
-    assert columns(joined(part.table for part in found)) == columns(table)
+    assert columns(Table.concatenate(part.table for part in found)) == columns(table)
     assert np.concatenate([part.lines for part in found]).tolist() == lines.tolist()
     for part in found:
         assert len(part.table) <= rows or (whole_answers and len(set(part.table.sequence.tolist())) == 1)
@@ -170,7 +170,7 @@ def test_rows_that_stand_twice_are_found(places: list[tuple[int, int]]) -> None:
     parts = [Table.from_rows([tables.one(sequence, position, -1.0, -2.0)]) for sequence, position in places]
     first: dict[tuple[int, int], int] = {}
     expected = [(row, first[place]) for row, place in enumerate(places) if first.setdefault(place, row) != row]
-    rows, firsts = repeats(joined(parts))
+    rows, firsts = repeats(Table.concatenate(parts))
     assert [*zip(rows.tolist(), firsts.tolist(), strict=True)] == expected
 
 

@@ -183,7 +183,7 @@ def test_states_are_compared_as_their_tables_and_need_equal_settings() -> None:
     assert compare_states(*states).to_dict() == compared(FIRST, SURER, lam=1.3).to_dict() | {
         "sources": ["rows", "rows"]
     }
-    with pytest.raises(ValueError, match="second must have the settings of first"):
+    with pytest.raises(ValueError, match=r"^second must have the same settings, got lam 1\.2 for 1\.3$"):
         compare_states(states[0], State(Settings(lam=1.2)))
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from lambda_star import updates
 from lambda_star.calibration import calibrate
-from lambda_star.calibration.places import SMALLEST, measured
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.report import Report
 from lambda_star.calibration.table import Table
+from lambda_star.calibration.thresholds import SMALLEST, of_table
 from tests import tables
 from tests.calibration.recomputed import report_of, stars
 from tests.tables import Row, one
@@ -92,8 +92,8 @@ def test_every_choice_of_the_numbers_lies_inside(rule: updates.Rule | None, seed
 def test_the_ends_of_a_position_are_those_of_its_corners() -> None:
     row = one(0, 0, -0.02, -0.9, log_p_low=-0.05, log_p_high=-0.01, log_b_low=-2.0, log_b_high=-0.7)
     rule = updates.log_ratio_cap(5.0)
-    found = measured(Table.from_rows([row]), 5.0, rule)
-    corners = [measured(Table.from_rows([one(0, 0, p, b)]), 5.0, rule) for p in (-0.05, -0.01) for b in (-2.0, -0.7)]
+    found = of_table(Table.from_rows([row]), 5.0, rule)
+    corners = [of_table(Table.from_rows([one(0, 0, p, b)]), 5.0, rule) for p in (-0.05, -0.01) for b in (-2.0, -0.7)]
     assert (found.low[0], found.high[0]) == (min(each.low[0] for each in corners), max(each.low[0] for each in corners))
     assert found.flip[0] == min(each.flip[0] for each in corners)
     assert found.dies is not None
@@ -139,14 +139,14 @@ def test_without_intervals_both_ends_are_equal() -> None:
 
 
 def test_a_teacher_whose_token_may_have_no_mass_has_no_upper_end() -> None:
-    found = measured(Table.from_rows([one(0, 0, -0.01, -1.0, log_p_low=-math.inf)]), 5.0)
+    found = of_table(Table.from_rows([one(0, 0, -0.01, -1.0, log_p_low=-math.inf)]), 5.0)
     assert 1 < found.low[0] < found.high[0] == math.inf
     assert found.flip[0] == 1  # without majority from the start
 
 
 @pytest.mark.parametrize("rule", RULES[1:], ids=str)
 def test_tails_die_at_1_at_the_latest_where_the_base_may_have_no_mass(rule: updates.Rule) -> None:
-    found = measured(Table.from_rows([one(0, 0, -0.01, -1.0, log_b_low=-math.inf)]), 5.0, rule)
+    found = of_table(Table.from_rows([one(0, 0, -0.01, -1.0, log_b_low=-math.inf)]), 5.0, rule)
     assert found.dies is not None
     p = math.exp(-0.01)
     assert found.dies[0][0] == min(rule.dies(p, b) for b in (SMALLEST, math.exp(-1.0)))
@@ -203,7 +203,7 @@ def test_dropping_censored_rows_moves_the_advice_of_real_data_up_and_the_interva
 def test_the_least_ends_are_kept_position_by_position() -> None:
     rows = blurred(tables.rows(), random.Random(3))
     table = Table.from_rows(rows)
-    found = measured(table, 5.0)
+    found = of_table(table, 5.0)
     slow = []
     for row in rows:
         if row["modal"] in tables.CENTERS:

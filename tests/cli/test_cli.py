@@ -48,10 +48,11 @@ def printed(*arguments: object, **environment: str) -> str:
 
 
 def judged(*arguments: object, **environment: str) -> str:
-    """What ``calibrate`` prints, whose exit status is that of the verdict on its first line."""
+    """What a command prints, whose exit status is that of its verdict, the first line of ``calibrate`` or the last."""
     result = invoke(*arguments, **environment)
     status = {"SAFE": 0, "UNSAFE": 1, "UNKNOWN": 3}
-    assert result.exit_code == status[re.split("[ :]", result.stdout)[0]], result.output
+    line = result.stdout.splitlines()[0 if arguments[0] == "calibrate" else -1]
+    assert result.exit_code == status[re.split("[ :]", line)[0]], result.output
     return result.stdout
 
 

@@ -3,6 +3,23 @@
 The columns of a plain table are the attributes of :class:`lambda_star.calibration.table.Table`. The optional columns
 ``top`` (a list of [token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of the tokens outside ``top``) may be
 JSON text.
+
+A file goes through these modules, each of which stands on those above it:
+
+bytes         find files, tell their format, and open them, packed or not
+columnar      record batches of Parquet and Arrow, and their checksums
+records       records of JSON and of Parquet and Arrow as Python objects
+parts         stretches of a table with the line of each row: cut between answers, and searched for repeated rows
+listed        the column ``top``
+plain         plain columns as tables, all at once or row by row; data frames
+delimited     CSV and TSV
+rounding      how numbers were rounded
+steps         what an engine says about an answer, in one form for all engines
+engines       from the format of one engine to that form
+scores        which engine wrote a record, and its answers
+positions     the row that both models' numbers for one position give
+join          which answers, and which of their tokens, belong together
+engine_files  from files of engines to tables
 """
 
 from __future__ import annotations
@@ -17,12 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.calibration.readers import delimited
-from lambda_star.calibration.readers.answers import any_parts, joined_parts
 from lambda_star.calibration.readers.bytes import expand, kind, located
 from lambda_star.calibration.readers.columnar import Groups, names_in
-from lambda_star.calibration.readers.frames import frame_parts
-from lambda_star.calibration.readers.parts import Part, cut, joined, repeats
-from lambda_star.calibration.readers.plain import batch_parts
+from lambda_star.calibration.readers.engine_files import any_parts, joined_parts
+from lambda_star.calibration.readers.parts import Part, cut, repeats
+from lambda_star.calibration.readers.plain import batch_parts, frame_parts
 from lambda_star.calibration.readers.records import records
 from lambda_star.calibration.readers.scores import KINDS
 from lambda_star.calibration.rows import REMEDY, gather, nothing
@@ -94,8 +110,7 @@ def stream(
     count = 0
     problems: list[Problem] = []
     for parts in _files(paths, teacher, base, keep_going):
-        for piece in cut(parts, batch, whole_answers):
-            table = _once(piece.table, piece.lines, [(0, piece.table.source)], keep_going)
+        for table in _tables(parts, batch, whole_answers, keep_going):
             count += len(table)
             problems += table.problems if not count else ()
             yield table
@@ -124,8 +139,12 @@ def file_tables(
     9359
     """
     parts = _kept(_file_parts(fspath(path), keep_going, groups), keep_going, only=False)
-    for piece in cut(parts, batch, groups is None):
-        yield _once(piece.table, piece.lines, [(0, piece.table.source)], keep_going)
+    yield from _tables(parts, batch, groups is None, keep_going)
+
+
+def _tables(parts: Iterator[Part], batch: int, whole_answers: bool, keep_going: bool) -> Iterator[Table]:
+    for part in cut(parts, batch, whole_answers):
+        yield _once(part.table, part.lines, [(0, part.table.source)], keep_going)
 
 
 def _named(paths: Iterable[Paths], *more: Paths | None) -> str:
@@ -181,23 +200,18 @@ def _whole(source: str, files: Iterable[Iterator[Part]], keep_going: bool) -> Ta
     """All rows of some files as one table."""
     parts = [part for file in files for part in file]
     if not any(len(part.table) for part in parts):
-        raise nothing(source, [problem for part in parts for problem in _problems(part.table)])
-    table = joined(part.table for part in parts)
+        raise nothing(source, [problem for part in parts for problem in part.table.named_problems()])
+    table = Table.concatenate(part.table for part in parts)
     starts = np.cumsum([0] + [len(part.table) for part in parts])
     lines = np.concatenate([part.lines for part in parts])
     table = _once(table, lines, [*zip(starts, (part.table.source for part in parts), strict=False)], keep_going)
-    found, single = _problems(table), len({part.table.source for part in parts}) == 1
+    found, single = table.named_problems(), len({part.table.source for part in parts}) == 1
     sources = (*(part.table.source for part in parts), *(problem.source for problem in found))
     order = {source: number for number, source in enumerate(dict.fromkeys(sources))}
     found.sort(key=lambda problem: (order[problem.source], problem.line))
     source = table.source if single else source
     own = (problem._replace(source="") if problem.source == source else problem for problem in found)
     return dataclasses.replace(table, source=source, problems=tuple(own))
-
-
-def _problems(table: Table) -> list[Problem]:
-    """The problems of a table, each with its file."""
-    return [problem._replace(source=problem.source or table.source) for problem in table.problems]
 
 
 def _once(table: Table, lines: NDArray[np.int64], starts: list[tuple[int, str]], keep_going: bool) -> Table:
@@ -215,4 +229,4 @@ def _once(table: Table, lines: NDArray[np.int64], starts: list[tuple[int, str]],
             raise TableError(source, f"{said}; {REMEDY}", int(lines[row]))
         problems.append(Problem(int(lines[row]), said, source))
     kept = np.delete(np.arange(len(table)), rows)
-    return dataclasses.replace(table.take(kept), problems=(*_problems(table), *problems))
+    return dataclasses.replace(table.take(kept), problems=(*table.named_problems(), *problems))

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from lambda_star._core.files import PACKED
 from lambda_star.calibration.table import TableError
 
 __all__ = ["FORMATS", "STANDARD_INPUT", "expand", "kind", "located", "opened", "unpacked"]
@@ -35,9 +36,7 @@ FORMATS = {
 }
 """The format that a suffix stands for; `arrow` is an IPC file or an IPC stream, `lines` is JSON lines."""
 
-PACKED = (".gz", ".gzip", ".zst", ".zstd")
-PACKINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-"""The first bytes of packed data, which tell more than a suffix."""
+SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
 
 EXPANSION = 100
 SMALL = 2**26
@@ -50,17 +49,11 @@ LISTENER: ContextVar[Callable[[int], None] | None] = ContextVar("LISTENER", defa
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Return the files that paths, patterns and folders stand for.
+    """Return the files that paths, patterns and folders stand for, in the order of the arguments and otherwise sorted.
 
-    Args:
-        paths: files, patterns such as ``runs/*.parquet``, folders, and ``-`` for standard input. A folder stands for
-            all its files, in folders below it too, except those whose name begins with a dot or an underscore.
-
-    Returns:
-        The paths of the files, in the order of the arguments and otherwise sorted.
-
-    Raises:
-        TableError: a pattern or a folder holds no file, or a file is given twice.
+    A folder stands for all its files, in folders below it too, except those whose name begins with a dot or an
+    underscore, and ``-`` for standard input. A pattern or a folder without a file is a ``TableError``, and so is a file
+    that is given twice.
 
     >>> expand(["examples/rank_by_price/logp*.csv"])
     ['examples/rank_by_price/logprobs.csv']
@@ -96,8 +89,7 @@ def _members(path: str) -> list[str]:
 def located(path: str | os.PathLike[str]) -> Iterator[tuple[Path, str]]:
     """Give the file of a path, and its name in messages; standard input is copied to a temporary file first.
 
-    Raises:
-        TableError: the file is missing or cannot be read, or is a pipe or a device.
+    A file that is missing or cannot be read, a pipe or a device is a ``TableError``.
     """
     if os.fspath(path) == STANDARD_INPUT:
         with tempfile.TemporaryDirectory() as folder:
@@ -156,15 +148,7 @@ class _Unpacked(io.RawIOBase):
 def opened(path: Path, source: str) -> io.BufferedReader:
     """Return the bytes of a file, without the packing of gzip or zstd that its first bytes tell.
 
-    Args:
-        path: the file.
-        source: its name in messages.
-
-    Returns:
-        A binary file, whose ``read`` raises ``TableError`` where packed data are cut or damaged.
-
-    Raises:
-        TableError: the file cannot be opened.
+    Reading raises ``TableError`` where packed data are cut or damaged.
 
     >>> with opened(Path("examples/rank_by_price/logprobs.csv"), "logprobs.csv") as file:
     ...     file.read(17)
@@ -180,15 +164,14 @@ def opened(path: Path, source: str) -> io.BufferedReader:
 def _packing(file: Any) -> str | None:
     first = file.read(4)
     file.seek(0)
-    return next((name for magic, name in PACKINGS.items() if first.startswith(magic)), None)
+    return next((name for magic, name in PACKED.items() if first.startswith(magic)), None)
 
 
 @contextmanager
 def unpacked(path: Path, source: str) -> Iterator[Path]:
     """Give a file without packing: the file itself, or a temporary one for the formats that are read out of order.
 
-    Raises:
-        TableError: the file expands beyond reason, or is cut or damaged.
+    A file that expands beyond reason is a ``TableError``.
     """
     with opened(path, source) as stream, tempfile.TemporaryDirectory() as folder:
         if not _is_packed(path):
@@ -213,21 +196,13 @@ def _is_packed(path: Path) -> bool:
 def kind(path: Path, source: str) -> str:
     """Return the format of a file, by its suffix, or by its first bytes where the suffix is none that is known.
 
-    Args:
-        path: the file.
-        source: its name in messages.
-
-    Returns:
-        One of the values of ``FORMATS``.
-
-    Raises:
-        TableError: the file is of another type.
+    It is one of the values of ``FORMATS``; a file of another type is a ``TableError``.
 
     >>> kind(Path("examples/rank_by_price/logprobs.csv"), "logprobs.csv")
     'csv'
     """
     name = Path(path.name.lower())
-    if name.suffix in PACKED:
+    if name.suffix in SUFFIXES:
         name = name.with_suffix("")
     found = FORMATS.get(name.suffix) or _kind_of(path, source)
     if found is None:

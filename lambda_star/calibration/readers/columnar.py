@@ -51,18 +51,9 @@ END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def check_columns(source: str, header: Sequence[str], line: int | None = None) -> None:
-    """Return nothing if a header names every column of a table, and none of them twice.
+    """Raise an error unless a header names every column of a table, and none of them twice.
 
-    Args:
-        source: the name of the file in messages.
-        header: the names of the columns; no name at all stands for a file without rows.
-        line: the line of the header.
-
-    Returns:
-        Nothing.
-
-    Raises:
-        TableError: a column is missing or there twice.
+    A header without a name stands for a file without rows.
 
     >>> check_columns("a.csv", ["sequence", "position", "token", "modal", "log_p"], line=1)
     Traceback (most recent call last):
@@ -99,11 +90,7 @@ def names_in(path: Path, source: str, kind: str) -> list[str]:
 def row_groups(path: Path) -> tuple[list[str], list[int]] | None:
     """Return the columns of a Parquet file and the rows of each of its row groups; None for any other file.
 
-    Args:
-        path: the file, which is taken for another if it is packed, cut or damaged: reading it tells more.
-
-    Returns:
-        The names of the columns, and one number for each row group; or None.
+    One that is packed, cut or damaged is taken for another: reading it tells more.
 
     >>> row_groups(Path("examples/rank_by_price/logprobs.csv"))
     """
@@ -132,18 +119,11 @@ def batches(
     choose: Callable[[str, Sequence[str]], list[str]] | None = None,
     groups: Groups | None = None,
 ) -> Iterator[Iterator[Any]]:
-    """Give an iterator of the record batches of a Parquet or Arrow file.
+    """Give an iterator of the record batches of a Parquet or Arrow file, of at most so many rows.
 
-    Args:
-        path: the file.
-        source: its name in messages.
-        kind: ``parquet`` or ``arrow``.
-        rows: the most rows of a batch.
-        choose: a function of the source and of all names of columns, which returns the names of those that are read.
-        groups: the row groups of Parquet that are read, by default all.
-
-    Raises:
-        TableError: the file is cut or damaged, or too large a part of it must be in memory at once.
+    From the source and the names of all columns, ``choose`` tells which are read; ``groups`` are the row groups of
+    Parquet that are, by default all. A file that is cut or damaged, or of which too large a part must be in memory at
+    once, is a ``TableError``.
     """
     import pyarrow
 
@@ -222,9 +202,9 @@ def footer_mark(footer: bytes) -> bytes:
     return FOOTER_KEY + zlib.crc32(footer).to_bytes(4, "little")
 
 
-def _refuse_large(source: str, size: int, what: str) -> None:
+def _refuse_large(source: str, size: int) -> None:
     if size > LARGEST:
-        said = f"{what} expands to {size} bytes, above {LARGEST}; write the file again in smaller batches"
+        said = f"a batch expands to {size} bytes, above {LARGEST}; write the file again in smaller batches"
         raise TableError(source, said)
 
 
@@ -250,7 +230,7 @@ def _arrow(raw: Any, source: str, rows: int, choose: Any) -> Iterator[Any]:
             raise pyarrow.ArrowInvalid("the mark at the end of a stream is missing")
         raw.seek(0)
     for message in _file_messages(raw, source) if is_file else ipc.MessageReader.open_stream(raw):
-        _refuse_large(source, _expanded(message), "a batch")
+        _refuse_large(source, _expanded(message))
     raw.seek(0)
     reader = ipc.open_file(raw) if is_file else ipc.open_stream(raw)
     wanted = _names(reader.schema, source, choose)
@@ -271,7 +251,7 @@ def _file_messages(raw: Any, source: str) -> Iterator[Any]:
     for blocks in (_field(footer, struct.unpack_from("<I", footer)[0], field) for field in (2, 3)):
         for index in range(struct.unpack_from("<I", footer, blocks)[0] if blocks else 0):
             start, _, length = struct.unpack_from("<qi4xq", footer, blocks + 4 + 24 * index)
-            _refuse_large(source, length, "a batch")
+            _refuse_large(source, length)
             raw.seek(start)
             yield ipc.read_message(raw)
 

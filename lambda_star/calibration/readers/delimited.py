@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_star.calibration.readers.bytes import opened
-from lambda_star.calibration.readers.columnar import check_columns
+from lambda_star.calibration.readers.columnar import check_columns, table_columns
 from lambda_star.calibration.readers.parts import Part
 from lambda_star.calibration.readers.plain import CELL, careful, whole
 from lambda_star.calibration.rows import Row
-from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, TableError
+from lambda_star.calibration.table import ENDS, TableError
 
 __all__ = ["Records", "parts"]
 
@@ -31,18 +31,6 @@ QUOTE, LINE_END, RETURN = b'"\n\r'
 
 def parts(path: Path, source: str, kind: str, keep_going: bool) -> Iterator[Part]:
     """Yield the rows of a CSV or TSV file, part by part.
-
-    Args:
-        path: the file.
-        source: its name in messages.
-        kind: ``csv`` or ``tsv``.
-        keep_going: whether to list bad rows instead of raising an error for the first one.
-
-    Yields:
-        Parts of the table.
-
-    Raises:
-        TableError: a column is missing, a row is bad (unless ``keep_going``), or the file is cut or damaged.
 
     >>> next(parts(Path("examples/rank_by_price/logprobs.csv"), "logprobs.csv", "csv", False)).table.modal[0]
     '["'
@@ -140,7 +128,7 @@ class _Delimited:
         types = dict.fromkeys(("sequence", "position", "token", "modal", "contract"), text)
         types |= dict.fromkeys(("log_p", "log_b", *ENDS), pyarrow.float64())
         types |= dict.fromkeys(("top", "rest"), pyarrow.string())
-        wanted = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in self.header]
+        wanted = table_columns(self.source, self.header)
         convert = arrow.ConvertOptions(
             column_types=types,
             include_columns=wanted,

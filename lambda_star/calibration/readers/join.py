@@ -67,16 +67,10 @@ class _Aligned(NamedTuple):
 def join(teacher: Iterable[Item], base: Iterable[Item]) -> Iterator[Table]:
     """Yield the tables of the answers that two models scored, with what did not match among their problems.
 
-    Answers are joined by name where the names are those of the same answers, and otherwise by order; the tables'
-    ``source`` says which. Files in the same order are read side by side; answers that come early in one file wait in
-    memory for their partner.
-
-    Args:
-        teacher: the answers of the teacher, in which the base's tokens stand, perhaps after a prompt.
-        base: the answers of the base, which sampled them.
-
-    Yields:
-        Tables that hold whole answers; the last one may hold problems alone.
+    The base sampled the answers, and its tokens stand in the teacher's, perhaps after a prompt. Answers are joined by
+    name where the names are those of the same answers, and otherwise by order; the tables' ``source`` says which. Files
+    in the same order are read side by side; answers that come early in one file wait in memory for their partner.
+    Tables hold whole answers; the last one may hold problems alone.
 
     >>> step = Step("[", 28, -0.1)
     >>> (table,) = join([Answer("7", (step,), 1, "t")], [Answer("7", (step._replace(log=-0.7),), 1, "b")])
@@ -93,14 +87,7 @@ def join(teacher: Iterable[Item], base: Iterable[Item]) -> Iterator[Table]:
 
 
 def tabulate(pairs: Iterable[Pair], source: str) -> Iterator[Table]:
-    """Yield the tables of pairs of answers, teacher's and base's.
-
-    Args:
-        pairs: the answers of both models; a problem or None where one is missing.
-        source: the name of the tables.
-
-    Yields:
-        Tables that hold whole answers; the last one may hold problems alone.
+    """Yield the tables of pairs of answers, teacher's and base's, with a problem or None where one is missing.
 
     >>> pair = Answer("", (Step("[", 28, -0.1),), 1, "a"), Problem(1, "broken", "a")
     >>> [(len(table.token), table.problems) for table in tabulate([pair], "a")]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lambda_star._core.namespaces import Floats
-from lambda_star.calibration.rows import LEAST, ROUNDING, top_of
+from lambda_star.calibration.rows import LEAST, ROUNDING, require_whole, top_of
 from lambda_star.calibration.table import Top
 
 __all__ = ["tops"]
@@ -24,19 +24,9 @@ SLACK = 1e-9
 
 
 def tops(top: Sequence[Any], rest: Sequence[Any], log_p: Floats, log_b: Floats) -> tuple[Top | None, ...] | None:
-    """Return the listed tokens of every row, as :func:`lambda_star.calibration.rows.top_of` reads them.
+    """Return the listed tokens of every row, as :func:`lambda_star.calibration.rows.top_of` reads them from its cells.
 
-    Args:
-        top: the cells of the column ``top``.
-        rest: the cells of the column ``rest``.
-        log_p: the teacher's log-probabilities of the modal tokens.
-        log_b: the base's.
-
-    Returns:
-        One entry for every row, None where it lists nothing; None if no row lists anything.
-
-    Raises:
-        ValueError: a list is not of its form, or does not fit its row.
+    It is None where a row lists nothing, and None as a whole where no row lists anything.
 
     >>> tops(['[["[",-0.1,-0.7]]', ""], ["", ""], np.array([-0.1, -0.2]), np.array([-0.7, -0.3]))[0].log_b
     (-0.7,)
@@ -99,15 +89,16 @@ def _fill(
         return
     tokens, *numbers = zip(*flat, strict=True)
     text = "".join(tokens) if {*map(type, tokens)} == {str} else "\0"
-    if "\0" in text or (not text.isascii() and not _is_whole(text)):
+    if "\0" in text:
         return
+    require_whole("top", text)
     if not all({*map(type, values)} <= {float, int} for values in numbers):
         return
     p, b = (np.array(values, dtype=np.float64) for values in numbers)
-    places = [0, *accumulate(map(len, entries))]
-    starts = np.array(places[:-1])
+    bounds = [0, *accumulate(map(len, entries))]
+    starts = np.array(bounds[:-1])
     greatest = np.maximum.reduceat(p, starts)
-    owner = np.repeat(np.arange(len(rows)), np.diff(places))
+    owner = np.repeat(np.arange(len(rows)), np.diff(bounds))
     is_modal = p == greatest[owner]
     good = np.add.reduceat(is_modal.astype(np.intp), starts) == 1
     modal = np.flatnonzero(is_modal & good[owner])
@@ -118,14 +109,6 @@ def _fill(
         near[owner[modal]] = np.abs(values[modal] - own[owner[modal]]) <= ROUNDING - SLACK
         good &= near
     all_p, all_b = p.tolist(), b.tolist()
-    for row, (start, stop), usable, (low, high) in zip(rows, pairwise(places), good.tolist(), ends, strict=True):
+    for row, (start, stop), usable, (low, high) in zip(rows, pairwise(bounds), good.tolist(), ends, strict=True):
         if usable:
             listed[row] = Top(tokens[start:stop], tuple(all_p[start:stop]), tuple(all_b[start:stop]), low, high)
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lambda_star.calibration.table import Table, TableError
 
-__all__ = ["Part", "cut", "joined", "repeats"]
+__all__ = ["Part", "cut", "repeats"]
 
 LONGEST_ANSWER = 2**20
 """The most rows of an answer, whose rows are in memory together."""
@@ -26,16 +26,10 @@ class Part(NamedTuple):
 
 
 def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows whose answer and position stood in a row before, and the first row that has them.
-
-    Args:
-        table: the table.
-
-    Returns:
-        Two arrays of row numbers in the order of the rows.
+    """Return the rows whose answer and position stood in a row before, in order, and the first row that has them.
 
     >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
-    >>> repeats(joined([Table.from_rows([row]), Table.from_rows([row])]))
+    >>> repeats(Table.concatenate([Table.from_rows([row]), Table.from_rows([row])]))
     (array([1]), array([0]))
     """
     codes, position = table.sequence.codes, table.position
@@ -51,32 +45,10 @@ def repeats(table: Table) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return rows[np.argsort(rows)], firsts[np.argsort(rows)]
 
 
-def joined(tables: Iterable[Table]) -> Table:
-    """Return several tables as one; a single table as it is.
-
-    Args:
-        tables: one table or more.
-
-    Returns:
-        A table.
-    """
-    parts = list(tables)
-    return parts[0] if len(parts) == 1 else Table.concatenate(parts)
-
-
 def cut(parts: Iterable[Part], rows: int, whole_answers: bool) -> Iterator[Part]:
-    """Yield the rows of some parts in parts of about equal size.
+    """Yield all rows and all problems of the parts of a file in parts of at most so many rows.
 
-    Args:
-        parts: the parts of a file in order.
-        rows: the most rows of a part, unless a single answer has more.
-        whole_answers: whether to cut only between answers.
-
-    Yields:
-        Parts that hold all rows and all problems.
-
-    Raises:
-        TableError: an answer is longer than memory may hold.
+    A single answer may have more rows, if only whole answers are wanted, but not more than memory may hold.
     """
     held: list[Part] = []
     for part in parts:
@@ -90,28 +62,26 @@ def cut(parts: Iterable[Part], rows: int, whole_answers: bool) -> Iterator[Part]
 
 
 def _join(parts: list[Part]) -> Part:
-    if len(parts) == 1:
-        return parts[0]
     return Part(Table.concatenate(part.table for part in parts), np.concatenate([part.lines for part in parts]))
 
 
 def _cut(part: Part, rows: int, whole_answers: bool) -> Iterator[Part]:
-    """The pieces of a part, the first of which has its problems; the last may go on in the next part."""
+    """A part in parts, the first of which has its problems; the last may go on in the next part."""
     codes = part.table.sequence.codes
     ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1 if whole_answers else np.arange(1, len(codes))
-    places = [0]
-    while len(codes) - places[-1] > rows:
-        fitting = np.searchsorted(ends, places[-1] + rows, side="right")
+    cuts = [0]
+    while len(codes) - cuts[-1] > rows:
+        fitting = np.searchsorted(ends, cuts[-1] + rows, side="right")
         after = ends[max(0, fitting - 1) : fitting + 1]
-        after = after[after > places[-1]]
+        after = after[after > cuts[-1]]
         if not len(after):
             break
-        places.append(int(after[0]))
-    if len(codes) - places[-1] > max(rows, LONGEST_ANSWER):
+        cuts.append(int(after[0]))
+    if len(codes) - cuts[-1] > max(rows, LONGEST_ANSWER):
         said = f"an answer has more than {LONGEST_ANSWER} rows; give every answer a `sequence` of its own"
-        raise TableError(part.table.source, said, int(part.lines[places[-1]]))
-    for index, (start, stop) in enumerate(pairwise([*places, len(codes)])):
-        piece = part.table.take(slice(start, stop))
+        raise TableError(part.table.source, said, int(part.lines[cuts[-1]]))
+    for index, (start, stop) in enumerate(pairwise([*cuts, len(codes)])):
+        table = part.table.take(slice(start, stop))
         if index == 0 and part.table.problems:
-            piece = dataclasses.replace(piece, problems=part.table.problems)
-        yield Part(piece, part.lines[start:stop])
+            table = dataclasses.replace(table, problems=part.table.problems)
+        yield Part(table, part.lines[start:stop])

@@ -24,10 +24,9 @@ from lambda_star.calibration.texts import Texts
 
 __all__ = [
     "CELL",
-    "ROWS",
-    "arrow_parts",
     "batch_parts",
     "careful",
+    "frame_parts",
     "record_parts",
     "whole",
 ]
@@ -42,39 +41,35 @@ ROWS = 2**16
 
 
 def batch_parts(path: Path, source: str, kind: str, keep_going: bool, groups: Groups | None = None) -> Iterator[Part]:
-    """Yield the rows of a Parquet or Arrow file, part by part.
-
-    Args:
-        path: the file.
-        source: its name in messages.
-        kind: ``parquet`` or ``arrow``.
-        keep_going: whether to list bad rows instead of raising an error for the first one.
-        groups: the row groups of Parquet that are read, by default all.
-
-    Yields:
-        Parts of the table.
-
-    Raises:
-        TableError: a column is missing, a row is bad (unless ``keep_going``), or the file is cut or damaged.
-    """
+    """Yield the rows of a Parquet or Arrow file, or of some row groups of Parquet, part by part."""
     with batches(path, source, kind, ROWS, table_columns, groups) as found:
-        yield from arrow_parts(found, source, keep_going, 1 + (groups.before if groups else 0))
+        yield from _arrow_parts(found, source, keep_going, 1 + (groups.before if groups else 0))
 
 
-def arrow_parts(found: Iterable[Any], source: str, keep_going: bool, first: int = 1) -> Iterator[Part]:
-    """Yield the rows of Arrow batches, part by part.
+def frame_parts(frame: Any, source: str, keep_going: bool) -> Iterator[Part]:
+    """Yield the rows of an object with ``__arrow_c_stream__``, part by part.
 
-    Args:
-        found: the batches, with the columns of a table.
-        source: their name in messages.
-        keep_going: whether to list bad rows instead of raising an error for the first one.
-        first: the number of the first row.
+    >>> import pyarrow
+    >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7}
+    >>> next(frame_parts(pyarrow.Table.from_pylist([row]), "frame", False)).table.modal.tolist()
+    ['[']
+    """
+    import pyarrow
 
-    Yields:
-        Parts of the table.
+    try:
+        with pyarrow.RecordBatchReader.from_stream(frame) as reader:
+            wanted = table_columns(source, reader.schema.names)
+            chosen = (batch.select(wanted) for batch in reader)
+            slices = (batch.slice(start, ROWS) for batch in chosen for start in range(0, batch.num_rows, ROWS))
+            yield from _arrow_parts(slices, source, keep_going)
+    except pyarrow.ArrowException as error:
+        said = f'a column cannot be read ({error}); give `Table.from_rows` its rows, `frame.to_dict("records")`'
+        raise TableError(source, said) from error
 
-    Raises:
-        TableError: a row is bad (unless ``keep_going``).
+
+def _arrow_parts(found: Iterable[Any], source: str, keep_going: bool, first: int = 1) -> Iterator[Part]:
+    """Yield the rows of Arrow batches with the columns of a table, part by part; ``first`` is the number of the first
+    row.
     """
     for batch in found:
         table = whole(source, partial(_named, batch))
@@ -86,17 +81,8 @@ def arrow_parts(found: Iterable[Any], source: str, keep_going: bool, first: int 
 def record_parts(items: Iterable[tuple[int, Any] | Problem], source: str, keep_going: bool) -> Iterator[Part]:
     """Yield the rows that stand in records of JSON, part by part.
 
-    Args:
-        items: every record with its line, or the problem that stands in its place. One object that holds a list for
-            every column of a table stands for all its rows.
-        source: the name of the file.
-        keep_going: whether to list bad rows instead of raising an error for the first one.
-
-    Yields:
-        Parts of the table.
-
-    Raises:
-        TableError: a row is bad (unless ``keep_going``).
+    An item is a record with its line, or the problem that stands in its place. One object that holds a list for every
+    column of a table stands for all its rows.
     """
     for chunk in _chunks(items):
         rows = [row for item in chunk for row in _rows(item)]
@@ -172,12 +158,7 @@ def _as_arrow(name: str, values: list[Any], kinds: set[type]) -> list[Any]:
 def whole(source: str, columns: Callable[[], Mapping[str, Any]]) -> Table | None:
     """Return a stretch of a file as a table, or None where only a look at every row can tell what is amiss, if any is.
 
-    Args:
-        source: the name of the file.
-        columns: gives Arrow arrays by name; ``top`` and ``rest`` may be lists.
-
-    Returns:
-        The table of all rows.
+    The columns are Arrow arrays by name; ``top`` and ``rest`` may be lists.
     """
     import pyarrow
 
@@ -188,19 +169,7 @@ def whole(source: str, columns: Callable[[], Mapping[str, Any]]) -> Table | None
 
 
 def careful(source: str, rows: Iterable[tuple[int, Row]], keep_going: bool) -> Part:
-    """Return a stretch of a file as a table, row by row.
-
-    Args:
-        source: the name of the file.
-        rows: the rows with their lines, each line once.
-        keep_going: whether to list bad rows instead of raising an error for the first one.
-
-    Returns:
-        A :class:`Part`.
-
-    Raises:
-        TableError: a row is bad (unless ``keep_going``).
-    """
+    """Return a stretch of a file as a table, row by row; each row has a line of its own."""
     found = list(rows)
     table = gather(source, found, keep_going, empty=True)
     bad = {problem.line for problem in table.problems}

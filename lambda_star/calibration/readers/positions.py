@@ -36,20 +36,10 @@ class Position(NamedTuple):
 
 
 def position(teacher: Step, base: Step, digits: Digits, base_digits: Digits) -> Position:
-    """Return what two models say about the teacher's modal token at one position.
+    """Return what two models say about the teacher's modal token at one position, with how their numbers were rounded.
 
-    Args:
-        teacher: the position as the teacher scored it.
-        base: the same position as the base scored it.
-        digits: how the teacher's numbers were rounded.
-        base_digits: how the base's were.
-
-    Returns:
-        A :class:`Position`. If the base does not list the modal token, ``log_b`` is the greatest value that the listed
-        tokens leave, and ``log_b_low`` is -inf.
-
-    Raises:
-        ValueError: the teacher's modal token, or its number, is not known.
+    If the base does not list the modal token, ``log_b`` is the greatest value that the listed tokens leave, and
+    ``log_b_low`` is -inf. It is a ``ValueError`` if the teacher's modal token, or its number, is not known.
 
     Source: extension. The unlisted tokens share what the listed ones leave of 1, and none of them has more than the
     least of the most probable ones.

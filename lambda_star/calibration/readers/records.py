@@ -29,20 +29,10 @@ REMEDY = "write one object per line"
 
 
 def records(path: Path, source: str, kind: str) -> Iterator[tuple[int, Any] | Problem]:
-    r"""Yield every record of a file as Python objects.
+    r"""Yield every record of a file as Python objects with its line, or the problem that stands in its place.
 
-    Args:
-        path: the file.
-        source: its name in messages.
-        kind: ``lines`` for JSON lines; ``json`` for those, for an array of records or for one record; ``parquet``
-            or ``arrow``.
-
-    Yields:
-        The line of a record (for an array and for Parquet and Arrow its number, from 1) and the record, or the problem
-        that stands in its place.
-
-    Raises:
-        TableError: the file is cut or damaged, or is of another type.
+    The line is the number of the record, from 1, in an array, in Parquet and in Arrow. A file of the kind ``json`` may
+    hold an array of records, one record, or one in each line, as a file of the kind ``lines`` does.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "t.jsonl")
@@ -64,15 +54,7 @@ def records(path: Path, source: str, kind: str) -> Iterator[tuple[int, Any] | Pr
 
 
 def rows_of(batch: Any, first: int) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yield the rows of an Arrow batch as Python objects.
-
-    Args:
-        batch: the batch.
-        first: the number of its first row.
-
-    Yields:
-        The number of a row and its values, or a sentence about why it cannot be read.
-    """
+    """Yield the rows of an Arrow batch by number as Python objects, or a sentence about why one cannot be read."""
     try:
         yield from enumerate(batch.to_pylist(), start=first)
     except UnicodeDecodeError:

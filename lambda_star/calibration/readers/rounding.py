@@ -33,14 +33,7 @@ class Digits(NamedTuple):
 
     @classmethod
     def of(cls, numbers: Iterable[float]) -> Digits:
-        """Return the rounding that numbers show.
-
-        Args:
-            numbers: log-probabilities, at least one number for each position.
-
-        Returns:
-            A :class:`Digits`; numbers that are all 0 show no rounding.
-        """
+        """Return the rounding that log-probabilities show, at least one for each position; none if they are all 0."""
         seen = {number for number in numbers if number and math.isfinite(number)}
         places = significant = 0
         for number in seen:

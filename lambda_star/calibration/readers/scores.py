@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from lambda_star.calibration.readers.engines import llamacpp, openai, sglang, vllm
-from lambda_star.calibration.readers.steps import Answer, Step, as_list, is_missing, whole
+from lambda_star.calibration.readers.steps import Answer, Step, as_list, whole
+from lambda_star.calibration.rows import is_missing
 from lambda_star.calibration.table import Problem
 
 __all__ = ["answers", "holds_both", "scored"]
@@ -14,7 +15,7 @@ __all__ = ["answers", "holds_both", "scored"]
 NAMES = ("custom_id", "sequence", "name", "request_id", "rid", "id")
 """The fields that may name an answer, in the order in which they count."""
 
-Parts = tuple[tuple[Step, ...], int | None, int | None]
+Scored = tuple[tuple[Step, ...], int | None, int | None]
 """The steps of an answer, how many of them belong to the prompt, and the number of tokens of the prompt."""
 
 
@@ -28,14 +29,7 @@ def holds_both(record: Any) -> bool:
 
 
 def answers(records: Iterable[tuple[int, Any] | Problem], source: str) -> Iterator[Answer | Problem]:
-    """Yield every answer of an engine's records, or the problem that stands in its place.
-
-    Args:
-        records: each record with its line, or the problem with it.
-        source: the file, for messages.
-
-    Yields:
-        One item for every answer, in order.
+    """Yield every answer of an engine's records in order, or the problem that stands in its place.
 
     >>> [item.message for item in answers([(3, {"text": "no numbers"})], "t.jsonl")]
     ['the record is not of a known engine: it has none of choices, outputs, prompt_logprobs, meta_info, ...
@@ -58,14 +52,7 @@ def answers(records: Iterable[tuple[int, Any] | Problem], source: str) -> Iterat
 def scored(record: Any, line: int, source: str) -> list[Answer | Problem] | None:
     """Return the answers in one record of an engine, or None if no engine writes such a record.
 
-    Args:
-        record: the record as Python objects.
-        line: its line in the file, counted from 1.
-        source: the file, for messages.
-
-    Returns:
-        One item for each answer of the record, in order: an :class:`~lambda_star.calibration.readers.steps.Answer`,
-        or a problem where it cannot be read.
+    A problem stands in the place of an answer that cannot be read.
 
     >>> scored({"a": 1}, 1, "rows.jsonl") is None
     True
@@ -95,8 +82,8 @@ def scored(record: Any, line: int, source: str) -> list[Answer | Problem] | None
     return results
 
 
-def _answer(parts: Parts, name: str, record: Mapping[str, Any], line: int, source: str) -> Answer | Problem:
-    steps, start, prompt = parts
+def _answer(found: Scored, name: str, record: Mapping[str, Any], line: int, source: str) -> Answer | Problem:
+    steps, start, prompt = found
     given = record.get("answer_start")
     if is_missing(given):
         return Answer(name, steps, line, source, start, prompt)
@@ -128,7 +115,7 @@ def _name(*records: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _choices(body: Mapping[str, Any]) -> Iterator[Parts | Problem]:
+def _choices(body: Mapping[str, Any]) -> Iterator[Scored | Problem]:
     choices = as_list(body["choices"], "`choices`")
     if not choices:
         raise ValueError("`choices` is empty, so there is no answer")
@@ -137,14 +124,14 @@ def _choices(body: Mapping[str, Any]) -> Iterator[Parts | Problem]:
     yield from (_choice(choice, body, counts) for choice in choices)
 
 
-def _choice(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Parts | Problem:
+def _choice(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Scored | Problem:
     try:
         return _parts(choice, body, usage)
     except ValueError as error:
         return Problem(0, str(error))
 
 
-def _parts(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Parts:
+def _parts(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Scored:
     if not isinstance(choice, dict):
         raise ValueError(f"an item of `choices` is {type(choice).__name__}, not an object")
     holder = body if is_missing(choice.get("prompt_logprobs")) else choice
@@ -159,26 +146,22 @@ def _parts(choice: Any, body: Mapping[str, Any], usage: Mapping[str, Any]) -> Pa
     return (*before, *after), len(before), len(before)
 
 
-def _outputs(body: Mapping[str, Any]) -> Iterator[Parts]:
-    return vllm.outputs(body)
-
-
-def _meta(body: Mapping[str, Any]) -> Iterator[Parts]:
+def _meta(body: Mapping[str, Any]) -> Iterator[Scored]:
     yield sglang.read(body)
 
 
-def _probabilities(body: Mapping[str, Any]) -> Iterator[Parts]:
+def _probabilities(body: Mapping[str, Any]) -> Iterator[Scored]:
     yield llamacpp.read(body), 0, None
 
 
-def _failure(body: Mapping[str, Any]) -> Iterator[Parts]:
+def _failure(body: Mapping[str, Any]) -> Iterator[Scored]:
     raise ValueError(f"the engine answered with an error: {str(body['error'])[:200]}")
 
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], Iterator[Any]]] = {
     "choices": _choices,
-    "outputs": _outputs,
-    "prompt_logprobs": _outputs,
+    "outputs": vllm.outputs,
+    "prompt_logprobs": vllm.outputs,
     "meta_info": _meta,
     "completion_probabilities": _probabilities,
     "error": _failure,

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star.calibration.readers.rounding import Digits
-from lambda_star.calibration.rows import LEAST
+from lambda_star.calibration.rows import LEAST, is_missing, require_whole
 
 __all__ = [
     "Answer",
     "Entry",
     "Step",
     "as_list",
-    "is_missing",
     "is_telling",
     "log_probability",
     "same_token",
@@ -93,28 +92,8 @@ class Answer(NamedTuple):
         return Digits.of(entry.log for one in self.steps for entry in one.entries())
 
 
-def is_missing(value: Any) -> bool:
-    """Return whether a value is None, or the NaN by which data frames say the same.
-
-    >>> is_missing(None), is_missing(float("nan")), is_missing([])
-    (True, True, False)
-    """
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def as_list(value: Any, what: str, ask: str = "") -> Sequence[Any]:
-    """Return a value that is a list.
-
-    Args:
-        value: what stands in the record.
-        what: its name in messages.
-        ask: what to ask the engine for if it is no list.
-
-    Returns:
-        The list.
-
-    Raises:
-        ValueError: it is none.
+    """Return a value that is a list, or raise an error with its name and with what to ask the engine for.
 
     >>> as_list({}, "`choices`")
     Traceback (most recent call last):
@@ -140,16 +119,7 @@ def whole(value: Any) -> int | None:
 
 
 def log_probability(value: Any) -> float:
-    """Return a value as a natural log-probability, NaN where there is none.
-
-    Args:
-        value: what stands in the record.
-
-    Returns:
-        A number of at most 0, or NaN for None and NaN.
-
-    Raises:
-        ValueError: the value is not a number, is above 0, or stands for a number that is not there.
+    """Return a value as a natural log-probability, NaN for None and NaN.
 
     >>> log_probability(-9999.0)
     Traceback (most recent call last):
@@ -178,19 +148,7 @@ def _float(value: Any) -> float:
 
 
 def token(text: Any, number: Any, name: Any = None, raw: Any = None) -> Entry:
-    """Return a listed token from the values in a record.
-
-    Args:
-        text: its text, or None where only its id is given.
-        number: its log-probability.
-        name: its id, a whole number or the text of one.
-        raw: its bytes as a list of numbers.
-
-    Returns:
-        An :class:`Entry`.
-
-    Raises:
-        ValueError: a value has the wrong type, or there is neither a text nor an id.
+    """Return a listed token from its text (None where only its id is given), number, id and bytes in a record.
 
     >>> token("token_id:28", -0.5)
     Entry(text='token_id:28', id=28, log=-0.5, raw=None)
@@ -201,7 +159,7 @@ def token(text: Any, number: Any, name: Any = None, raw: Any = None) -> Entry:
     if not isinstance(text, str):
         raise ValueError(f"a token is {_brief(text)}; it must be text")
     if not text.isascii():
-        _refuse_halves(text)
+        require_whole("a token", text)
     if name is None and text.startswith(PLACEHOLDER) and text[len(PLACEHOLDER) :].isdecimal():
         name = text[len(PLACEHOLDER) :]
         if own is not None and own != text.encode():
@@ -218,17 +176,11 @@ def step(
     proven: bool = False,
     also: Callable[[], Iterable[Entry]] = tuple,
 ) -> Step:
-    """Return a position from functions that read it; what is wrong with it stands in ``wrong``.
+    """Return a position from functions that read its token and its listed tokens; ``wrong`` says what is wrong with it.
 
-    Args:
-        own: reads the token that stands there.
-        top: reads the listed tokens.
-        proven: whether the list holds the most probable tokens alone. Otherwise the token that stands there may have
-            been added to it, and as the least of them it does not bound the tokens outside the list.
-        also: reads tokens with a number that are not known to be the most probable ones.
-
-    Returns:
-        A :class:`Step`, without numbers where something is wrong.
+    A list that is ``proven`` holds the most probable tokens alone. Otherwise the token that stands there may have been
+    added to it, and as the least of them it does not bound the tokens outside the list. ``also`` reads tokens with a
+    number that are not known to be the most probable ones.
 
     >>> step(lambda: token("[", -0.1), lambda: [token("[", -0.1), token("{", -0.2)]).wrong
     'the listed probabilities add up to 1.724, above 1; write natural log-probabilities of the tokens of one position'
@@ -260,13 +212,6 @@ def _refuse_more_than_all(found: Step) -> None:
     if total > 1 + SLACK:
         said = f"the listed probabilities add up to {total:.4g}, above 1"
         raise ValueError(f"{said}; write natural log-probabilities of the tokens of one position")
-
-
-def _refuse_halves(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"a token is {text!a}, which has half a surrogate pair; write whole characters") from None
 
 
 def is_telling(text: str) -> bool:

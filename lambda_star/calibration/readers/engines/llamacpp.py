@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, step, token
+from lambda_star.calibration.rows import is_missing
 
 __all__ = ["read"]
 
@@ -35,19 +36,10 @@ NEEDED = ("temperature", "top_k", "top_p", "min_p")
 
 
 def read(record: Mapping[str, Any]) -> tuple[Step, ...]:
-    """Return the steps of one answer.
+    """Return the steps of one answer, from one object that ``/completion`` returned.
 
     Probabilities after sampling are those of the sampler. They are taken as the model's only where the record's
     ``generation_settings`` say that the sampler changed nothing.
-
-    Args:
-        record: one object that ``/completion`` returned.
-
-    Returns:
-        One step for each token.
-
-    Raises:
-        ValueError: the record has another form, or holds probabilities that a sampler changed.
 
     >>> one = {"id": 28, "token": "[", "logprob": -0.1, "top_logprobs": [{"id": 28, "token": "[", "logprob": -0.1}]}
     >>> read({"completion_probabilities": [one]})[0].log

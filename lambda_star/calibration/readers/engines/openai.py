@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token, whole
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, step, token, whole
+from lambda_star.calibration.rows import is_missing
 
 __all__ = ["read", "steps_of_content"]
 
@@ -14,18 +15,10 @@ ASK = "ask for `logprobs` and `top_logprobs`"
 
 
 def read(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> tuple[tuple[Step, ...], int | None, int | None]:
-    """Return the steps of one choice, how many of them belong to the prompt, and how long the prompt was.
+    """Return the steps of one item of ``choices``, how many of them belong to the prompt, and how long the prompt was.
 
-    Args:
-        choice: an item of ``choices``.
-        usage: the counts of tokens that stand beside ``choices``; empty where there are several choices.
-
-    Returns:
-        The steps, the number of those that belong to the prompt (None where nothing tells), and the number of tokens of
-        the whole prompt (None where nothing tells).
-
-    Raises:
-        ValueError: the choice holds no log-probabilities, or lists of different lengths.
+    A number is None where nothing tells it. ``usage`` has the counts of tokens that stand beside ``choices``; it is
+    empty where there are several choices.
 
     >>> choice = {"logprobs": {"tokens": ["["], "token_logprobs": [-0.1], "top_logprobs": [{"[": -0.1, "{": -3.0}]}}
     >>> read(choice, {})[0][0].top[1]
@@ -44,16 +37,8 @@ def read(choice: Mapping[str, Any], usage: Mapping[str, Any]) -> tuple[tuple[Ste
 
 
 def steps_of_content(content: Any) -> tuple[Step, ...]:
-    """Return the steps of a list of tokens, each with ``token``, ``logprob`` and ``top_logprobs``.
-
-    Args:
-        content: the list; an item may also have ``id`` and ``bytes``.
-
-    Returns:
-        One step for each item.
-
-    Raises:
-        ValueError: it is not a list.
+    """Return the steps of a list of tokens, each with ``token``, ``logprob``, ``top_logprobs`` and perhaps ``id`` and
+    ``bytes``.
 
     >>> steps_of_content([{"token": "[", "logprob": -0.1, "top_logprobs": []}])[0].log
     -0.1

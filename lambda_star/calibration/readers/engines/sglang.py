@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token, whole
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, step, token, whole
+from lambda_star.calibration.rows import is_missing
 
 __all__ = ["read"]
 
@@ -14,16 +15,9 @@ ASK = "ask for `return_logprob`, `top_logprobs_num` and `return_text_in_logprobs
 
 
 def read(record: Mapping[str, Any]) -> tuple[tuple[Step, ...], int, int | None]:
-    """Return the steps of one answer, how many of them belong to the prompt, and how long the prompt was.
+    """Return the steps of what ``/generate`` returned, how many belong to the prompt, and how long the prompt was.
 
-    Args:
-        record: one object that ``/generate`` returned.
-
-    Returns:
-        The steps, those of the prompt from ``logprob_start_len`` on first.
-
-    Raises:
-        ValueError: the record has no log-probabilities, or lists of different lengths.
+    Those of the prompt begin at ``logprob_start_len``.
 
     >>> meta = {"output_token_logprobs": [[-0.1, 28, "["]], "output_top_logprobs": [[[-0.1, 28, "["], [-3.0, 9, "{"]]]}
     >>> read({"meta_info": meta})[0][0].top[1]

@@ -7,7 +7,8 @@ from functools import partial
 from itertools import count, takewhile
 from typing import Any
 
-from lambda_star.calibration.readers.steps import Entry, Step, as_list, is_missing, step, token, whole
+from lambda_star.calibration.readers.steps import Entry, Step, as_list, step, token, whole
+from lambda_star.calibration.rows import is_missing
 
 __all__ = ["outputs", "prompt_steps"]
 
@@ -16,19 +17,11 @@ FLAT = ("start_indices", "end_indices", "token_ids", "logprobs", "ranks", "decod
 
 
 def prompt_steps(found: Any, ids: Any = None) -> tuple[Step, ...]:
-    """Return the steps of ``prompt_logprobs``, or of ``logprobs`` of the same form.
+    """Return the steps of ``prompt_logprobs``, or of ``logprobs`` of the same form, one for each token.
 
-    Args:
-        found: a list with one object for each token, from token id to ``logprob``, ``rank`` and ``decoded_token``, and
-            None for the first token, which nothing predicts; or vLLM's flat form of it.
-        ids: the ids of the tokens, if they are known. Otherwise the first token of an object is the one that stands
-            there, which is how vLLM writes them.
-
-    Returns:
-        One step for each token.
-
-    Raises:
-        ValueError: it has another form, or the ids have another length.
+    That is a list with one object for each token, from token id to ``logprob``, ``rank`` and ``decoded_token``, and
+    None for the first token, which nothing predicts; or vLLM's flat form of it. Where the ids of the tokens are not
+    given, the first token of an object is the one that stands there, which is how vLLM writes them.
 
     >>> found = [None, {"28": {"logprob": -2.5, "rank": 4, "decoded_token": "["}, "9": {"logprob": -0.1, "rank": 1}}]
     >>> prompt_steps(found)[1].text, prompt_steps(found)[1].top
@@ -46,14 +39,7 @@ def prompt_steps(found: Any, ids: Any = None) -> tuple[Step, ...]:
 def outputs(record: Mapping[str, Any]) -> Iterator[tuple[tuple[Step, ...], int, int | None]]:
     """Yield the steps of every answer of a ``RequestOutput``, how many belong to the prompt, and the prompt's length.
 
-    Args:
-        record: the attributes of vLLM's ``RequestOutput``.
-
-    Yields:
-        For each of the ``outputs`` the steps of the prompt, if it was scored, and those of the answer.
-
-    Raises:
-        ValueError: the record has another form, or holds no log-probabilities.
+    The steps are those of the prompt, if it was scored, and those of the answer.
 
     >>> record = {"prompt_token_ids": [1], "outputs": [{"token_ids": [28], "logprobs": [{"28": {"logprob": -0.1}}]}]}
     >>> [(len(steps), start, prompt) for steps, start, prompt in outputs(record)]

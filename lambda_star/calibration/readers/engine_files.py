@@ -28,19 +28,7 @@ SHAPES = frozenset({"json", "lines", "parquet", "arrow"})
 
 
 def joined_parts(teacher: str | PathLike[str], base: str | PathLike[str], keep_going: bool) -> Iterator[Part]:
-    """Yield the rows of two engines' answers.
-
-    Args:
-        teacher: the answers with the teacher's log-probabilities: a file, a pattern, a folder or ``-``.
-        base: the same answers with the base's.
-        keep_going: whether to list problems instead of raising an error for the first one.
-
-    Yields:
-        Parts of the table.
-
-    Raises:
-        TableError: a file cannot be read, or (unless ``keep_going``) something in it.
-    """
+    """Yield the rows of two engines' answers, teacher and base: each a file, a pattern, a folder or ``-``."""
     return _parts(join(_answers(teacher), _answers(base)), keep_going)
 
 
@@ -57,16 +45,8 @@ def _answers(path: str | PathLike[str]) -> Iterator[Answer | Problem]:
 def any_parts(items: Iterable[Item], source: str, keep_going: bool) -> Iterator[Part]:
     """Yield the rows of records that are rows of a plain table, or engines' answers of both models.
 
-    Args:
-        items: every record with its line, or the problem that stands in its place.
-        source: the name of the file.
-        keep_going: whether to list problems instead of raising an error for the first one.
-
-    Yields:
-        Parts of the table.
-
-    Raises:
-        TableError: the file holds the answers of one model alone, or (unless ``keep_going``) has a problem.
+    An item is a record with its line, or the problem that stands in its place; the answers of one model alone are a
+    ``TableError``.
     """
     rest = iter(items)
     first: list[Item] = []

@@ -16,7 +16,7 @@ from lambda_star.bernoulli import flip_point_from_logits, threshold_from_logits
 from lambda_star.calibration.table import Table
 from lambda_star.updates import Rule
 
-__all__ = ["Places", "corners", "log_odds", "measured", "of_sums"]
+__all__ = ["Thresholds", "corners", "log_odds", "of_sums", "of_table"]
 
 SMALLEST, LARGEST = 5e-324, 1 - 2.0**-53
 """The probabilities nearest to 0 and to 1 that a float64 can hold."""
@@ -28,8 +28,8 @@ ROUNDED_TAIL = 2.0**-24
 """The tail mass that a log-probability of exactly 0 stands for: half the spacing of float32 just below 1."""
 
 
-class Places(NamedTuple):
-    """Positions, one entry in each array.
+class Thresholds(NamedTuple):
+    """The numbers of some positions, one entry in each array.
 
     ``sums`` has the masses p, 1−p, b and 1−b at the ends that give the least λ*, then at those that give the greatest.
     ``low`` and ``high`` are the ends of λ*, ``flip`` is the lower end of the flip point, ``dies`` the ends of the death
@@ -44,22 +44,13 @@ class Places(NamedTuple):
     censored: Any
 
 
-def measured(table: Table, clip: float, rule: Rule | None = None, least_b: float = 0.0) -> Places:
-    """Return λ* and what goes with it at every row of a table.
-
-    Args:
-        table: the rows.
-        clip: the clip c, in (1, inf).
-        rule: the update rule under which tails die.
-        least_b: the least probability that the base is taken to give a token whose mass has no lower bound.
-
-    Returns:
-        A :class:`Places`.
+def of_table(table: Table, clip: float, rule: Rule | None = None, least_b: float = 0.0) -> Thresholds:
+    """Return λ* and what goes with it at every row of a table; the options are those of :func:`lambda_star.calibrate`.
 
     Source: paper, Eq. 4, in the log-odds form of ``derivations/bernoulli.md``; extension for the ends.
 
     >>> row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -.01, "log_b": -3}
-    >>> found = measured(Table.from_rows([row | {"log_b_low": "-inf"}]), 5.0)
+    >>> found = of_table(Table.from_rows([row | {"log_b_low": "-inf"}]), 5.0)
     >>> found.low, found.high.round(3)
     (array([1.]), array([1.214]))
     """
@@ -70,7 +61,7 @@ def measured(table: Table, clip: float, rule: Rule | None = None, least_b: float
     far = _Masses.of(p_low, b_high)
     near = far if p_high is p_low and b_low is b_high else _Masses.of(p_high, b_low)
     low = threshold_from_logits(near.log_odds_p, near.log_odds_b, clip)
-    return Places(
+    return Thresholds(
         sums=np.stack([near.p, near.tail, near.b, near.base_tail, far.p, far.tail, far.b, far.base_tail], axis=1),
         low=low,
         high=low if near is far else threshold_from_logits(far.log_odds_p, far.log_odds_b, clip),
@@ -81,14 +72,8 @@ def measured(table: Table, clip: float, rule: Rule | None = None, least_b: float
 
 
 def of_sums(sums: Any, clip: float) -> Any:
-    """Return λ* from sums or means of the masses p, 1−p, b and 1−b, which keep the digits of a small tail.
-
-    Args:
-        sums: the four, in the last axis.
-        clip: the clip c.
-
-    Returns:
-        A float, or an array without the last axis.
+    """Return λ* from sums or means of the masses p, 1−p, b and 1−b in the last axis, which keep the digits of a small
+    tail.
 
     >>> round(float(of_sums(np.array([0.9, 0.1, 0.5, 0.5]), 5.0)), 3)
     1.771
@@ -97,14 +82,7 @@ def of_sums(sums: Any, clip: float) -> Any:
 
 
 def log_odds(sums: Any) -> tuple[Any, Any]:
-    """Return the log-odds of p and of b from their sums or means.
-
-    Args:
-        sums: p, 1−p, b and 1−b in the last axis.
-
-    Returns:
-        Two finite numbers or arrays.
-    """
+    """Return the log-odds of p and of b, finite, from sums or means of p, 1−p, b and 1−b in the last axis."""
     with np.errstate(divide="ignore"):
         p, tail, b, base_tail = np.moveaxis(np.log(sums), -1, 0)
     return _finite(p - tail), _finite(b - base_tail)
@@ -113,12 +91,7 @@ def log_odds(sums: Any) -> tuple[Any, Any]:
 def corners(rule: Rule, *ends: Any) -> tuple[Any, Any]:
     """Return the least and the greatest λ at which the tail dies under a rule, over the corners of two intervals.
 
-    Args:
-        rule: the rule.
-        ends: one end of p and of b, then the other end of each.
-
-    Returns:
-        Two floats or arrays.
+    The ``ends`` are one end of p and of b, then the other end of each.
     """
     p, b, other_p, other_b = (np.clip(end, SMALLEST, LARGEST) for end in ends)
     first = rule.dies(p, b)
