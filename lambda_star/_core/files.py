@@ -288,7 +288,7 @@ def _unpacked(head: bytes) -> bytes:
             import pyarrow
 
             with suppress(OSError), pyarrow.CompressedInputStream(pyarrow.BufferReader(head), codec) as stream:
-                return bytes(stream.read(ENDS // 2))  # no more, as what follows is not there
+                return bytes(stream.read(ENDS // 2))  # no more, as what follows in the file is not there
     return head
 
 

@@ -73,7 +73,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        said = "`engine=\"ray\"` needs Ray; install it with: pip install 'lambda-star[ray]'"
+        said = "reading on a Ray cluster needs Ray; install it with: pip install 'lambda-star[ray]'"
         raise ImportError(said) from error
     return ray
 
@@ -117,6 +117,7 @@ def _read(settings: Settings, source: Source, pieces: Sequence[Piece], skip: int
         for index, table in enumerate(source.tables(piece)):
             if piece is not pieces[0] or index >= skip:
                 state.add(table)
+                state.source = source.named(table)
     return sum(piece.size for piece in pieces), state.to_bytes()
 
 

@@ -27,7 +27,7 @@ A teacher that is worth extrapolating from is surer than its base at most positi
 """
 
 FLIPPED = 0.01
-"""The share of positions whose modal token loses its majority between λ = 1 and the operating λ.
+"""The share of positions whose modal token loses its majority between λ = 1 and the operating point.
 
 One position in a hundred breaks about one answer in ten of ten contract positions, more than the advice allows for.
 """
@@ -39,7 +39,7 @@ A margin gives up a tenth of the excess; a factor of ten between two readings is
 """
 
 CENSORED = 0.05
-"""The share of the operating λ's excess over 1 that unlisted probabilities leave open from which on they decide it.
+"""The share of the operating point's excess over 1 that unlisted probabilities leave open from which on they decide it.
 
 It is half of the excess that the default margin gives up, so that the interval is no longer hidden in the margin.
 """
@@ -111,7 +111,7 @@ def _censored(report: Report) -> Iterator[Concern]:
         return
     found = (
         f"the base does not list the teacher's modal token in {counted(report.censored, 'row')}, which leaves the "
-        f"operating λ between {number(point.value)} and {number(point.at_most)}"
+        f"operating point between {number(point.value)} and {number(point.at_most)}"
     )
     remedy = "ask the engine for more top log-probabilities of the base, or say with `least_b` what it gives at least"
     yield Concern("censored", found, remedy)
@@ -154,7 +154,7 @@ def _flipped(report: Report) -> Iterator[Concern]:
         return
     share = 0.0 if math.isnan(point) else report.share_flipped(point) - report.share_flipped(math.nextafter(1, 2))
     if share >= FLIPPED:
-        found = f"the modal token loses its majority at {percent(share)} of the positions before the operating λ"
+        found = f"the modal token loses its majority at {percent(share)} of the positions before the operating point"
         yield Concern("flip", found, "rehearse the λ that you want, and see whether answers break")
 
 
@@ -166,4 +166,4 @@ def _apart(report: Report) -> Iterator[Concern]:
         f"λ* of the strictest position ({number(report.strict)}: answer {named(at.sequence)}, position {at.position}) "
         f"lies far below that of the binding class ({number(binding.value)}), a mean that a few thick tails decide"
     )
-    yield Concern("far apart", found, "go by the operating λ, and look at the worst positions")
+    yield Concern("far apart", found, "go by the operating point, and look at the worst positions")

@@ -76,7 +76,7 @@ def advice(report: Report) -> tuple[Line, ...]:
     >>> from lambda_star import calibrate, read_table
     >>> found = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
     >>> [line.name for line in advice(found)]
-    ['binding class', 'advised limit', 'tails die', 'operating λ']
+    ['binding class', 'advised limit', 'tails die', 'operating point']
     """
     return tuple(_advice(report))
 
@@ -97,11 +97,12 @@ def _advice(report: Report) -> Iterator[Line]:
         )
     yield _of_rule(report)
     rests = "the λ at which tails die" if report.dies and report.dies.value < limit.value else "the advised limit"
-    yield Line("operating λ", number(point.value), f"{rests}, with its excess over 1 cut by {percent(report.margin)}")
+    means = f"{rests}, with its excess over 1 cut by {percent(report.margin)}"
+    yield Line("operating point", number(point.value), means)
     if report.censored:
         means = "b is known only to be below a bound"
         if not math.isnan(point.value):
-            means += f", so the operating λ lies between {number(point.value)} and {number(point.at_most)}"
+            means += f", so the operating point lies between {number(point.value)} and {number(point.at_most)}"
         means += "; more top log-probabilities of the base narrow it"
         yield Line("censored", counted(report.censored, "row"), means)
     if report.lam is not None:

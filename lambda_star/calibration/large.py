@@ -112,7 +112,7 @@ class _Run:
         """Take up the state file, or see that there is none."""
         if self.path is None:
             if resume:
-                raise ValueError("resume needs `state`, the file that keeps the state")
+                raise ValueError("`resume` needs `state`, the file that keeps the state")
             return
         if STANDARD_INPUT in self.source.files:
             raise ValueError("state must be left out for standard input, which cannot be read twice; use a file")
@@ -128,7 +128,9 @@ class _Run:
         for name, value in self.record().items():
             if state.read[name] != value:
                 raise ValueError(f"{self.path}: {self._difference(name, state.read[name], value)}")
-        self.state, state.source = state, self.source.name
+        self.state = state
+        if self.source.base is None:  # else the source says how the sides were joined
+            state.source = self.source.name
 
     def record(self) -> dict[str, Any]:
         """How far the state has come, and the files that it has begun, which must not change."""
@@ -187,6 +189,7 @@ class _Run:
             return
         self.whole = False
         self.state.add(table)
+        self.state.source = self.source.named(table)
         self.whole = True
         self.tables += 1
         if self.unit == "rows":
@@ -205,6 +208,7 @@ class _Run:
                 with _undisturbed():
                     self.whole = False
                     self.state.merge(found)
+                    self.state.source = found.source
                     self.done, self.tables, self.whole = self.done + count, 0, True
                 if time.monotonic() - self.saved > SAVE_SECONDS:
                     self.save()

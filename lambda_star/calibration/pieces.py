@@ -71,6 +71,13 @@ class Source:
         files = self.files
         return ", ".join(files[:2]) + (f" and {len(files) - 2} more" if len(files) > 2 else "")
 
+    def named(self, table: Table) -> str:
+        """Return the name of the source, with how the two sides of a table were joined."""
+        if self.base is None:
+            return self.name
+        _, joined, how = table.source.rpartition(", joined by ")
+        return f"{self.name}{joined}{how}"
+
     def stamps(self) -> list[list[Any]]:
         """Return the path, the size and the time of the last change of every file; nothing of standard input."""
         found = []

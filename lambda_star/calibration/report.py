@@ -176,7 +176,7 @@ class Report:
     def __repr__(self) -> str:
         """The report in one line."""
         point = number(self.operating_point.value)
-        return f"<Report of {self.answers} answers: binding class {named(self.binding.name)}, operating λ {point}>"
+        return f"<Report of {self.answers} answers: binding class {named(self.binding.name)}, operating point {point}>"
 
     @property
     def binding(self) -> ClassReport:

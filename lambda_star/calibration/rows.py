@@ -13,10 +13,24 @@ import numpy as np
 from lambda_star.calibration.table import COLUMNS, ENDS, Problem, Table, TableError, Top
 from lambda_star.calibration.texts import Texts
 
-__all__ = ["REMEDY", "ROUNDING", "Row", "gather", "is_integer", "is_missing", "nothing", "require_whole", "top_of"]
+__all__ = [
+    "LEAST",
+    "REMEDY",
+    "ROUNDING",
+    "Row",
+    "gather",
+    "is_integer",
+    "is_missing",
+    "nothing",
+    "require_whole",
+    "top_of",
+]
 
 ROUNDING = 1e-6
 """The largest difference between two numbers that count as equal, because tables are written with few digits."""
+
+LEAST = -9000.0
+"""Numbers below this are no log-probabilities: vLLM writes -9999 for -inf, llama.cpp the least number of float32."""
 
 INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
 
@@ -187,6 +201,8 @@ def _text(name: str, value: Any) -> str:
         raise ValueError(f"no value for {name}")
     if isinstance(value, bytes):
         raise ValueError(f"{name} is {value!r}, which is bytes; write text")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # data frames make floats of whole numbers where one is missing
     text = str(value)
     require_whole(name, text)
     if "\0" in text:
@@ -239,8 +255,9 @@ def _log_probability(name: str, value: Any) -> float:
         raise ValueError(f"{name} is NaN; score the position again")
     if number > 0:
         raise ValueError(f"{name} is {number:g}, above 0; write natural log-probabilities, not probabilities or logits")
-    if number == -math.inf:
-        raise ValueError(f"{name} is -inf, so the modal token has no mass; score it without top-k or masking")
+    if number < LEAST:
+        what = "is" if number == -math.inf else f"is {number:g}, which stands for"
+        raise ValueError(f"{name} {what} -inf, so the modal token has no mass; score it without top-k or masking")
     return number
 
 

@@ -142,7 +142,7 @@ class State:
 
     def _count(self, table: Table, judged: Judgement) -> NDArray[np.bool_]:
         """Count the rows that are not used, and return which are."""
-        certain, inside = (table.log_p == 0) & (table.log_b == 0), judged.codes >= 0
+        certain, inside = (table.ends("log_p")[0] == 0) & (table.ends("log_b")[0] == 0), judged.codes >= 0
         used: NDArray[np.bool_] = inside & ~judged.late & ~certain
         for reason, rows in (
             (OUTSIDE, ~inside & ~judged.late),

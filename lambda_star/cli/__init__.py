@@ -42,6 +42,10 @@ def main() -> None:
     does there, `probe` what a loss of your own does. `decide` says whether a lambda is safe.
 
     \b
+    From what an engine returned to a verdict (docs/engines.md says what to ask it for):
+      lambda-star calibrate --teacher teacher.jsonl --base base.jsonl --contract json --rule trl --lam 1.25
+
+    \b
     From two models to a verdict:
       lambda-star score --teacher T --base B --prompts prompts.jsonl --contract json --out rows.csv
       lambda-star calibrate rows.csv --rule trl --lam 1.25 --json report.json

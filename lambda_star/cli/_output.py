@@ -244,7 +244,7 @@ class ContractType(click.ParamType[Any]):
             return parse(value) if isinstance(value, str) else value
         except (ValueError, ImportError) as error:
             tokens = ctx is not None and any(option.name == "tokens" for option in ctx.command.params)
-            self.fail(f"{error}{'; give single tokens with --token' if tokens else ''}", param, ctx)
+            self.fail(f"{error}{'; single tokens are for --token' if tokens else ''}", param, ctx)
 
 
 CONTRACT_HELP = """\
@@ -304,7 +304,7 @@ def as_failure(*errors: type[Exception]) -> Iterator[None]:
         raise Failure(with_flags(shown(str(error)))) from error
 
 
-FLAGS = "p|b|clip|contract|force|keep_going|least_b|model|quantile|rehearsal|report|resume|state|tokens"
+FLAGS = "p|b|base|clip|contract|force|keep_going|least_b|model|quantile|rehearsal|report|resume|state|teacher|tokens"
 NAMED = re.compile(rf"`({FLAGS})(=True)?`(?! column)")
 """What a message of the library names that has a flag; a column has none."""
 

@@ -87,8 +87,8 @@ FIRST = 3
 @click.option("--resume", is_flag=True, help="Go on from the file of --state.")
 @click.option("--all", "everything", is_flag=True, help="Print every table, and every bad row.")
 @json_option()
-@output_option("--markdown", dash=True, help="Write the report as Markdown.")
-@output_option("--html", dash=True, help="Write the report as one HTML page with pictures.")
+@output_option("--markdown", dash=True, help="Write the report as Markdown, or to standard output with -.")
+@output_option("--html", dash=True, help="Write it as one HTML page with pictures, or to standard output with -.")
 @plot_option()
 def calibrate(
     everything: bool,
@@ -151,8 +151,9 @@ def _report(files: tuple[Path, ...], **options: Any) -> Report:
     from lambda_star.calibration.large import calibrate_files
     from lambda_star.calibration.state import Settings
 
-    if not files and None in (options["teacher"], options["base"]):
-        raise click.UsageError("give FILES, or --teacher and --base")
+    sides = options["teacher"], options["base"]
+    if None in sides and (not files or any(sides)):
+        raise click.UsageError("give FILES that hold both models, or --teacher and --base with one file each")
     advice = {name: options.pop(name) for name in ("margin", "quantile", "confidence", "budget")}
     settings = Settings(**{name: options.pop(name) for name in SETTINGS})
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_star._core.text import named, percent
+from lambda_star._core.text import named
 from lambda_star.bernoulli import tail_ratio
 from lambda_star.calibration.report import Report
 from lambda_star.plotting._axes import LINE_STYLES, code, finish, new_figure
@@ -62,7 +62,7 @@ def plot_tail_ratio(report: Report, ax: Axes | None = None) -> Axes:
 
 
 def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
-    """Draw the shares of answers and positions past their own λ*, the least λ*, the advised limit and the operating λ.
+    """Draw the shares of answers and positions past their λ*, the least λ*, the advised limit and the operating point.
 
     Args:
         report: what :func:`lambda_star.calibrate` returned.
@@ -79,11 +79,10 @@ def plot_thresholds(report: Report, ax: Axes | None = None) -> Axes:
     kinds = (("answers", report.answers, report.by_answer, "C0"), ("positions", report.used, report.by_position, "0.5"))
     for kind, count, distribution, color in kinds:
         ax.ecdf(distribution.values(MOST), color=color, label=f"{count} {kind}")
-    ax.axvline(report.strict, color="C3", linestyle=":", label=f"strict λ* = {report.strict:.4g}")
+    ax.axvline(report.strict, color="C3", linestyle=":", label=f"least λ* = {report.strict:.4g}")
     advised, point = report.advised, report.operating_point
     if math.isfinite(advised.value):
-        level = f"{percent(advised.quantile)} of the answers: {advised.value:.4g}"
-        ax.axvline(advised.value, color="C2", linestyle="--", label=level)
+        ax.axvline(advised.value, color="C2", linestyle="--", label=f"advised limit = {advised.value:.4g}")
     if math.isfinite(point.value):
         ax.axvline(point.value, color="C2", label=f"operating point = {point.value:.4g}")
     _mark_asked(ax, report)
@@ -165,11 +164,11 @@ def report_pictures(report: Report) -> tuple[tuple[str, str], ...]:
     >>> from lambda_star import calibrate, read_table
     >>> pictures = report_pictures(calibrate(read_table("examples/rank_by_price/logprobs.csv")))
     >>> [title for title, _ in pictures]
-    ['Tail ratio by class', 'Shares past their own λ*', 'Three readings of λ*']
+    ['Tail ratio by class', 'Shares past their own λ*', 'Three readings of λ*; hollow marks have no upper end']
     """
     drawn = {"Tail ratio by class": plot_tail_ratio, "Shares past their own λ*": plot_thresholds}
     if report.readings:
-        drawn["Three readings of λ*"] = plot_readings
+        drawn["Three readings of λ*; hollow marks have no upper end"] = plot_readings
     found = []
     for index, (title, draw) in enumerate(drawn.items()):
         figure = new_figure()

@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_star.calibration.readers import delimited, plain, read_table, stream
+from lambda_star.calibration.readers.bytes import opened
 from lambda_star.calibration.readers.delimited import Records
 from lambda_star.calibration.readers.parts import Part, cut, repeats
+from lambda_star.calibration.readers.records import BLOCK, _Text
 from lambda_star.calibration.table import Table, TableError
 from tests import tables
 from tests.calibration.damaged import WRITERS, outcome
@@ -205,3 +207,13 @@ def test_characters_that_end_lines_elsewhere_survive_every_format(tmp_path: Path
     for name, writer in WRITERS.items():
         writer(tmp_path / name, made)
         assert read_table(tmp_path / name).token.tolist() == [row["token"] for row in made]
+
+
+def test_white_space_of_any_length_is_not_kept_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "blank.json"
+    path.write_bytes(b" " * (20 * BLOCK) + b"[ ]")
+    with opened(path, "blank.json") as stream:
+        text = _Text(stream)
+        text.skip()
+        assert (text.peek(), text.line) == ("[", 1)
+        assert len(text.text) <= 2 * BLOCK

@@ -170,7 +170,7 @@ def test_every_table_stands_in_both_documents() -> None:
 def test_a_notebook_shows_the_advice_and_the_classes() -> None:
     shown = SAFE._repr_html_()
     text = Tags(shown).text
-    assert "operating λ" in text
+    assert "operating point" in text
     assert all(one.name in text for one in SAFE.classes)
     assert "<script" not in shown
     hostile = report_of("<script>alert(1)</script>")._repr_html_()

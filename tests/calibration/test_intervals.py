@@ -211,3 +211,14 @@ def test_the_least_ends_are_kept_position_by_position() -> None:
             slow.append(1.0 if b == -math.inf else report_of([one(0, 0, p, b)]).strict)
     assert stars(report_of(rows)) == pytest.approx(sorted(slow), rel=1e-14)
     assert (found.low <= found.high).all()
+
+
+def test_numbers_that_are_0_only_after_rounding_count() -> None:
+    rows = tables.rows(answers=60)
+    rounded = [row | {"log_p": 0, "log_b": 0} if row["modal"] == '["' else row for row in rows]
+    known = [row | {"log_b_low": -0.005} if row["modal"] == '["' else row for row in rounded]
+    assert sum(report_of(rounded).skipped.values()) == 60 + sum(report_of(rows).skipped.values())
+    report = report_of(known)
+    assert report.skipped == report_of(rows).skipped
+    (found,) = (each for each in report.classes if each.name == '["')
+    assert 1 < found.value < found.at_most

@@ -260,7 +260,7 @@ def test_states_of_other_data_or_options_are_refused(parquet: list[Path], tmp_pa
 def test_options_that_cannot_be_are_refused(parquet: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="engine must be 'local' or 'ray', got 'spark'"):
         calibrate_files(parquet, SETTINGS, engine="spark")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="resume needs `state`"):
+    with pytest.raises(ValueError, match="`resume` needs `state`"):
         calibrate_files(parquet, SETTINGS, resume=True)
     with pytest.raises(ValueError, match="standard input"):
         calibrate_files("-", SETTINGS, state=tmp_path / "state")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from lambda_star.calibration.readers import read_table
+from lambda_star.calibration.rows import LEAST
 from lambda_star.calibration.table import COLUMNS, Table, TableError
 from tests import tables
 from tests.tables import CHARACTERS, GOOD, HEADER, HINT, Row, columns, message, one, write
@@ -57,9 +58,7 @@ def test_column_order_and_further_columns_do_not_matter(suffix: str, tmp_path: P
     assert columns(read_table(tables.WRITERS[suffix](tmp_path / f"rows{suffix}", turned))) == columns(table)
 
 
-rows_of_any_text = st.lists(
-    st.tuples(*[st.text(CHARACTERS)] * 3, *[st.floats(max_value=0, allow_infinity=False)] * 2), min_size=1
-)
+rows_of_any_text = st.lists(st.tuples(*[st.text(CHARACTERS)] * 3, *[st.floats(LEAST, 0)] * 2), min_size=1)
 
 
 @given(rows_of_any_text)

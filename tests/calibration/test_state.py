@@ -197,6 +197,11 @@ def test_an_answer_that_comes_back_under_a_contract_is_an_error_with_the_remedy(
     assert apart.used == measured([table], Settings()).report().used
 
 
+def test_whole_numbers_name_the_same_answer_in_every_type() -> None:
+    made = [tables.one(name, place, -0.1, -0.7, contract="all") for place, name in enumerate((1, 1.0, "1"))]
+    assert Table.from_rows(made).sequence.tolist() == ["1", "1", "1"]
+
+
 def test_positions_that_stand_twice_are_an_error() -> None:
     table = many()
     with pytest.raises(ValueError, match="positions stand twice; give the answers of different files different names"):

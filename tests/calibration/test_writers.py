@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_star.calibration.readers import read_table
+from lambda_star.calibration.rows import LEAST
 from lambda_star.calibration.table import COLUMNS, ENDS, Table
 from lambda_star.calibration.writers import write_table
 from tests import tables
@@ -30,7 +31,7 @@ FORMATS = [
 texts = st.text(CHARACTERS, max_size=6) | st.sampled_from(
     ["\r", "a\rb", "\n", '"', ",", "\t", "null", "NaN", "-inf", ""]
 )
-logs = st.floats(max_value=0, allow_infinity=False)
+logs = st.floats(LEAST, 0)
 
 
 def everything(table: Table) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_the_example_goes_from_the_output_of_an_engine_to_a_verdict(folder: Path
     table = read_table(teacher=sides["teacher"], base=sides["base"])
     report = calibrate(table, rule=updates.none(), lam=1.25)
     assert verdict_of(output) == str(decide(report, lam=1.25))
+    assert ", joined by name: 2180 contract positions of 360 answers used" in words(output)
     assert len(output.splitlines()) <= 24
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>\n")
 
@@ -85,7 +86,7 @@ def test_documents_are_those_of_the_library(folder: Path) -> None:
 def test_documents_go_to_standard_output_alone(folder: Path) -> None:
     tables.write_csv(folder / "rows.csv", tables.rows(60))
     result = invoke("calibrate", "rows.csv", "--markdown", "-")
-    assert result.stdout.startswith("<!-- Written by `lambda-star calibrate` -->\n# λ from rows.csv\n")
+    assert result.stdout.startswith("<!-- Written by `lambda-star calibrate` -->\n# Calibration of rows.csv\n")
     assert result.stderr.startswith("SAFE λ = ")
     assert invoke("calibrate", "rows.csv", "--html", "-").stdout.endswith("</html>\n")
 
@@ -104,7 +105,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_state(folder: Path, monkeypatch
     tables.write_csv(folder / "rows.csv", tables.rows(60))
     expected = judged("calibrate", "rows.csv", "--all")
     assert "state must be" in refused("calibrate", "-", "--state", "run.state")
-    assert "resume needs --state" in refused("calibrate", "rows.csv", "--resume")
+    assert "--resume needs --state" in refused("calibrate", "rows.csv", "--resume")
     with monkeypatch.context() as patched:
 
         def stop(*_: Any, **__: Any) -> None:
@@ -124,12 +125,12 @@ def test_rows_whose_b_is_only_bounded_are_said_and_an_assumption_narrows_them(fo
     path = tables.write_csv(folder / "rows.csv", rows)
     output = words(judged("calibrate", path))
     assert re.search(
-        r"censored 4 rows b is known only to be below a bound, so the operating λ lies between 1 and ", output
+        r"censored 4 rows b is known only to be below a bound, so the operating point lies between 1 and ", output
     )
     assert "ask the engine for more top log-probabilities of the base, or say with --least-b" in output
     assumed = words(judged("calibrate", path, "--least-b", 0.5))
     assert "assumed: the base gives 0.5 at least to a token that it does not list" in assumed
-    ends = [float(re.search(r"operating λ ([\d.]+) ", text)[1]) for text in (output, assumed)]  # type: ignore[index]
+    ends = [float(re.search(r"operating point ([\d.]+) ", text)[1]) for text in (output, assumed)]  # type: ignore[index]
     assert ends[0] < ends[1]
 
 

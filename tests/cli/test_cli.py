@@ -193,7 +193,7 @@ def test_missing_and_unknown_options_are_named() -> None:
     assert "log_ratio_cap needs a value of c" in refused("calibrate", "rows.csv", "--rule", "cap")
     assert "'capp' names no training code" in refused("updates", "--rule", "capp")
     for pair in ([], ["--teacher", "rows.csv"], ["--base", "rows.csv"]):
-        assert "give FILES, or --teacher and --base" in refused("calibrate", "--clip", 5, *pair)
+        assert "give FILES that hold both models, or --teacher and --base" in refused("calibrate", "--clip", 5, *pair)
     assert "--lamda" in refused("calibrate", "rows.csv", "--clip", 5, "--lamda", 1.2)
     assert "No such command 'treshold'" in refused("treshold")
 
@@ -323,7 +323,7 @@ def test_tokens_are_added_to_a_contract_which_wins_over_the_column(tmp_path: Pat
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["classes"][0]["name"] == "all"
     said = refused(*arguments, "--contract", '"]')
     assert "'--contract': contract must be one of json, csv, " in said
-    assert said.endswith("got '\"]'; give single tokens with --token\n")
+    assert said.endswith("got '\"]'; single tokens are for --token\n")
     bare = tables.write_csv(tmp_path / "bare.csv", [row for row in tables.rows() if row["modal"] in tables.CONTENT])
     assert "give --contract, or name its tokens with --token\n" in refused("calibrate", bare)
 

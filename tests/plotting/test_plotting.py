@@ -145,8 +145,8 @@ def test_threshold_lines_stand_at_the_numbers_of_the_report() -> None:
     report = report_of(tables.rows(30), quantile=0.2)
     ax = plot_thresholds(report)
     for label, value in {
-        "strict": report.strict,
-        "20 % of the answers": report.advised.value,
+        "least λ*": report.strict,
+        "advised limit": report.advised.value,
         "operating point": report.operating_point.value,
     }.items():
         (line,) = lines(ax, label)
@@ -169,8 +169,8 @@ def test_the_curves_are_the_shares_past() -> None:
 
 def test_a_limit_that_is_unknown_is_not_drawn() -> None:
     ax = plot_thresholds(report_of())
-    assert len(lines(ax, "operating point")) == len(lines(ax, "5 % of the answers")) == 0
-    assert len(lines(ax, "strict")) == 1
+    assert len(lines(ax, "operating point")) == len(lines(ax, "advised limit")) == 0
+    assert len(lines(ax, "least λ*")) == 1
 
 
 @pytest.mark.parametrize("plot", PLOTS)
@@ -229,7 +229,8 @@ def test_any_token_is_drawn_as_text(name: str) -> None:
     with plt.rc_context({"svg.fonttype": "none"}):  # letters stay letters
         figure.savefig(file, format="svg")
     drawn = html.unescape(file.getvalue().decode())
-    assert f">λ* of {name.splitlines()[0]}<" in drawn
+    shown = name.replace("\n", r"\n")
+    assert f">λ* of {shown}<" in drawn
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,12 @@ def test_a_report_may_be_the_object_its_json_or_a_file(tmp_path: Path) -> None:
     assert verdicts[0].safety == "unsafe"
 
 
+def test_limits_of_little_confidence_may_change_places() -> None:
+    made = calibrate(read_table(TABLE), confidence=1e-9)
+    assert made.operating_point.value > made.operating_point.high
+    assert decide(made, lam=1.0, confidence=1e-9).safety == "safe"
+
+
 def test_where_nothing_broke_a_lambda_is_not_called_too_high() -> None:
     found = decide(calibrate(read_table(TABLE), rule=updates.none()), lam=1.25)
     assert found.safety == "unknown"

@@ -37,7 +37,8 @@ def _answers(path: str | PathLike[str]) -> Iterator[Answer | Problem]:
         with located(each) as (file, source):
             form = kind(file, source)
             if form not in SHAPES:
-                raise TableError(source, "an engine's answers must be in JSON, JSON lines, Parquet or Arrow")
+                said = "an engine's answers must be in JSON, JSON lines, Parquet or Arrow; a plain table stands alone"
+                raise TableError(source, said)
             yield from answers(records(file, source, form), source)
 
 
@@ -60,8 +61,8 @@ def any_parts(items: Iterable[Item], source: str, keep_going: bool) -> Iterator[
     if holds_both(record):
         return _parts(tabulate(_pairs(items, source), source), keep_going)
     if scored(record, 1, source) is not None:
-        said = "the file holds the answers of one model; give those of both, as `teacher` and `base`"
-        raise TableError(source, said)
+        said = "the file holds the answers of one model; `calibrate` and `convert` take both files"
+        raise TableError(source, f"{said}, as `teacher` and `base`")
     return record_parts(items, source, keep_going)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, zip_longest
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star.calibration.readers.positions import Position, position
-from lambda_star.calibration.readers.steps import Answer, Step, is_telling, same_token
+from lambda_star.calibration.readers.steps import PLACEHOLDER, Answer, Step, is_telling, same_token
 from lambda_star.calibration.table import ENDS, Problem, Table
 from lambda_star.calibration.texts import Texts
 
@@ -24,13 +25,31 @@ TRIED = 16
 BATCH = 65_536
 """The least number of rows of a table, except for the last one."""
 
+LETTERS = re.compile("[A-Za-z0-9]")
+
 Item = Answer | Problem
 Pair = tuple[Item | None, Item | None]
+
+TAIL = 8
+"""How many tokens of a prompt may follow the answer in it: the end of a turn, and what a template adds."""
 
 NO_START = """\
 both files score prompts and nothing tells where this answer starts; give each record a field `answer_start`, the \
 number of tokens before the answer"""
 
+SEVERAL = """\
+the answer stands at several places in the teacher's record, and nothing tells which is meant; give the teacher's \
+records a field `answer_start`, the number of tokens before the answer"""
+
+TOKENIZERS = """\
+the ids of its tokens are those of other texts in the teacher's record, so that the teacher has another tokenizer; \
+calibrate with two models of one tokenizer"""
+
+AGAIN = """\
+stands a second time, with the same numbers; keep one of them, or give every answer a name of its own"""
+
+FIRST = """\
+the base's first number is 0 and no tokens are listed beside it, so it was not computed; sample with `top_logprobs`"""
 
 BLANK = """\
 every log-probability is 0 and no tokens are listed, so they were not computed; ask the engine for log-probabilities"""
@@ -75,12 +94,19 @@ def tabulate(pairs: Iterable[Pair], source: str) -> Iterator[Table]:
     [(0, (Problem(line=1, message='broken', source='a'),))]
     """
     names: set[str] = set()
+    seen: set[int] = set()
     rows: list[tuple[str, int, Position]] = []
     problems: list[Problem] = []
     for index, (teacher, base) in enumerate(pairs):
         problems += [item for item in (teacher, base) if isinstance(item, Problem)]
         if isinstance(teacher, Answer) and isinstance(base, Answer):
-            name = _unused(names, base.name or teacher.name or str(index))
+            name = base.name or teacher.name
+            both = hash((name, teacher.steps, base.steps))
+            if name and both in seen:
+                problems.append(Problem(base.line, f"the answer {name} {AGAIN}", base.source))
+                continue
+            seen.add(both)
+            name = _unused(names, name or str(index))
             found, wrong = _positions(name, teacher, base)
             rows += [(name, at, one) for at, one in found]
             problems += wrong
@@ -97,7 +123,7 @@ def tabulate(pairs: Iterable[Pair], source: str) -> Iterator[Table]:
 
 def _alone(answer: Answer, other: str) -> Problem:
     named = f"the answer {answer.name}" if answer.name else "an answer"
-    said = f"{named} has no partner in the file of the {other}, and is left out; score it with both models"
+    said = f"{named} has no partner in the file of the {other}; score it with both models"
     return Problem(answer.line, said, answer.source)
 
 
@@ -160,12 +186,17 @@ def _positions(name: str, teacher: Answer, base: Answer) -> tuple[list[tuple[int
     blank = next((one for one in (teacher, base) if _is_blank(one)), None)
     if blank is not None and found.kept:
         return [], [*problems, Problem(blank.line, f"answer {name}: {BLANK}", blank.source)]
+    stretches = (one.steps[at : at + found.kept] for one, at in ((teacher, found.offset), (base, found.start)))
+    if _have_other_texts(*stretches):
+        return [], [*problems, Problem(base.line, f"answer {name}: {TOKENIZERS}", base.source)]
     for at in range(found.kept):
         ours, theirs = teacher.steps[found.offset + at], base.steps[found.start + at]
         blamed = teacher if ours.wrong or not theirs.wrong else base
         try:
             if ours.wrong or theirs.wrong:
                 raise ValueError(ours.wrong or theirs.wrong)
+            if found.start + at == 0 and theirs.log == 0 and len(theirs.entries()) == 1:
+                raise ValueError(FIRST)
             good.append((at, position(ours, theirs, digits, base_digits)))
         except ValueError as error:
             problems.append(Problem(blamed.line, f"answer {name}, position {at}: {error}", blamed.source))
@@ -190,10 +221,13 @@ def _align(teacher: Answer, base: Answer) -> _Aligned:
         said = (
             "the base's record holds no token of the answer; it scores the prompt alone" if base.steps else "no tokens"
         )
-        return _Aligned(0, start, 0, f"{said}; sample with `logprobs`, or give `answer_start`")
-    found = next((at for at in _places(teacher, base, len(own)) if _common(steps, own, at) == len(own)), None)
-    if found is None:
+        return _Aligned(0, start, 0, f"{said}; sample with `logprobs`, and do not swap `teacher` and `base`")
+    places = [at for at in _places(teacher, base, len(own)) if _common(steps, own, at) == len(own)]
+    if not places:
         return _part(teacher, base, own, start)
+    found, *others = places
+    if found != _boundary(teacher, base) and any(at >= _last(teacher, len(own)) for at in others):
+        return _Aligned(0, start, 0, SEVERAL)
     more = len(steps) - len(own) if teacher.start == 0 and not teacher.given else 0
     said = f"the teacher's record goes on for {more} tokens after the last of the base's, which may have been cut"
     return _Aligned(found, start, len(own), said if more else "")
@@ -205,7 +239,26 @@ def _places(teacher: Answer, base: Answer, length: int) -> Iterator[int]:
     if boundary is not None:
         yield boundary
     if not teacher.given:
-        yield from range(len(teacher.steps) - length if teacher.start != 0 else 0, -1, -1)
+        first = max(0, _last(teacher, length) - TAIL)
+        latest = len(teacher.steps) - length
+        latest = latest if teacher.start is None else min(latest, teacher.start)
+        yield from (at for at in range(latest, first - 1, -1) if at != boundary)
+
+
+def _last(teacher: Answer, length: int) -> int:
+    """Where an answer starts that ends where the teacher's prompt does, which one more token may follow."""
+    if teacher.start is None:
+        return len(teacher.steps) - length - 1
+    return max(0, teacher.start - length)
+
+
+def _have_other_texts(steps: tuple[Step, ...], own: tuple[Step, ...]) -> bool:
+    """Whether most tokens of one id have other letters and digits, whatever stands for spaces and unfinished bytes."""
+    same = [pair for pair in zip(steps, own, strict=True) if pair[0].id is not None and pair[0].id == pair[1].id]
+    named = [pair for pair in same if not any(one.text.startswith(PLACEHOLDER) for one in pair)]
+    letters = [tuple(LETTERS.findall(one.text) for one in pair) for pair in named]
+    differing = [ours != theirs for ours, theirs in letters if ours and theirs]
+    return 2 * sum(differing) > len(differing)
 
 
 def _part(teacher: Answer, base: Answer, own: tuple[Step, ...], start: int) -> _Aligned:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lambda_star._core.namespaces import Floats
-from lambda_star.calibration.rows import ROUNDING, require_whole, top_of
+from lambda_star.calibration.rows import LEAST, ROUNDING, require_whole, top_of
 from lambda_star.calibration.table import Top
 
 __all__ = ["tops"]
@@ -104,7 +104,7 @@ def _fill(
     modal = np.flatnonzero(is_modal & good[owner])
     for values, own in ((p, log_p[rows]), (b, log_b[rows])):
         good &= np.add.reduceat(np.exp(values), starts) <= 1 + ROUNDING - SLACK
-        good &= np.logical_and.reduceat((values <= 0) & (values > -np.inf), starts)
+        good &= np.logical_and.reduceat((values <= 0) & (values >= LEAST), starts)
         near = np.zeros(len(rows), dtype=bool)
         near[owner[modal]] = np.abs(values[modal] - own[owner[modal]]) <= ROUNDING - SLACK
         good &= near

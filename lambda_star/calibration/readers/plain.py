@@ -18,7 +18,7 @@ from lambda_star.calibration.readers.columnar import Groups, batches, table_colu
 from lambda_star.calibration.readers.listed import tops
 from lambda_star.calibration.readers.parts import Part
 from lambda_star.calibration.readers.records import rows_of
-from lambda_star.calibration.rows import Row, gather, is_integer
+from lambda_star.calibration.rows import LEAST, Row, gather, is_integer
 from lambda_star.calibration.table import COLUMNS, ENDS, OPTIONAL_COLUMNS, Problem, Table, TableError
 from lambda_star.calibration.texts import Texts
 
@@ -182,7 +182,7 @@ def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
     made["position"] = _positions(columns["position"])
     for name in ("log_p", "log_b"):
         made[name] = _floats(columns[name])
-        _require((made[name] <= 0) & (made[name] > -np.inf))
+        _require((made[name] <= 0) & (made[name] >= LEAST))
     for name in ENDS:
         if name in columns:
             made[name] = _end(columns[name], made[name[:5]], below=name.endswith("low"))

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lambda_star.calibration.readers.bytes import opened
 from lambda_star.calibration.readers.columnar import batches
@@ -24,7 +24,6 @@ ROWS = 16
 BLOCK = 2**20
 
 SPACE = re.compile(r"[ \t\n\r]*")
-BETWEEN = re.compile(r"[ \t\n\r]*([,\]]?)[ \t\n\r]*")
 
 REMEDY = "write one object per line"
 
@@ -130,15 +129,15 @@ def _document(path: Path, source: str) -> Iterator[tuple[int, Any] | Problem]:
     with opened(path, source) as stream:
         text = _Text(stream)
         try:
-            text.skip(SPACE)
+            text.skip()
             if text.peek() != "[":
                 if text.peek():
                     yield 1, text.value()
-                    text.skip(SPACE)
+                    text.skip()
             else:
                 text.at += 1
                 yield from text.elements()
-            text.skip(SPACE)
+            text.skip()
             if text.peek():
                 yield Problem(text.line, "there is more text behind the end of the JSON; write one array", source)
         except UnicodeDecodeError:
@@ -174,13 +173,12 @@ class _Text:
             self.more(BLOCK)
         return self.text[self.at : self.at + 1]
 
-    def skip(self, pattern: re.Pattern[str]) -> str:
-        """Go past what matches, and return its first group."""
+    def skip(self) -> None:
+        """Go past white space."""
         while True:
-            match = pattern.match(self.text, self.at)
-            if match and (match.end() < len(self.text) or self.ended):
-                self.at = match.end()
-                return match[1] if match.re.groups else ""
+            self.at = cast(re.Match[str], SPACE.match(self.text, self.at)).end()
+            if self.at < len(self.text) or self.ended:
+                return
             self.more(BLOCK)
 
     def value(self) -> Any:
@@ -203,13 +201,16 @@ class _Text:
 
     def elements(self) -> Iterator[tuple[int, Any]]:
         """Yield the elements of an array, whose opening bracket is read."""
-        self.skip(SPACE)
+        self.skip()
         if self.peek() == "]":
             self.at += 1
             return
         number, mark = 1, ","
         while mark == ",":
             yield number, self.value()
-            mark, number = self.skip(BETWEEN), number + 1
+            self.skip()
+            mark, number = self.peek(), number + 1
+            self.at += mark in {",", "]"}
+            self.skip()
         if mark != "]":
             raise ValueError("the array is not closed, so that the file may be cut" if self.ended else "no comma")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star.calibration.readers.rounding import Digits
-from lambda_star.calibration.rows import is_missing, require_whole
+from lambda_star.calibration.rows import LEAST, is_missing, require_whole
 
 __all__ = [
     "Answer",
@@ -27,9 +27,6 @@ __all__ = [
     "token",
     "whole",
 ]
-
-LEAST = -9000.0
-"""Numbers below this are no log-probabilities: vLLM writes -9999 for -inf, llama.cpp the least number of float32."""
 
 REPLACEMENT = "\ufffd"
 """What a decoder writes for bytes that are not a whole character: many tokens have this one text."""

@@ -104,6 +104,7 @@ TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=8)
 
 @given(TOKENS, TOKENS, st.integers(0, 3), st.sampled_from(["known", "unknown", "given"]))
 def test_an_answer_is_found_after_its_prompt(prompt: list[int], own: list[int], after: int, how: str) -> None:
+    assume(how != "unknown" or after or {prompt[-1], *own} != {own[0]})  # which of them is the answer's?
     steps = answer("a", [*prompt, *own, *[9] * after], -0.1).steps
     steps = (*(one._replace(log=-5.0) for one in steps[: len(prompt)]), *steps[len(prompt) :])
     start = {"known": len(prompt) + len(own), "unknown": None, "given": len(prompt)}[how]
@@ -172,3 +173,39 @@ def test_numbers_that_are_all_0_were_not_computed() -> None:
     (table,) = join([answer("a", [1, 2], 0.0)], [answer("a", [1, 2])])
     assert not len(table)
     assert "they were not computed" in table.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([5, 1, *range(20, 40)], "most of its tokens do not stand"),
+        ([5, 1, 1], "several places"),
+    ],
+)
+def test_a_short_answer_is_not_taken_from_the_midst_of_a_prompt(steps: list[int], said: str) -> None:
+    (table,) = join([answer("7", steps, start=None)], [answer("7", [1])])
+    assert not len(table)
+    assert said in table.problems[0].message
+
+
+def test_ids_of_other_texts_are_those_of_another_tokenizer() -> None:
+    tokens = [3, 4, 5]
+    teacher = answer("7", tokens)
+    other = teacher._replace(steps=tuple(one._replace(text=f" other{one.id}") for one in teacher.steps))
+    spaced = teacher._replace(steps=tuple(one._replace(text=f"\u2581{one.text}") for one in teacher.steps))
+    (refused,), (kept,) = (list(join([one], [answer("7", tokens)])) for one in (other, spaced))
+    assert (len(refused), len(kept)) == (0, 3)
+    assert "another tokenizer" in refused.problems[0].message
+
+
+def test_an_answer_that_stands_twice_with_one_name_counts_once() -> None:
+    (table,) = join([answer("7", [3]), answer("7", [3])], [answer("7", [3]), answer("7", [3])])
+    assert table.sequence.tolist() == ["7"]
+    assert "stands a second time" in table.problems[0].message
+
+
+def test_a_first_number_of_0_was_not_computed() -> None:
+    steps = answer("7", [3, 4], -0.7).steps
+    (table,) = join([answer("7", [3, 4])], [Answer("7", (steps[0]._replace(log=0.0), steps[1]), 1, "b")])
+    assert table.position.tolist() == [1]
+    assert "was not computed" in table.problems[0].message

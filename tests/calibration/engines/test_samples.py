@@ -116,7 +116,7 @@ def test_nested_parquet_is_read(tmp_path: Path) -> None:
 
 def test_one_side_alone_is_refused_with_the_remedy() -> None:
     pair = PAIRS["vllm/generate"]
-    with pytest.raises(TableError, match="give those of both, as `teacher` and `base`"):
+    with pytest.raises(TableError, match="take both files, as `teacher` and `base`"):
         read_table(pair.base)
     with pytest.raises(ValueError, match="`teacher` and `base` must be given together"):
         read_table(base=pair.base)
