@@ -41,7 +41,7 @@ def markdown(report: Report, verdict: Any = None) -> str:
     >>> from lambda_star import calibrate, read_table
     >>> found = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
     >>> markdown(found).splitlines()[1]
-    '# λ from examples/rank\\_by\\_price/logprobs.csv'
+    '# Calibration of examples/rank\\_by\\_price/logprobs.csv'
     """
     return _rendered("report.md.jinja", report, verdict=verdict)
 

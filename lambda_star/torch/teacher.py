@@ -144,7 +144,7 @@ class ExtrapolatedTeacher(nn.Module):
         >>> teacher, base = (LlamaForCausalLM(LlamaConfig(**sizes)) for _ in range(2))
         >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
         >>> round(ExtrapolatedTeacher.from_report(teacher, base, report).lam, 3)
-        1.126
+        1.13
         """
         verdict = decide(report, rehearsal, lam, tolerance=tolerance, confidence=confidence)
         if verdict.safety != "safe" or verdict.set_lam is None:

@@ -87,7 +87,7 @@ def test_a_nearly_deterministic_position_has_the_closed_forms_too(case: str) -> 
     assert same(report.leaves, rule.leaves(0.9993, 0.5), 1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @given(st.sampled_from([case for case in CASES if "weight" not in case and "PPO" not in case]), st.data())
 def test_the_tail_dies_where_the_closed_form_says_at_every_position(case: str, data: st.DataObject) -> None:
     rule, loss, options = CASES[case]
