@@ -24,10 +24,11 @@ def two(p: float) -> Floats:
 
 def is_undecided(rule: Rule, p: float, b: float, lam: float) -> bool:
     """Whether rounding decides on the student, or on the λ of 0 and 1 from which the death is sought."""
-    if not isinstance(rule, updates.log_prob_floor) or rule.bound > math.log(2):
+    if not isinstance(rule, updates.log_prob_floor):
         return False
     sizes = [abs(at * math.log(p / (1 - p)) + (1 - at) * math.log(b / (1 - b))) for at in (lam, 1.0, 0.0)]
-    return min(sizes) < 1e-9 or min(abs(size - rule.bound) for size in sizes) < 1e-9
+    even = rule.bound <= math.log(2) and min(sizes) < 1e-9
+    return even or min(abs(size - rule.bound) for size in sizes) < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,10 @@ def is_undecided(rule: Rule, p: float, b: float, lam: float) -> bool:
         (updates.log_prob_floor(0.5), 0.5, 0.731, 1.0),
         (updates.log_prob_floor(0.05078125), 1 / (1 + math.exp(-0.05078125)), 0.731, 1.0),
         (updates.truncated_sampling(top_p=0.8771829103508422), 0.5, 0.00028884900657658, 3.97),
+        *(
+            (updates.log_prob_floor(1.05078125 + off), 0.740924892403682, 0.8807970779778823, 1.0)
+            for off in (-2e-9, 2e-9)
+        ),
     ],
     ids=str,
 )
