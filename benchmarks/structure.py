@@ -24,6 +24,7 @@ WINGS = (
     "lint",
     "torch",
     "cliff",
+    "ledger",
     "plotting",
     "cli",
 )

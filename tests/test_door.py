@@ -22,6 +22,7 @@ SUBMODULES = {
     "cliff",
     "contract",
     "dynamics",
+    "ledger",
     "lint",
     "plotting",
     "rehearsal",

@@ -30,6 +30,7 @@ MODULES = [
     "calibration.statistics",
     "cliff",
     "cliff.run",
+    "ledger",
     "plotting",
     "rehearsal",
     "lint",

@@ -32,6 +32,7 @@ WINGS = (
     "calibration",
     "rehearsal",
     "cliff",
+    "ledger",
     "torch",
     "lint",
     "plotting",

@@ -14,6 +14,7 @@ from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
 from lambda_star.cli.comparison import compare
 from lambda_star.cli.convert import convert
+from lambda_star.cli.ledger import ledger
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.probe import probe
 from lambda_star.cli.rehearsal import rehearse
@@ -73,6 +74,7 @@ COMMANDS = (
     lint_config,
     check_step,
     cliff,
+    ledger,
     derive,
 )
 

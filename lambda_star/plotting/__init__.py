@@ -1,4 +1,4 @@
-"""Pictures of one position, of update rules, of reports, and of the cliff experiment.
+"""Pictures of one position, of update rules, of reports, of the cliff experiment, and of the ledger.
 
 Each function draws on the axes or figure that it is given, or on new ones, and returns what it drew on. ``STYLE`` holds
 the settings of matplotlib that fit these pictures.
@@ -16,6 +16,7 @@ from lambda_star.plotting.calibration import (
 )
 from lambda_star.plotting.cliff import plot_cliff, plot_run
 from lambda_star.plotting.dynamics import plot_budget, plot_trajectory
+from lambda_star.plotting.ledger import plot_ledger
 from lambda_star.plotting.probe import plot_probe
 from lambda_star.plotting.rehearsal import plot_rehearsal
 from lambda_star.plotting.updates import plot_forces, plot_rules, plot_updates
@@ -25,6 +26,7 @@ __all__ = [
     "plot_budget",
     "plot_cliff",
     "plot_forces",
+    "plot_ledger",
     "plot_probe",
     "plot_readings",
     "plot_regimes",
