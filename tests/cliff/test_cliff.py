@@ -107,13 +107,14 @@ def test_the_preset_of_an_old_record_is_read(record: dict[str, Any]) -> None:
     """The records on file have the control after a comma in the name."""
     run, settings = compare(record), record["prediction"]["preset"]
     assert "control" not in settings
-    assert _recorded(settings) == (variant(PRESETS[run.preset], run.control) if run.control else PRESETS[run.preset])
+    preset = variant(PRESETS[run.preset], run.control) if run.control else PRESETS[run.preset]
+    assert _recorded(record) == (preset, run.seed)
     assert run.label == settings["name"]
 
 
 def test_the_preset_of_a_new_record_is_read_back() -> None:
     for preset in (PRESETS["wide"], variant(PRESETS["wide"], "half budget")):
-        assert _recorded(json.loads(json.dumps(asdict(preset)))) == preset
+        assert _recorded({"settings": json.loads(json.dumps(asdict(preset))), "seed": 7}) == (preset, 7)
 
 
 def test_five_presets_and_the_controls_have_run_at_three_seeds() -> None:
@@ -149,6 +150,24 @@ def test_the_outcome_of_a_run_fits_its_counts(record: dict[str, Any]) -> None:
         assert seen["onset"] == pytest.approx(onset(said["grid"], seen["validity"], said["reference"]), abs=1e-8)
     if seen["onset"] is not None and None not in seen["interval"]:
         assert seen["interval"][0] <= seen["onset"] <= seen["interval"][1]
+
+
+@pytest.mark.parametrize("part", ["prediction", "outcome"])
+def test_an_onset_that_the_validity_does_not_have_is_refused(part: str) -> None:
+    for name in ("short", "short, no clip"):
+        record = record_of(name)
+        for named in {1.7, None} - {record[part]["onset"]}:
+            with pytest.raises(ValueError, match="record must name the onset of its own validity, which is "):
+                compare(record | {part: record[part] | {"onset": named}})
+    turned = record_of("short")[part] | {"validity": record_of("short")[part]["validity"][::-1]}
+    with pytest.raises(ValueError, match="record must name the onset of its own validity, which is None, got 1.7"):
+        compare(record_of("short") | {part: turned})
+
+
+def test_a_run_at_one_lambda_has_no_onset() -> None:
+    record = record_of("short, plain")
+    with pytest.raises(ValueError, match="which is None, got 1.7"):
+        compare(record | {"outcome": record["outcome"] | {"onset": 1.7}})
 
 
 def test_onsets_lie_in_the_predicted_bands() -> None:
