@@ -101,7 +101,7 @@ def formula_codes() -> list[Code]:
         Code("slime, miles, extrapolated teacher", FORMULA, "`--tis-clip 2`", codes.weighted(inside(None), 2.0)),
         Code("LightRFT, extrapolated teacher", FORMULA, "±20", gradient(inside(20.0))),
         Code("LightRFT, λ added outside", FORMULA, "±20", gradient(outside(20.0))),
-        Code("ROLL, λ added outside", FORMULA, "`is_pure_opd, reward_clip=5`", gradient(outside(5.0))),
+        Code("ROLL, λ added outside", FORMULA, "`is_pure_opd, advantage_clip=5`", gradient(outside(5.0))),
         Code("rLLM", FORMULA, "`adv_clip_max=5, adv_clip_min=-5`", gradient(codes.clamped_advantage(5.0))),
         Code("any, rollouts with a nucleus", FORMULA, "`top_p=0.95`", gradient(codes.reverse_kl), {"top_p": 0.95}),
         Code("any, rollouts with a nucleus", FORMULA, "`top_p=1`", gradient(codes.reverse_kl), {"top_p": 1.0}),

@@ -9,7 +9,7 @@ out of the repository's results, so that nothing that can be computed is typed; 
         print(entry.standing, entry.claim.id, entry.finding)
 """
 
-from lambda_star.ledger.claims import KNOWN, STANDINGS, Claim, Source, read
-from lambda_star.ledger.entries import Entry, judge, markdown
+from lambda_star.ledger.claims import KNOWN, STANDINGS, Claim, read
+from lambda_star.ledger.entries import Entry, judge
 
-__all__ = ["KNOWN", "STANDINGS", "Claim", "Entry", "Source", "judge", "markdown", "read"]
+__all__ = ["KNOWN", "STANDINGS", "Claim", "Entry", "judge", "read"]

@@ -7,30 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-__all__ = ["KNOWN", "STANDINGS", "Claim", "Source", "holds", "interval", "read"]
+__all__ = ["KNOWN", "STANDINGS", "Claim", "holds", "interval", "read"]
 
 STANDINGS = ("contradicts", "agrees", "consistent", "out of reach")
 """How a claim may stand beside the library, in the order in which a ledger shows them."""
 
-KNOWN = {
-    "seen": "read in the source's own text or code",
-    "reported": "told by a reader of the source",
-    "inferred": "follows from what was seen or reported",
-    "ours": "claimed by this project",
-}
-"""How surely it is known that something was claimed."""
+KNOWN = ("seen", "reported", "inferred", "ours")
+"""How surely a claim is known: seen in the source's own text or code, reported by a reader of it, inferred from that,
+or made by this project.
+"""
 
 FILE = Path(__file__).with_name("claims.yaml")
-
-
-class Source(NamedTuple):
-    """Who claims: a short ``name``, the ``title``, and the address ``url``, empty for this project."""
-
-    name: str
-    title: str
-    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,34 +28,36 @@ class Claim:
 
     Attributes:
         id: its name.
-        source: who makes it.
-        known: a key of ``KNOWN``.
+        by: the source that makes it; ``title`` and ``url`` say which that is.
+        known: one of ``KNOWN``.
         claim: what is claimed, one sentence.
         standing: how the file expects it to stand, one of ``STANDINGS``.
         finding: what the library finds, with names of ``values`` in braces.
         shows: the command that shows it, empty where nothing does; ``costly`` says that it takes more than seconds.
-        values: the numbers that are found, each a name with one function of ``checks`` and its arguments.
+        prints: what that command prints of it, with names of ``values`` in braces.
+        values: the numbers that are found: by name, one function of ``checks`` with its arguments.
         claimed: what is claimed of some of them, as text, so that it keeps its digits.
+        lambdas: the names in ``claimed`` of numbers that are a λ.
         limits: why agreement of the numbers would not yet be agreement with the claim.
-        prints: what the command prints of it, with names of ``values`` in braces.
         quote: fragments of this project's README that make the claim.
-        unit: "λ" if what is claimed is a λ.
     """
 
     id: str
-    source: Source
+    by: str
     known: str
     claim: str
     standing: str
     finding: str
     shows: str = ""
+    prints: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     claimed: Mapping[str, str] = field(default_factory=dict)
+    lambdas: Sequence[str] = ()
     limits: str = ""
-    prints: str = ""
     quote: Sequence[str] = ()
-    unit: str = ""
     costly: bool = False
+    title: str = ""
+    url: str = ""
 
 
 def read(path: str | Path = FILE) -> tuple[Claim, ...]:
@@ -89,62 +80,46 @@ def read(path: str | Path = FILE) -> tuple[Claim, ...]:
 
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        sources = {name: Source(name, **said) for name, said in data["sources"].items()}
-        rows = [dict(row) for row in data["claims"]]
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        sources, claims = data["sources"], [dict(row) for row in data["claims"]]
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} must hold sources and claims as YAML, got {error!r}") from error
-    claims = tuple(_claim(path, row, sources) for row in rows)
-    names = [claim.id for claim in claims]
-    if double := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"{path} must name every claim once, got {double!r} twice")
-    return claims
+    names: set[str] = set()
+    for row in claims:
+        if fault := _fault(row, sources, names):
+            raise ValueError(f"{path}, claim {row.get('id')!r}: {fault}")
+        names.add(row["id"])
+    return tuple(Claim(**row, **sources[row["by"]]) for row in claims)
 
 
-def _claim(path: str | Path, row: dict[str, Any], sources: Mapping[str, Source]) -> Claim:
-    said = f"{path}, claim {row.get('id', '?')!r}:"
-    by = row.pop("by", None)
-    known = {each.name for each in fields(Claim)}
-    for name, value, allowed in (
-        ("by", by, sources),
-        ("known", row.get("known"), KNOWN),
-        ("standing", row.get("standing"), STANDINGS),
-        *(("a field", name, known) for name in row),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{said} {name} must be one of {', '.join(sorted(allowed))}, got {value!r}")
-    try:
-        claim = Claim(source=sources[str(by)], **row)
-    except TypeError as error:
-        raise ValueError(f"{said} {error}") from error
-    for name, text in claim.claimed.items():
-        if name not in claim.values or not isinstance(text, str):
-            raise ValueError(f"{said} claimed must say of a name of values what is claimed, as text, got {name!r}")
-    return claim
+def _fault(row: Mapping[str, Any], sources: Mapping[str, Any], before: set[str]) -> str:
+    allowed = {"by": sources, "known": KNOWN, "standing": STANDINGS}
+    for name, values in allowed.items():
+        if row.get(name) not in values:
+            return f"{name} must be one of {', '.join(values)}, got {row.get(name)!r}"
+    if row.get("id") in before:
+        return "id must name one claim, got a second one"
+    known = {each.name for each in fields(Claim)} - {"title", "url"}
+    if wrong := [*(row.keys() - known), *({"id", "claim", "finding"} - row.keys())]:
+        return f"{', '.join(sorted(wrong))} must be there if it is one of {', '.join(sorted(known))}, and not else"
+    texts = row.get("claimed", {})
+    if not all(isinstance(text, str) and name in row["values"] for name, text in texts.items()):
+        return f"claimed must say as text, in quotes, what is claimed of names in values, got {texts}"
+    return ""
 
 
 NUMBER = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)( ?%)?"
 BETWEEN = re.compile(rf"{NUMBER} to {NUMBER}")
 BOUND = re.compile(rf"(at most|at least|below|above) {NUMBER}")
-ROUNDED = re.compile(NUMBER)
 LOOSE = 1e-9
 """Decimals such as 1.215 are not floats."""
 
 
 def holds(claimed: str, found: Any, others: Mapping[str, Any] | None = None) -> bool:
-    """Return whether what was found is what was claimed.
+    """Return whether what was found is what was claimed; NaN is not.
 
-    Args:
-        claimed: a number, which stands for all that round to it, so that 1.22 is 1.215 to 1.225; an interval "1.18 to
-            1.28"; a bound "at least", "at most", "above" or "below" before a number; "never" for infinity; "yes" or
-            "no"; or a text. "=name" stands for another value.
-        found: the number or text that was found.
-        others: what else was found, by name.
-
-    Returns:
-        True or False; False for NaN.
-
-    Raises:
-        ValueError: a text is claimed of a number.
+    A claimed number stands for all that round to it, so 1.22 is 1.215 to 1.225. It may also be an interval "1.18 to
+    1.28", a bound "at least", "at most", "above" or "below" a number, "never" for infinity, "yes" or "no", or a text;
+    "=name" stands for another value that was found.
 
     >>> holds("1.22", 1.2199), holds("1.22", 1.23), holds("4.2 %", 0.0421), holds("above 1.25", 1.25)
     (True, False, True, False)
@@ -152,20 +127,19 @@ def holds(claimed: str, found: Any, others: Mapping[str, Any] | None = None) -> 
     (True, True, True)
     """
     if isinstance(found, str | bool):
-        return claimed == (found if isinstance(found, str) else "yes" if found else "no")
+        return bool(claimed == (found if isinstance(found, str) else "yes" if found else "no"))
     word, _, name = claimed.rpartition("=")
     if name != claimed:
         other = float((others or {})[name])
         return _bounded(word.strip(), found, other) if word else math.isclose(found, other, rel_tol=LOOSE)
     if bound := BOUND.fullmatch(claimed):
         return _bounded(bound[1], found, _value(bound[2], bound[3]))
-    if (ends := interval(claimed)) is None:
-        raise ValueError(f"claimed must be a number, an interval or a bound beside {found!r}, got {claimed!r}")
-    return ends[0] <= found <= ends[1]
+    low, high = interval(claimed)
+    return low <= found <= high
 
 
-def interval(claimed: str) -> tuple[float, float] | None:
-    """Return the least and the greatest number that a claimed number, interval or bound admits; None for a text."""
+def interval(claimed: str) -> tuple[float, float]:
+    """Return the least and the greatest number that a claimed number, interval or bound admits."""
     if claimed == "never":
         return math.inf, math.inf
     if both := BETWEEN.fullmatch(claimed):
@@ -173,12 +147,11 @@ def interval(claimed: str) -> tuple[float, float] | None:
     if bound := BOUND.fullmatch(claimed):
         value = _value(bound[2], bound[3])
         return (-math.inf, value) if bound[1] in {"at most", "below"} else (value, math.inf)
-    if one := ROUNDED.fullmatch(claimed):
+    if one := re.fullmatch(NUMBER, claimed):
         digits, _, exponent = one[1].partition("e")
         half = _value(f"0.5e{int(exponent or 0) - len(digits.partition('.')[2])}", one[2]) * (1 + LOOSE)
-        value = _value(one[1], one[2])
-        return value - half, value + half
-    return None
+        return _value(one[1], one[2]) - half, _value(one[1], one[2]) + half
+    raise ValueError(f"claimed must be a number, an interval or a bound beside a number, got {claimed!r}")
 
 
 def _bounded(word: str, found: float, limit: float) -> bool:

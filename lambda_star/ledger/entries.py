@@ -4,61 +4,55 @@ from __future__ import annotations
 
 import math
 import string
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambda_star._core.text import number
 from lambda_star.ledger.checks import compute
 from lambda_star.ledger.claims import STANDINGS, Claim, holds
 
-__all__ = ["Entry", "judge", "markdown"]
+__all__ = ["Entry", "judge"]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A claim beside what the library finds.
 
     Attributes:
         claim: the claim.
-        found: its numbers, empty where ``missing`` says which file is not at hand.
+        found: its numbers by name; empty where files are missing.
         standing: how it stands: computed from the numbers where some are claimed, else as the file says.
+        missing: why the numbers could not be computed, empty if they were.
     """
 
     claim: Claim
-    found: Mapping[str, Any] = field(default_factory=dict)
-    standing: str = ""
+    found: Mapping[str, Any]
+    standing: str
     missing: str = ""
 
     @property
-    def stale(self) -> bool:
-        """Whether it stands otherwise than the file expects, so that the ledger is out of date."""
-        return self.standing != self.claim.standing
+    def finding(self) -> str:
+        """What the library finds, with its numbers."""
+        return self.filled(self.claim.finding)
 
     @property
-    def finding(self) -> str:
-        """What the library finds, one or more sentences with their numbers."""
-        return self.filled(self.claim.finding)
+    def claimed(self) -> str:
+        """What is claimed of numbers."""
+        return _listed({name: text.replace("=", "") for name, text in self.claim.claimed.items()})
 
     @property
     def numbers(self) -> str:
         """What was found of what is claimed."""
-        return ", ".join(_shown(self.found.get(name, math.nan)) for name in self.claim.claimed)
-
-    @property
-    def printed(self) -> str:
-        """What the command prints of it."""
-        return self.filled(self.claim.prints)
+        return _listed({name: self.filled(f"{{{name}}}") for name in self.claim.claimed})
 
     def filled(self, text: str) -> str:
         """Return a text with the numbers in place of their names in braces."""
-        return _Filler().vformat(text, (), self.found if not self.missing else _Unknown())
+        return _Filler().vformat(text, (), defaultdict(lambda: math.nan) if self.missing else self.found)
 
 
-class _Unknown(dict[str, Any]):
-    def __missing__(self, name: str) -> float:
-        return math.nan
+def _listed(texts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {text}" if len(texts) > 1 else text for name, text in texts.items())
 
 
 class _Filler(string.Formatter):
@@ -68,14 +62,11 @@ class _Filler(string.Formatter):
         return kwargs[field_name], field_name
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        plain = isinstance(value, str | bool) or not math.isfinite(value) or not format_spec
-        return _shown(value) if plain else format(value, format_spec)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else "never" if value == math.inf else number(value)
+        if isinstance(value, str | bool):
+            return value if isinstance(value, str) else "yes" if value else "no"
+        if math.isfinite(value) and format_spec:
+            return format(value, format_spec)
+        return "never" if value == math.inf else number(value)
 
 
 def judge(claims: Iterable[Claim], root: str | Path = ".") -> tuple[Entry, ...]:
@@ -89,18 +80,17 @@ def judge(claims: Iterable[Claim], root: str | Path = ".") -> tuple[Entry, ...]:
         root: the folder of a clone of the repository, for figures out of its results.
 
     Returns:
-        The entries, contradictions first. An entry whose files are not there stands as the file says, and its
-        ``missing`` names one.
+        The entries, contradictions first.
 
     Raises:
         ValueError: a claim names a function that is not there, or arguments out of range.
 
     >>> from lambda_star.ledger import read
     >>> (entry,) = judge(claim for claim in read() if claim.id == "paper-marker")
-    >>> entry.standing, entry.stale
-    ('consistent', False)
+    >>> entry.standing, entry.numbers
+    ('consistent', '0.999337')
     """
-    entries = [_entry(claim, Path(root)) for claim in claims]
+    entries = [_entry(claim, Path(root).resolve()) for claim in claims]  # what is kept of files has whole paths
     return tuple(sorted(entries, key=lambda entry: STANDINGS.index(entry.standing)))
 
 
@@ -113,36 +103,3 @@ def _entry(claim: Claim, root: Path) -> Entry:
         return Entry(claim, found, claim.standing)
     inside = all(holds(text, found[name], found) for name, text in claim.claimed.items())
     return Entry(claim, found, ("consistent" if claim.limits else "agrees") if inside else "contradicts")
-
-
-def markdown(entries: Iterable[Entry]) -> str:
-    """Return entries as tables in Markdown, one for each standing.
-
-    Args:
-        entries: what :func:`judge` returns.
-
-    Returns:
-        The text, without a last line break.
-
-    >>> from lambda_star.ledger import read
-    >>> print(markdown(judge(read()[:1])).splitlines()[0][:3])
-    ###
-    """
-    entries, parts = list(entries), []
-    for standing in STANDINGS:
-        rows = [entry for entry in entries if entry.standing == standing]
-        if rows:
-            head = [f"### {standing[:1].upper()}{standing[1:]}: {len(rows)}", "", *HEAD]
-            parts.append("\n".join([*head, *map(_row, rows)]))
-    return "\n\n".join(parts)
-
-
-HEAD = ("| claim | by, known | what the library finds | command |", "| --- | --- | --- | --- |")
-
-
-def _row(entry: Entry) -> str:
-    claim, source = entry.claim, entry.claim.source
-    by = f"[{source.title}]({source.url})" if source.url else source.title
-    said = " ".join(filter(None, (entry.finding, claim.limits)))
-    cells = (claim.claim, f"{by}, {claim.known}", said, f"`{claim.shows}`")
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

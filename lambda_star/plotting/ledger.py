@@ -33,22 +33,22 @@ def plot_ledger(entries: Sequence[Entry], figure: Figure | None = None) -> Figur
         The figure, with two axes.
 
     >>> from lambda_star import ledger
-    >>> figure = plot_ledger(ledger.judge(claim for claim in ledger.read() if claim.unit == "λ"))
+    >>> figure = plot_ledger(ledger.judge(claim for claim in ledger.read() if claim.lambdas))
     >>> [ax.get_xlabel() for ax in figure.axes]
     ['claims', 'λ']
     """
     figure = figure or new_figure((12, 4.8))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
     _draw_counts(left, entries)
-    _draw_lambdas(right, [entry for entry in entries if entry.claim.unit == "λ" and not entry.missing])
+    _draw_lambdas(right, [entry for entry in entries if entry.claim.lambdas and not entry.missing])
     return figure
 
 
 def _draw_counts(ax: Axes, entries: Sequence[Entry]) -> None:
-    sources = list(dict.fromkeys(entry.claim.source.title for entry in reversed(entries)))
+    sources = list(dict.fromkeys(entry.claim.title for entry in reversed(entries)))
     ends = Counter[str]()
     for standing, colour in COLOURS.items():
-        counts = Counter(entry.claim.source.title for entry in entries if entry.standing == standing)
+        counts = Counter(entry.claim.title for entry in entries if entry.standing == standing)
         widths = [counts[name] for name in sources]
         bars = ax.barh(sources, widths, left=[ends[name] for name in sources], color=colour, label=standing)
         ax.bar_label(bars, [str(width or "") for width in widths], label_type="center", fontsize="small")
@@ -57,28 +57,36 @@ def _draw_counts(ax: Axes, entries: Sequence[Entry]) -> None:
 
 
 def _draw_lambdas(ax: Axes, entries: Sequence[Entry]) -> None:
-    rows = [(entry, name) for entry in reversed(entries) for name in entry.claim.claimed]
+    rows = [(entry, name) for entry in reversed(entries) for name in entry.claim.lambdas]
     for place, (entry, name) in enumerate(rows):
-        ends = interval(entry.claim.claimed[name])
-        found = entry.found[name]
-        if ends is None or isinstance(found, str):
-            continue
+        ends, found = interval(entry.claim.claimed[name]), entry.found[name]
         low, high = (min(max(end, LEAST), MOST) for end in ends)
-        colour = COLOURS[entry.standing]
-        ax.plot([low, max(high, low + 0.004)], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
-        if ends[0] > MOST:
-            _at_edge(ax, place, ends[0], "claimed", 0.04)
-        if found > MOST:
-            _at_edge(ax, place, found, "found", 0.0)
-        else:
+        if ends[0] <= MOST:
+            bar = [low, max(high, low + 0.004)]  # else an interval as narrow as its digits would not be seen
+            ax.plot(bar, [place, place], color=COLOURS[entry.standing], linewidth=7, solid_capstyle="butt")
+        if found <= MOST:
             ax.plot(found, place, "kD", markersize=5)
+        beyond = {"claimed": sum(ends) / 2 if ends[0] > MOST else LEAST, "found": found}
+        far = [f"{what} {_far(value)}" for what, value in beyond.items() if value > MOST]
+        ax.text(MOST + 0.01, place, ", ".join(far), va="center", fontsize="small")
     ax.plot([], [], color="0.4", linewidth=7, label="claimed, as rounded")
     ax.plot([], [], "kD", markersize=5, label="found")
-    ax.set_yticks(range(len(rows)), [entry.claim.id for entry, _ in rows], fontsize="small")
+    ax.axvspan(MOST, MOST + 0.2, color="0.95", zorder=0, label="beyond the axis")
+    ax.set_yticks(range(len(rows)), [_label(entry, name) for entry, name in rows], fontsize="small")
     ax.grid(axis="x", alpha=0.3)
-    finish(ax, "above", xlabel="λ", xlim=(LEAST - 0.01, MOST + 0.08))
+    finish(
+        ax,
+        "above",
+        xlabel="λ",
+        xlim=(LEAST - 0.01, MOST + 0.2),
+        ylim=(-0.6, len(rows) - 0.4),
+        xticks=[1, 1.1, 1.2, 1.3, 1.4],
+    )
 
 
-def _at_edge(ax: Axes, place: int, value: float, what: str, lower: float) -> None:
-    text = f"{what}: {'never' if value == math.inf else f'{value:.3g}'} →"
-    ax.annotate(text, (MOST + 0.075, place - 10 * lower), ha="right", va="center", fontsize="small")
+def _far(value: float) -> str:
+    return "never" if value == math.inf else f"{value:.3g}"
+
+
+def _label(entry: Entry, name: str) -> str:
+    return f"{entry.claim.id}, {name}" if len(entry.claim.lambdas) > 1 else entry.claim.id
