@@ -135,7 +135,7 @@ def holds(claimed: str, found: Any, others: Mapping[str, Any] | None = None) -> 
     if bound := BOUND.fullmatch(claimed):
         return _bounded(bound[1], found, _value(bound[2], bound[3]))
     low, high = interval(claimed)
-    return low <= found <= high
+    return bool(low <= found <= high)
 
 
 def interval(claimed: str) -> tuple[float, float]:
