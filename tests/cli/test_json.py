@@ -26,7 +26,7 @@ COMMANDS: dict[str, list[str]] = {
     "lint-config": ["run.sh", *POSITION],
     "check-step": ["--positions", "3"],
     "cliff": ["--report", "--folder", str(RESULTS)],
-    "ledger": ["--by", "paper"],
+    "ledger": ["paper-collapse"],
     "compare": ["rows.csv", "rows.csv"],
 }
 
