@@ -96,7 +96,13 @@ class _Run:
 
 
 def run(
-    preset: Preset, seed: int, folder: Path, *, threads: int = 1, progress: Callable[[int], None] | None = None
+    preset: Preset,
+    seed: int,
+    folder: Path,
+    *,
+    threads: int = 1,
+    train: bool = True,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Lock the prediction of a preset in a file, train, and add what was seen; a finished run is only read.
 
@@ -108,10 +114,11 @@ def run(
         seed: seed of all random numbers, at least 0.
         folder: folder of the file, which is named after preset, control and seed.
         threads: number of PyTorch's threads, at least 1.
+        train: whether students are trained; if not, the prediction is locked, so that it can be committed first.
         progress: called after each step with the number of steps done.
 
     Returns:
-        What the file holds: a record of :mod:`lambda_star.cliff.record` with its outcome.
+        What the file holds: a record of :mod:`lambda_star.cliff.record`, with its outcome if students were trained.
 
     Raises:
         ValueError: the file holds another setting, or a prediction that is not the locked one; or λ* is infinite,
@@ -130,7 +137,7 @@ def run(
         record = lock(path, lambda: _predicted(this), settings=asdict(preset), seed=seed)
         if _recorded(record) != (preset, seed):
             raise ValueError(f"{path} must hold a run of this preset, got one with other settings; give another folder")
-        if "outcome" in record:
+        if "outcome" in record or not train:
             return record
         record = attempt(path, record)
         began = time.perf_counter()

@@ -126,6 +126,14 @@ def test_a_run_is_predicted_trained_and_judged(tmp_path: Path, control: str) -> 
     assert len(steps) == 4
 
 
+def test_a_prediction_is_locked_without_training(tmp_path: Path) -> None:
+    said = run(SMALL, 1, tmp_path, train=False, progress=lambda _: pytest.fail("trained"))
+    assert (said["attempts"], "outcome" in said, said["settings"]["name"], said["seed"]) == ([], False, "small", 1)
+    done = run(SMALL, 1, tmp_path)
+    assert done["prediction"] == said["prediction"]
+    assert run(SMALL, 1, tmp_path, train=False) == done
+
+
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
     outcome = {name: value for name, value in record["outcome"].items() if name != "seconds"}
     return {"prediction": record["prediction"], "outcome": outcome}
