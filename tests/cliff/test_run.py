@@ -132,9 +132,10 @@ def test_the_models_have_the_size_that_is_asked_for(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(experiment, "TUNING_STEPS", 2)
     weights = experiment._Run(SMALL, 0, 48, 3).models[0]
     assert (weights["head"].shape[1], "up2" in weights, "up3" in weights) == (48, True, False)
-    for sizes in ({"width": 24}, {"width": 0}, {"layers": 0}):
+    sizes: list[dict[str, Any]] = [{"width": 24}, {"width": 0}, {"layers": 0}]
+    for size in sizes:
         with pytest.raises(ValueError, match="width must be a multiple of 16 and layers at least 1, got "):
-            run(SMALL, 1, tmp_path, **sizes)
+            run(SMALL, 1, tmp_path, **size)
     monkeypatch.setattr(experiment, "_predicted", lambda _: {"onset": None})
     assert run(SMALL, 1, tmp_path, width=48, layers=3, train=False)["settings"]["width"] == 48
     with pytest.raises(ValueError, match="must hold a lock with `settings` = "):
