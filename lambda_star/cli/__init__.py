@@ -16,6 +16,7 @@ from lambda_star.cli.comparison import compare
 from lambda_star.cli.convert import convert
 from lambda_star.cli.ledger import ledger
 from lambda_star.cli.lint import lint_config
+from lambda_star.cli.locks import locks
 from lambda_star.cli.probe import probe
 from lambda_star.cli.rehearsal import rehearse
 from lambda_star.cli.score import score
@@ -74,6 +75,7 @@ COMMANDS = (
     lint_config,
     check_step,
     cliff,
+    locks,
     ledger,
     derive,
 )
