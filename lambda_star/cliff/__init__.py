@@ -118,12 +118,12 @@ def compare(record: Mapping[str, Any]) -> Comparison:
     """
     try:
         seen, said = record["outcome"], record["prediction"]
-        preset, middle = _recorded(said["preset"]), said["levels"].index(0.5)
+        (preset, seed), middle = _recorded(record), said["levels"].index(0.5)
         several = len(said["grid"]) > 1  # a run at a single λ shows no fall
         return Comparison(
             preset.name,
             preset.control,
-            said["seed"],
+            seed,
             said["threshold"][middle],
             said["collapse"][middle],
             said["budget_threshold"],

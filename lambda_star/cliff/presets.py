@@ -80,8 +80,11 @@ def _label(name: str, control: str) -> str:
     return f"{name}, {control}" if control else name
 
 
-def _recorded(settings: Mapping[str, Any]) -> Preset:
-    """Read the preset of a recorded run; in older records the control stands after a comma in the name."""
+def _recorded(record: Mapping[str, Any]) -> tuple[Preset, int]:
+    """Read preset and seed of a record; in older ones they are in the prediction, and the name has the control too."""
+    told = record if "settings" in record else {**record["prediction"], "settings": record["prediction"]["preset"]}
+    settings: Mapping[str, Any] = told["settings"]
     name, _, behind = settings["name"].partition(", ")
-    known = {field.name: settings[field.name] for field in fields(Preset) if field.name != "control"}
-    return Preset(**known | {"name": name, "control": settings.get("control") or behind, "grid": tuple(known["grid"])})
+    known = {field.name: settings[field.name] for field in fields(Preset) if field.name in settings}
+    known |= {"name": name, "control": settings.get("control") or behind, "grid": tuple(known["grid"])}
+    return Preset(**known), told["seed"]

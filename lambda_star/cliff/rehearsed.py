@@ -58,7 +58,7 @@ def rehearse(record: Mapping[str, Any], *, answers: int = JUDGED, threads: int =
     ValueError: record must hold a finished run of the cliff experiment, got one without 'outcome'
     """
     run, said = compare(record), record["prediction"]
-    preset = _recorded(said["preset"])
+    preset, _ = _recorded(record)
     if preset.shuffled:
         raise ValueError("record must hold a run whose base is not shuffled: its student has no single base")
     before = torch.get_num_threads()

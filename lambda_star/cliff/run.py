@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lambda_star import __version__, bernoulli, dynamics, sequence
+from lambda_star import bernoulli, dynamics, sequence
 from lambda_star._core.namespaces import Floats
 from lambda_star.bernoulli.formulas import log_odds
 from lambda_star.cliff import onset
 from lambda_star.cliff.model import Weights, forward, new_weights, repeat, sample
 from lambda_star.cliff.presets import Preset, _recorded
-from lambda_star.cliff.record import conclude, lock
+from lambda_star.cliff.record import _release, attempt, conclude, lock
 from lambda_star.cliff.task import Task, closes, counted, parsed
 from lambda_star.torch.step import opd_loss
 
@@ -101,7 +101,7 @@ def run(
     """Lock the prediction of a preset in a file, train, and add what was seen; a finished run is only read.
 
     The same preset, seed, threads and machine give the same numbers. A run that was cut off starts again, with the
-    prediction that it locked.
+    prediction that it locked; its record names every attempt.
 
     Args:
         preset: the setting.
@@ -116,6 +116,7 @@ def run(
     Raises:
         ValueError: the file holds another setting, or a prediction that is not the locked one; or λ* is infinite,
             because the teacher ends lists more often than the base.
+        BlockingIOError: another process trains this run.
 
     >>> from lambda_star.cliff.presets import PRESETS
     >>> record = run(PRESETS["short"], 3, Path("results/cliff"))  # finished, so it is only read
@@ -126,16 +127,18 @@ def run(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        record = lock(path, lambda: _predicted(this))
-        if _recorded(record["prediction"]["preset"]) != preset:
-            raise ValueError(f"{path} must hold a run of this preset, got one with other settings; remove it")
+        record = lock(path, lambda: _predicted(this), settings=asdict(preset), seed=seed)
+        if _recorded(record) != (preset, seed):
+            raise ValueError(f"{path} must hold a run of this preset, got one with other settings; give another folder")
         if "outcome" in record:
             return record
+        record = attempt(path, record)
         began = time.perf_counter()
         students = _distilled(this, record["prediction"]["grid"], "students", preset.steps, progress)
         outcome = _judged(this, students, record["prediction"])
         return conclude(path, record, outcome | {"seconds": round(time.perf_counter() - began, 1)})
     finally:
+        _release(path)
         torch.set_num_threads(before)
 
 
@@ -189,10 +192,7 @@ def _predicted(this: _Run) -> dict[str, Any]:
         )
     budget = _pace(this) * float(np.sum(_schedule(preset.steps)))
     return {
-        "preset": asdict(preset),
-        "seed": this.seed,
         "threads": torch.get_num_threads(),
-        "versions": {"lambda_star": __version__, "numpy": np.__version__, "torch": torch.__version__},
         "lists": len(this.held_out.tokens),
         "p": middle_p,
         "b": middle_b,

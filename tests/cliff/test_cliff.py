@@ -107,13 +107,14 @@ def test_the_preset_of_an_old_record_is_read(record: dict[str, Any]) -> None:
     """The records on file have the control after a comma in the name."""
     run, settings = compare(record), record["prediction"]["preset"]
     assert "control" not in settings
-    assert _recorded(settings) == (variant(PRESETS[run.preset], run.control) if run.control else PRESETS[run.preset])
+    preset = variant(PRESETS[run.preset], run.control) if run.control else PRESETS[run.preset]
+    assert _recorded(record) == (preset, run.seed)
     assert run.label == settings["name"]
 
 
 def test_the_preset_of_a_new_record_is_read_back() -> None:
     for preset in (PRESETS["wide"], variant(PRESETS["wide"], "half budget")):
-        assert _recorded(json.loads(json.dumps(asdict(preset)))) == preset
+        assert _recorded({"settings": json.loads(json.dumps(asdict(preset))), "seed": 7}) == (preset, 7)
 
 
 def test_five_presets_and_the_controls_have_run_at_three_seeds() -> None:

@@ -158,12 +158,14 @@ def test_a_run_that_is_cut_off_goes_on_with_its_prediction(tmp_path: Path, monke
     assert "outcome" not in half
     monkeypatch.setattr(experiment, "_predicted", lambda _: pytest.fail("asked for another prediction"))
     done = run(SMALL, 1, tmp_path)
-    assert {name: done[name] for name in half} == half
+    assert {name: done[name] for name in half} == half | {"attempts": done["attempts"]}
+    assert len(done["attempts"]) == 2
+    assert done["attempts"][:1] == half["attempts"]
 
 
 def test_a_file_of_another_setting_is_refused(tmp_path: Path) -> None:
     run(SMALL, 1, tmp_path)
-    with pytest.raises(ValueError, match=r"small-1.json must hold a run of this preset, got one with other settings"):
+    with pytest.raises(ValueError, match=r"small-1.json must hold a lock with `settings` = "):
         run(replace(SMALL, clip=3.0), 1, tmp_path)
 
 
