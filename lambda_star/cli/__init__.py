@@ -17,6 +17,7 @@ from lambda_star.cli.convert import convert
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.probe import probe
 from lambda_star.cli.rehearsal import rehearse
+from lambda_star.cli.rules import cliff_rules
 from lambda_star.cli.score import score
 from lambda_star.cli.symbolic import derive
 from lambda_star.cli.torch import check_step
@@ -73,6 +74,7 @@ COMMANDS = (
     lint_config,
     check_step,
     cliff,
+    cliff_rules,
     derive,
 )
 

@@ -111,7 +111,7 @@ def _centred(gain: Tensor, log_weights: Tensor) -> Tensor:
     return gain - (log_weights.exp() * gain).sum(-1, keepdim=True)
 
 
-def nucleus(log_s: Tensor, top_p: float) -> Tensor:
+def nucleus(log_s: Tensor, top_p: float | Tensor) -> Tensor:
     """Tell which tokens are among the fewest that hold a share of the mass.
 
     >>> nucleus(torch.tensor([0.1, 0.6, 0.3]).log(), 0.9)

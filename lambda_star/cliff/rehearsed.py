@@ -93,8 +93,8 @@ def _validity(this: _Run, lams: Sequence[float], answers: int, student: Student 
 def _sampled(this: _Run, lams: Sequence[float], answers: int, student: Student | None = None) -> Tensor:
     """Sample from the predicted student at each λ token by token, with the same random numbers for all λ.
 
-    ``student`` gives its log-probabilities from those of teacher and base and λ, one row per answer that goes on; by
-    default it is that of the run's clip.
+    ``student`` gives its log-probabilities from those of teacher and base and λ, one row per answer; by default
+    it is that of the run's clip.
     """
     teacher, base = this.models
     pair = {name: torch.cat([teacher[name], base[name]]) for name in teacher}
@@ -104,15 +104,21 @@ def _sampled(this: _Run, lams: Sequence[float], answers: int, student: Student |
     generator, cache = this.generator("rehearsed"), Cache()
     tokens = torch.zeros(len(lams), answers, 1, dtype=torch.long)
     going = torch.ones(tokens.shape[:2], dtype=torch.bool)
+    alive = torch.arange(len(lam))  # the answers that are computed; those that have stopped leave it now and then
     while tokens.shape[-1] < this.task.length and going.any():
-        last = tokens[..., -1].reshape(1, -1, 1).expand(2, -1, 1)
+        last = tokens[..., -1].flatten()[alive].reshape(1, -1, 1).expand(2, -1, 1)
         log_t, log_b = forward(pair, last, cache)[:, :, -1].double()
-        live, rows = going.flatten(), torch.zeros_like(log_t)
-        rows[live] = student(log_t[live], log_b[live], lam[live])
+        rows = torch.zeros(len(lam), log_t.shape[-1], dtype=torch.float64)
+        rows[alive] = student(log_t, log_b, lam[alive])
         rows = rows.reshape(*going.shape, -1)
         noise = torch.empty(rows.shape[1:], dtype=torch.float64).exponential_(generator=generator)
         following = torch.argmax(rows - noise.log(), -1) * going  # Gumbel noise turns the largest into a sample
         tokens, going = torch.cat([tokens, following[..., None]], dim=-1), going & (following != 0)
+        stay = going.flatten()[alive]
+        if stay.sum() < 0.8 * len(stay):
+            alive = alive[stay]
+            for layer, (key, value) in cache.items():
+                cache[layer] = key[:, stay], value[:, stay]
     return tokens
 
 

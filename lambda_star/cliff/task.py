@@ -25,7 +25,7 @@ STYLES: dict[str, tuple[str, ...]] = {
 }
 """The marks that are tokens; the last two are the separator and the token that takes its place at the end of a list.
 
-In the style ``unary`` every item is 1 and is written in one token with the mark behind it, so there is no digit to choose.
+In the style ``unary`` every item is a 1, one token with the mark behind it, so there is no digit to choose.
 """
 
 DIGITS = 10
@@ -66,7 +66,7 @@ class Task:
 
     @property
     def length(self) -> int:
-        """The number of tokens of the longest answer that may be sampled, with the start, and the stop if there are digits.
+        """The number of tokens of the longest answer that may be sampled, start and stop included, or no stop if unary.
 
         One more token would let a list of ones have one more item.
         """
