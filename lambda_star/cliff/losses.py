@@ -76,7 +76,7 @@ def loss(
             return -(drawn.exp() * surrogate).sum(-1)
         weight = (log_s.detach() - drawn).exp().clamp(max=rule.c)
         return -(drawn.exp() * weight * (_centred(gain, drawn) if rule.centred else gain) * log_s).sum(-1)
-    gain = _advantage(rule, log_s.detach(), log_t, log_b, lam, push)
+    gain = _advantage(rule, log_s.detach(), log_t, push)
     if not draws:
         return -(log_s.exp() * gain).sum(-1)
     rows = log_s.detach().exp().reshape(-1, log_s.shape[-1])
@@ -84,16 +84,14 @@ def loss(
     return -(log_s.gather(-1, tokens) * gain.gather(-1, tokens)).mean(-1)
 
 
-def _advantage(rule: Rule, log_s: Tensor, log_t: Tensor, log_b: Tensor, lam: Tensor, push: Tensor) -> Tensor:
+def _advantage(rule: Rule, log_s: Tensor, log_t: Tensor, push: Tensor) -> Tensor:
     """Compute what stands in place of the advantage of every token."""
     ratio = log_t - log_s
     if isinstance(rule, none):
         return ratio + push
     if isinstance(rule, log_ratio_cap) and not rule.through:
         return ratio.clamp(max=math.log(rule.c)) + push
-    if isinstance(rule, log_ratio_clamp):
-        if rule.teacher == "plain":
-            return ratio.clamp(-rule.bound, rule.bound) + push
+    if isinstance(rule, log_ratio_clamp) and rule.teacher == "extrapolated":
         return (torch.log_softmax(log_t + push, -1) - log_s).clamp(-rule.bound, rule.bound)
     if isinstance(rule, teacher_weight):
         gain = ratio + push

@@ -104,21 +104,22 @@ def _sampled(this: _Run, lams: Sequence[float], answers: int, student: Student |
     generator, cache = this.generator("rehearsed"), Cache()
     tokens = torch.zeros(len(lams), answers, 1, dtype=torch.long)
     going = torch.ones(tokens.shape[:2], dtype=torch.bool)
-    alive = torch.arange(len(lam))  # the answers that are computed; those that have stopped leave it now and then
+    # Many answers begin alike, so teacher and base are computed once for each different beginning.
+    which, last = torch.zeros(len(lam), dtype=torch.long), torch.zeros(1, dtype=torch.long)
     while tokens.shape[-1] < this.task.length and going.any():
-        last = tokens[..., -1].flatten()[alive].reshape(1, -1, 1).expand(2, -1, 1)
-        log_t, log_b = forward(pair, last, cache)[:, :, -1].double()
-        rows = torch.zeros(len(lam), log_t.shape[-1], dtype=torch.float64)
-        rows[alive] = student(log_t, log_b, lam[alive])
+        log_t, log_b = forward(pair, last[None, :, None].expand(2, -1, 1), cache)[:, :, -1].double()
+        live, rows = going.flatten(), torch.zeros(len(lam), log_t.shape[-1], dtype=torch.float64)
+        rows[live] = student(log_t[which[live]], log_b[which[live]], lam[live])
         rows = rows.reshape(*going.shape, -1)
         noise = torch.empty(rows.shape[1:], dtype=torch.float64).exponential_(generator=generator)
         following = torch.argmax(rows - noise.log(), -1) * going  # Gumbel noise turns the largest into a sample
         tokens, going = torch.cat([tokens, following[..., None]], dim=-1), going & (following != 0)
-        stay = going.flatten()[alive]
-        if stay.sum() < 0.8 * len(stay):
-            alive = alive[stay]
-            for layer, (key, value) in cache.items():
-                cache[layer] = key[:, stay], value[:, stay]
+        live = going.flatten()
+        longer = which[live] * rows.shape[-1] + following.flatten()[live]
+        longer, which[live] = torch.unique(longer, return_inverse=True)
+        before, last = longer // rows.shape[-1], longer % rows.shape[-1]
+        for layer, (key, value) in cache.items():
+            cache[layer] = key[:, before], value[:, before]
     return tokens
 
 

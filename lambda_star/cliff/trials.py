@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,18 +16,14 @@ from lambda_star._core.namespaces import Floats
 from lambda_star.cliff.losses import loss, nucleus
 from lambda_star.cliff.model import Weights, forward, repeat, sample
 from lambda_star.cliff.record import Record, attempt, conclude, lock
-from lambda_star.cliff.rehearsed import BLOCK, _sampled
+from lambda_star.cliff.rehearsed import _sampled
 from lambda_star.cliff.rules import GRID, JUDGED, Trial, half_lost
 from lambda_star.cliff.run import LEVELS, MEMORY, RATE, _log_probabilities, _numbers, _Run, _schedule
 from lambda_star.cliff.task import counted, parsed
 
 __all__ = ["Runner", "on_threads"]
 
-FINE = (
-    0.85,
-    0.95,
-    1.05,
-)  # of the way to where the tail dies, beside the grid, so that a predicted fall is located better
+FINE = (0.85, 0.95, 1.05)  # of the way to where the tail dies; rehearsed beside the grid, to locate a fall
 ROWS = 1024  # rows whose students are computed at once, so that they stay in the processor's cache
 ANSWERS = 500  # answers of each student that are sampled at once
 
@@ -124,10 +119,9 @@ class Runner:
         rule = updates.none() if rule.keeps_fixed_point else rule
         student, found = self._students.setdefault(rule, (_Student(rule), {}))  # other trials may have the same rule
         left = [lam for lam in lams if lam not in found]
-        for start in range(0, len(left), BLOCK):
-            block = left[start : start + BLOCK]
-            tokens = _sampled(self.this, block, JUDGED, student)
-            found |= dict(zip(block, self._valid(tokens).mean(axis=1).tolist(), strict=True))
+        if left:
+            tokens = _sampled(self.this, left, JUDGED, student)
+            found |= dict(zip(left, self._valid(tokens).mean(axis=1).tolist(), strict=True))
         return [found[lam] for lam in lams], student.unsettled / student.rows
 
     def _valid(self, tokens: Tensor) -> Floats:

@@ -1,4 +1,4 @@
-"""The losses of the update rules: their gradients against the two-outcome forces, and the tokens that rules leave out."""
+"""The losses of the update rules: their gradients against the two-outcome forces, and the tokens they leave out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lambda_star import updates
 from lambda_star.cliff.losses import loss, nucleus
 from lambda_star.cliff.rules import TRIALS
 
-RULES = sorted({given["rule"] for given in TRIALS.values()} | {"log_ratio_clamp:0.5", "truncated_sampling:0.7"})
+RULES = sorted({given["rule"] for given in TRIALS.values()} | {"truncated_sampling:0.7"})
 SHARES = st.floats(0.02, 0.98)
 THETAS = st.floats(-4.0, 4.0)
 
@@ -26,14 +26,12 @@ def logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-def slope(
-    rule: updates.Rule, theta: float, p: float, b: float, lam: float, drawn: float | None, **given: object
-) -> float:
-    """How fast gradient descent on the loss moves the log-odds: θ is the difference of two logits, each with a slope."""
+def slope(rule: updates.Rule, theta: float, p: float, b: float, lam: float, drawn: float | None) -> float:
+    """How fast gradient descent on the loss moves the log-odds, the difference of two logits, by the first of them."""
     logits = torch.tensor([theta, 0.0], dtype=torch.float64, requires_grad=True)
     log_r = None if drawn is None else two(drawn)
     rows = logits.log_softmax(-1), two(logit(p)), two(logit(b))
-    loss(rule, *rows, torch.tensor(lam, dtype=torch.float64), log_r=log_r, **given).backward()  # type: ignore[arg-type, no-untyped-call]
+    loss(rule, *rows, torch.tensor(lam, dtype=torch.float64), log_r=log_r).backward()  # type: ignore[no-untyped-call]
     return -float(logits.grad[0])  # type: ignore[index]
 
 
