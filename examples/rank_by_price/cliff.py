@@ -13,11 +13,9 @@ import argparse
 import hashlib
 import json
 import math
-import platform
 import sys
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from numpy.typing import NDArray
 
 from lambda_star import bernoulli, categorical, sequence
 from lambda_star.cliff import onset
-from lambda_star.cliff.record import conclude, lock
+from lambda_star.cliff.record import attempt, conclude, lock
 from lambda_star.contract import json_structure
 from lambda_star.torch.step import opd_loss
 
@@ -59,7 +57,8 @@ HELD_OUT = 48
 ROOM, JUDGED_ROOM = 48, 72
 """The most tokens of an answer in training, and in judging."""
 
-PACKAGES = ("torch", "transformers", "peft", "gguf", "numpy", "lambda-star")
+SOURCES = sorted(HERE.glob("*.py"))
+"""The code that a record's hash covers besides that of the package."""
 
 Floats = NDArray[np.float64]
 Pair = tuple[list[int], list[int]]
@@ -254,7 +253,6 @@ def predict(scored: list[Scored], settings: dict[str, Any]) -> dict[str, Any]:
         for lam in settings["lam"]
     ]
     return {
-        "settings": settings,
         "made_with": made_with(),
         "held_out": {"answers": len(scored), "positions": len(log_t), "contract": int(contract.sum())},
         "rest": {name: known(float(np.exp(logs).mean())) for name, logs in unlisted.items()},
@@ -309,17 +307,12 @@ def last_columns(logs: Floats) -> Floats:
 
 
 def made_with() -> dict[str, Any]:
-    """Return the model, adapters and packages from which the numbers come."""
+    """Return the model and the adapters from which the numbers come."""
     digests = {
         name: hashlib.sha256((HERE / name / "adapter_model.safetensors").read_bytes()).hexdigest()
         for name in ("base", "teacher")
     }
-    return {
-        "model": lm.MODEL_NAME,
-        "adapters": digests,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
+    return {"model": lm.MODEL_NAME, "adapters": digests}
 
 
 # The students.
@@ -446,7 +439,7 @@ def all_students(
     models: tuple[Any, Any, Any], tokenizer: Any, scored: list[Scored], record: dict[str, Any], kept: Path
 ) -> list[dict[str, Any]]:
     """Train and judge every student that is not yet in the kept file, and return all of them."""
-    settings = record["prediction"]["settings"]
+    settings = recorded_settings(record)
     start = {name: weight.detach().clone() for name, weight in models[2].named_parameters() if weight.requires_grad}
     found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     done: list[dict[str, Any]] = found["students"] if found.get("sha256") == record["sha256"] else []
@@ -465,12 +458,14 @@ def run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Lock the prediction, train and judge all students, and return the record."""
     tokenizer, models = lm.load_tokenizer(), load_models()
     scored = held_out(models[:2], tokenizer, settings)
-    record = lock(path, lambda: predict(scored, settings))
-    if record["prediction"]["settings"] != settings:
+    asked = {name: value for name, value in settings.items() if name != "seed"}
+    record = lock(path, lambda: predict(scored, settings), settings=asked, seed=settings["seed"], sources=SOURCES)
+    if recorded_settings(record) != settings:
         raise SystemExit(f"{path} holds a prediction for other settings; give those, or another --out")
     if "outcome" in record:
         return record
     say(f"locked: λ* {record['prediction']['threshold']}, collapse {record['prediction']['collapse']}")
+    record = attempt(path, record, sources=SOURCES)
     kept = path.parent / "out" / f"{path.stem}.part.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     students = all_students(models, tokenizer, scored, record, kept)
@@ -480,6 +475,13 @@ def run(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     record = conclude(path, record, known_answers | {"students": students, "onset": seen_onset(students, record)})
     kept.unlink()
     return record
+
+
+def recorded_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a record with its seed; in a record of the first format the prediction holds them."""
+    if "settings" not in record:
+        return dict(record["prediction"]["settings"])
+    return {**record["settings"], "seed": record["seed"]}
 
 
 def seen_onset(students: list[dict[str, Any]], record: dict[str, Any]) -> float | None:
@@ -507,6 +509,8 @@ def report(record: dict[str, Any]) -> str:
             f"{shown(seen['tau']['mean'], '.3f'):6}   {shown(seen['ndcg']['mean'], '.3f'):6}   "
             f"{shown(tail, '9.2g')} {shown(said.get('tail'), '9.2g'):>11}   {seen['tokens']:6.1f}"
         )
+    if outcome["onset"] != seen_onset(outcome["students"], record):
+        raise SystemExit("the onset of the record is not that of its students; do not use it")
     said, seen = (shown(record[part]["onset"], ".3f") for part in ("prediction", "outcome"))
     return "\n".join([*lines, f"λ at which half of the validity is lost: predicted {said}, seen {seen}"])
 

@@ -15,6 +15,7 @@ from lambda_star.cli.cliff import cliff
 from lambda_star.cli.comparison import compare
 from lambda_star.cli.convert import convert
 from lambda_star.cli.lint import lint_config
+from lambda_star.cli.locks import locks
 from lambda_star.cli.probe import probe
 from lambda_star.cli.rehearsal import rehearse
 from lambda_star.cli.rules import cliff_rules
@@ -75,6 +76,7 @@ COMMANDS = (
     check_step,
     cliff,
     cliff_rules,
+    locks,
     derive,
 )
 

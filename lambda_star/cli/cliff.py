@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -54,6 +55,7 @@ NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 @click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,), help="Seed; repeat for more.")
 @click.option("--folder", type=FOLDER, default="results/cliff", help="Folder of the runs, one file each.")
 @click.option("--threads", type=THREADS, default=1, help="Number of PyTorch's CPU threads.")
+@click.option("--lock", is_flag=True, help="Train nothing; lock the predictions, to be committed before a run.")
 @click.option("--quick", is_flag=True, help="One small run, not kept; exit status 1 unless validity falls in the band.")
 @click.option("--report", is_flag=True, help="Train nothing; print and draw the runs in the folder.")
 @click.option("--rehearse", is_flag=True, help="Train nothing; sample the predicted students of these runs.")
@@ -61,6 +63,7 @@ NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
 @json_option()
 def cliff(
     folder: Path,
+    lock: bool,
     quick: bool,
     report: bool,
     rehearse: bool,
@@ -74,6 +77,9 @@ def cliff(
     and the time; after the last step it adds what was seen. Finished runs are only read, and after Ctrl-C the same
     command goes on.
 
+    So that others can check that a prediction is older than its outcome, lock it with --lock, commit the files, and
+    run the same command again without --lock. `lambda-star locks` checks it.
+
     \b
     Presets:  short, long, quoted, merged, wide
     Controls: no clip, no clip at double budget, plain, shuffled base, smaller clip,
@@ -82,16 +88,22 @@ def cliff(
     \b
     Examples:
       lambda-star cliff --quick
+      lambda-star cliff --preset short --seed 6 --folder mine --lock
       lambda-star cliff --preset short --seed 6 --folder mine
       lambda-star cliff --preset short --seed 6 --folder mine --control "no clip"
       lambda-star cliff --report --folder mine --plot mine.png
       lambda-star cliff --rehearse --folder mine
     """  # noqa: D301 (click wants the character \b)
+    if lock and (quick or report or rehearse or plot_path or json_path):
+        raise click.UsageError("--lock goes with --preset, --control, --seed, --folder and --threads alone")
     if rehearse:
         with as_failure(ImportError, OSError, ValueError):
             _print_rehearsals(folder, **options)
         return
     with as_failure(ImportError, OSError, ValueError), TemporaryDirectory() if quick else nullcontext(folder) as place:
+        if lock:
+            _print_locks(folder, **options)
+            return
         records = _finished_runs(folder) if report else _new_runs(Path(place), quick, **options)
     _print_runs(records)
     write_json(json_path, "cliff", {"runs": [_facts(record) for record in records]})
@@ -121,18 +133,19 @@ def _finished_runs(folder: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _new_runs(
-    folder: Path, quick: bool, presets: Sequence[str], controls: Sequence[str], seeds: Sequence[int], threads: int
-) -> list[dict[str, Any]]:
-    if quick:
-        return [_run(QUICK, 0, folder, threads)]
+def _new_runs(folder: Path, quick: bool, threads: int, **options: Any) -> list[dict[str, Any]]:
+    chosen = [(QUICK, 0)] if quick else _chosen(**options)
+    return [_run(preset, seed, folder, threads) for preset, seed in chosen]
+
+
+def _chosen(presets: Sequence[str], controls: Sequence[str], seeds: Sequence[int]) -> list[tuple[Preset, int]]:
     for option, names, known in (("--preset", presets, PRESETS), ("--control", controls, CONTROLS)):
         for name in names:
             if name not in known:
                 raise ValueError(f"{option} must be one of {', '.join(known)}, got {name!r}")
     chosen = [PRESETS[name] for name in presets or PRESETS]
     chosen = [variant(preset, name) for name in controls for preset in chosen] or chosen
-    return [_run(preset, seed, folder, threads) for preset in chosen for seed in seeds]
+    return [(preset, seed) for preset in chosen for seed in seeds]
 
 
 def _run(preset: Preset, seed: int, folder: Path, threads: int) -> dict[str, Any]:
@@ -140,6 +153,20 @@ def _run(preset: Preset, seed: int, folder: Path, threads: int) -> dict[str, Any
 
     with click.progressbar(length=preset.steps, label=f"{preset.label}, seed {seed}", file=sys.stderr) as bar:
         return experiment.run(preset, seed, folder, threads=threads, progress=lambda _: bar.update(1))
+
+
+def _print_locks(folder: Path, threads: int, **options: Any) -> None:
+    from lambda_star.cliff import run as experiment
+
+    with click.progressbar(_chosen(**options), label="predictions", file=sys.stderr) as each:
+        pairs = [(run, experiment.run(*run, folder, threads=threads, train=False)) for run in each]
+    rows = [
+        (preset.label, str(seed), _cell(record["prediction"]["onset"]), record["locked"])
+        for (preset, seed), record in pairs
+    ]
+    heads = ("preset", "seed", "predicted", "locked")
+    print_table("Locked", rows, {head: itemgetter(place) for place, head in enumerate(heads)})
+    click.echo(f"commit the files in {folder}, then run the same command without --lock")
 
 
 def _print_runs(records: Sequence[Mapping[str, Any]]) -> None:

@@ -102,6 +102,8 @@ _deprecated.renamed_fields(Comparison, name="label", off="relative_error")
 def compare(record: Mapping[str, Any]) -> Comparison:
     """Read from a finished run what was predicted and what was seen; nothing is fitted.
 
+    Both onsets are computed again from the validity on record.
+
     Args:
         record: a record as :func:`lambda_star.cliff.run.run` returns it.
 
@@ -109,7 +111,7 @@ def compare(record: Mapping[str, Any]) -> Comparison:
         A :class:`Comparison`.
 
     Raises:
-        ValueError: the record is not that of a finished run.
+        ValueError: the record is not that of a finished run, or names an onset that its validity does not have.
 
     >>> compare({"prediction": {}})
     Traceback (most recent call last):
@@ -128,12 +130,20 @@ def compare(record: Mapping[str, Any]) -> Comparison:
             said["collapse"][middle],
             said["budget_threshold"],
             (said["band"][0], said["band"][1]) if said["band"] and several else None,
-            said["onset"] if several else None,
-            seen["onset"],
+            _checked(said["onset"], said["lam"], said["validity"], said["reference"]) if several else None,
+            _checked(seen["onset"], said["grid"], seen["validity"], said["reference"]),
             (seen["interval"][0], seen["interval"][1]),
         )
     except KeyError as error:
         raise ValueError(f"record must hold a finished run of the cliff experiment, got one without {error}") from error
+
+
+def _checked(named: float | None, lams: list[float], validity: list[float], reference: float) -> float | None:
+    """The onset that a record names, if it is that of its curve, which is on record to ten digits."""
+    found = onset(lams, validity, reference) if len(lams) > 1 else None
+    if (found is None) != (named is None) or abs((found or 0) - (named or 0)) > 1e-8:
+        raise ValueError(f"record must name the onset of its own validity, which is {found}, got {named}")
+    return named
 
 
 class Summary(NamedTuple):

@@ -18,21 +18,21 @@ __all__ = ["forward", "new_weights", "repeat", "sample"]
 Weights = dict[str, Tensor]
 Cache = dict[int, tuple[Tensor, Tensor]]  # keys and values by layer: models × batch × heads × tokens × width of a head
 
-HEADS, LAYERS = 2, 2
+HEADS, HEAD = 2, 16  # the least number of heads, and the width of one if there are more
 
 
-def new_weights(vocabulary: int, width: int, length: int, generator: torch.Generator) -> Weights:
-    """Draw random weights of one model with an even width: two layers, two heads, layer norms without weights."""
+def new_weights(vocabulary: int, width: int, length: int, generator: torch.Generator, layers: int = 2) -> Weights:
+    """Draw random weights of one model, whose width is even, and a multiple of 16 above 32; layer norms have none."""
 
     def normal(*shape: int, scale: float) -> Tensor:
         return torch.randn(1, *shape, generator=generator) * scale
 
     weights = {"embed": normal(vocabulary, width, scale=0.3), "place": normal(length, width, scale=0.1)}
-    for layer in range(LAYERS):
+    for layer in range(layers):
         weights[f"qkv{layer}"] = normal(width, 3 * width, scale=width**-0.5)
-        weights[f"mix{layer}"] = normal(width, width, scale=width**-0.5 / LAYERS)
+        weights[f"mix{layer}"] = normal(width, width, scale=width**-0.5 / layers)
         weights[f"up{layer}"] = normal(width, 4 * width, scale=width**-0.5)
-        weights[f"down{layer}"] = normal(4 * width, width, scale=(4 * width) ** -0.5 / LAYERS)
+        weights[f"down{layer}"] = normal(4 * width, width, scale=(4 * width) ** -0.5 / layers)
     weights["head"] = normal(width, vocabulary, scale=width**-0.5)
     return weights
 
@@ -54,7 +54,7 @@ def forward(weights: Weights, tokens: Tensor, cache: Cache | None = None) -> Ten
     chosen = tokens.reshape(models, -1, 1).expand(-1, -1, width)
     x = torch.gather(weights["embed"], 1, chosen).reshape(models, batch, count, width)
     x = x + weights["place"][:, None, start : start + count]
-    for layer in range(LAYERS):
+    for layer in range(sum(name.startswith("qkv") for name in weights)):
         x = x + _attention(weights, layer_norm(x, (width,)), layer, cache)
         hidden = gelu(_product(layer_norm(x, (width,)), weights[f"up{layer}"]))
         x = x + _product(hidden, weights[f"down{layer}"])
@@ -67,7 +67,8 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
 
 def _attention(weights: Weights, x: Tensor, layer: int, cache: Cache | None) -> Tensor:
     models, batch, count, width = x.shape
-    parts = _product(x, weights[f"qkv{layer}"]).reshape(models, batch, count, 3, HEADS, width // HEADS)
+    heads = max(HEADS, width // HEAD)
+    parts = _product(x, weights[f"qkv{layer}"]).reshape(models, batch, count, 3, heads, width // heads)
     query, key, value = parts.permute(3, 0, 1, 4, 2, 5)
     if cache is not None:
         if layer in cache:

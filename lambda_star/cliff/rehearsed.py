@@ -22,7 +22,7 @@ from lambda_star.cliff import compare, onset
 from lambda_star.cliff.model import Cache, forward
 from lambda_star.cliff.presets import _recorded
 from lambda_star.cliff.record import _write
-from lambda_star.cliff.run import JUDGED, _file_name, _measured, _numbers, _Run
+from lambda_star.cliff.run import JUDGED, _file_name, _measured, _numbers, _Run, _sizes
 from lambda_star.cliff.task import parsed
 
 __all__ = ["Agreement", "agree", "rehearse", "rehearsed"]
@@ -64,7 +64,7 @@ def rehearse(record: Mapping[str, Any], *, answers: int = JUDGED, threads: int =
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        this = _Run(preset, run.seed)
+        this = _Run(preset, run.seed, **_sizes(record))
         p, b, stars, _ = _measured(this)
         lams = sorted({*said["grid"], *_numbers(1 + (run.threshold - 1) * FINE)})
         blocks = [lams[start : start + BLOCK] for start in range(0, len(lams), BLOCK)]

@@ -1,9 +1,9 @@
 """Every update rule in training: where small transformers were predicted to fall under it, and where they fell.
 
 A trial is a preset under an update rule. Before the first step its prediction is locked: the validity of the student
-that training under the rule would converge to, sampled without training at each λ of a grid around the λ at which the
-tail dies, and the same for π_λ, the student of a rule without bound, which only sags. A *fall* is the first λ at which
-validity is half of what π_λ has there. Then students are trained and judged; nothing is fitted.
+that training under the rule would converge to, sampled without training at each λ of a grid, and the same for π_λ, the
+student of a rule without bound, which only sags. A *fall* is the first λ at which validity is half of what π_λ has
+there. Then students are trained and judged; nothing is fitted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "trial",
 ]
 
-GRID = (0.0, 0.8, 0.9, 1.0, 1.1, 1.4)  # of the way from 1 to the λ at which the tail dies, or to λ_c if it never does
+GRID = (0.0, 0.8, 0.9, 1.0, 1.1, 1.4)  # of the way from 1 to the predicted fall, or to λ_c if none is predicted
 BAND = 0.1  # a predicted fall is hit within so much of its λ − 1
 MARGIN = 0.07  # no fall is hit if validity is nowhere so much below the rehearsed one
 FALL = 0.1  # the power is the chance to see a true fall by so much

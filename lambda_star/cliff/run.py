@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from itertools import pairwise
@@ -35,7 +35,7 @@ from lambda_star.torch.step import opd_loss
 
 __all__ = ["run"]
 
-WIDTH, BATCH = 32, 64
+WIDTH, LAYERS, BATCH = 32, 2, 64
 TUNING_STEPS, TUNING_RATE = 300, 3e-3  # of Adam, for base and teacher
 BASE_RIGHT, TEACHER_RIGHT = 0.6, 0.9  # how often the next digit is the right one in their data
 RATE, MEMORY = 1e-3, 0.99  # Adam's rate and β₂ for the students
@@ -66,20 +66,21 @@ class _Held(NamedTuple):
 class _Run:
     """A preset and a seed, with the models and the held-out lists that both prediction and training need."""
 
-    def __init__(self, preset: Preset, seed: int) -> None:
-        self.preset, self.seed = preset, seed
+    def __init__(self, preset: Preset, seed: int, width: int = WIDTH, layers: int = LAYERS) -> None:
+        self.preset, self.seed, self.width, self.layers = preset, seed, width, layers
         self.task = Task(preset.style, preset.items)
 
     def seed_of(self, stream: str) -> int:
         return 10 * self.seed + STREAMS.index(stream)
 
     def generator(self, stream: str) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed_of(stream))
+        return torch.Generator(torch.get_default_device()).manual_seed(self.seed_of(stream))
 
     @cached_property
     def models(self) -> tuple[Weights, Weights]:
         """Teacher and base; the teacher is the base after further training on data that end lists less often."""
-        start = new_weights(len(self.task.words), WIDTH, self.task.length, self.generator("start"))
+        words, length, generator = len(self.task.words), self.task.length, self.generator("start")
+        start = new_weights(words, self.width, length, generator, self.layers)
         base = _tuned(start, self.task, self.preset.base_ends, BASE_RIGHT, self.seed_of("base"))
         return _tuned(base, self.task, self.preset.teacher_ends, TEACHER_RIGHT, self.seed_of("teacher")), base
 
@@ -96,26 +97,37 @@ class _Run:
 
 
 def run(
-    preset: Preset, seed: int, folder: Path, *, threads: int = 1, progress: Callable[[int], None] | None = None
+    preset: Preset,
+    seed: int,
+    folder: Path,
+    *,
+    threads: int = 1,
+    train: bool = True,
+    width: int = WIDTH,
+    layers: int = LAYERS,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Lock the prediction of a preset in a file, train, and add what was seen; a finished run is only read.
 
-    The same preset, seed, threads and machine give the same numbers. A run that was cut off starts again, with the
-    prediction that it locked; its record names every attempt.
+    It computes on PyTorch's default device, and the same arguments on the same machine give the same numbers. A run
+    that was cut off starts again, with the prediction that it locked; its record names every attempt.
 
     Args:
         preset: the setting.
         seed: seed of all random numbers, at least 0.
         folder: folder of the file, which is named after preset, control and seed.
         threads: number of PyTorch's threads, at least 1.
+        train: whether students are trained; if not, the prediction is locked, so that it can be committed first.
+        width: width of all models, a multiple of 16.
+        layers: number of layers of all models, at least 1.
         progress: called after each step with the number of steps done.
 
     Returns:
-        What the file holds: a record of :mod:`lambda_star.cliff.record` with its outcome.
+        What the file holds: a record of :mod:`lambda_star.cliff.record`, with its outcome if students were trained.
 
     Raises:
-        ValueError: the file holds another setting, or a prediction that is not the locked one; or λ* is infinite,
-            because the teacher ends lists more often than the base.
+        ValueError: a size is out of range; the file holds another setting, or a prediction that is not the locked one;
+            or λ* is infinite, because the teacher ends lists more often than the base.
         BlockingIOError: another process trains this run.
 
     >>> from lambda_star.cliff.presets import PRESETS
@@ -123,14 +135,17 @@ def run(
     >>> record["prediction"]["onset"], record["outcome"]["onset"]
     (1.744..., 1.742...)
     """
-    this, path = _Run(preset, seed), folder / _file_name(preset.label, seed)
+    if width < 1 or width % 16 or layers < 1:
+        raise ValueError(f"width must be a multiple of 16 and layers at least 1, got {width} and {layers}")
+    this, path = _Run(preset, seed, width, layers), folder / _file_name(preset.label, seed)
+    sizes = {"width": width, "layers": layers}
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        record = lock(path, lambda: _predicted(this), settings=asdict(preset), seed=seed)
-        if _recorded(record) != (preset, seed):
+        record = lock(path, lambda: _predicted(this), settings=asdict(preset) | sizes, seed=seed)
+        if (*_recorded(record), _sizes(record)) != (preset, seed, sizes):
             raise ValueError(f"{path} must hold a run of this preset, got one with other settings; give another folder")
-        if "outcome" in record:
+        if "outcome" in record or not train:
             return record
         record = attempt(path, record)
         began = time.perf_counter()
@@ -140,6 +155,12 @@ def run(
     finally:
         _release(path)
         torch.set_num_threads(before)
+
+
+def _sizes(record: Mapping[str, Any]) -> dict[str, int]:
+    """Return width and layers of the models of a record; in older ones they are not named."""
+    usual = {"width": WIDTH, "layers": LAYERS}
+    return {name: record.get("settings", usual).get(name, size) for name, size in usual.items()}
 
 
 def _file_name(label: str, seed: int) -> str:
@@ -167,7 +188,7 @@ def _tuned(weights: Weights, task: Task, ends: float, right: float, seed: int) -
 
 @torch.no_grad()
 def _log_probabilities(weights: Weights, tokens: Tensor) -> Floats:
-    values: Floats = torch.log_softmax(forward(weights, tokens).double(), -1).numpy()
+    values: Floats = torch.log_softmax(forward(weights, tokens).double(), -1).cpu().numpy()
     return values
 
 
@@ -193,6 +214,7 @@ def _predicted(this: _Run) -> dict[str, Any]:
     budget = _pace(this) * float(np.sum(_schedule(preset.steps)))
     return {
         "threads": torch.get_num_threads(),
+        "device": str(torch.get_default_device()),
         "lists": len(this.held_out.tokens),
         "p": middle_p,
         "b": middle_b,

@@ -23,7 +23,7 @@ from lambda_star.cliff.task import counted, parsed
 
 __all__ = ["Runner", "on_threads"]
 
-FINE = (0.85, 0.95, 1.05)  # of the way to where the tail dies; rehearsed beside the grid, to locate a fall
+SCAN = np.arange(0, 15, 2) / 10  # of the way to where the tail dies: where a fall is sought
 ROWS = 1024  # rows whose students are computed at once, so that they stay in the processor's cache
 ANSWERS = 500  # answers of each student that are sampled at once
 
@@ -95,9 +95,11 @@ class Runner:
             for values in (rule.leaves(p, b), rule.dies(p, b), bernoulli.collapse_point(p, b, one.preset.clip))
         )
         mortal = bool(np.isfinite(dies[2]))
-        way = float(dies[2] if mortal else ends[2]) - 1
-        grid = _numbers(1 + way * np.array(GRID))
-        lams = sorted({*grid, *(_numbers(1 + way * np.array(FINE)) if mortal else [])})
+        middle = float(dies[2] if mortal else ends[2])
+        scan = _numbers(1 + (middle - 1) * (SCAN if mortal else np.array(GRID)))
+        fall = half_lost(scan, self._rehearsed(rule, scan)[0], self._rehearsed(updates.none(), scan)[0])
+        grid = _numbers(1 + ((fall or middle) - 1) * np.array(GRID))
+        lams = sorted({*grid, *scan})
         free = self._rehearsed(updates.none(), lams)[0]
         validity, unsettled = self._rehearsed(rule, lams)
         return {

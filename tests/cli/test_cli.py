@@ -1020,6 +1020,22 @@ def test_the_cliff_runs_presets_controls_and_seeds(monkeypatch: pytest.MonkeyPat
     assert [name for name, *_ in asked] == list(presets.PRESETS)
 
 
+def test_the_cliff_locks_without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, int, Path, dict[str, Any]]] = []
+
+    def run(preset: presets.Preset, seed: int, folder: Path, **options: Any) -> dict[str, Any]:
+        asked.append((preset.label, seed, folder, options))
+        return {name: recorded("short-3")[name] for name in ("prediction", "locked")}
+
+    monkeypatch.setattr(experiment, "run", run)
+    text = printed("cliff", "--lock", "--preset", "short", "--control", "no clip", "--seed", 6, "--folder", tmp_path)
+    assert asked == [("short, no clip", 6, tmp_path, {"threads": 1, "train": False})]
+    assert "short, no clip     6      1.745  2026-11-23T01:57:11+00:00" in text
+    assert text.splitlines()[-1] == f"commit the files in {tmp_path}, then run the same command without --lock"
+    for other in ("--quick", "--report", "--rehearse"):
+        assert "--lock goes with --preset, --control, --seed, --folder" in refused("cliff", "--lock", other)
+
+
 def test_rehearsals_of_the_cliff_are_read_and_compared(tmp_path: Path) -> None:
     (tmp_path / "rehearsed").mkdir()
     for name in ("short-3.json", "short-smaller-clip-3.json", "rehearsed/short-3.json"):
@@ -1039,8 +1055,12 @@ def test_the_quick_cliff_fails_where_validity_does_not_fall(monkeypatch: pytest.
     record = recorded("short-3")
     monkeypatch.setattr(experiment, "run", lambda *_, **__: record)
     assert "validity fell where it was predicted to" in printed("cliff", "--quick")
-    for seen in (None, record["prediction"]["band"][1] + 0.01):
-        record["outcome"]["onset"] = seen
+    validity = record["outcome"]["validity"]
+    flat = [validity[0]] * len(validity)
+    past = (record["prediction"]["grid"][-2] + record["prediction"]["grid"][-1]) / 2
+    assert past > record["prediction"]["band"][1]
+    for seen, onset in ((flat, None), ([*flat[:-1], 0.0], past)):
+        record["outcome"] |= {"validity": seen, "onset": onset}
         result = invoke("cliff", "--quick")
         assert result.exit_code == 1
         assert "did NOT fall" in result.stdout

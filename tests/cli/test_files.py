@@ -35,6 +35,7 @@ COMMANDS: dict[str, list[str]] = {
     "lint-config": ["run.sh", *POSITION],
     "check-step": ["--positions", "3"],
     "cliff": ["--report", "--folder", str(RESULTS)],
+    "locks": [str(RESULTS)],
     "rehearse": ["--out", "rehearsal.jsonl"],
     "plot": ["regimes", *POSITION, "--clip", "2"],
     "score": ["--teacher", "t", "--base", "b", "--prompts", "prompts.jsonl", "--contract", "json"],
@@ -63,6 +64,7 @@ READ = {
     ("rehearse", "report"),
     ("score", "prompts"),
     ("derive", "compare_with"),
+    ("locks", "paths"),
     ("cliff", "folder"),  # its records are written by lambda_star.cliff.record, which never replaces a prediction
 }
 """Paths that a command reads; every other one must be an output, which is then tested below."""

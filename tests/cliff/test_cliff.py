@@ -152,6 +152,24 @@ def test_the_outcome_of_a_run_fits_its_counts(record: dict[str, Any]) -> None:
         assert seen["interval"][0] <= seen["onset"] <= seen["interval"][1]
 
 
+@pytest.mark.parametrize("part", ["prediction", "outcome"])
+def test_an_onset_that_the_validity_does_not_have_is_refused(part: str) -> None:
+    for name in ("short", "short, no clip"):
+        record = record_of(name)
+        for named in {1.7, None} - {record[part]["onset"]}:
+            with pytest.raises(ValueError, match="record must name the onset of its own validity, which is "):
+                compare(record | {part: record[part] | {"onset": named}})
+    turned = record_of("short")[part] | {"validity": record_of("short")[part]["validity"][::-1]}
+    with pytest.raises(ValueError, match=r"validity, which is None, got 1\.7"):
+        compare(record_of("short") | {part: turned})
+
+
+def test_a_run_at_one_lambda_has_no_onset() -> None:
+    record = record_of("short, plain")
+    with pytest.raises(ValueError, match=r"which is None, got 1\.7"):
+        compare(record | {"outcome": record["outcome"] | {"onset": 1.7}})
+
+
 def test_onsets_lie_in_the_predicted_bands() -> None:
     total = summarise([run for run in RUNS if not run.control])
     assert total.runs == 15

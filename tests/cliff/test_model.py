@@ -34,6 +34,16 @@ def test_a_cache_gives_what_the_whole_gives(parts: list[int]) -> None:
     torch.testing.assert_close(torch.cat(pieces, dim=2), forward(weights, tokens))
 
 
+@pytest.mark.parametrize(("width", "layers"), [(8, 1), (32, 2), (64, 3)])
+def test_a_model_has_the_width_and_the_layers_that_are_asked_for(width: int, layers: int) -> None:
+    weights = new_weights(14, width, 9, seeded(), layers)
+    tokens = torch.randint(14, (1, 5, 9), generator=seeded(2))
+    assert (len(weights), weights["head"].shape[1]) == (3 + 4 * layers, width)
+    before = forward(weights, tokens)
+    for layer in range(layers):
+        assert not torch.allclose(forward(weights | {f"mix{layer}": 0 * weights[f"mix{layer}"]}, tokens), before)
+
+
 def test_a_token_sees_only_what_was_before_it() -> None:
     weights = new_weights(14, 8, 9, seeded())
     tokens = torch.randint(14, (1, 1, 9), generator=seeded(2))

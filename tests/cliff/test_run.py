@@ -20,6 +20,7 @@ from lambda_star.cliff.presets import CONTROLS, PRESETS, QUICK, Preset, variant
 from lambda_star.cliff.run import run
 from lambda_star.cliff.task import STYLES
 
+FOLDER = Path(__file__).parents[2] / "results" / "cliff"
 SMALL = replace(QUICK, name="small", items=3, steps=4, grid=(0.0, 0.9, 1.0, 1.4))
 MODELS: Any = vars(experiment._Run)["models"]
 
@@ -124,6 +125,30 @@ def test_a_run_is_predicted_trained_and_judged(tmp_path: Path, control: str) -> 
     assert (record["prediction"]["band"] is None) == (control in {"no clip", "shuffled base"})
     assert run(preset, 1, tmp_path, progress=steps.append) == record  # the finished run is only read
     assert len(steps) == 4
+
+
+def test_the_models_have_the_size_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment._Run, "models", MODELS)
+    monkeypatch.setattr(experiment, "TUNING_STEPS", 2)
+    weights = experiment._Run(SMALL, 0, 48, 3).models[0]
+    assert (weights["head"].shape[1], "up2" in weights, "up3" in weights) == (48, True, False)
+    for sizes in ({"width": 24}, {"width": 0}, {"layers": 0}):
+        with pytest.raises(ValueError, match="width must be a multiple of 16 and layers at least 1, got "):
+            run(SMALL, 1, tmp_path, **sizes)
+    monkeypatch.setattr(experiment, "_predicted", lambda _: {"onset": None})
+    assert run(SMALL, 1, tmp_path, width=48, layers=3, train=False)["settings"]["width"] == 48
+    with pytest.raises(ValueError, match="must hold a lock with `settings` = "):
+        run(SMALL, 1, tmp_path, train=False)
+    with pytest.raises(ValueError, match="must hold a run of this preset, got one with other settings"):
+        run(PRESETS["short"], 3, FOLDER, width=48)
+
+
+def test_a_prediction_is_locked_without_training(tmp_path: Path) -> None:
+    said = run(SMALL, 1, tmp_path, train=False, progress=lambda _: pytest.fail("trained"))
+    assert (said["attempts"], "outcome" in said, said["settings"]["name"], said["seed"]) == ([], False, "small", 1)
+    done = run(SMALL, 1, tmp_path)
+    assert done["prediction"] == said["prediction"]
+    assert run(SMALL, 1, tmp_path, train=False) == done
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
