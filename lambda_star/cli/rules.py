@@ -15,7 +15,7 @@ from lambda_star.cliff.rules import SETTINGS, TRIALS, Finding
 
 __all__ = ["cliff_rules"]
 
-GROUP = 4  # rules whose students are trained side by side
+GROUP = 6  # rules whose students are trained side by side
 
 COLUMNS: Mapping[str, Any] = {
     "setting": lambda one: one.setting,

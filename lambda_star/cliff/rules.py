@@ -39,7 +39,7 @@ BAND = 0.1  # a predicted fall is hit within so much of its λ − 1
 MARGIN = 0.07  # no fall is hit if validity is nowhere so much below the rehearsed one
 FALL = 0.1  # the power is the chance to see a true fall by so much
 JUDGED = 2000  # answers at each λ, rehearsed and of trained students
-BATCHES = {"short": 32, "sparse": 16}  # answers per step of each student
+BATCHES = {"short": 32, "sparse": 6}  # answers per step of each student
 
 SETTINGS: dict[str, Preset] = {"short": PRESETS["short"], "sparse": SPARSE}
 """The two settings that every rule is tried in."""
