@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 GRID = (0.0, 0.8, 0.9, 1.0, 1.1, 1.4)  # of the way from 1 to the predicted fall, or to λ_c if none is predicted
-BAND = 0.1  # a predicted fall is hit within so much of its λ − 1
+BAND = (0.1, 0.2)  # a predicted fall is hit if it comes so much of its λ − 1 early or late; unfinished training is late
 MARGIN = 0.07  # no fall is hit if validity is nowhere so much below the rehearsed one
 FALL = 0.1  # the power is the chance to see a true fall by so much
 JUDGED = 2000  # answers at each λ, rehearsed and of trained students
@@ -79,8 +79,8 @@ class Trial:
             "margin": MARGIN,
             "criterion": (
                 f"A fall is the first λ of the grid, interpolated, at which validity is half of the rehearsed validity"
-                f" of π_λ. Predicted fall: hit if the fall seen lies within {BAND:.0%} of its λ − 1. No fall predicted:"
-                f" hit if at no λ of the grid the validity seen is more than {MARGIN:g} below the rehearsed one."
+                f" of π_λ. Predicted fall: hit if the fall seen comes at most {BAND[0]:.0%} of its λ − 1 early and"
+                f" {BAND[1]:.0%} late. No fall predicted: hit if at no λ of the grid the validity seen is more than {MARGIN:g} below the rehearsed one."
             ),
         }
 
@@ -244,13 +244,14 @@ def find(record: Mapping[str, Any]) -> Finding:
         grid, fine = said["grid"], said["lam"]
         at = [fine.index(lam) for lam in grid]
         predicted = half_lost(fine, said["validity"], said["free"])
-        band = None if predicted is None else tuple(1 + (predicted - 1) * (1 + sign * BAND) for sign in (-1, 1))
+        early, late = settings["band"]
+        band = None if predicted is None else tuple(1 + (predicted - 1) * size for size in (1 - early, 1 + late))
         rehearsed = [said["validity"][here] for here in at]
         seen, shortfall, hit = None, math.nan, None
         if (outcome := record.get("outcome")) is not None:
             seen = half_lost(grid, outcome["validity"], [said["free"][here] for here in at])
             shortfall = float(np.max(np.array(rehearsed) - outcome["validity"]))
-            hit = shortfall <= MARGIN if band is None else seen is not None and band[0] <= seen <= band[1]
+            hit = shortfall <= settings["margin"] if band is None else seen is not None and band[0] <= seen <= band[1]
         _hold(said["onset"], predicted)
         if outcome is not None:
             _hold(outcome["onset"], seen)
