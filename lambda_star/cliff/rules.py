@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 GRID = (0.0, 0.8, 0.9, 1.0, 1.1, 1.4)  # of the way from 1 to the predicted fall, or to λ_c if none is predicted
-BAND = (0.1, 0.2)  # a predicted fall is hit if it comes so much of its λ − 1 early or late; unfinished training is late
+BAND = (0.1, 0.2)  # a predicted fall is hit if it comes at most so much of its λ − 1 early, or late as if unfinished
 MARGIN = 0.07  # no fall is hit if validity is nowhere so much below the rehearsed one
 FALL = 0.1  # the power is the chance to see a true fall by so much
 JUDGED = 2000  # answers at each λ, rehearsed and of trained students
@@ -80,7 +80,8 @@ class Trial:
             "criterion": (
                 f"A fall is the first λ of the grid, interpolated, at which validity is half of the rehearsed validity"
                 f" of π_λ. Predicted fall: hit if the fall seen comes at most {BAND[0]:.0%} of its λ − 1 early and"
-                f" {BAND[1]:.0%} late. No fall predicted: hit if at no λ of the grid the validity seen is more than {MARGIN:g} below the rehearsed one."
+                f" {BAND[1]:.0%} late. No fall predicted: hit if at no λ of the grid the validity seen is more than"
+                f" {MARGIN:g} below the rehearsed one."
             ),
         }
 
