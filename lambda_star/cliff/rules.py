@@ -261,7 +261,7 @@ def find(record: Mapping[str, Any]) -> Finding:
         share = said["unsettled"]
         chance = power(rehearsed, settings["judged"])
         names = made.preset.name, made.name, made.label, record["seed"]
-        return Finding(*names, middle, predicted, band, chance, share, seen, shortfall, hit)  # type: ignore[arg-type]
+        return Finding(*names, middle, predicted, band, chance, share, seen, shortfall, hit)
     except KeyError as error:
         raise ValueError(f"record must be that of a trial, got one without {error}") from error
 

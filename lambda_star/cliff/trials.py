@@ -96,9 +96,9 @@ class Runner:
         )
         mortal = bool(np.isfinite(dies[2]))
         middle = float(dies[2] if mortal else ends[2])
-        scan = _numbers(1 + (middle - 1) * (SCAN if mortal else np.array(GRID)))
+        scan = _rounded(1 + (middle - 1) * (SCAN if mortal else np.array(GRID)))
         fall = half_lost(scan, self._rehearsed(rule, scan)[0], self._rehearsed(updates.none(), scan)[0])
-        grid = _numbers(1 + ((fall or middle) - 1) * np.array(GRID))
+        grid = _rounded(1 + ((fall or middle) - 1) * np.array(GRID))
         lams = sorted({*grid, *scan})
         free = self._rehearsed(updates.none(), lams)[0]
         validity, unsettled = self._rehearsed(rule, lams)
@@ -185,7 +185,7 @@ class _Student:
         _, first, back = np.unique(given.view(f"V{given[0].nbytes}").ravel(), return_index=True, return_inverse=True)
         parts = [self._of(given[first[at : at + ROWS]]) for at in range(0, len(first), ROWS)]
         found = np.concatenate(parts)
-        lost = np.isnan(found).any(axis=-1)
+        lost = np.asarray(np.isnan(found).any(axis=-1))
         found[lost] = self._of(given[first[lost]], updates.none())
         self.rows, self.unsettled = self.rows + len(back), self.unsettled + int(lost[back].sum())
         return torch.from_numpy(found[back])
@@ -195,6 +195,10 @@ class _Student:
         log_t, log_b, lam = given[:, :tokens], given[:, tokens : 2 * tokens], given[:, -1]
         values: Floats = (rule or self.rule).student(log_t, log_b, lam, axis=-1)
         return values
+
+
+def _rounded(lams: Floats) -> list[float]:
+    return [float(f"{lam:.10g}") for lam in lams]
 
 
 def _kept(trials: Sequence[Trial]) -> Callable[[Tensor], Tensor] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -42,7 +42,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, Trial]:
 
 
 def test_a_trial_is_locked_trained_beside_others_and_judged(tmp_path: Path, small: dict[str, Trial]) -> None:
-    chosen = [small[name] for name in ("cap", "top-p", "teacher-weight-uncentred-drawn")]
+    chosen = [small[name] for name in ("cap", "teacher-weight-drawn")]
     steps: list[int] = []
     runner = Runner(chosen[0], 1)
     locks = [runner.locked(one, tmp_path) for one in chosen]
@@ -103,6 +103,7 @@ def test_the_students_of_a_rehearsal_are_those_of_the_rule() -> None:
         assert (student.rows, student.unsettled) == (7, unsettled)
 
 
+@settings(max_examples=30)
 @given(st.integers(2, 8), st.data())
 def test_half_is_lost_where_the_curve_first_meets_half_of_the_reference(count: int, data: st.DataObject) -> None:
     shares = st.lists(st.floats(0.01, 1.0), min_size=count, max_size=count)
