@@ -19,6 +19,7 @@ from lambda_star.cli.lint import lint_config
 from lambda_star.cli.locks import locks
 from lambda_star.cli.probe import probe
 from lambda_star.cli.rehearsal import rehearse
+from lambda_star.cli.rules import cliff_rules
 from lambda_star.cli.score import score
 from lambda_star.cli.symbolic import derive
 from lambda_star.cli.torch import check_step
@@ -75,6 +76,7 @@ COMMANDS = (
     lint_config,
     check_step,
     cliff,
+    cliff_rules,
     locks,
     ledger,
     derive,

@@ -7,6 +7,7 @@ once. At this size a pass over ten models costs little more than one over a sing
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -83,12 +84,18 @@ def _attention(weights: Weights, x: Tensor, layer: int, cache: Cache | None) -> 
 
 @torch.no_grad()
 def sample(
-    weights: Weights, batch: int, length: int, generator: torch.Generator, allowed: Tensor | None = None
+    weights: Weights,
+    batch: int,
+    length: int,
+    generator: torch.Generator,
+    allowed: Tensor | None = None,
+    kept: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Sample answers from all models token by token, until every answer has stopped or has ``length`` tokens.
 
     The tokens have the shape models × batch × length, with 0 at the start and after the stop. ``allowed`` holds which
-    token may follow which, shape (vocabulary, vocabulary); without it all may.
+    token may follow which, shape (vocabulary, vocabulary); without it all may. ``kept`` tells from log-probabilities,
+    shape (models, batch, vocabulary), which tokens may be drawn.
     """
     tokens = torch.zeros(len(weights["head"]), batch, 1, dtype=torch.long)
     going = torch.ones(tokens.shape[:2], dtype=torch.bool)
@@ -97,6 +104,8 @@ def sample(
         logits = forward(weights, tokens[..., -1:], cache)[:, :, -1]
         if allowed is not None:
             logits = logits.masked_fill(~allowed[tokens[..., -1]], -math.inf)
+        if kept is not None:
+            logits = logits.masked_fill(~kept(torch.log_softmax(logits, -1)), -math.inf)
         drawn = torch.multinomial(torch.softmax(logits, -1).flatten(0, 1), 1, generator=generator)
         following = drawn.reshape(tokens.shape[:2]) * going
         tokens, going = torch.cat([tokens, following[..., None]], dim=-1), going & (following != 0)

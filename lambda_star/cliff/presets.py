@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-__all__ = ["CONTROLS", "PRESETS", "QUICK", "Preset", "variant"]
+__all__ = ["CONTROLS", "PRESETS", "QUICK", "SPARSE", "Preset", "variant"]
 
 GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)  # (λ−1)/(λ*−1) of the students, densest around λ*
 
@@ -48,6 +48,9 @@ PRESETS = {
 }
 
 QUICK = Preset("quick", "plain", 10, 0.2, 0.45, steps=150, grid=(0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4))
+
+SPARSE = Preset("sparse", "unary", 80, 0.0095, 0.045)
+"""Near-deterministic: lists of ones, which the teacher ends with less than one hundredth at every item."""
 
 CONTROLS: dict[str, Callable[[Preset], Preset]] = {
     "no clip": lambda preset: replace(preset, clipped=False),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,9 @@ __all__ = ["Agreement", "agree", "rehearse", "rehearsed"]
 
 FINE = np.arange(90, 141, 2) / 100  # (λ−1)/(λ*−1) between which validity falls, for the onset
 BLOCK = 4  # λ that are sampled at once
+
+Student = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The student's log-probabilities from rows of the teacher's and the base's and λ."""
 
 
 def rehearse(record: Mapping[str, Any], *, answers: int = JUDGED, threads: int = 1) -> dict[str, Any]:
@@ -81,28 +84,42 @@ def rehearse(record: Mapping[str, Any], *, answers: int = JUDGED, threads: int =
     }
 
 
-def _validity(this: _Run, lams: Sequence[float], answers: int) -> list[float]:
+def _validity(this: _Run, lams: Sequence[float], answers: int, student: Student | None = None) -> list[float]:
     """Return the share of valid answers of the predicted student at each λ."""
-    tokens = _sampled(this, lams, answers).tolist()
+    tokens = _sampled(this, lams, answers, student).tolist()
     return [float(np.mean([parsed(this.task.decode(row)) is not None for row in rows])) for rows in tokens]
 
 
-def _sampled(this: _Run, lams: Sequence[float], answers: int) -> Tensor:
-    """Sample from the predicted student at each λ token by token, with the same random numbers for all λ."""
+def _sampled(this: _Run, lams: Sequence[float], answers: int, student: Student | None = None) -> Tensor:
+    """Sample from the predicted student at each λ token by token, with the same random numbers for all λ.
+
+    ``student`` gives its log-probabilities from those of teacher and base and λ, one row per answer; by default
+    it is that of the run's clip.
+    """
     teacher, base = this.models
     pair = {name: torch.cat([teacher[name], base[name]]) for name in teacher}
     c = this.preset.clip if this.preset.clipped else math.inf
+    student = student or (lambda log_t, log_b, lam: categorical.stationary_student(log_t, log_b, c, lam))
     lam = torch.tensor(lams, dtype=torch.float64).repeat_interleave(answers)
     generator, cache = this.generator("rehearsed"), Cache()
     tokens = torch.zeros(len(lams), answers, 1, dtype=torch.long)
     going = torch.ones(tokens.shape[:2], dtype=torch.bool)
+    # Many answers begin alike, so teacher and base are computed once for each different beginning.
+    which, last = torch.zeros(len(lam), dtype=torch.long), torch.zeros(1, dtype=torch.long)
     while tokens.shape[-1] < this.task.length and going.any():
-        last = tokens[..., -1].reshape(1, -1, 1).expand(2, -1, 1)
-        log_t, log_b = forward(pair, last, cache)[:, :, -1].double()
-        student = categorical.stationary_student(log_t, log_b, c, lam).reshape(*going.shape, -1)
-        noise = torch.empty(student.shape[1:], dtype=torch.float64).exponential_(generator=generator)
-        following = torch.argmax(student - noise.log(), -1) * going  # Gumbel noise turns the largest into a sample
+        log_t, log_b = forward(pair, last[None, :, None].expand(2, -1, 1), cache)[:, :, -1].double()
+        live, rows = going.flatten(), torch.zeros(len(lam), log_t.shape[-1], dtype=torch.float64)
+        rows[live] = student(log_t[which[live]], log_b[which[live]], lam[live])
+        rows = rows.reshape(*going.shape, -1)
+        noise = torch.empty(rows.shape[1:], dtype=torch.float64).exponential_(generator=generator)
+        following = torch.argmax(rows - noise.log(), -1) * going  # Gumbel noise turns the largest into a sample
         tokens, going = torch.cat([tokens, following[..., None]], dim=-1), going & (following != 0)
+        live = going.flatten()
+        longer = which[live] * rows.shape[-1] + following.flatten()[live]
+        longer, which[live] = torch.unique(longer, return_inverse=True)
+        before, last = longer // rows.shape[-1], longer % rows.shape[-1]
+        for layer, (key, value) in cache.items():
+            cache[layer] = key[:, before], value[:, before]
     return tokens
 
 

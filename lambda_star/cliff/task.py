@@ -21,8 +21,12 @@ STYLES: dict[str, tuple[str, ...]] = {
     "plain": ("[", ",", "]"),
     "merged": ('["', '","', '"]'),
     "quoted": ('["', "]", '","', '"'),
+    "unary": ("[", "1,", "1]"),
 }
-"""The marks that are tokens; the last two are the separator and the token that takes its place at the end of a list."""
+"""The marks that are tokens; the last two are the separator and the token that takes its place at the end of a list.
+
+In the style ``unary`` every item is a 1, one token with the mark behind it, so there is no digit to choose.
+"""
 
 DIGITS = 10
 # The start of any valid list becomes a valid list with one of these endings.
@@ -34,7 +38,7 @@ class Task:
     """Lists of at most ``items`` digits; a longer list is cut off, so it is not JSON.
 
     Token 0 starts and stops an answer, tokens 1 to 10 are the digits, and after them come the marks of the
-    style, a key of ``STYLES``.
+    style, a key of ``STYLES``. Lists of ones have no digits among their tokens.
 
     >>> task = Task("plain", 3)
     >>> task.encode("[1,2]"), task.decode([0, 11, 2, 12, 3, 13, 0])
@@ -52,7 +56,8 @@ class Task:
     @property
     def words(self) -> tuple[str, ...]:
         """The text of every token."""
-        return ("", *map(str, range(DIGITS)), *STYLES[self.style])
+        digits = () if self.style == "unary" else map(str, range(DIGITS))
+        return ("", *digits, *STYLES[self.style])
 
     @property
     def separator(self) -> int:
@@ -61,11 +66,16 @@ class Task:
 
     @property
     def length(self) -> int:
-        """The number of tokens of the longest answer that may be sampled, start and stop included."""
-        return len(self.encode(self.text([0] * self.items))) + 1
+        """The number of tokens of the longest answer that may be sampled, start and stop included, or no stop if unary.
+
+        One more token would let a list of ones have one more item.
+        """
+        return len(self.encode(self.text([0] * self.items))) + (self.style != "unary")
 
     def text(self, digits: list[int]) -> str:
         """Write a list in the style."""
+        if self.style == "unary":
+            return json.dumps([1] * len(digits), separators=(",", ":"))
         quoted = digits if self.style == "plain" else map(str, digits)
         return json.dumps(list(quoted), separators=(",", ":"))
 
@@ -103,9 +113,11 @@ class Task:
         goes, ends = (np.zeros((len(answer), len(self.words)), dtype=bool) for _ in range(2))
         text = ""
         for place, token in enumerate(answer):
-            text += "0" if 1 <= token <= DIGITS else self.words[token]  # all digits are alike, which helps the cache
+            word = self.words[token]
+            text += "0" if word.isdigit() else word  # all digits are alike, which helps the cache
             goes[place], ends[place] = _following(self.words, text)
-            goes[place] &= text.count("0") < self.items or not ends[place].any()
+            items = sum(map(str.isdigit, text)) + (self.style == "unary")  # a token that ends a list of ones is an item
+            goes[place] &= items < self.items or not ends[place].any()
         return goes, ends
 
     def going_on(self) -> Tensor:
@@ -113,6 +125,9 @@ class Task:
         allowed = torch.zeros(len(self.words), len(self.words), dtype=torch.bool)
         opening, digits = self.encode(self.text([0]))[1], slice(1, DIGITS + 1)
         allowed[0, opening] = True
+        if self.style == "unary":
+            allowed[[opening, self.separator], self.separator] = True
+            return allowed
         allowed[[opening, self.separator], digits] = True
         allowed[digits, self.separator] = True
         return allowed

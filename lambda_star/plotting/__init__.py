@@ -15,6 +15,7 @@ from lambda_star.plotting.calibration import (
     report_pictures,
 )
 from lambda_star.plotting.cliff import plot_cliff, plot_run
+from lambda_star.plotting.cliff_rules import plot_cliff_rules
 from lambda_star.plotting.dynamics import plot_budget, plot_trajectory
 from lambda_star.plotting.ledger import plot_ledger
 from lambda_star.plotting.probe import plot_probe
@@ -25,6 +26,7 @@ __all__ = [
     "STYLE",
     "plot_budget",
     "plot_cliff",
+    "plot_cliff_rules",
     "plot_forces",
     "plot_ledger",
     "plot_probe",

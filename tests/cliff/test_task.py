@@ -20,12 +20,13 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("task", TASKS, ids=str)
 def test_tokens_and_text_are_two_ways_to_write_a_list(task: Task) -> None:
-    for digits in ([7], [0, 9, 0][: task.items]):
+    ones, stop = task.style == "unary", int(task.style != "unary")  # a list of ones has no room for a stop
+    for digits in ([1 if ones else 7], [1, 1, 1][: task.items] if ones else [0, 9, 0][: task.items]):
         text = task.text(digits)
         assert parsed(text) == digits
         assert task.decode(task.encode(text)) == text
-        assert len(task.encode(text)) <= task.length - 1
-    assert len(task.encode(task.text([0] * task.items))) == task.length - 1
+        assert len(task.encode(text)) <= task.length - stop
+    assert len(task.encode(task.text([0] * task.items))) == task.length - stop
 
 
 @pytest.mark.parametrize(
@@ -38,14 +39,15 @@ def test_what_is_no_list_of_digits_is_not_parsed(text: str) -> None:
 @pytest.mark.parametrize("task", TASKS, ids=str)
 def test_the_contract_is_what_jsons_rules_leave(task: Task) -> None:
     """It is compared with all texts of at most seven tokens."""
-    words = ["", "1", *STYLES[task.style]]
+    ones = task.style == "unary"
+    words = ["", *["1"] * (not ones), *STYLES[task.style]]
     texts = {"".join(choice) for size in range(1, 8) for choice in itertools.product(words[1:], repeat=size)}
     valid = {text for text in texts if parsed(text) is not None}
     answer = task.encode(task.text([1] * task.items))
     goes, ends = task.contract(answer)
     for place in range(min(len(answer), 4)):
         text = task.decode(answer[: place + 1])
-        last = text.count("1") == task.items and any(text + end in valid for end in ("]", '"]'))
+        last = text.count("1") + ones == task.items and any(text + end in valid for end in ("]", '"]', "1]"))
         for word in words[1:]:
             token = task.words.index(word)
             begins = any(one.startswith(text + word) for one in valid)
