@@ -37,6 +37,7 @@ CHECKS: dict[str, Callable[..., Any]] = {
     "number": lambda of: of,
     "complement": lambda of: 1 - of,
     "ratio": lambda of, to: of / to,
+    "difference": lambda of, less: of - less,
 }
 """What a claim may compute without a file."""
 
@@ -101,12 +102,23 @@ def _rehearsed_onsets(root: Path, take: str) -> float:
     return float(TAKES[take]([abs(seen - onset) / (onset - 1) for seen, onset in pairs]))
 
 
+def _trials(root: Path, of: str, fall: bool | None = None) -> int:
+    """Count the trials of update rules that have an outcome, or the hits among them, by whether a fall is predicted."""
+    from lambda_star.cliff.rules import findings
+
+    _contents(root, "results/rules/*.json")  # which says where there are none
+    found = [one for one in findings(root / "results/rules") if one.hit is not None]
+    hits = [bool(one.hit) for one in found if fall in {None, one.predicted is not None}]
+    return {"judged": len(hits), "hits": sum(hits)}[of]
+
+
 FIGURES: dict[str, Callable[..., Any]] = {
     "calibration": lambda root, file, rule, at: _at(_report(root, file, rule), at),
     "rehearsal": lambda root, file, lam, at: _at(_points(root, file)[lam], at),
     "figure": _figure,
     "onsets": _onsets,
     "rehearsed_onsets": _rehearsed_onsets,
+    "trials": _trials,
 }
 """What a claim may compute from the files of a clone of the repository."""
 
