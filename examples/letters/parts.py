@@ -37,6 +37,6 @@ class Part:
 
 
 PARTS = {
-    "lift": Part("copy", (1.0, 1.5, 2.0, 2.5), (None,), (3, 4), steps=80, rounds=2),
+    "lift": Part("copy", (1.0, 3.0), (None,), (3, 4), steps=60, rounds=3),
     "open": Part("open", (1.0, 1.5, 1.75, 2.0), (2.0, None), (3, 4), steps=60, rounds=1),
 }

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,8 +125,9 @@ class Models:
             rows.append((tokens + [self.end] * letters.ROOM[self.task])[: letters.ROOM[self.task]])
         return torch.tensor(rows)
 
-    def held_out(self) -> tuple[Tensor, Tensor]:
-        """Return the trunk's output on held-out answers, and a mask of the places where something is decided.
+    @cached_property
+    def held_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The trunk's output on held-out answers, a mask of the places that decide, and the teacher's logits there.
 
         For "copy" these are the places of the five letters of the right answer; for "open" those after each letter of a
         list, where it goes on or ends.
@@ -145,14 +146,14 @@ class Models:
         mask = torch.zeros(hidden.shape[:2], dtype=torch.bool)
         for row, tokens in enumerate(rows):
             mask[row, prompts.shape[1] - 1 + first : prompts.shape[1] - 1 + len(tokens) : 2] = True
-        return hidden, mask
+        with torch.no_grad():
+            return hidden, mask, split.logits(self.teacher, hidden, mask)
 
 
 @torch.no_grad()
 def tails(models: Models, rule: updates.Rule | None, lam: float, model: Any = None) -> list[float]:
     """Return 1−q of the teacher's modal token at the held-out places, of a model or of the predicted student."""
-    hidden, mask = models.held_out()
-    row_t = split.logits(models.teacher, hidden, mask)
+    hidden, mask, row_t = models.held_out
     modal = row_t.argmax(dim=1, keepdim=True)
     if model is not None:
         rows = split.logits(model, hidden, mask)
@@ -177,10 +178,9 @@ def measures(task: str) -> dict[str, Any]:
     return {"tau": lambda text, prompt: letters.tau(text)}
 
 
-def rehearse_all(name: str) -> None:
+def rehearse_all(name: str, models: Models) -> None:
     """Sample the predicted students of a part at every λ and under every rule."""
     part = PARTS[name]
-    models = Models(part.task)
     texts = models.prompts(part.split, range(part.judged))
     for student in {one.rule: one for one in students(name)}.values():
         path = rehearsed(student)
@@ -223,9 +223,8 @@ def predict(student: Student, models: Models) -> dict[str, Any]:
     }
 
 
-def lock(name: str) -> None:
+def lock(name: str, models: Models) -> None:
     """Lock the prediction of every student."""
-    models = Models(PARTS[name].task)
     for one in students(name):
         said = records.lock(
             one.path, partial(predict, one, models), settings=one.settings, seed=one.seed, sources=SOURCES
@@ -337,9 +336,8 @@ def judge(models: Models, model: Any, part: Part, chunk: int = 40) -> dict[str, 
     return {"answers": texts, "cut": cut}
 
 
-def run(name: str, only: str) -> None:
+def run(name: str, models: Models, only: str) -> None:
     """Train and judge every student of a part that is locked and has no outcome."""
-    models = Models(PARTS[name].task)
     for student in students(name):
         if only not in student.name or "outcome" in records.read(student.path):
             continue
@@ -354,9 +352,8 @@ def run(name: str, only: str) -> None:
         print(student.name, "done", flush=True)
 
 
-def pilot(name: str, lam: float) -> None:
+def pilot(name: str, models: Models, lam: float) -> None:
     """Train a student under the first rule of a part with a seed of its own, and print how its tail moves."""
-    models = Models(PARTS[name].task)
     Run(Student(name, lam, PARTS[name].clips[0], 90), models).train()
 
 
@@ -370,14 +367,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="train only the students with this in their names")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    models = Models(PARTS[args.part].task)
     if args.rehearse:
-        rehearse_all(args.part)
+        rehearse_all(args.part, models)
     if args.lock:
-        lock(args.part)
+        lock(args.part, models)
     if args.pilot is not None:
-        pilot(args.part, args.pilot)
+        pilot(args.part, models, args.pilot)
     if not (args.rehearse or args.lock or args.pilot is not None):
-        run(args.part, args.only)
+        run(args.part, models, args.only)
 
 
 if __name__ == "__main__":

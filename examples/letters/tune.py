@@ -3,7 +3,7 @@
 The loss counts only the tokens of the answer. Every step has fresh questions.
 
     python tune.py copy --steps 60 --mistakes 0.25 --out copy_base
-    python tune.py copy --steps 40 --batch 16 --mistakes 0.08 --start copy_base --out copy_teacher
+    python tune.py copy --steps 40 --batch 16 --mistakes 0.08 --start copy_base --share 0.5 --out copy_teacher
     python tune.py open --steps 60 --batch 16 --ends 0.4 --ordered 0.6 --out open_base
     python tune.py open --steps 40 --batch 16 --ends 0.15 --ordered 0.9 --start open_base --out open_teacher
 """
@@ -19,6 +19,7 @@ from typing import Any
 import letters
 import split
 import torch
+from safetensors.torch import load_file, save_file
 from split import lm
 
 
@@ -58,7 +59,16 @@ def tune(model: Any, tokenizer: Any, args: argparse.Namespace) -> None:
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         print(f"step {step} loss {loss.item():.4f} seconds {time.perf_counter() - begin:.0f}", flush=True)
-    split.lm.save_adapter(model, args.out)
+    lm.save_adapter(model, args.out)
+    if args.start:
+        blend(args)
+
+
+def blend(args: argparse.Namespace) -> None:
+    """Keep a share of the way from the adapter at the start to the saved one."""
+    start, end = (load_file(folder / "adapter_model.safetensors") for folder in (args.start, args.out))
+    mixed = {name: torch.lerp(start[name].float(), end[name].float(), args.share).half() for name in end}
+    save_file(mixed, args.out / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def main() -> None:
@@ -74,6 +84,7 @@ def main() -> None:
     parser.add_argument("--ends", type=float, default=0.15, help="open: probability that a letter is the last one")
     parser.add_argument("--ordered", type=float, default=0.9, help="open: probability that the next letter follows")
     parser.add_argument("--start", type=Path, help="adapter to start from")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the way from the start that is kept")
     parser.add_argument("--out", type=Path, required=True, help="folder for the adapter")
     args = parser.parse_args()
     torch.set_num_threads(1)
