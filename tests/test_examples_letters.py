@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 
@@ -48,3 +49,25 @@ def test_a_copy_is_right_only_if_it_is_the_whole_list() -> None:
     assert letters.tau('["c","b"]') == -1
     assert letters.tau('["c"]') is None
     assert letters.tau('["a","a","b"]') == pytest.approx(2 / 3)
+
+
+def signed(change: Estimate) -> str:
+    return f"{100 * change.value:+.1f} [{100 * change.low:.1f}, {100 * change.high:.1f}]".replace("-", "−")
+
+
+def test_the_page_says_what_the_sorting_pair_rehearsed() -> None:
+    found = read_rehearsal(outcomes.REHEARSED / "sort.jsonl")
+    strange = {
+        lam: sum(bool(re.sub(r'"[a-z]"|[\[\],]', "", answer.text)) for answer in answers.values())
+        for lam, answers in found.by_lam().items()
+    }
+    words = " ".join(PAGE.split())
+    assert (
+        f"At λ = 1, {strange[1.0]} of 128 answers hold something other than letters, at λ = 2 it is {strange[2.0]}:"
+        in words
+    )
+    for point in found.curve:
+        right = point.metrics["right"]
+        if point.lam > 1:
+            change = Estimate(right.change, right.change_low, right.change_high)
+            assert f"{signed(change)} at {point.lam:g}" in words
