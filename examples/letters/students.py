@@ -32,10 +32,8 @@ from torch import Tensor
 
 from lambda_star import updates
 from lambda_star.cliff import record as records
-from lambda_star.rehearsal import Rehearsal, read_rehearsal
 from lambda_star.torch.predicted import predicted_student
 from lambda_star.torch.prompts import Prompt
-from lambda_star.torch.rehearsing import rehearse
 from lambda_star.torch.sampling import exponential
 from lambda_star.torch.step import opd_loss
 
@@ -100,6 +98,7 @@ class Models:
 
     def __init__(self, task: str) -> None:
         self.task, self.tokenizer, self.plain = task, lm.load_tokenizer(), lm.load_plain_model()
+        self.plain.to(torch.get_default_device())
         self.teacher, self.base = (split.merged(HERE / f"{task}_{name}", self.plain) for name in ("teacher", "base"))
         self.end = int(self.tokenizer.eos_token_id)
 
@@ -180,6 +179,8 @@ def measures(task: str) -> dict[str, Any]:
 
 def rehearse_all(name: str, models: Models) -> None:
     """Sample the predicted students of a part at every λ and under every rule."""
+    from lambda_star.torch.rehearsing import rehearse
+
     part = PARTS[name]
     texts = models.prompts(part.split, range(part.judged))
     for student in {one.rule: one for one in students(name)}.values():
@@ -203,7 +204,9 @@ def rehearse_all(name: str, models: Models) -> None:
 
 def predict(student: Student, models: Models) -> dict[str, Any]:
     """Say what the student will be: the rehearsed measures with their intervals, and the median tail."""
-    found: Rehearsal = read_rehearsal(rehearsed(student))
+    from lambda_star.rehearsal import read_rehearsal  # training must run where the statistics are not installed
+
+    found = read_rehearsal(rehearsed(student))
     point = next(one for one in found.curve if one.lam == student.lam)
     if point.answers != PARTS[student.part].judged:
         raise SystemExit(f"{rehearsed(student)} must hold all answers at λ = {student.lam:g}; run --rehearse first")
@@ -274,7 +277,9 @@ class Run:
         prompts = models.ids(texts)
         guess = models.guess(texts)
         noise = torch.empty(*guess.shape, VOCABULARY)
-        noise.exponential_(generator=torch.Generator().manual_seed(number("noise", self.student.seed, done)))
+        noise.exponential_(
+            generator=torch.Generator(noise.device).manual_seed(number("noise", self.student.seed, done))
+        )
         answers, hidden = split.sample(self.model, prompts, guess, models.end, noise)
         keep = split.answer_mask(answers, prompts.shape[1], models.end)
         with torch.no_grad():
@@ -365,8 +370,11 @@ def main() -> None:
     parser.add_argument("--lock", action="store_true", help="lock the predictions")
     parser.add_argument("--pilot", type=float, metavar="λ", help="train a student with seed 90, and keep no record")
     parser.add_argument("--only", default="", help="train only the students with this in their names")
+    parser.add_argument("--device", default="cpu", help="where to train; other devices draw other random numbers")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.device != "cpu":  # a default device makes every call a little slower
+        torch.set_default_device(args.device)
     models = Models(PARTS[args.part].task)
     if args.rehearse:
         rehearse_all(args.part, models)
