@@ -45,11 +45,23 @@ Found = dict[str, Any]
 
 
 def tests(device: str, quick: bool, out: Path) -> Found:
-    """Run the tests with the marker ``gpu``."""
+    """Run the tests with the marker ``gpu``, without the shared settings, which load more than the machine may have."""
     marked = [
         str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")
     ]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings="]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--noconftest",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "filterwarnings=",
+    ]
     done = subprocess.run([*command, *marked], cwd=ROOT, text=True, capture_output=True, check=False)
     print(done.stdout, done.stderr)
     if done.returncode:
