@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from scipy.stats import binom
 from students import ANSWERS, Rule, distilled
 
 from lambda_star import bernoulli, updates
+from lambda_star.updates import general
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +58,23 @@ def predicted(pair: Pair, rule: Rule) -> dict[str, Any]:
             "criterion": FALLS,
         }
     )
+    if rule.flipped:
+        said |= {"dies": general.dies(partial(flipped_force, clip), p, b)}
     return said | {"falls": falls(said)}
+
+
+def flipped_force(clip: float, theta: Any, p: float, b: float, lam: float) -> tuple[Any, Any]:
+    """Return the effective advantages of the separator and of its tail where the ratio is flipped."""
+    forces = []
+    for log_q, log_t, log_b in zip(
+        (-np.logaddexp(0, -theta), -np.logaddexp(0, theta)),
+        *((math.log(q), math.log1p(-q)) for q in (p, b)),
+        strict=True,
+    ):
+        advantage = log_t - log_q + (lam - 1) * (log_t - log_b)
+        ratio = np.exp(np.where(advantage > 0, log_q - log_t, log_t - log_q))
+        forces.append(np.minimum(clip, ratio) * advantage)
+    return forces[0], forces[1]
 
 
 def falls(said: dict[str, Any]) -> dict[str, list[bool]]:
@@ -95,7 +114,7 @@ def pace(pair: Pair, rule: Rule) -> list[float]:
     """
     target, start = (separators(weights, pair.held_out) for weights in pair.models)
     found = []
-    for student in distilled(pair.models, rule, (1.0,), STEPS, pair.generator("pace")):
+    for student in distilled(pair.models, replace(rule, from_teacher=False), (1.0,), STEPS, pair.generator("pace")):
         left = np.mean((separators(student, pair.held_out) - target) ** 2) / np.mean((start - target) ** 2)
         found.append(max(0.0, -math.log(left) / 2))
     return found
@@ -104,15 +123,16 @@ def pace(pair: Pair, rule: Rule) -> list[float]:
 def mean_dynamics(log_t: Floats, log_b: Floats, rule: Rule, paces: Sequence[float]) -> dict[str, Any]:
     """Return what the expected update does: the students after the steps of the run, and after infinitely many."""
     students = {str(steps): unfinished(log_t, log_b, rule, s) for steps, s in zip(STEPS, paces, strict=True)}
-    students["converged"] = converged(log_t, log_b, rule)
+    if not rule.flipped:
+        students["converged"] = converged(log_t, log_b, rule)
     return {name: expected(rows) for name, rows in students.items()}
 
 
 def unfinished(log_t: Floats, log_b: Floats, rule: Rule, s: float) -> Floats:
-    """Return the rows of the students at each λ after time s of a natural gradient flow from the base."""
-    of_teacher = np.array(LAMS)[:, None, None, None] * -math.expm1(-s)
-    of_base = 1 - of_teacher if rule.base_term else math.exp(-s)
-    return normalised(of_teacher * log_t + of_base * log_b)
+    """Return the rows of the students at each λ after time s of a natural gradient flow from where they start."""
+    lams, done = np.array(LAMS)[:, None, None, None], -math.expm1(-s)
+    end = lams * log_t + (1 - lams) * log_b if rule.base_term else lams * log_t
+    return normalised(done * end + (1 - done) * (log_t if rule.from_teacher else log_b))
 
 
 def converged(log_t: Floats, log_b: Floats, rule: Rule) -> Floats:

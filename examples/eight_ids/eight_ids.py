@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accounts import JUDGED, LAMS, SEEDS, STEPS, predicted, tails
-from lists import BASES, TASK, Pair, judged, separators
+from lists import TASK, Pair, judged, separators
 from students import ANSWERS, Rule, distilled
 
 from lambda_star.cliff.model import sample
@@ -42,6 +42,13 @@ UPDATES = {
     "no cap, high rate": Rule(None, rate=HIGH),
     "c=5, without base, high rate": Rule(5.0, base_term=False, rate=HIGH),
 }
+VARIATIONS = {
+    "c=5, from teacher": Rule(5.0, from_teacher=True),
+    "no cap, from teacher": Rule(None, from_teacher=True),
+    "c=5, flipped": Rule(5.0, flipped=True),
+    "c=5, flipped, from teacher": Rule(5.0, flipped=True, from_teacher=True),
+}
+"""What could bring a fall; locked after the first outcomes of the others were seen."""
 
 
 class Run(NamedTuple):
@@ -60,15 +67,18 @@ class Run(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """All that the run depends on besides its seed."""
-        here = {"base": self.base, "update": self.update, **asdict(UPDATES[self.update])}
+        rule = asdict((UPDATES | VARIATIONS)[self.update])
+        some = {name: value for name, value in rule.items() if value or name not in ("from_teacher", "flipped")}
+        here = {"base": self.base, "update": self.update, **some}
         return here | {"lams": LAMS, "steps": STEPS, "answers": ANSWERS, "judged": JUDGED}
 
 
 def runs() -> Iterator[Run]:
-    """Return all runs, the first seed first."""
-    for seed in SEEDS:
-        for base in BASES:
-            yield from (Run(base, update, seed) for update in UPDATES if base == "last" or UPDATES[update].rate == RATE)
+    """Return all runs in the order in which they are made."""
+    uncentred, centred, high = ([*UPDATES][start : start + 4] for start in (0, 4, 8))
+    parts = [("last", uncentred), ("last", [*VARIATIONS]), ("even", uncentred), ("last", centred), ("last", high)]
+    for base, names in [*parts, ("even", centred)]:
+        yield from (Run(base, name, seed) for name in names for seed in SEEDS)
 
 
 def trained(pair: Pair, rule: Rule) -> dict[str, Any]:
@@ -84,7 +94,7 @@ def trained(pair: Pair, rule: Rule) -> dict[str, Any]:
 
 def make(run: Run, only_lock: bool) -> None:
     """Lock a run, and train it unless only the lock is wanted or it is finished."""
-    pair, rule = Pair(run.base, run.seed), UPDATES[run.update]
+    pair, rule = Pair(run.base, run.seed), (UPDATES | VARIATIONS)[run.update]
     record = lock(run.path, lambda: predicted(pair, rule), settings=run.settings, seed=run.seed, sources=SOURCES)
     if only_lock or "outcome" in record:
         return

@@ -8,19 +8,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from accounts import DROP, JUDGED, LAMS, STEPS, fallen
+from accounts import JUDGED, LAMS, SEEDS, STEPS, fallen
+from eight_ids import UPDATES, VARIATIONS
 from numpy.typing import NDArray
 
 from lambda_star.cliff.record import finished
 
+ORDER = [*UPDATES, *VARIATIONS]
 ACCOUNTS = ("mean", "capacity", "starvation")
 SHOWN = (1.0, 1.15, 1.23, 1.3, 1.6)
+COLUMNS = [LAMS.index(lam) for lam in SHOWN]
 WINDOW = (1.204, 1.228)
 """Between which λ the paper's answers fell, as a reader reports."""
 
 
 class Cell(NamedTuple):
-    """The runs of one base, one update and one number of steps; arrays have one row per seed, one column per λ."""
+    """The runs of one base, one update and one number of steps; arrays have one row per seed, one column per λ.
+
+    The tails are those of the seventh separator, in units of the teacher's.
+    """
 
     base: str
     update: str
@@ -28,6 +34,8 @@ class Cell(NamedTuple):
     valid: NDArray[np.float64]
     missing: NDArray[np.float64]
     expected: NDArray[np.float64]
+    tails: NDArray[np.float64]
+    expected_tails: NDArray[np.float64]
     said: dict[str, bool]
     at: dict[str, float | None]
 
@@ -49,11 +57,11 @@ class Cell(NamedTuple):
 
 
 def cells(records: Sequence[dict[str, Any]]) -> list[Cell]:
-    """Group finished runs into cells."""
+    """Group finished runs into cells, and leave out what lacks a seed."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         groups[record["settings"]["base"], record["settings"]["update"]].append(record)
-    return [cell(*key, steps, runs) for key, runs in groups.items() for steps in STEPS]
+    return [cell(*key, steps, runs) for key, runs in groups.items() if len(runs) == len(SEEDS) for steps in STEPS]
 
 
 def cell(base: str, update: str, steps: int, runs: Sequence[dict[str, Any]]) -> Cell:
@@ -67,27 +75,39 @@ def cell(base: str, update: str, steps: int, runs: Sequence[dict[str, Any]]) -> 
         "starvation": [each["starvation"][index] for each in said],
     }
     at = {name: None if None in found else float(np.mean(found)) for name, found in places.items()}
-    expected = np.array([each["mean"][str(steps)]["valid"] for each in said])
-    return Cell(base, update, steps, valid, missing, expected, claims, at)
+    expected, expected_tails = (
+        np.array([each["mean"][str(steps)][name] for each in said]) for name in ("valid", "tail")
+    )
+    units = np.array([[each["tails"]["teacher"][-1]] for each in said])
+    tails = np.array([np.array(run["outcome"][str(steps)]["tails"])[:, -1] for run in runs])
+    arrays = valid, missing, expected, tails / units, expected_tails / units
+    return Cell(base, update, steps, *arrays, claims, at)
 
 
 def lines(all_cells: Sequence[Cell]) -> list[str]:
-    """Return the table and what follows from it."""
-    head = ("base", "update", "steps", *(f"λ={lam:g}" for lam in SHOWN), "least change", "seen", "expected", "capacity")
-    table = [[*head, "starvation"], *map(row, all_cells)]
-    widths = [max(len(each[column]) for each in table) for column in range(len(head) + 1)]
-    text = ["  ".join(value.ljust(width) for value, width in zip(each, widths, strict=True)).rstrip() for each in table]
+    """Return the two tables and what follows from them."""
+    lams = [f"λ={lam:g}" for lam in SHOWN]
+    head = ["base", "update", "steps", *lams, "7 ids", "least change", "seen", "mean", "capacity", "starvation"]
+    text = table([head, *map(of_validity, all_cells)])
     text += [
         f"{name}: right in {sum(each.right(name) for each in all_cells)} of {len(all_cells)} cells" for name in ACCOUNTS
     ]
     off = [abs(float(value)) for each in all_cells for value in (each.valid - each.expected).mean(0)]
-    text.append(f"|seen − expected validity| of the mean dynamics: median {np.median(off):.3f}, worst {max(off):.3f}")
-    return text
+    text.append(f"distance of validity from the mean dynamics: median {np.median(off):.3f}, worst {max(off):.3f}")
+    text += ["", "Tail of the seventh separator in units of the teacher's, and (expected of the mean dynamics)"]
+    last = [each for each in all_cells if each.base == "last"]
+    return text + table([["update", "steps", *lams], *map(of_tails, last)])
 
 
-def row(each: Cell) -> list[str]:
-    """Return one line of the table."""
-    shares = each.valid.mean(0)
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of text in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = [[value.ljust(width) for value, width in zip(row, widths, strict=True)] for row in rows]
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def of_validity(each: Cell) -> list[str]:
+    """Return a cell's row of the first table."""
     change, error = each.least
 
     def place(name: str) -> str:
@@ -98,7 +118,8 @@ def row(each: Cell) -> list[str]:
         each.base,
         each.update,
         str(each.steps),
-        *(f"{shares[LAMS.index(lam)]:.3f}" for lam in SHOWN),
+        *(f"{value:.3f}" for value in each.valid.mean(0)[COLUMNS]),
+        f"{each.missing.mean(0)[-1]:.3f}",
         f"{change:+.3f} ± {error:.3f}",
         "no fall" if each.falls is None else f"falls at {each.falls:g}",
         "falls" if each.said["mean"] else "no fall",
@@ -107,12 +128,23 @@ def row(each: Cell) -> list[str]:
     ]
 
 
+def of_tails(each: Cell) -> list[str]:
+    """Return a cell's row of the second table; a value is the geometric mean over the seeds."""
+    seen, said = (np.exp(np.log(tails).mean(0))[COLUMNS] for tails in (each.tails, each.expected_tails))
+    return [each.update, str(each.steps), *(f"{one:.2g} ({other:.2g})" for one, other in zip(seen, said, strict=True))]
+
+
 def show(folder: Path, plot: Path | None) -> None:
-    """Print the table, and draw the picture if a file is given."""
-    records = finished(sorted(folder.glob("*.json")))
-    found = sorted(cells(records), key=lambda each: (each.base != "last", each.update.count(","), each.steps))
-    print(f"Share of valid answers, the mean over seeds; {JUDGED} answers per student. A fall is a loss of {DROP}.")
+    """Print the tables, and draw the picture if a file is given."""
+    paths = sorted(folder.glob("*.json"))
+    records = finished(paths)
+    found = sorted(cells(records), key=lambda each: (each.base != "last", ORDER.index(each.update), each.steps))
+    if not found:
+        raise SystemExit(f"{folder} must hold the finished runs of all seeds of an update, got {len(records)} runs")
+    print(f"Share of valid answers, the mean over {len(SEEDS)} seeds; {JUDGED} answers per student")
     print("\n".join(lines(found)))
+    if len(records) < len(paths):
+        print(f"{len(paths) - len(records)} of {len(paths)} runs are locked and not finished")
     if plot:
         draw(found).savefig(plot)
 

@@ -25,12 +25,16 @@ class Rule:
         base_term: whether the advantage is λ log(π_T/π_B) − log(π_S/π_B); if not it is λ log π_T − log π_S.
         centred: whether the mean advantage of the 128 answers at the same place is subtracted from the advantage.
         rate: AdamW's rate, constant; its other settings are PyTorch's defaults.
+        from_teacher: whether students start at the teacher, so that their tails have arrived, and not at the base.
+        flipped: whether the weight of a token with a positive advantage is min(c, π_S/π_T).
     """
 
     clip: float | None
     base_term: bool = True
     centred: bool = False
     rate: float = 1e-3
+    from_teacher: bool = False
+    flipped: bool = False
 
 
 def losses(
@@ -51,16 +55,20 @@ def losses(
     if rule.centred:
         here = inside.sum(1, keepdim=True).clamp(min=1)
         advantage = advantage - (advantage * inside).sum(1, keepdim=True) / here
-    weight = (of_t - now).exp().clamp(max=math.inf if rule.clip is None else rule.clip)
+    log_weight = torch.where(advantage > 0, now - of_t, of_t - now) if rule.flipped else of_t - now
+    weight = log_weight.exp().clamp(max=math.inf if rule.clip is None else rule.clip)
     return -(weight * advantage * of_s * inside).sum((1, 2)) / inside.sum((1, 2))
 
 
 def distilled(
     models: tuple[Weights, Weights], rule: Rule, lams: Sequence[float], stops: Sequence[int], generator: torch.Generator
 ) -> Iterator[Weights]:
-    """Train students side by side from the base, one for each λ, and yield them after each number of steps."""
+    """Train students side by side, one for each λ, and yield them after each number of steps."""
     teacher, base = models
-    students = {name: weight.requires_grad_() for name, weight in repeat(base, len(lams)).items()}
+    students = {
+        name: weight.requires_grad_()
+        for name, weight in repeat(teacher if rule.from_teacher else base, len(lams)).items()
+    }
     optimizer = torch.optim.AdamW(students.values(), lr=rule.rate)
     at = torch.tensor(lams)
     for step in range(1, max(stops) + 1):
