@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,16 +19,25 @@ __all__ = ["cliff_rules"]
 GROUP = 6  # rules whose students are trained side by side
 
 COLUMNS: Mapping[str, Any] = {
-    "setting": lambda one: one.setting,
-    "rule": lambda one: one.label,
-    "seed": lambda one: str(one.seed),
-    "tail dies at": lambda one: "never" if one.dies is None else f"{one.dies:.3f}",
-    "fall predicted": lambda one: "none" if one.predicted is None else f"{one.predicted:.3f}",
-    "band": lambda one: "" if one.band is None else "–".join(f"{end:.3f}" for end in one.band),
-    "fall seen": lambda one: "" if one.hit is None else "none" if one.seen is None else f"{one.seen:.3f}",
-    "most below": lambda one: "" if one.hit is None else f"{100 * one.shortfall:.1f}",
-    "hit": lambda one: {None: "waits", True: "yes", False: "NO"}[one.hit],
+    "rule": lambda same: same[0].name,
+    "tail dies at": lambda same: _joined(same, lambda one: "never" if one.dies is None else f"{one.dies:.2f}"),
+    "fall predicted": lambda same: _joined(same, lambda one: _fall(one.predicted)),
+    "fall seen": lambda same: _joined(same, lambda one: "…" if one.hit is None else _fall(one.seen)),
+    "error": lambda same: _joined(same, lambda one: "" if math.isnan(one.error) else f"{one.error:+.0%}"),
+    "most below": lambda same: _joined(same, lambda one: "…" if one.hit is None else f"{100 * one.shortfall:.0f}"),
+    "hits": lambda same: f"{sum(bool(one.hit) for one in same)} of {sum(one.hit is not None for one in same)}",
 }
+"""The columns of a table whose rows are the findings of one trial, one for each seed."""
+
+
+def _fall(lam: float | None) -> str:
+    return "none" if lam is None else f"{lam:.3f}"
+
+
+def _joined(same: Sequence[Finding], text: Any) -> str:
+    """The texts of all seeds, or one that they share."""
+    texts = [text(one) for one in same]
+    return texts[0] if len(set(texts)) == 1 else " ".join(texts)
 
 
 @click.command("cliff-rules", short_help="Predict where small students fall under every update rule, and train them.")
@@ -110,7 +120,12 @@ def _make(
 
 
 def _print(found: Sequence[Finding]) -> None:
-    print_table("Falls under every update rule, predicted and seen", found, COLUMNS)
+    for setting in dict.fromkeys(one.setting for one in found):
+        here = [one for one in found if one.setting == setting]
+        rows = [[one for one in here if one.name == name] for name in dict.fromkeys(one.name for one in here)]
+        seeds = ", ".join(map(str, sorted({one.seed for one in here})))
+        print_table(f"Falls in the setting {setting}, seeds {seeds}", rows, COLUMNS)
+    click.echo()
     done = [one for one in found if one.hit is not None]
     for falls, what in ((True, "a fall was predicted"), (False, "no fall was predicted")):
         judged = [one for one in done if (one.predicted is not None) == falls]

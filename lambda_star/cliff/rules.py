@@ -222,6 +222,13 @@ class Finding(NamedTuple):
     shortfall: float
     hit: bool | None
 
+    @property
+    def error(self) -> float:
+        """(seen − predicted)/(predicted − 1); NaN if either fall is missing."""
+        if self.seen is None or self.predicted is None:
+            return math.nan
+        return (self.seen - self.predicted) / (self.predicted - 1)
+
 
 def find(record: Mapping[str, Any]) -> Finding:
     """Read from a record what was predicted and what was seen; falls and hits are computed from the validities.

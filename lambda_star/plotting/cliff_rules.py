@@ -39,7 +39,7 @@ def plot_cliff_rules(findings: Sequence[Finding], figure: Figure | None = None) 
     if not done:
         raise ValueError("findings must hold one with an outcome, got none")
     settings = list(dict.fromkeys(one.setting for one in done))
-    labels = list(dict.fromkeys(one.label for one in done))
+    labels = list(dict.fromkeys(one.name for one in done))
     figure = figure or new_figure((5.2 + 3.2 * len(settings), 1.2 + 0.36 * len(labels)))
     many = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
     for ax, setting in zip(many, settings, strict=True):
@@ -63,7 +63,7 @@ def _draw(ax: Axes, findings: Sequence[Finding], labels: Sequence[str]) -> None:
         "seen, not as predicted": {"marker": "X", "color": "C3", "markersize": 6},
     }
     for one in findings:
-        at = labels.index(one.label) + STEP * (seeds.index(one.seed) - (len(seeds) - 1) / 2)
+        at = labels.index(one.name) + STEP * (seeds.index(one.seed) - (len(seeds) - 1) / 2)
         if one.band is not None:
             ax.plot(one.band, (at, at), color="0.8", linewidth=4, solid_capstyle="butt")
         seen = "seen, as predicted" if one.hit else "seen, not as predicted"
