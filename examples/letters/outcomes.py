@@ -163,11 +163,16 @@ def change_lines(changes: list[Change]) -> list[str]:
     return [head, *rows] if rows else []
 
 
+def text(part: str) -> str:
+    """Return the tables of a part."""
+    changes = lifts() if part == "lift" else drops()
+    return "\n".join([*lines_of(part), "", *change_lines(changes)])
+
+
 def main() -> None:
     """Print the tables."""
-    for part, changes in (("lift", lifts), ("open", drops)):
-        if read_all(part):
-            print(*lines_of(part), "", *change_lines(changes()), "", sep="\n")
+    for part in ("lift", "open"):
+        print(text(part), end="\n\n")
 
 
 if __name__ == "__main__":
