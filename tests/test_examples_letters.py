@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lambda_star.calibration.statistics import Estimate
@@ -49,6 +50,39 @@ def test_a_copy_is_right_only_if_it_is_the_whole_list() -> None:
     assert letters.tau('["c","b"]') == -1
     assert letters.tau('["c"]') is None
     assert letters.tau('["a","a","b"]') == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("part", ["lift", "open"])
+def test_the_page_shows_the_tables_of_the_records(part: str) -> None:
+    assert f"```text\n{outcomes.text(part)}\n```" in PAGE
+
+
+@pytest.mark.parametrize("seen", [one for one in [*LIFT, *OPEN] if one.outcome], ids=lambda seen: seen.name)
+def test_an_outcome_holds_all_answers_and_follows_the_locked_rounds(seen: outcomes.Seen) -> None:
+    assert seen.outcome is not None
+    assert len(seen.outcome["answers"]) == len(seen.valid) == seen.settings["judged"]
+    steps = [int(step) for step, *_ in seen.outcome["log"]]
+    assert steps == [*range(1, len(steps) + 1)]
+    assert seen.outcome["tails"][-1] == pytest.approx([len(steps), seen.outcome["tail"]])
+    rounds, rest = divmod(len(steps), seen.settings["steps"])
+    assert rest == 0
+    assert seen.arrived or rounds == seen.settings["rounds"]
+    for number in range(1, rounds):  # after each round but the last the tail was not near yet
+        tail = dict(map(tuple, seen.outcome["tails"]))[number * seen.settings["steps"]]
+        assert not 1 / seen.settings["near"] <= tail / seen.said["tail"] <= seen.settings["near"]
+
+
+def test_a_change_is_judged_as_it_was_locked() -> None:
+    for change in outcomes.lifts():
+        zero = change.seen.low <= 0 <= change.seen.high
+        if change.of.startswith("λ = 1,"):
+            assert change.hit == zero
+        else:
+            overlap = max(change.seen.low, change.predicted.low) <= min(change.seen.high, change.predicted.high)
+            assert change.hit == (overlap and not zero)
+    for lam in (1.0, 3.0):
+        record = next(one for one in LIFT if one.settings["lam"] == lam)
+        assert np.mean(outcomes.rehearsed_right(lam)) == pytest.approx(record.said["metrics"]["right"][0])
 
 
 def signed(change: Estimate) -> str:

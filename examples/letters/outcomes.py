@@ -10,6 +10,7 @@ import letters
 from lambda_star.calibration.shares import change_of_share, exact_share
 from lambda_star.calibration.statistics import Estimate
 from lambda_star.cliff import record as records
+from lambda_star.contract import parse
 from lambda_star.rehearsal import read_rehearsal
 
 HERE = Path(__file__).resolve().parent
@@ -35,10 +36,9 @@ class Seen(NamedTuple):
 
     @property
     def valid(self) -> list[bool]:
-        """Whether each judged answer ended and is a list of letters."""
-        cut = set(self._outcome["cut"])
-        answers = enumerate(self._outcome["answers"])
-        return [at not in cut and letters.parse_answer(text) is not None for at, text in answers]
+        """Whether each judged answer ended and is strict JSON, as the rehearsal judges it."""
+        cut, valid = set(self._outcome["cut"]), parse("json").valid
+        return [at not in cut and bool(valid(text)) for at, text in enumerate(self._outcome["answers"])]
 
     @property
     def taus(self) -> list[float]:
@@ -74,8 +74,8 @@ def rehearsed_right(lam: float) -> list[bool]:
     return [bool(answers[key].metrics["right"]) for key in sorted(answers)]
 
 
-class Lift(NamedTuple):
-    """A change in the share of right answers: what it is of, what was predicted, what was seen, and the verdict."""
+class Change(NamedTuple):
+    """A change in a share of answers: what it is of, what was predicted, what was seen, and the verdict."""
 
     of: str
     predicted: Estimate
@@ -83,7 +83,7 @@ class Lift(NamedTuple):
     hit: bool
 
 
-def lifts() -> list[Lift]:
+def lifts() -> list[Change]:
     """Return the locked comparisons of the part "lift", seed by seed.
 
     A student at λ > 1 is held against the student at λ = 1 of its seed and against the teacher: a hit if the interval
@@ -103,7 +103,32 @@ def lifts() -> list[Lift]:
             overlaps = seen.low <= predicted.high and predicted.low <= seen.high
             excludes = not seen.low <= 0 <= seen.high
             hit = overlaps and excludes if one.settings["lam"] != 1.0 else not excludes
-            found.append(Lift(f"λ = {one.settings['lam']:g}, seed {one.seed}, less {name}", predicted, seen, hit))
+            found.append(Change(f"λ = {one.settings['lam']:g}, seed {one.seed}, less {name}", predicted, seen, hit))
+    return found
+
+
+def rehearsed_valid(part: str, capped: bool, lam: float) -> list[bool]:
+    """Return whether each rehearsed answer is valid, in the order of the questions."""
+    answers = read_rehearsal(REHEARSED / f"{part}-{'capped' if capped else 'free'}.jsonl").by_lam()[lam]
+    return [bool(answers[key].valid) for key in sorted(answers)]
+
+
+def drops() -> list[Change]:
+    """Return the locked comparisons of the part "open": the valid answers under the cap less those without, at each λ.
+
+    It is a hit if the interval of the change seen overlaps the predicted one, and both exclude 0 or both include it.
+    """
+    done = [one for one in read_all("open") if one.outcome]
+    found = []
+    for one in (one for one in done if one.settings["clip"]):
+        lam = one.settings["lam"]
+        for other in done:
+            if other.settings["clip"] is None and other.settings["lam"] == lam and other.seed == one.seed:
+                said = change_of_share(*(rehearsed_valid("open", capped, lam) for capped in (True, False)))
+                seen = change_of_share(one.valid, other.valid)
+                overlaps = seen.low <= said.high and said.low <= seen.high
+                alike = (said.low <= 0 <= said.high) == (seen.low <= 0 <= seen.high)
+                found.append(Change(f"λ = {lam:g}, seed {one.seed}, capped less free", said, seen, overlaps and alike))
     return found
 
 
@@ -128,17 +153,26 @@ def lines_of(part: str) -> list[str]:
     return lines
 
 
-def lift_lines() -> list[str]:
+def change_lines(changes: list[Change]) -> list[str]:
     """Return a line per locked comparison."""
-    return [
-        f"{lift.of:<45} {percent(lift.predicted):<19} {percent(lift.seen):<19} {'hit' if lift.hit else 'miss'}"
-        for lift in lifts()
+    head = f"{'change in points':<45} {'predicted':<20} {'seen':<20} verdict"
+    rows = [
+        f"{one.of:<45} {percent(one.predicted):<20} {percent(one.seen):<20} {'hit' if one.hit else 'miss'}"
+        for one in changes
     ]
+    return [head, *rows] if rows else []
+
+
+def text(part: str) -> str:
+    """Return the tables of a part."""
+    changes = lifts() if part == "lift" else drops()
+    return "\n".join([*lines_of(part), "", *change_lines(changes)])
 
 
 def main() -> None:
     """Print the tables."""
-    print("\n".join(lines_of("lift")), *lift_lines(), "", *lines_of("open"), sep="\n")
+    for part in ("lift", "open"):
+        print(text(part), end="\n\n")
 
 
 if __name__ == "__main__":
