@@ -31,8 +31,8 @@ nightly: $(VENV)/.test  ## every law of numbers on 500 random cases in place of 
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n 2 tests/categorical tests/updates tests/test_sequence.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly tests
 
-gpu: $(VENV)/.test  ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu tests
+gpu:  ## what only a CUDA device can show, in eight minutes at most; nothing is installed, as such machines often have no network
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu
 
 check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the README's examples
 	$(BIN)/ruff check

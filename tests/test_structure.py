@@ -11,7 +11,7 @@ from benchmarks import structure
 MODULES = structure.modules()
 FOUND = structure.figures()
 BOUNDS = {
-    "lines of the package without symbolic": 30500,
+    "lines of the package without symbolic": 31700,
     "lines of symbolic, Python": 4300,
     "longest module": 400,
     "longest function body": 40,
