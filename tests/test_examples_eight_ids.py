@@ -134,6 +134,7 @@ def test_a_law_is_a_distribution_and_answers_follow_it() -> None:
     assert shares["one missing"] == pytest.approx(np.prod(1 - np.array(law.stops[:6])) * law.stops[6], abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_run_goes_from_lock_to_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (lists, "KEPT", tmp_path / "kept"),

@@ -153,9 +153,7 @@ def draw(found: Sequence[Cell]) -> Any:
     """Draw validity against λ for each base and number of steps."""
     from matplotlib.figure import Figure
 
-    updates = [
-        name for name in dict.fromkeys(each.update for each in found) if "centred" not in name and "high" not in name
-    ]
+    updates = [*UPDATES][:4] + ["c=5, uniform base"]
     bases = list(dict.fromkeys(each.base for each in found))
     figure = Figure(figsize=(9, 6.4), layout="constrained", dpi=110)
     axes = figure.subplots(len(bases), len(STEPS), sharex=True, sharey=True, squeeze=False)
