@@ -187,6 +187,24 @@ def test_falls_are_predicted_only_where_the_tail_dies() -> None:
         assert found.predicted is not None or found.power > 0.99
 
 
+def test_the_tails_of_top_1_are_where_they_were_predicted_though_its_answers_are_less_valid() -> None:
+    for record in (record for record in DONE.values() if record["settings"]["name"] == "top-1"):
+        said, rule = record["prediction"], updates.top_k(1)
+        middle = np.array(record["outcome"]["tail"])[:, 1]
+        expected = 1 - rule.student(said["p"], said["b"], np.array(said["grid"]))
+        before = np.array(said["grid"]) <= find(record).predicted
+        np.testing.assert_allclose(middle[before], expected[before], rtol=0.12)
+        assert find(record).shortfall > 0.07
+
+
+def test_the_tail_under_the_cap_differentiated_through_sticks() -> None:
+    for record in (record for record in DONE.values() if record["settings"]["name"] == "cap-through"):
+        said = record["prediction"]
+        sticks = record["outcome"]["tail"][1][1]  # at 0.8 of the way to the fall
+        assert sticks == pytest.approx((1 - said["p"]) / 2, rel=0.06)
+        assert sticks > 1.5 * (1 - updates.none().student(said["p"], said["b"], said["grid"][1]))
+
+
 def test_the_command_prints_the_records_of_a_folder(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["cliff-rules", "--report", "--json", str(tmp_path / "r.json")])
     assert done.exit_code == 0, done.output
