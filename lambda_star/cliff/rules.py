@@ -181,7 +181,7 @@ def power(validity: Sequence[float], judged: int) -> float:
         An exact binomial probability; NaN if no λ counts.
 
     >>> round(power([0.5], 2000), 4)
-    0.9961
+    0.9966
     """
     from scipy.stats import binom
 
