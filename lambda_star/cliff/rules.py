@@ -132,8 +132,9 @@ def trial(setting: str, name: str) -> Trial:
     for what, given, known in (("setting", setting, SETTINGS), ("rule", name, TRIALS)):
         if given not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, got {given!r}")
-    given = dict(TRIALS[name])
-    return Trial(name, replace(SETTINGS[setting], steps=given.pop("steps", SETTINGS[setting].steps)), **given)
+    arguments = dict(TRIALS[name])
+    preset = replace(SETTINGS[setting], steps=arguments.pop("steps", SETTINGS[setting].steps))
+    return Trial(name, preset, **arguments)
 
 
 def names(setting: str) -> list[str]:
