@@ -50,7 +50,8 @@ class Seen(NamedTuple):
     @property
     def arrived(self) -> bool:
         """Whether the median tail is within the locked factor of the predicted one."""
-        return bool(1 / self.settings["near"] <= self._outcome["tail"] / self.said["tail"] <= self.settings["near"])
+        near, said = self.settings["near"], self.said["tail"]
+        return bool(said / near <= self._outcome["tail"] <= said * near)
 
     @property
     def _outcome(self) -> dict[str, Any]:
