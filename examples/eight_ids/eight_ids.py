@@ -79,8 +79,9 @@ class Run(NamedTuple):
 def runs() -> Iterator[Run]:
     """Return all runs in the order in which they are made."""
     uncentred, centred, high = ([*UPDATES][start : start + 4] for start in (0, 4, 8))
-    parts = [("last", uncentred), ("last", [*VARIATIONS]), ("even", uncentred), ("last", centred[::-1])]
-    for base, names in [*parts, ("even", centred), ("last", high)]:
+    parts = [("last", uncentred), ("last", [*VARIATIONS]), ("even", [uncentred[0], uncentred[3]])]
+    parts += [("last", centred[3:] + centred[:3]), ("even", uncentred[1:3]), ("even", centred), ("last", high)]
+    for base, names in parts:
         yield from (Run(base, name, seed) for name in names for seed in SEEDS)
 
 
