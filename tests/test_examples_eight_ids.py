@@ -173,6 +173,15 @@ def test_the_cells_are_counted_from_what_was_seen() -> None:
         assert len(runs) == len(accounts.SEEDS)
 
 
+def test_a_loss_of_a_tenth_would_have_been_seen_after_seventy_steps() -> None:
+    for each in report.cells(FINISHED):
+        settings = eight_ids.UPDATES.get(each.update, students.Rule(None))
+        if each.steps == 70 and settings.base_term and settings.rate == eight_ids.RATE:
+            change = each.valid[:, 1:] - each.valid[:, :1]
+            error = (change.std(0, ddof=1) / len(change) ** 0.5).max()
+            assert error <= (0.04 if settings.clip is None else 0.02), each.update
+
+
 def test_the_page_shows_what_the_report_prints(capsys: pytest.CaptureFixture[str]) -> None:
     report.show(eight_ids.FOLDER, None)
     assert capsys.readouterr().out.strip() in (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -172,5 +172,5 @@ def draw(found: Sequence[Cell]) -> Any:
     for ax in axes[:, 0]:
         ax.set_ylabel("share of valid answers")
     axes.flat[0].set_ylim(0, 1.02)
-    axes.flat[0].legend(loc="lower left", fontsize="small", title="dotted: expected of the mean dynamics")
+    axes.flat[0].legend(loc="lower left", fontsize="small", title="dotted: mean dynamics\ngrey: reported fall")
     return figure
