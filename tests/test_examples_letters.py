@@ -76,6 +76,14 @@ def test_an_outcome_holds_all_answers_and_follows_the_locked_rounds(seen: outcom
         assert not 1 / seen.settings["near"] <= tail / seen.said["tail"] <= seen.settings["near"]
 
 
+def test_the_page_gives_the_lift_over_the_teacher() -> None:
+    lifts = [one for one in outcomes.lifts() if one.of.startswith("λ = 3") and one.of.endswith("teacher")]
+    first, second = (f"{100 * one.seen.value:.0f}" for one in lifts)
+    predicted = f"{100 * lifts[0].predicted.value:.1f}"
+    assert f"At λ = 3 they pass it by {first} and {second} points. {predicted} were rehearsed." in PAGE
+    assert all(one.hit for one in outcomes.lifts())
+
+
 def test_a_drop_under_the_cap_is_judged_as_it_was_locked() -> None:
     for change in outcomes.drops():
         said, seen = change.predicted, change.seen
