@@ -91,8 +91,8 @@ def test_a_drop_under_the_cap_is_judged_as_it_was_locked() -> None:
         zeros = {one.low <= 0 <= one.high for one in (said, seen)}
         assert change.hit == (overlap and len(zeros) == 1)
     valid = outcomes.rehearsed_valid("open", True, 2.0)
-    said = next(one.said for one in OPEN if one.name.startswith("open-capped-2-"))
-    assert np.mean(valid) == pytest.approx(said["valid"][0])
+    locked = next(one.said for one in OPEN if one.name.startswith("open-capped-2-"))
+    assert np.mean(valid) == pytest.approx(locked["valid"][0])
 
 
 def test_a_change_is_judged_as_it_was_locked() -> None:
