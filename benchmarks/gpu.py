@@ -174,7 +174,7 @@ def students(device: str, quick: bool, out: Path) -> Found:
     folder = ROOT / "results" / "language_model"
     waiting = {path.name for path in folder.glob("*.json") if "outcome" not in json.loads(path.read_text("utf-8"))}
     end, over = time.monotonic() + STEPS["students"][1] - 15, False
-    for part in ("lift", "open"):
+    for part in sorted({name.partition("-")[0] for name in waiting}):
         command = [sys.executable, str(LETTERS), part, "--device", device]
         try:
             subprocess.run(command, cwd=ROOT, check=True, timeout=max(1, end - time.monotonic()))
@@ -187,11 +187,11 @@ def students(device: str, quick: bool, out: Path) -> Found:
 
 
 STEPS: dict[str, tuple[Callable[[str, bool, Path], Found], int]] = {
-    "check": (check, 40),
-    "rows": (rows, 60),
-    "tests": (tests, 100),
-    "small": (small, 140),
-    "students": (students, 130),
+    "check": (check, 30),
+    "rows": (rows, 50),
+    "tests": (tests, 70),
+    "small": (small, 130),
+    "students": (students, 190),
 }
 """Each step with its limit in seconds; together less than eight minutes."""
 

@@ -64,6 +64,11 @@ def lock(
 
     Raises:
         ValueError: the file holds other settings or another seed, or is not as it was written.
+
+    >>> from tempfile import mkdtemp
+    >>> record = lock(Path(mkdtemp(), "run.json"), lambda: {"onset": 1.7}, settings={"clip": 2.0}, seed=3)
+    >>> record["prediction"], record["settings"], record["attempts"]
+    ({'onset': 1.7}, {'clip': 2.0}, [])
     """
     asked = {"settings": _as_read(settings), "seed": seed}
     if not path.exists():
@@ -102,6 +107,12 @@ def attempt(path: Path, record: Record, *, sources: Iterable[Path] = ()) -> Reco
     Raises:
         ValueError: the file holds another prediction, or already an outcome, or is of the first format.
         BlockingIOError: another process is at it.
+
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp(), "run.json")
+    >>> begun = attempt(path, lock(path, lambda: {"onset": 1.7}, settings={}, seed=3))
+    >>> [sorted(one) for one in begun["attempts"]]
+    [['code', 'started']]
     """
     _alone(path)
     try:
@@ -127,6 +138,12 @@ def conclude(path: Path, record: Record, outcome: Record) -> Record:
 
     Raises:
         ValueError: the file holds another prediction, or already an outcome, or there was no attempt.
+
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp(), "run.json")
+    >>> record = lock(path, lambda: {"onset": 1.7}, settings={}, seed=3)
+    >>> conclude(path, attempt(path, record), {"onset": 1.69})["outcome"]
+    {'onset': 1.69}
     """
     there = _open(path, record)
     if not there["attempts"]:
@@ -237,14 +254,14 @@ def _alone(path: Path, wait: bool = False) -> bool:
     The system lets go of the lock when the process ends, however it ends; a child process does not inherit it. So that
     a record can be replaced meanwhile, the lock is on a file beside it, which is removed with the lock.
     """
-    path = path.absolute()
+    path = path.resolve()
     if path in _held:
         return False
     try:
         from fcntl import LOCK_EX, LOCK_NB, lockf
     except ImportError:  # Windows
         return False
-    beside = path.with_name(path.name + ".lock")
+    beside = _beside(path)
     beside.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
@@ -256,17 +273,25 @@ def _alone(path: Path, wait: bool = False) -> bool:
         except FileNotFoundError:  # the process that held it has removed the file just now
             pass
         except (BlockingIOError, PermissionError) as error:
-            os.close(file)
             raise BlockingIOError(
                 f"{path}: another process is training this run; wait for it, stop it, or give another folder"
             ) from error
-        os.close(file)
+        except OSError:  # a disk without locks
+            return False
+        finally:
+            if _held.get(path) != file:
+                os.close(file)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def _release(path: Path) -> None:
     """Let other processes at a record again."""
-    if (file := _held.pop(path.absolute(), None)) is not None:
-        path.absolute().with_name(path.name + ".lock").unlink(missing_ok=True)
+    path = path.resolve()
+    if (file := _held.pop(path, None)) is not None:
+        _beside(path).unlink(missing_ok=True)
         os.close(file)
 
 
