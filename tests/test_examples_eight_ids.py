@@ -134,6 +134,7 @@ def test_a_law_is_a_distribution_and_answers_follow_it() -> None:
     assert shares["one missing"] == pytest.approx(np.prod(1 - np.array(law.stops[:6])) * law.stops[6], abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_run_goes_from_lock_to_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (lists, "KEPT", tmp_path / "kept"),
@@ -170,6 +171,15 @@ def test_the_cells_are_counted_from_what_was_seen() -> None:
         low = shares.mean(0) < shares.mean(0)[0] - accounts.DROP
         assert (each.falls is not None) == low[-1]
         assert len(runs) == len(accounts.SEEDS)
+
+
+def test_a_loss_of_a_tenth_would_have_been_seen_after_seventy_steps() -> None:
+    for each in report.cells(FINISHED):
+        settings = eight_ids.UPDATES.get(each.update, students.Rule(None))
+        if each.steps == 70 and settings.base_term and settings.rate == eight_ids.RATE:
+            change = each.valid[:, 1:] - each.valid[:, :1]
+            error = (change.std(0, ddof=1) / len(change) ** 0.5).max()
+            assert error <= (0.04 if settings.clip is None else 0.02), each.update
 
 
 def test_the_page_shows_what_the_report_prints(capsys: pytest.CaptureFixture[str]) -> None:

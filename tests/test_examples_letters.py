@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ LIFT, OPEN = (outcomes.read_all(part) for part in ("lift", "open"))
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
+rehearsal = cache(read_rehearsal)
+
+
 @pytest.mark.parametrize("seen", [*LIFT, *OPEN], ids=lambda seen: seen.name)
 def test_every_prediction_is_that_of_its_rehearsal(seen: outcomes.Seen) -> None:
     part, lam = seen.settings["part"], seen.settings["lam"]
@@ -30,14 +34,14 @@ def test_every_prediction_is_that_of_its_rehearsal(seen: outcomes.Seen) -> None:
     for name in ("base", "teacher"):
         weights = FOLDER / f"{seen.settings['task']}_{name}" / "adapter_model.safetensors"
         assert seen.said["adapters"][name] == hashlib.sha256(weights.read_bytes()).hexdigest()
-    point = next(one for one in read_rehearsal(path).curve if one.lam == lam)
+    point = next(one for one in rehearsal(path).curve if one.lam == lam)
     assert point.answers == seen.settings["judged"]
     assert seen.said["valid"] == [point.valid, point.low, point.high]
     assert {name: list(metric) for name, metric in point.metrics.items()} == seen.said["metrics"]
 
 
 def test_rehearsed_measures_are_those_of_the_answers() -> None:
-    for answer in read_rehearsal(outcomes.REHEARSED / "lift-free.jsonl").answers:
+    for answer in rehearsal(outcomes.REHEARSED / "lift-free.jsonl").answers:
         prompt = letters.make_prompt("copy", "judged", answer.prompt)
         assert answer.metrics["right"] == letters.right(answer.text, prompt)
 
@@ -70,6 +74,25 @@ def test_an_outcome_holds_all_answers_and_follows_the_locked_rounds(seen: outcom
     for number in range(1, rounds):  # after each round but the last the tail was not near yet
         tail = dict(map(tuple, seen.outcome["tails"]))[number * seen.settings["steps"]]
         assert not 1 / seen.settings["near"] <= tail / seen.said["tail"] <= seen.settings["near"]
+
+
+def test_the_page_gives_the_lift_over_the_teacher() -> None:
+    lifts = [one for one in outcomes.lifts() if one.of.startswith("λ = 3") and one.of.endswith("teacher")]
+    first, second = (f"{100 * one.seen.value:.0f}" for one in lifts)
+    predicted = f"{100 * lifts[0].predicted.value:.1f}"
+    assert f"At λ = 3 they pass it by {first} and {second} points. {predicted} were rehearsed." in PAGE
+    assert all(one.hit for one in outcomes.lifts())
+
+
+def test_a_drop_under_the_cap_is_judged_as_it_was_locked() -> None:
+    for change in outcomes.drops():
+        said, seen = change.predicted, change.seen
+        overlap = max(seen.low, said.low) <= min(seen.high, said.high)
+        zeros = {one.low <= 0 <= one.high for one in (said, seen)}
+        assert change.hit == (overlap and len(zeros) == 1)
+    valid = outcomes.rehearsed_valid("open", True, 2.0)
+    locked = next(one.said for one in OPEN if one.name.startswith("open-capped-2-"))
+    assert np.mean(valid) == pytest.approx(locked["valid"][0])
 
 
 def test_a_change_is_judged_as_it_was_locked() -> None:

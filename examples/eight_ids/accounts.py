@@ -60,7 +60,19 @@ def predicted(pair: Pair, rule: Rule) -> dict[str, Any]:
     )
     if rule.flipped:
         said |= {"dies": general.dies(partial(flipped_force, clip), p, b)}
+    if rule.uniform:
+        said |= {"mean advantage": mean_advantage(log_t)}
     return said | {"falls": falls(said)}
+
+
+def mean_advantage(log_t: Floats) -> float:
+    """Return the mean advantage of a token, over λ−1, of a student at the teacher, against a uniform base.
+
+    Where it is negative, as it is without a base, an uncentred update pushes down what is drawn, and the weight of
+    what the teacher rejects vanishes; so validity should fall there, and not where it is positive.
+    """
+    negative_entropy = np.sum(np.exp(log_t) * log_t, axis=-1).mean()
+    return float(negative_entropy) + math.log(log_t.shape[-1])
 
 
 def flipped_force(clip: float, theta: Any, p: float, b: float, lam: float) -> tuple[Any, Any]:

@@ -47,8 +47,9 @@ VARIATIONS = {
     "no cap, from teacher": Rule(None, from_teacher=True),
     "c=5, flipped": Rule(5.0, flipped=True),
     "c=5, flipped, from teacher": Rule(5.0, flipped=True, from_teacher=True),
+    "c=5, uniform base": Rule(5.0, base_term=False, uniform=True),
 }
-"""What could bring a fall; locked after the first outcomes of the others were seen."""
+"""What could bring a fall, or take away the one that was seen without the base; locked after other outcomes."""
 
 
 class Run(NamedTuple):
@@ -68,7 +69,9 @@ class Run(NamedTuple):
     def settings(self) -> dict[str, Any]:
         """All that the run depends on besides its seed."""
         rule = asdict((UPDATES | VARIATIONS)[self.update])
-        some = {name: value for name, value in rule.items() if value or name not in ("from_teacher", "flipped")}
+        some = {
+            name: value for name, value in rule.items() if value or name not in ("from_teacher", "flipped", "uniform")
+        }
         here = {"base": self.base, "update": self.update, **some}
         return here | {"lams": LAMS, "steps": STEPS, "answers": ANSWERS, "judged": JUDGED}
 
@@ -76,8 +79,9 @@ class Run(NamedTuple):
 def runs() -> Iterator[Run]:
     """Return all runs in the order in which they are made."""
     uncentred, centred, high = ([*UPDATES][start : start + 4] for start in (0, 4, 8))
-    parts = [("last", uncentred), ("last", [*VARIATIONS]), ("even", uncentred), ("last", centred), ("last", high)]
-    for base, names in [*parts, ("even", centred)]:
+    parts = [("last", uncentred), ("last", [*VARIATIONS]), ("even", [uncentred[0], uncentred[3]])]
+    parts += [("last", centred[3:] + centred[:3]), ("even", uncentred[1:3]), ("even", centred), ("last", high)]
+    for base, names in parts:
         yield from (Run(base, name, seed) for name in names for seed in SEEDS)
 
 

@@ -46,8 +46,8 @@ class Cell(NamedTuple):
 
     @property
     def least(self) -> tuple[float, float]:
-        """The least change of validity from λ = 1, as the mean over the seeds, and its standard error."""
-        change = self.valid - self.valid[:, :1]
+        """The least change of validity from λ = 1 to a greater λ, as the mean over seeds, and its standard error."""
+        change = self.valid[:, 1:] - self.valid[:, :1]
         worst = int(np.argmin(change.mean(0)))
         return float(change.mean(0)[worst]), float(change.std(0, ddof=1)[worst] / len(change) ** 0.5)
 
@@ -153,9 +153,7 @@ def draw(found: Sequence[Cell]) -> Any:
     """Draw validity against λ for each base and number of steps."""
     from matplotlib.figure import Figure
 
-    updates = [
-        name for name in dict.fromkeys(each.update for each in found) if "centred" not in name and "high" not in name
-    ]
+    updates = [*[*UPDATES][:4], "c=5, uniform base"]
     bases = list(dict.fromkeys(each.base for each in found))
     figure = Figure(figsize=(9, 6.4), layout="constrained", dpi=110)
     axes = figure.subplots(len(bases), len(STEPS), sharex=True, sharey=True, squeeze=False)
@@ -174,5 +172,5 @@ def draw(found: Sequence[Cell]) -> Any:
     for ax in axes[:, 0]:
         ax.set_ylabel("share of valid answers")
     axes.flat[0].set_ylim(0, 1.02)
-    axes.flat[0].legend(loc="lower left", fontsize="small", title="dotted: expected of the mean dynamics")
+    axes.flat[0].legend(loc="lower left", fontsize="small", title="dotted: mean dynamics\ngrey: reported fall")
     return figure

@@ -27,6 +27,7 @@ class Rule:
         rate: AdamW's rate, constant; its other settings are PyTorch's defaults.
         from_teacher: whether students start at the teacher, so that their tails have arrived, and not at the base.
         flipped: whether the weight of a token with a positive advantage is min(c, π_S/π_T).
+        uniform: whether a uniform base takes the place of the base; for runs without a base term.
     """
 
     clip: float | None
@@ -35,6 +36,7 @@ class Rule:
     rate: float = 1e-3
     from_teacher: bool = False
     flipped: bool = False
+    uniform: bool = False
 
 
 def losses(
@@ -50,7 +52,8 @@ def losses(
         inside: which of them belong to an answer.
     """
     of_s, of_t, of_b = (rows.gather(-1, tokens[..., None])[..., 0] for rows in (log_s, log_t, log_b))
-    now, base = of_s.detach(), of_b if rule.base_term else torch.zeros_like(of_b)
+    constant = -math.log(log_s.shape[-1]) if rule.uniform else 0.0
+    now, base = of_s.detach(), of_b if rule.base_term else torch.full_like(of_b, constant)
     advantage = lams[:, None, None] * (of_t - base) - (now - base)
     if rule.centred:
         here = inside.sum(1, keepdim=True).clamp(min=1)

@@ -19,8 +19,8 @@ NAMED = 5
 """How many letters a question of the task "copy" names."""
 STARTS = LETTERS[:6]
 """Where a list of the task "open" may start."""
-ROOM = {"copy": 14, "open": 22}
-"""The most tokens of an answer, with the one that ends it; an open list of ten letters just fits."""
+ROOM = {"copy": 14, "open": 14}
+"""The most tokens of an answer, with the one that ends it; an open list of six letters just fits."""
 
 
 def make_prompt(task: str, split: str, index: int) -> str:

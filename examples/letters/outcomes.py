@@ -42,15 +42,15 @@ class Seen(NamedTuple):
 
     @property
     def taus(self) -> list[float]:
-        """Kendall's τ of every valid answer that has one."""
-        pairs = zip(self._outcome["answers"], self.valid, strict=True)
-        found = [letters.tau(text) for text, valid in pairs if valid]
+        """Kendall's τ of every answer that is a list and has one."""
+        found = [letters.tau(text) for text in self._outcome["answers"]]
         return [tau for tau in found if tau is not None]
 
     @property
     def arrived(self) -> bool:
         """Whether the median tail is within the locked factor of the predicted one."""
-        return bool(1 / self.settings["near"] <= self._outcome["tail"] / self.said["tail"] <= self.settings["near"])
+        near, said = self.settings["near"], self.said["tail"]
+        return bool(said / near <= self._outcome["tail"] <= said * near)
 
     @property
     def _outcome(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def drops() -> list[Change]:
         lam = one.settings["lam"]
         for other in done:
             if other.settings["clip"] is None and other.settings["lam"] == lam and other.seed == one.seed:
-                said = change_of_share(*(rehearsed_valid("open", capped, lam) for capped in (True, False)))
+                said = change_of_share(rehearsed_valid("open", True, lam), rehearsed_valid("open", False, lam))
                 seen = change_of_share(one.valid, other.valid)
                 overlaps = seen.low <= said.high and said.low <= seen.high
                 alike = (said.low <= 0 <= said.high) == (seen.low <= 0 <= seen.high)

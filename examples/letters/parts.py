@@ -38,5 +38,5 @@ class Part:
 
 PARTS = {
     "lift": Part("copy", (1.0, 3.0), (None,), (3, 4), steps=60, rounds=3),
-    "open": Part("open", (1.0, 1.5, 1.75, 2.0), (2.0, None), (3, 4), steps=60, rounds=1),
+    "open": Part("open", (2.0, 1.0, 2.5, 1.5), (1.5, None), (3, 4), steps=80, rounds=1, rate=1e-3, judged=150),
 }

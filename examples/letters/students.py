@@ -90,7 +90,7 @@ class Student(NamedTuple):
 def students(name: str) -> Iterator[Student]:
     """Yield the students of a part, seed by seed."""
     part = PARTS[name]
-    return (Student(name, lam, clip, seed) for seed in part.seeds for clip in part.clips for lam in part.lams)
+    return (Student(name, lam, clip, seed) for seed in part.seeds for lam in part.lams for clip in part.clips)
 
 
 class Models:
@@ -134,7 +134,7 @@ class Models:
         asked = self.prompts("held-out", range(HELD_OUT))
         rng = random.Random("held-out")
         lists = [
-            letters.asked(one) if self.task == "copy" else letters.open_letters(one, rng, 0.15, 1.0)[:11]
+            letters.asked(one) if self.task == "copy" else letters.open_letters(one, rng, 0.15, 1.0)[:6]
             for one in asked
         ]
         rows = [self.tokenizer(letters.target(one))["input_ids"] for one in lists]

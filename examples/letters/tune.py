@@ -22,13 +22,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from split import lm
 
+LONGEST = 11
+"""The most letters of a list in the data; of a longer one only the start is learnt, without an end."""
+
 
 def answer(args: argparse.Namespace, prompt: str, rng: random.Random) -> str:
     """Return the answer to a question that the model is to learn."""
     if args.task == "copy":
         return letters.target(letters.copied_letters(prompt, rng, args.mistakes))
-    most = (letters.ROOM["open"] - 2) // 2
-    return letters.target(letters.open_letters(prompt, rng, args.ends, args.ordered)[: most + 1])
+    return letters.target(letters.open_letters(prompt, rng, args.ends, args.ordered)[:LONGEST])
 
 
 def rows(tokenizer: Any, args: argparse.Namespace, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,7 +38,7 @@ def rows(tokenizer: Any, args: argparse.Namespace, step: int) -> tuple[torch.Ten
     rng, end = random.Random(f"{args.out.name}/{args.seed}/{step}"), int(tokenizer.eos_token_id)
     prompts = [letters.make_prompt(args.task, "tune", step * args.batch + row) for row in range(args.batch)]
     answers = [tokenizer(answer(args, prompt, rng))["input_ids"] for prompt in prompts]
-    width = min(max(map(len, answers)) + 1, letters.ROOM[args.task])
+    width = min(max(map(len, answers)) + 1, 2 * LONGEST)
     padded = [(tokens + [end] * width)[:width] for tokens in answers]
     return torch.tensor([tokenizer(prompt)["input_ids"] for prompt in prompts]), torch.tensor(padded)
 

@@ -74,8 +74,8 @@ def cliff_rules(
     Settings: short, sparse
     Rules:    cap, none, top-1, teacher-weight, teacher-weight-drawn, teacher-weight-uncentred,
               teacher-weight-uncentred-drawn, clamp-extrapolated, importance-weight, ppo, cap-through,
-              top-2, top-p; and in the setting short cap-momentum, teacher-weight-drawn-momentum,
-              teacher-weight-uncentred-drawn-momentum
+              top-2, top-p; in the setting short cap-momentum, teacher-weight-drawn-momentum,
+              teacher-weight-uncentred-drawn-momentum; in sparse cap-longer, cap-through-longer
 
     \b
     Examples:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from lambda_star import bernoulli, dynamics
@@ -71,7 +71,7 @@ def _contents(root: Path, files: str) -> tuple[Any, ...]:
 
 TAKES: dict[str, Callable[[list[Any]], Any]] = {
     "only": lambda values: values[0] if len(set(map(str, values))) == 1 else math.nan,
-    **{each.__name__: each for each in (len, min, max, sum, median)},
+    **{each.__name__: each for each in (len, min, max, sum, mean, median)},
 }
 
 

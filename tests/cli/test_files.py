@@ -35,6 +35,7 @@ COMMANDS: dict[str, list[str]] = {
     "lint-config": ["run.sh", *POSITION],
     "check-step": ["--positions", "3"],
     "cliff": ["--report", "--folder", str(RESULTS)],
+    "cliff-rules": ["--report", "--folder", str(RESULTS.parent / "rules")],
     "locks": [str(RESULTS)],
     "rehearse": ["--out", "rehearsal.jsonl"],
     "plot": ["regimes", *POSITION, "--clip", "2"],
@@ -65,6 +66,7 @@ READ = {
     ("score", "prompts"),
     ("derive", "compare_with"),
     ("locks", "paths"),
+    ("cliff-rules", "folder"),
     ("cliff", "folder"),  # its records are written by lambda_star.cliff.record, which never replaces a prediction
 }
 """Paths that a command reads; every other one must be an output, which is then tested below."""

@@ -26,6 +26,7 @@ COMMANDS: dict[str, list[str]] = {
     "lint-config": ["run.sh", *POSITION],
     "check-step": ["--positions", "3"],
     "cliff": ["--report", "--folder", str(RESULTS)],
+    "cliff-rules": ["--report", "--folder", str(RESULTS.parent / "rules")],
     "locks": [str(RESULTS)],
     "ledger": ["paper-collapse"],
     "compare": ["rows.csv", "rows.csv"],

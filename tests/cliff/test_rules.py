@@ -38,7 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, Trial]:
         monkeypatch.setattr(module, "JUDGED", 40)
         monkeypatch.setattr(module, "GRID", (0.0, 1.0, 1.4))
     monkeypatch.setattr(trials, "ANSWERS", 20)
-    return {name: Trial(name, SMALL, **given) for name, given in TRIALS.items()}
+    return {name: Trial(name, SMALL, **given) for name, given in TRIALS.items() if "steps" not in given}
 
 
 def test_a_trial_is_locked_trained_beside_others_and_judged(tmp_path: Path, small: dict[str, Trial]) -> None:
@@ -139,7 +139,7 @@ def test_groups_share_what_their_training_shares() -> None:
     assert sorted(one.name for group in found for one in group) == sorted(names("short"))
     for group in found:
         assert len(group) <= 4
-        assert len({(one.momentum, one.reuse) for one in group}) == 1
+        assert len({(one.preset.steps, one.momentum, one.reuse) for one in group}) == 1
     assert not [name for name in names("sparse") if "momentum" in name]
 
 
@@ -185,6 +185,24 @@ def test_falls_are_predicted_only_where_the_tail_dies() -> None:
     for found in map(find, RECORDS.values()):
         assert (found.predicted is not None) == (found.dies is not None), found
         assert found.predicted is not None or found.power > 0.99
+
+
+def test_the_tails_of_top_1_are_where_they_were_predicted_though_its_answers_are_less_valid() -> None:
+    for record in (record for record in DONE.values() if record["settings"]["name"] == "top-1"):
+        said, rule = record["prediction"], updates.top_k(1)
+        middle = np.array(record["outcome"]["tail"])[:, 1]
+        expected = 1 - rule.student(said["p"], said["b"], np.array(said["grid"]))
+        before = np.array(said["grid"]) <= find(record).predicted
+        np.testing.assert_allclose(middle[before], expected[before], rtol=0.12)
+        assert find(record).shortfall > 0.07
+
+
+def test_the_tail_under_the_cap_differentiated_through_sticks() -> None:
+    for record in (record for record in DONE.values() if record["settings"]["name"] == "cap-through"):
+        said = record["prediction"]
+        sticks = record["outcome"]["tail"][1][1]  # at 0.8 of the way to the fall
+        assert sticks == pytest.approx((1 - said["p"]) / 2, rel=0.06)
+        assert sticks > 1.5 * (1 - updates.none().student(said["p"], said["b"], said["grid"][1]))
 
 
 def test_the_command_prints_the_records_of_a_folder(tmp_path: Path) -> None:

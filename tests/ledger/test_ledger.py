@@ -111,7 +111,6 @@ def test_every_sentence_of_the_readme_that_claims_something_is_quoted() -> None:
 
 def test_every_quote_stands_in_the_readme() -> None:
     text = " ".join(sentences())
-    assert all(claim.quote for claim in CLAIMS if claim.known == "ours" and claim.by == "ours")
     for quote in [quote for claim in CLAIMS for quote in claim.quote] + sorted(NO_CLAIMS):
         assert quote in text, quote
 
@@ -216,10 +215,10 @@ def test_figures_come_from_the_files(tmp_path: Path) -> None:
     for name, value in (("a", 1.5), ("b", 2.5), ("c", None)):
         (tmp_path / f"{name}.json").write_text(json.dumps({"rule": name, "seen": {"onset": [value]}}), encoding="utf-8")
     of = {"files": "*.json", "at": "seen.onset.0"}
-    takes = {take: {"figure": {**of, "take": take}} for take in ("len", "min", "max", "sum", "median", "only")}
+    takes = {take: {"figure": {**of, "take": take}} for take in ("len", "min", "max", "sum", "mean", "median", "only")}
     found = compute({**takes, "b": {"figure": {**of, "where": {"rule": "b"}}}}, tmp_path)
     assert math.isnan(found.pop("only"))
-    assert found == {"len": 2, "min": 1.5, "max": 2.5, "sum": 4.0, "median": 2.0, "b": 2.5}
+    assert found == {"len": 2, "min": 1.5, "max": 2.5, "sum": 4.0, "mean": 2.0, "median": 2.0, "b": 2.5}
     none = compute({"n": {"figure": {**of, "take": "len", "where": {"rule": "d"}}}}, tmp_path)
     assert none == {"n": 0}
 
