@@ -22,7 +22,7 @@ try:
     import eight_ids
     import lists
     import report
-    import students
+    import update
 finally:
     sys.path.remove(str(FOLDER))
 
@@ -94,9 +94,9 @@ def test_the_expected_gradient_is_the_force_of_the_rule(centred: bool, lam: floa
     log_s = torch.stack([torch.nn.functional.logsigmoid(theta), torch.nn.functional.logsigmoid(-theta)])
     log_t, log_b = (torch.tensor([x, 1 - x], dtype=torch.float64).log() for x in (p, b))
     log_s, log_t, log_b = (log.expand(1, 100, 1, 2) for log in (log_s, log_t, log_b))
-    rule = students.Rule(clip, centred=centred)
+    rule = update.Rule(clip, centred=centred)
     inside = torch.ones_like(tokens, dtype=torch.bool)
-    loss = students.losses(rule, log_s, log_t, log_b, torch.tensor([lam]).double(), tokens, inside)
+    loss = update.losses(rule, log_s, log_t, log_b, torch.tensor([lam]).double(), tokens, inside)
     (slope,) = torch.autograd.grad(loss.sum(), theta)
     force = updates.teacher_weight(clip, centred=centred).force(theta.item(), p, b, lam)
     assert -slope.item() == pytest.approx(q * (1 - q) * (force.modal - force.tail), rel=1e-6)
@@ -108,8 +108,8 @@ def test_flipped_weights_are_the_force_that_says_where_the_tail_dies() -> None:
     forces = accounts.flipped_force(2.0, math.log(q / (1 - q)), p, b, lam)
     tokens = torch.tensor([0, 1])[None, :, None]
     log_q = log_q.clone().requires_grad_()
-    rule, inside = students.Rule(2.0, flipped=True), torch.ones_like(tokens, dtype=torch.bool)
-    loss = students.losses(rule, log_q, log_p, log_b, torch.tensor([lam]).double(), tokens, inside)
+    rule, inside = update.Rule(2.0, flipped=True), torch.ones_like(tokens, dtype=torch.bool)
+    loss = update.losses(rule, log_q, log_p, log_b, torch.tensor([lam]).double(), tokens, inside)
     (slope,) = torch.autograd.grad(loss.sum(), log_q)
     assert [-2 * slope[0, token, 0, token].item() for token in (0, 1)] == pytest.approx(list(forces))
 
@@ -118,8 +118,8 @@ def test_without_the_base_the_advantage_has_no_base() -> None:
     generator = torch.Generator().manual_seed(0)
     log_s, log_t, one, other = (torch.randn(1, 4, 2, 5, generator=generator).log_softmax(-1) for _ in range(4))
     tokens, inside = torch.zeros(1, 4, 2, dtype=torch.long), torch.ones(1, 4, 2, dtype=torch.bool)
-    rule = students.Rule(5.0, base_term=False)
-    found = [students.losses(rule, log_s, log_t, log_b, torch.tensor([1.3]), tokens, inside) for log_b in (one, other)]
+    rule = update.Rule(5.0, base_term=False)
+    found = [update.losses(rule, log_s, log_t, log_b, torch.tensor([1.3]), tokens, inside) for log_b in (one, other)]
     assert torch.equal(*found)
 
 
@@ -175,7 +175,7 @@ def test_the_cells_are_counted_from_what_was_seen() -> None:
 
 def test_a_loss_of_a_tenth_would_have_been_seen_after_seventy_steps() -> None:
     for each in report.cells(FINISHED):
-        settings = eight_ids.UPDATES.get(each.update, students.Rule(None))
+        settings = eight_ids.UPDATES.get(each.update, update.Rule(None))
         if each.steps == 70 and settings.base_term and settings.rate == eight_ids.RATE:
             change = each.valid[:, 1:] - each.valid[:, :1]
             error = (change.std(0, ddof=1) / len(change) ** 0.5).max()

@@ -13,7 +13,7 @@ from lists import CLOSE, HELD_OUT, IDS, OPEN, SEPARATOR, SEPARATORS, Pair, log_r
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom
-from students import ANSWERS, Rule, distilled
+from update import ANSWERS, Rule, distilled
 
 from lambda_star import bernoulli, updates
 from lambda_star.updates import general

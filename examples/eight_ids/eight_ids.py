@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import torch
 from accounts import JUDGED, LAMS, SEEDS, STEPS, predicted, tails
 from lists import TASK, Pair, judged, separators
-from students import ANSWERS, Rule, distilled
+from update import ANSWERS, Rule, distilled
 
 from lambda_star.cliff.model import sample
 from lambda_star.cliff.record import attempt, conclude, lock
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "results" / "paper"
-SOURCES = [HERE / f"{name}.py" for name in ("lists", "students", "accounts", "eight_ids")]
+SOURCES = [HERE / f"{name}.py" for name in ("lists", "update", "accounts", "eight_ids")]
 RATE, HIGH = 1e-3, 4e-3
 """AdamW's rate: of 2.5e-4, 5e-4, 1e-3 and 2e-3 the one with the most valid answers after 42 steps at λ = 1 and 1.15, on
 average over both bases at the pilot's seed 10; and four times it."""
