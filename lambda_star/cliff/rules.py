@@ -267,7 +267,7 @@ def find(record: Mapping[str, Any]) -> Finding:
         _hold(said["onset"], predicted)
         if outcome is not None:
             _hold(outcome["onset"], seen)
-        made = Trial(**settings_of(settings))
+        made = Trial(**_trial_settings(settings))
         middle = said["dies"][said["levels"].index(0.5)]
         share = said["unsettled"]
         chance = power(rehearsed, settings["judged"])
@@ -277,7 +277,7 @@ def find(record: Mapping[str, Any]) -> Finding:
         raise ValueError(f"record must be that of a trial, got one without {error}") from error
 
 
-def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _trial_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a trial from recorded settings."""
     kept = {name: settings[name] for name in Trial.__dataclass_fields__}
     preset = dict(kept["preset"])
