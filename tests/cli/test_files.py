@@ -37,6 +37,7 @@ COMMANDS: dict[str, list[str]] = {
     "cliff": ["--report", "--folder", str(RESULTS)],
     "cliff-rules": ["--report", "--folder", str(RESULTS.parent / "rules")],
     "locks": [str(RESULTS)],
+    "ledger": ["paper-formula"],
     "rehearse": ["--out", "rehearsal.jsonl"],
     "plot": ["regimes", *POSITION, "--clip", "2"],
     "score": ["--teacher", "t", "--base", "b", "--prompts", "prompts.jsonl", "--contract", "json"],
