@@ -24,7 +24,7 @@ COLUMNS: Mapping[str, Any] = {
     "fall predicted": lambda same: _joined(same, lambda one: _fall(one.predicted)),
     "fall seen": lambda same: _joined(same, lambda one: "…" if one.hit is None else _fall(one.seen)),
     "error": lambda same: _joined(same, lambda one: "" if math.isnan(one.error) else f"{one.error:+.0%}"),
-    "most below": lambda same: _joined(same, lambda one: "…" if one.hit is None else f"{100 * one.shortfall:.0f}"),
+    "most below": lambda same: _joined(same, lambda one: "…" if one.hit is None else f"{round(100 * one.shortfall)}"),
     "hits": lambda same: f"{sum(bool(one.hit) for one in same)} of {sum(one.hit is not None for one in same)}",
 }
 """The columns of a table whose rows are the findings of one trial, one for each seed."""

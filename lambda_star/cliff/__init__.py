@@ -140,10 +140,14 @@ def compare(record: Mapping[str, Any]) -> Comparison:
 
 def _checked(named: float | None, lams: list[float], validity: list[float], reference: float) -> float | None:
     """The onset that a record names, if it is that of its curve, which is on record to ten digits."""
-    found = onset(lams, validity, reference) if len(lams) > 1 else None
+    _hold(named, onset(lams, validity, reference) if len(lams) > 1 else None)
+    return named
+
+
+def _hold(named: float | None, found: float | None) -> None:
+    """Refuse a record that names another onset than its own validity has."""
     if (found is None) != (named is None) or abs((found or 0) - (named or 0)) > 1e-8:
         raise ValueError(f"record must name the onset of its own validity, which is {found}, got {named}")
-    return named
 
 
 class Summary(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star import updates
+from lambda_star.cliff import _hold
 from lambda_star.cliff.presets import PRESETS, SPARSE, Preset
 from lambda_star.cliff.record import read
 
@@ -282,11 +283,6 @@ def _trial_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: settings[name] for name in Trial.__dataclass_fields__}
     preset = dict(kept["preset"])
     return kept | {"preset": Preset(**preset | {"grid": tuple(preset["grid"])})}
-
-
-def _hold(said: float | None, computed: float | None) -> None:
-    if (said is None) != (computed is None) or (said is not None and abs(said - (computed or 0)) > 1e-8):
-        raise ValueError(f"record must hold the fall that its validities show, {computed}, got {said}")
 
 
 def findings(folder: Path) -> list[Finding]:

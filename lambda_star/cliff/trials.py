@@ -82,8 +82,10 @@ class Runner:
             for number, one in enumerate(waiting):
                 here = slice(number * len(GRID), (number + 1) * len(GRID))
                 outcome = self._judged({name: weight[here] for name, weight in students.items()}, records[one])
-                seconds = round((time.perf_counter() - began) / (number + 1), 1)
-                outcome |= {"seconds": seconds, "beside": [other.name for other in waiting]}
+                outcome |= {
+                    "seconds": round(time.perf_counter() - began, 1),
+                    "beside": [other.name for other in waiting],
+                }
                 records[one] = conclude(one.path(folder, self.seed), records[one], outcome)
         return list(records.values())
 
@@ -160,7 +162,7 @@ class Runner:
 
     def _judged(self, students: Weights, record: Record) -> Record:
         """Judge sampled answers of the students, and measure the tail that they keep where a list may end."""
-        said, held, task, generator = record["prediction"], self.this.held_out, self.this.task, None
+        said, held, task = record["prediction"], self.this.held_out, self.this.task
         generator = self.this.generator("answers")
         blocks = [self._valid(sample(students, ANSWERS, task.length, generator)) for _ in range(JUDGED // ANSWERS)]
         validity = np.concatenate(blocks, axis=1).mean(axis=1).tolist()

@@ -146,7 +146,7 @@ def test_groups_share_what_their_training_shares() -> None:
 def test_a_record_that_says_of_itself_what_its_numbers_do_not_say_is_refused() -> None:
     record = copy.deepcopy(next(iter(DONE.values())))
     record["outcome"]["onset"] = 1.2345
-    with pytest.raises(ValueError, match="record must hold the fall that its validities show"):
+    with pytest.raises(ValueError, match="record must name the onset of its own validity"):
         find(record)
     with pytest.raises(ValueError, match="setting must be one of short, sparse, got 'long'"):
         rules.trial("long", "cap")
