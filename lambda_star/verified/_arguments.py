@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
@@ -87,22 +87,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
 
 
-def _columns(arguments: Mapping[str, Argument]) -> tuple[tuple[int, ...], dict[str, tuple[Any, Any]]]:
-    """Return the broadcast shape of arguments, and the two ends of each as arrays of objects."""
-    ends = {}
-    for name, argument in arguments.items():
-        pair = argument[:2] if isinstance(argument, tuple) and len(argument) in {2, 3} else (argument, argument)
-        ends[name] = tuple(_objects(as_read(end)) for end in pair)
-    shape = np.broadcast_shapes(*(end.shape for pair in ends.values() for end in pair))
-    return shape, {name: tuple(np.broadcast_to(end, shape) for end in pair) for name, pair in ends.items()}  # type: ignore[misc]
+def _ends(argument: Argument) -> tuple[Any, Any]:
+    pair = argument[:2] if isinstance(argument, tuple) and len(argument) in {2, 3} else (argument, argument)
+    low, high = map(as_read, pair)
+    return low, high
 
 
-def _objects(value: Any) -> Any:
-    if hasattr(value, "shape") or isinstance(value, (list, tuple)):
-        return np.array(value, dtype=object)
-    array = np.empty((), dtype=object)
-    array[()] = value
-    return array
+def _is_array(value: Any) -> bool:
+    return bool(getattr(value, "shape", ())) or isinstance(value, (list, tuple))
 
 
 def span(quantity: Quantity, low: Any, high: Any, place: str) -> tuple[Span | None, bool]:
@@ -141,24 +133,36 @@ def over(
     enclose: Callable[[dict[str, Span]], tuple[float, float]],
 ) -> Interval:
     """Return the enclosure of every element of the broadcast arguments."""
-    shape, ends = _columns(arguments)
-    lower, upper, cut = np.empty(shape), np.empty(shape), dict.fromkeys(arguments, False)
+    ends = {name: _ends(argument) for name, argument in arguments.items()}
+    cut: dict[str, None] = {}
+
+    def bounds(pairs: Iterable[tuple[Any, Any]], place: str = "") -> tuple[float, float]:
+        spans = _spans(zip(quantities, pairs, strict=True), place, cut)
+        return (math.nan, math.nan) if spans is None else enclose(spans)
+
+    if not any(_is_array(end) for pair in ends.values() for end in pair):
+        return Interval(*bounds(ends.values()), tuple(cut))
+    sides = [np.array(end, dtype=object) for pair in ends.values() for end in pair]
+    table = np.broadcast_arrays(*sides)
+    shape = table[0].shape
+    lower, upper = np.empty(shape), np.empty(shape)
     for index in np.ndindex(shape):
-        spans = _spans(ends, quantities, index, cut)
-        lower[index], upper[index] = (math.nan, math.nan) if spans is None else enclose(spans)
-    names = tuple(name for name, was in cut.items() if was)
-    return Interval(float(lower), float(upper), names) if not shape else Interval(lower, upper, names)
+        row = [side[index] for side in table]
+        place = f" at index {index[0] if len(index) == 1 else index}"
+        lower[index], upper[index] = bounds(zip(row[::2], row[1::2], strict=True), place)
+    return Interval(lower, upper, tuple(cut))
 
 
 def _spans(
-    ends: Mapping[str, tuple[Any, Any]], quantities: Sequence[Quantity], index: tuple[int, ...], cut: dict[str, bool]
+    arguments: Iterable[tuple[Quantity, tuple[Any, Any]]], place: str, cut: dict[str, None]
 ) -> dict[str, Span] | None:
-    """Return the arguments at one index, all of them checked; None if one is NaN."""
-    place = f" at index {index[0] if len(index) == 1 else index}" if index else ""
+    """Return one number or interval of each argument, all of them checked; None if one is NaN."""
     found = {}
-    for quantity, (name, (low, high)) in zip(quantities, ends.items(), strict=True):
-        found[name], was_cut = span(quantity, low[index], high[index], place)
-        cut[name] |= was_cut
+    for quantity, (low, high) in arguments:
+        one, was_cut = span(quantity, low, high, place)
+        found[quantity.name] = one
+        if was_cut:
+            cut[quantity.name] = None
     known = {name: one for name, one in found.items() if one is not None}
     return known if len(known) == len(found) else None
 

@@ -54,7 +54,7 @@ class Real:
     __slots__ = ("exact", "high", "jet", "low")
     __array_ufunc__ = None  # NumPy's numbers leave the arithmetic to this class
 
-    def __init__(self, low: Any, high: Any, jet: tuple[Real, ...] = (), exact: Fraction | None = None) -> None:
+    def __init__(self, low: Any, high: Any, jet: tuple[Real, ...] = (), exact: fmpq | None = None) -> None:
         self.low, self.high, self.jet, self.exact = low, high, jet, exact
 
     @property
@@ -73,7 +73,7 @@ class Real:
     def __add__(self, other: Any) -> Real:
         other = real(other)
         if pair := _decimals(self, other):
-            return real(sum(pair))
+            return _rational(pair[0] + pair[1])
         low, high = _down(self.low + other.low), _up(self.high + other.high)
         return Real(low, high, _sum(self.jet, other.jet) if self.jet or other.jet else ())
 
@@ -145,16 +145,21 @@ class Real:
 
 def real(value: Any) -> Real:
     """Return a number as the interval that holds it alone, as far as the precision goes."""
-    if isinstance(value, Real):
-        return value
-    if isinstance(value, Fraction):
-        exact = arb(fmpq(value.numerator, value.denominator))
-        return Real(exact.lower(), exact.upper(), exact=value)
+    kind = type(value)
+    if kind is Real:
+        return value  # type: ignore[no-any-return]
+    if kind is Fraction:
+        return _rational(fmpq(value.numerator, value.denominator))
     exact = arb(value)
     return Real(exact, exact)
 
 
-def _decimals(a: Real, b: Real) -> tuple[Fraction, Fraction] | None:
+def _rational(exact: fmpq) -> Real:
+    ball = arb(exact)
+    return Real(ball.lower(), ball.upper(), exact=exact)
+
+
+def _decimals(a: Real, b: Real) -> tuple[fmpq, fmpq] | None:
     """The exact values of two numbers, if one of them is a decimal and no derivative is asked for."""
     if (a.exact is None and b.exact is None) or a.jet or b.jet:
         return None
@@ -162,13 +167,13 @@ def _decimals(a: Real, b: Real) -> tuple[Fraction, Fraction] | None:
     return None if one is None or other is None else (one, other)
 
 
-def _fraction(value: Real) -> Fraction | None:
+def _fraction(value: Real) -> fmpq | None:
     if value.exact is not None:
         return value.exact
     if value.low != value.high or not value.low.is_finite():
         return None
-    mantissa, exponent = map(int, value.low.man_exp())
-    return Fraction(mantissa) * Fraction(2) ** exponent if abs(exponent) < LONGEST else None
+    mantissa, exponent = value.low.man_exp()
+    return fmpq(mantissa) * fmpq(2) ** int(exponent) if abs(exponent) < LONGEST else None
 
 
 def hull(a: Any, b: Any) -> Real:
