@@ -13,7 +13,7 @@ from typing import Any
 from lambda_star._core.namespaces import Exact, Values, below, exponent_range, log1p_quotient, nowhere, positive, where
 
 __all__ = ["capped_student", "excess", "excess_for", "excess_from_gap", "favoured_side", "fixed_point", "flip_point"]
-__all__ += ["log_odds", "log_odds_gap", "logit", "operating", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
+__all__ += ["log_odds", "log_odds_gap", "logit", "operating", "push", "push_across", "push_to_collapse", "push_to_edge", "tail_ratio"]
 
 
 def logit(xp: Any, p: Values) -> Values:
@@ -52,6 +52,11 @@ def push_to_edge(xp: Any, p: Values, c: Values) -> Values:
 def push_to_collapse(xp: Any, p: Values, c: Values) -> Values:
     """Return the push that balances the largest restoring force a clip of c allows: log(c/p)."""
     return log1p_quotient(xp, c - p, p)
+
+
+def push_across(xp: Any, p: Values, c: Values) -> Values:
+    """Return the push from the clip edge to the collapse: log(c/(c−1+p))."""
+    return log1p_quotient(xp, 1 - p, c - 1 + p)
 
 
 def excess_for(xp: Any, push: Values, p: Values, b: Values) -> Values:
