@@ -16,7 +16,7 @@ from lambda_star.verified._real import Real, balls
 __all__ = ["CLAIMS", "Claim"]
 
 FARTHEST = 20.723265836  # logit p at 1−p = 1e-9, rounded up
-CLIPS, FEW_CLIPS = (1.000001, 1e6), (1.001, 50.0)
+CLIPS, FEW_CLIPS = (1.000001, 1e6), (1.001, 10.0)
 
 
 class Claim(NamedTuple):
@@ -92,8 +92,12 @@ def _kl_dies_first(x: Real, c: Real) -> Real:
     return (x + formulas.push_to_collapse(balls, _probability(x), c)).jet[0]
 
 
-def _tail_splits(split: Real, excess: Real, apart: Real) -> Real:
-    """Log G, G = Σ s_k·e^(xρ_k) times (Σ s_k·e^−ρ_k)^x, of two tokens whose log-ratios are ``apart``."""
+def _log_g(split: Real, excess: Real, apart: Real) -> Real:
+    """Log G of a tail of two tokens: the share s of the one, its log-ratio ``apart`` from the other's, x = λ−1.
+
+    G = (1−s + s·e^(x·apart))·(1−s + s·e^−apart)^x compares the tail of the mixture with that of the merged outcomes.
+    Exchanging the tokens changes the sign of ``apart`` and s to 1−s, so s ≤ 1/2 is every case.
+    """
     share = _probability(split)
     of_student = formulas.tail_ratio(balls, share, excess * apart)
     of_base = formulas.tail_ratio(balls, share, -apart)
@@ -101,11 +105,15 @@ def _tail_splits(split: Real, excess: Real, apart: Real) -> Real:
 
 
 def _bends(split: Real, excess: Real, apart: Real) -> Real:
-    return _tail_splits(split, excess, apart.at(1.0, 0.0)).jet[1]
+    return _log_g(split, excess, apart.at(1.0, 0.0)).jet[1]
 
 
 def _climbs(split: Real, excess: Real, apart: Real) -> Real:
-    return _tail_splits(split, excess, apart.at(1.0)).jet[0]
+    return _log_g(split, excess, apart.at(1.0)).jet[0]
+
+
+def _climbs_below(split: Real, excess: Real, apart: Real) -> Real:
+    return -_climbs(split, excess, -apart)
 
 
 def _merged_ahead(split: Real, apart: Real) -> Real:
@@ -121,9 +129,9 @@ def _narrow_enough(tail: Real, c: Real) -> Real:
     return (tail / c * (1 + tail / c) - formulas.push_across(balls, 1 - tail, c)).jet[1]
 
 
-BOUNDS = {"tail": (0.0, 0.9), "c": FEW_CLIPS}
+BOUNDS = {"tail": (0.0, 0.75), "c": FEW_CLIPS}
 ORDER = {"x": (-2.0, FARTHEST), "c": FEW_CLIPS}
-SPLIT = {"split": (-4.0, 4.0), "excess": (0.01, 3.0)}
+SPLIT = {"split": (-7.0, 0.0), "excess": (0.01, 3.0)}
 
 CLAIMS: tuple[Claim, ...] = (
     *_monotone(),
@@ -156,17 +164,24 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "sandwich-near",
-        "G ≥ 1 at K = 3: log G and its slope are 0 where the tail's log-ratios agree, and log G is convex",
-        {**SPLIT, "apart": (0.0, 0.25)},
+        "G ≥ 1 at K = 3: log G and its slope are 0 where the tail's log-ratios agree, and log G is convex near there",
+        {**SPLIT, "apart": (-0.5, 0.5)},
         _bends,
-        {"split": (-1.0, 1.0), "excess": (0.2, 0.3)},
+        {"split": (-1.0, 0.0)},
     ),
     Claim(
-        "sandwich-far",
-        "G ≥ 1 at K = 3: log G rises with the distance of the tail's log-ratios",
-        {**SPLIT, "apart": (0.25, 12.0)},
+        "sandwich-above",
+        "G ≥ 1 at K = 3: log G rises further where the smaller token's log-ratio is the greater one",
+        {**SPLIT, "apart": (0.5, 12.0)},
         _climbs,
-        {"split": (-1.0, 1.0), "excess": (0.2, 0.3)},
+        {"split": (-1.0, 0.0), "apart": (0.5, 1.0)},
+    ),
+    Claim(
+        "sandwich-below",
+        "G ≥ 1 at K = 3: log G rises further where the smaller token's log-ratio is the lesser one",
+        {**SPLIT, "apart": (0.5, 12.0)},
+        _climbs_below,
+        {"split": (-1.0, 0.0), "apart": (0.5, 1.0)},
     ),
     Claim(
         "sandwich-tail",

@@ -73,7 +73,7 @@ def prove(claim: Claim, *, quick: bool = False, report: Report | None = None) ->
                 outcome: Literal["refuted", "open"] = "refuted" if value.high <= 0 else "open"
                 return Proof(claim, box, outcome, pieces, time.perf_counter() - start, piece, floats(value))
             else:
-                stack += [(half, depth + 1) for half in _halves(piece, box)]
+                stack += [(half, depth + 1) for half in _halves(claim, piece)]
             if report and pieces % EVERY == 0:
                 report(claim.name, int(WHOLE * done), WHOLE)
     if report:
@@ -105,18 +105,21 @@ def _value(claim: Claim, piece: Piece) -> Real:
         return EVERYTHING
 
 
-def _halves(piece: Piece, box: Piece) -> tuple[Piece, Piece]:
-    """Cut a piece across its side that is widest beside that of the box."""
-    name = max(piece, key=lambda name: _width(*piece[name]) / _width(*box[name]) if box[name][0] < box[name][1] else 0.0)
+def _halves(claim: Claim, piece: Piece) -> tuple[Piece, Piece]:
+    """Cut a piece across the side that alone, with the others at their middles, leaves the expression widest."""
+    middles = {name: _middle(*ends) for name, ends in piece.items()}
+    points = {name: (middle, middle) for name, middle in middles.items()}
+
+    def spread(name: str) -> tuple[bool, float]:
+        low, high = piece[name]
+        value = _value(claim, {**points, name: piece[name]})
+        return low < middles[name] < high, float(value.high - value.low)
+
+    name = max(piece, key=spread)
     low, high = piece[name]
-    middle = math.sqrt(low * high) if _is_wide(low, high) else low + (high - low) / 2
-    return {**piece, name: (low, middle)}, {**piece, name: (middle, high)}
+    return {**piece, name: (low, middles[name])}, {**piece, name: (middles[name], high)}
 
 
-def _is_wide(low: float, high: float) -> bool:
-    """Whether a side spans a factor, so that it is cut in the middle of the logarithms."""
-    return low > 0 and high > 4 * low
-
-
-def _width(low: float, high: float) -> float:
-    return math.log(high / low) if _is_wide(low, high) else high - low
+def _middle(low: float, high: float) -> float:
+    """The middle, of the logarithms where a side spans a factor."""
+    return math.sqrt(low * high) if low > 0 and high > 4 * low else low + (high - low) / 2
