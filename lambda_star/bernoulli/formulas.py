@@ -13,7 +13,8 @@ from typing import Any
 from lambda_star._core.namespaces import Exact, Values, below, exponent_range, log1p_quotient, nowhere, positive, where
 
 __all__ = ["capped_student", "excess", "excess_for", "excess_from_gap", "favoured_side", "fixed_point", "flip_point"]
-__all__ += ["log_odds", "log_odds_gap", "logit", "operating", "push", "push_across", "push_to_collapse", "push_to_edge", "tail_ratio"]
+__all__ += ["log_odds", "log_odds_gap", "logit", "operating", "push", "push_across"]
+__all__ += ["push_to_collapse", "push_to_edge", "tail_ratio"]
 
 
 def logit(xp: Any, p: Values) -> Values:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lambda_star._core.text import counted
 from lambda_star.cli._output import Failure, as_failure, json_option, say, write_json
 from lambda_star.cli._progress import progress
 
@@ -63,14 +64,16 @@ def verify(claims: tuple[str, ...], quick: bool, json_path: Path | None) -> None
 
 def _print(proof: Proof) -> None:
     claim = proof.claim
-    say(f"{claim.name}: {proof.outcome}, {proof.pieces:,} pieces. {claim.states[0].upper()}{claim.states[1:]}.", "  ")
-    say(f"  over {_sides(proof.box)}", "    ")
+    say(
+        f"{claim.name}: {proof.outcome}, {counted(proof.pieces, 'piece')}, over {_sides(proof.box)}: {claim.states}",
+        "  ",
+    )
     if proof.piece is not None:
         click.echo(f"  on the piece {_sides(proof.piece)} the expression that must be positive is in {proof.value}")
 
 
 def _sides(box: dict[str, tuple[float, float]]) -> str:
-    return ", ".join(f"{name} in [{low:g}, {high:.9g}]" for name, (low, high) in box.items())
+    return ", ".join(f"{name} in [{low:.9g}, {high:.9g}]" for name, (low, high) in box.items())
 
 
 def _facts(proof: Proof) -> dict[str, Any]:

@@ -97,10 +97,15 @@ def _is_array(value: Any) -> bool:
     return bool(getattr(value, "shape", ())) or isinstance(value, (list, tuple))
 
 
+def is_nan(value: Number) -> bool:
+    """Whether a number is NaN; the exact value of a decimal never is, and may be too large for a float."""
+    return isinstance(value, float) and math.isnan(value)
+
+
 def span(quantity: Quantity, low: Any, high: Any, place: str) -> tuple[Span | None, bool]:
     """Return an argument cut to its range, None for NaN, and whether it was cut; outside of it is an error."""
     low, high = exact(low, quantity.name), exact(high, quantity.name)
-    if low != low or high != high:
+    if is_nan(low) or is_nan(high):
         return None, False
     if low > high:
         said = f"{quantity.name} must be a pair of a lower and an upper end, got ({_text(low)}, {_text(high)})"

@@ -23,7 +23,7 @@ Codomain: TypeAlias = tuple[float, float]
 PRECISIONS = (80, 160, 400, 1300, 4200)  # bits; λΔ takes up to 1,100 of them before the first of a probability is known
 SURE_BITS = 58  # relative bits of a value after which its ends are the floats beside it
 TOLERANCE = 2.0**-48  # of the end of a result over a box
-PIECES = 48  # into which an argument that is an interval may be cut
+PIECES = 160  # into which an argument that is an interval may be cut
 NEAR_END = 4000  # an open end is approached to 2^−NEAR_END
 
 EVERY, PROBABILITY, FROM_ONE, FROM_ZERO = (-math.inf, math.inf), (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
@@ -89,7 +89,7 @@ def of_box(function: Function, spans: Mapping[str, Span], codomain: Codomain, la
 
 def _over_corners(function: Function, box: tuple[Span, ...], codomain: Codomain, fixed: Sequence[bool]) -> float:
     """Return a float below all values over a box: the least over the ends of the arguments that cannot turn."""
-    box = _contracted(function, box)
+    box, _ = _contracted(function, box)
     sides = [
         (_end(span, high=False), _end(span, high=True)) if cannot_turn and not _is_small(span) else (span,)
         for span, cannot_turn in zip(box, fixed, strict=True)
@@ -180,10 +180,15 @@ def _least(function: Function, box: tuple[Span, ...], codomain: Codomain) -> flo
     for _ in range(PIECES):
         if not heap or heap[0][0] >= min(done, best - TOLERANCE * abs(best)):
             break
-        piece = _contracted(function, heapq.heappop(heap)[-1])
+        piece, slopes = _contracted(function, heapq.heappop(heap)[-1])
         if all(map(_is_small, piece)):
             low, high = of_point(function, piece, codomain)
             best, done = min(best, high), min(done, low)
+            continue
+        low, high = _by_mean_value(function, piece, slopes)
+        best = min(best, high)
+        if low >= best - TOLERANCE * abs(best):
+            done = min(done, low)
             continue
         for half in _halves(piece):
             with precision(PRECISIONS[0]):
@@ -193,25 +198,40 @@ def _least(function: Function, box: tuple[Span, ...], codomain: Codomain) -> flo
     return min(done, heap[0][0]) if heap else done
 
 
+def _by_mean_value(function: Function, box: Sequence[Span], slopes: Sequence[Real]) -> tuple[float, float]:
+    """Return a float below all values over a box, from the value in the middle and the slopes, and one above that."""
+    with precision(PRECISIONS[0]):
+        middles = [span if _is_small(span) else Span(*(2 * (_middle(span),))) for span in box]
+        at = bound = _value(function, list(map(as_real, middles)))
+        for span, middle, slope in zip(box, middles, slopes, strict=True):
+            bound = bound + slope * (as_real(span) - as_real(middle))
+        return floats(bound)[0], floats(at)[1]
+
+
 def _is_small(span: Span) -> bool:
     """Whether nothing is left to cut: a number, what lies near an open end, or two floats without one between."""
     return span.thin or span.open_low or span.open_high or _middle(span) is None
 
 
-def _contracted(function: Function, box: tuple[Span, ...]) -> tuple[Span, ...]:
-    """Move every argument by which the function rises or falls on the whole box to the end of the least value."""
-    spans = list(box)
+def _contracted(function: Function, box: tuple[Span, ...]) -> tuple[tuple[Span, ...], list[Real]]:
+    """Move every argument by which the function rises or falls on the whole box to the end of the least value.
+
+    The slopes along the others are returned too.
+    """
+    spans, slopes = list(box), [real(0)] * len(box)
     for place, span in enumerate(spans):
         if span.thin:
             continue
         with precision(PRECISIONS[0]):
-            values = [as_real(one) for one in spans]
+            values = list(map(as_real, spans))
             values[place] = values[place].at(1.0)
             jet = _value(function, values).jet
         slope = jet[0] if jet else real(0)
         if slope.low >= 0 or slope.high <= 0:
             spans[place] = _end(span, high=slope.low < 0)
-    return tuple(spans)
+        else:
+            slopes[place] = slope
+    return tuple(spans), slopes
 
 
 def _halves(box: tuple[Span, ...]) -> Iterator[tuple[Span, ...]]:
@@ -232,7 +252,7 @@ def _width(span: Span) -> float:
 def _middle(span: Span) -> float | None:
     """Return a float inside, in the middle of the exponents where they differ; None if there is none."""
     low, high = float(max(span.low, -1e308)), float(min(span.high, 1e308))
-    if 0 < low and 4 * low < high:
+    if low > 0 and 4 * low < high:
         middle = math.sqrt(low) * math.sqrt(high)
     elif low == 0 and high > 1e-300:
         middle = high / 1024
@@ -281,4 +301,3 @@ def _rank(value: float) -> int:
 
 def _number(rank: int) -> float:
     return float(struct.unpack("<d", struct.pack("<q", rank))[0])
-

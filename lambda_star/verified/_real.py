@@ -7,10 +7,9 @@ that the ends do not decide is :data:`UNDECIDED`, and a ``where`` on it gives th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any
 
 from flint import arb, ctx, fmpq
 

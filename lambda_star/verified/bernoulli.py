@@ -11,7 +11,6 @@ from fractions import Fraction
 from lambda_star import bernoulli
 from lambda_star.verified._arguments import Argument, Interval, Span, middle, over
 from lambda_star.verified._enclose import (
-    EVERY,
     FROM_ONE,
     FROM_ZERO,
     PROBABILITY,

@@ -14,7 +14,7 @@ import numpy as np
 from lambda_star import categorical
 from lambda_star._core.quantities import C
 from lambda_star.bernoulli import formulas
-from lambda_star.verified._arguments import Argument, Interval, Number, Span, middle, over, spans_of
+from lambda_star.verified._arguments import Argument, Interval, Number, Span, is_nan, middle, over, spans_of
 from lambda_star.verified._enclose import FROM_ONE, first_float, of_point, sign_of
 from lambda_star.verified._real import Real, balls
 
@@ -82,7 +82,7 @@ def _checked(rows: Sequence[Sequence[tuple[Number, Number]]]) -> list[Span | Non
         low, high = row[token]
         if math.inf in {abs(low), abs(high)} or low > high:
             raise ValueError(f"{name} must hold finite numbers or pairs of them, got {(low, high)} at index {token}")
-        found.append(Span(low, high) if low == low and high == high else None)
+        found.append(None if is_nan(low) or is_nan(high) else Span(low, high))
     return found
 
 

@@ -7,7 +7,8 @@ face. The expressions are made of the formulas of the numeric layer, over interv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lambda_star.bernoulli import formulas
@@ -29,7 +30,7 @@ class Claim(NamedTuple):
     """The two ends of every coordinate."""
     positive: Callable[..., Real]
     """The expression, of one interval for each coordinate."""
-    quick: dict[str, tuple[float, float]] = {}
+    quick: Mapping[str, tuple[float, float]] = MappingProxyType({})
     """The sides of the box that a quick run looks at."""
 
 
@@ -146,7 +147,7 @@ CLAIMS: tuple[Claim, ...] = (
         "λ*−1 ≤ log(c/p)/Δ = λ_c−1: the difference of the pushes is 0 at 1−p = 0 and rises in 1−p",
         BOUNDS,
         _below_log_c_over_p,
-        {"c": (2.0, 4.0)},
+        {"tail": (0.0, 0.25), "c": (2.0, 4.0)},
     ),
     Claim(
         "order-leaves",
@@ -167,21 +168,21 @@ CLAIMS: tuple[Claim, ...] = (
         "G ≥ 1 at K = 3: log G and its slope are 0 where the tail's log-ratios agree, and log G is convex near there",
         {**SPLIT, "apart": (-0.5, 0.5)},
         _bends,
-        {"split": (-1.0, 0.0)},
+        {"split": (-1.0, 0.0), "excess": (0.5, 1.0), "apart": (-0.25, 0.25)},
     ),
     Claim(
         "sandwich-above",
         "G ≥ 1 at K = 3: log G rises further where the smaller token's log-ratio is the greater one",
         {**SPLIT, "apart": (0.5, 12.0)},
         _climbs,
-        {"split": (-1.0, 0.0), "apart": (0.5, 1.0)},
+        {"split": (-1.0, 0.0), "excess": (0.5, 3.0)},
     ),
     Claim(
         "sandwich-below",
         "G ≥ 1 at K = 3: log G rises further where the smaller token's log-ratio is the lesser one",
         {**SPLIT, "apart": (0.5, 12.0)},
         _climbs_below,
-        {"split": (-1.0, 0.0), "apart": (0.5, 1.0)},
+        {"split": (-1.0, 0.0), "excess": (0.5, 1.0), "apart": (0.5, 1.0)},
     ),
     Claim(
         "sandwich-tail",
@@ -194,6 +195,7 @@ CLAIMS: tuple[Claim, ...] = (
         "(1−p)/(cΔ) ≤ λ_c−λ*: both sides and their slopes in 1−p agree at 1−p = 0, and the difference is convex",
         {"tail": (0.0, 0.999), "c": (1.000001, 1e3)},
         _wide_enough,
+        {"c": (2.0, 1e3)},
     ),
     Claim(
         "width-above",

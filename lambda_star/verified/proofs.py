@@ -58,7 +58,7 @@ def prove(claim: Claim, *, quick: bool = False, report: Report | None = None) ->
     >>> prove(Claim("square", "(x−1)² + 1 > x", {"x": (0.0, 3.0)}, lambda x: (x - 1) * (x - 1) + 1 - x)).outcome
     'proved'
     >>> prove(Claim("square", "x² > x", {"x": (0.0, 3.0)}, lambda x: x * x - x)).piece
-    {'x': (0.375, 0.75)}
+    {'x': (0.75, 0.75)}
     """
     box = {**claim.box, **(claim.quick if quick else {})}
     stack, done, pieces, start = [(box, 0)], 0.0, 0, time.perf_counter()
@@ -66,22 +66,28 @@ def prove(claim: Claim, *, quick: bool = False, report: Report | None = None) ->
         while stack:
             piece, depth = stack.pop()
             pieces += 1
+            if report and pieces % EVERY == 0:
+                report(claim.name, int(WHOLE * done), WHOLE)
             value = _value(claim, piece)
             if value.low > 0:
                 done += 2.0**-depth
-            elif value.high <= 0 or depth == DEEPEST:
+                continue
+            if value.high > 0:  # a point on which the claim is false is a piece too
+                point = {name: (_middle(*ends),) * 2 for name, ends in piece.items()}
+                at = _value(claim, point)
+                piece, value = (point, at) if at.high <= 0 else (piece, value)
+            if value.high <= 0 or depth == DEEPEST:
                 outcome: Literal["refuted", "open"] = "refuted" if value.high <= 0 else "open"
                 return Proof(claim, box, outcome, pieces, time.perf_counter() - start, piece, floats(value))
-            else:
-                stack += [(half, depth + 1) for half in _halves(claim, piece)]
-            if report and pieces % EVERY == 0:
-                report(claim.name, int(WHOLE * done), WHOLE)
+            stack += [(half, depth + 1) for half in _halves(claim, piece)]
     if report:
         report(claim.name, WHOLE, WHOLE)
     return Proof(claim, box, "proved", pieces, time.perf_counter() - start)
 
 
-def prove_all(claims: Iterable[Claim] = CLAIMS, *, quick: bool = False, report: Report | None = None) -> Iterator[Proof]:
+def prove_all(
+    claims: Iterable[Claim] = CLAIMS, *, quick: bool = False, report: Report | None = None
+) -> Iterator[Proof]:
     """Prove claims one after the other.
 
     Args:

@@ -14,7 +14,9 @@ from lambda_star.verified._enclose import FROM_ZERO, NOTHING, PROBABILITY, Codom
 
 __all__ = ["dies", "leaves", "student"]
 
-PUSHED = Law.of("b lam", continuous=True)  # b and λ act through the push (λ−1)Δ alone, and more push means more of the favoured
+PUSHED = Law.of(
+    "b lam", continuous=True
+)  # b and λ act through the push (λ−1)Δ alone, and more push means more of the favoured
 LAWS = {
     ("none", "student"): Law.of("p b lam", continuous=True),
     ("log_ratio_cap", "leaves"): Law.of("c"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -187,7 +187,7 @@ RULES: dict[str, tuple[Callable[[float], Rule], str, str, Callable[..., Any]]] =
     "KL dies": (updates.kl_to_base_cap, "c", "dies", kl_dies),
     "KL student": (updates.kl_to_base_cap, "c", "student", kl_student),
     "reward student": (updates.reward_clip, "bound", "student", reward_student),
-    "PPO leaves": (lambda c: updates.importance_weight(c), "c", "leaves", never),
+    "PPO leaves": (updates.importance_weight, "c", "leaves", never),
 }
 
 
@@ -235,6 +235,7 @@ ROOTS: dict[str, tuple[Callable[..., Any], str, Callable[..., Any]]] = {
     ),
 }
 """Functions without a closed form, with what is positive below the value and negative above it."""
+EVERY = (*FUNCTIONS, *RULES, *ROOTS, "tokens")
 SLOW = {"weighted student": 20, "advantage leaves": 100, "tokens": 20, "teacher_for": 10}
 """Of so many rounds one takes these."""
 
@@ -249,7 +250,9 @@ def tokens(rng: random.Random) -> tuple[list[float], list[float], float]:
 
 def log_ratio(lam: Any, teacher: list[float], base: list[float]) -> Any:
     """The greatest log-ratio of teacher to mixture over the tokens."""
-    log_t, log_b = ([mp.mpf(one) - mp.log(mp.fsum(map(mp.exp, map(mp.mpf, row)))) for one in row] for row in (teacher, base))
+    log_t, log_b = (
+        [mp.mpf(one) - mp.log(mp.fsum(map(mp.exp, map(mp.mpf, row)))) for one in row] for row in (teacher, base)
+    )
     powers = [lam * t + (1 - lam) * b for t, b in zip(log_t, log_b, strict=True)]
     total = mp.log(mp.fsum(map(mp.exp, powers)))
     return max(t - power + total for t, power in zip(log_t, powers, strict=True))
@@ -300,7 +303,7 @@ def coefficient(rng: random.Random) -> float:
 
 
 def drawn(rng: random.Random, names: str) -> list[float]:
-    """The arguments of a function, one letter each: p, b, c, λ, a λ above 1 (e), margin, bound (k), log-odds x and y."""
+    """The arguments of a function, one letter each: p, b, c, λ, a λ above 1 (e), margin, bound (k), log-odds x, y."""
     p = probability(rng)
     values = {
         "p": p,
@@ -352,7 +355,9 @@ def changes_sign(found: Interval, side: Callable[..., Any], point: list[Any]) ->
     return bool(low and high)
 
 
-def given_as(rng: random.Random, value: float, form: str, low: float, high: float) -> tuple[Any, list[Fraction | float]]:
+def given_as(
+    rng: random.Random, value: float, form: str, low: float, high: float
+) -> tuple[Any, list[Fraction | float]]:
     """An argument in one of its forms, and points inside it."""
     if math.isinf(value) or form == "float":
         return value, [value]
@@ -370,17 +375,22 @@ def given_as(rng: random.Random, value: float, form: str, low: float, high: floa
 
 
 LIMITS = {"p": (SMALLEST, LARGEST), "b": (SMALLEST, LARGEST), "c": (1.0, 1.7e308), "l": (-1.7e308, 1.7e308)}
-LIMITS |= {"e": (1 + 2.0**-52, 1.7e308), "m": (0.0, LARGEST), "k": (SMALLEST, 1e308), "x": (-1e3, 1e3), "y": (-1e3, 1e3)}
+LIMITS |= {
+    "e": (1 + 2.0**-52, 1.7e308),
+    "m": (0.0, LARGEST),
+    "k": (SMALLEST, 1e308),
+    "x": (-1e3, 1e3),
+    "y": (-1e3, 1e3),
+}
 
 
 def real(value: Fraction | float) -> Any:
     return mp.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else mp.mpf(value)
 
 
-def cases(count: int, seed: int, form: str) -> Iterator[Case]:
+def cases(count: int, seed: int, form: str, names: Sequence[str] = EVERY) -> Iterator[Case]:
     """Calls of every function in turn, with points ("float" or "string") or intervals ("pair")."""
     rng = random.Random(seed)
-    names = [*FUNCTIONS, *RULES, *ROOTS, "tokens"]
     left = count
     for number in itertools.count():
         name, turn = names[number % len(names)], number // len(names)
@@ -394,7 +404,9 @@ def cases(count: int, seed: int, form: str) -> Iterator[Case]:
 
 def _case(rng: random.Random, name: str, form: str) -> Case:
     call, letters = _call(name)
-    picks = [given_as(rng, one, form, *LIMITS[letter]) for letter, one in zip(letters, drawn(rng, letters), strict=True)]
+    picks = [
+        given_as(rng, one, form, *LIMITS[letter]) for letter, one in zip(letters, drawn(rng, letters), strict=True)
+    ]
     arguments = tuple(argument for argument, _ in picks)
     found = call(*arguments)
     points = [[rng.choice(inside) for _, inside in picks] for _ in range(3 if form == "pair" else 1)]
@@ -404,7 +416,7 @@ def _case(rng: random.Random, name: str, form: str) -> Case:
     return Case(name, arguments, found, right or all(_right(name, found, point, 800) for point in points))
 
 
-def _right(name: str, found: Interval, point: list[Fraction | float], digits: int) -> bool:
+def _right(name: str, found: Interval, point: Point, digits: int) -> bool:
     with mp.workdps(digits):
         values = [real(value) for value in point]
         if name in ROOTS:
