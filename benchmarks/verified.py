@@ -1,7 +1,7 @@
 """Whether the enclosures hold the exact values: ``python -m benchmarks.verified [CASES [FIRST]]``, by default 10⁶.
 
 The cases come in chunks of 10,000 with their own seeds, and a line is printed after each, so a run that was cut off
-goes on at chunk FIRST. The exit status is 1 if an enclosure misses its value, or if that of a point is wider than 4 ulp.
+goes on at chunk FIRST. The exit status is 1 if an enclosure misses its value, or that of a point is wider than 4 ulp.
 """
 
 from __future__ import annotations

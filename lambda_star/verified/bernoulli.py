@@ -65,7 +65,7 @@ def threshold(p: Argument, b: Argument, c: Argument) -> Interval:
     Source: paper, Theorem 4.1 and Eq. 4, in the margin form of ``derivations/bernoulli.md``.
 
     >>> threshold("0.999", "0.5", 5)
-    Interval(lower=1.233139650149863, upper=1.2331396501498633, cut=())
+    Interval(lower=1.2331396501498626, upper=1.2331396501498628, cut=())
     >>> threshold((0.99, 0.999), 0.5, (4, 5))
     Interval(lower=1.2008..., upper=1.351..., cut=())
     """
@@ -111,7 +111,7 @@ def threshold_from_logits(x: Argument, y: Argument, c: Argument) -> Interval:
     Source: paper, Eq. 4, in the log-odds form of ``derivations/bernoulli.md``.
 
     >>> threshold_from_logits(700, 0, 5)
-    Interval(lower=1.002299197017763..., upper=1.002299197017763..., cut=())
+    Interval(lower=1.0022991970177628, upper=1.002299197017763, cut=())
     """
     return enclosure(bernoulli.threshold_from_logits, {"x": x, "y": y, "c": c}, FROM_ONE, ALL)
 

@@ -52,7 +52,7 @@ def threshold(log_t: Sequence[Argument], log_b: Sequence[Argument], c: Argument)
 
     >>> found = threshold([-0.1, -2.5, -4.6], [-0.7, -1.2, -1.6], 2)
     >>> found.value.lower, found.lower.lower < found.value.lower, found.value.upper < found.upper.upper
-    (1.21408..., True, True)
+    (1.20139..., True, True)
     """
     rows = [list(spans_of(row, name)) for row, name in ((log_t, "log_t"), (log_b, "log_b"))]
     tokens = len(rows[0])

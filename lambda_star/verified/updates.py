@@ -53,7 +53,7 @@ def leaves(rule: Rule, p: Argument, b: Argument, **bounds: Argument) -> Interval
 
     >>> from lambda_star import updates
     >>> leaves(updates.kl_to_base_cap(5.0), "0.999", "0.5", c=("4.5", "5")).lower
-    0.30121...
+    0.30107...
     """
     return _enclosure("leaves", rule, {"p": p, "b": b}, bounds, FROM_ZERO)
 

@@ -416,7 +416,7 @@ def _case(rng: random.Random, name: str, form: str) -> Case:
     return Case(name, arguments, found, right or all(_right(name, found, point, 800) for point in points))
 
 
-def _right(name: str, found: Interval, point: Point, digits: int) -> bool:
+def _right(name: str, found: Interval, point: list[Fraction | float], digits: int) -> bool:
     with mp.workdps(digits):
         values = [real(value) for value in point]
         if name in ROOTS:
