@@ -18,6 +18,7 @@ WINGS = (
     "categorical",
     "sequence",
     "updates",
+    "verified",
     "calibration",
     "rehearsal",
     "verdict",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         torch,
         updates,
         verdict,
+        verified,
     )
     from lambda_star.calibration import calibrate
     from lambda_star.calibration.readers import read_table
@@ -85,6 +86,7 @@ _SUBMODULES = (
     "torch",
     "updates",
     "verdict",
+    "verified",
 )
 _ON_FIRST_USE = {"calibrate": "calibration", "decide": "verdict", "read_table": "calibration.readers"}
 

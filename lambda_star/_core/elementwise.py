@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeAli
 import numpy as np
 
 from lambda_star._core.namespaces import (
+    Exact,
     Values,
     as_read,
     cpus,
@@ -54,6 +55,7 @@ class Elementwise(Protocol[P, R_co]):
     """A function that gives a float for floats, the caller's kind of array for arrays, and a NumPy array for lists."""
 
     __name__: str
+    quantities: tuple[Quantity, ...]
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
@@ -94,7 +96,7 @@ def elementwise(
         exec(source, scope)
         function: Any = scope[kernel.__name__]
         functools.update_wrapper(function, kernel)
-        function.__defaults__, function.__signature__ = kernel.__defaults__, signature
+        function.__defaults__, function.__signature__, function.quantities = kernel.__defaults__, signature, quantities
         del function.__wrapped__
         return function
 
@@ -103,6 +105,9 @@ def elementwise(
 
 def _evaluate(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Values]) -> Any:
     """Evaluate a kernel on all but valid floats: NaN, other scalars, arrays, columns, values outside their range."""
+    exact = [value for value in args if isinstance(getattr(value, "namespace", None), Exact)]
+    if exact:
+        return kernel(exact[0].namespace, *args)
     if all(type(value) in (float, int) for value in args):
         check(np, *zip(quantities, map(np.float64, args), strict=True))
         return kernel(scalar, *map(float, args))

@@ -47,10 +47,26 @@ class _Scalar:
 scalar = _Scalar()
 
 
+class Exact:
+    """A namespace of numbers without overflow and without rounding that is not accounted for, such as intervals.
+
+    Its numbers have the attribute ``namespace``. Where a kernel steps around the limits of floating point, it takes the
+    formula itself for them.
+    """
+
+    positive: Callable[[Values], Values]
+    root: Callable[..., Values]
+
+
 def below(xp: Any, values: Values, bound: float) -> bool:
-    """Whether all values are known to be less than a bound, so that a kernel may leave its special case out."""
+    """Whether all values are known to be less than a bound, so that a kernel may leave its special case out.
+
+    The special cases are overflows, which exact numbers do not know.
+    """
     if xp is scalar:
         return bool(values < bound)
+    if isinstance(xp, Exact):
+        return True
     return xp is numpy and bool(np.maximum.reduce(values, axis=None, initial=-math.inf) < bound)
 
 
@@ -81,9 +97,17 @@ def log1p_quotient(xp: Any, numerator: Values, denominator: Values) -> Values:
     return where(xp, large, log_quotient, xp.log1p(quotient))
 
 
-def exponent_range(xp: Any, values: Values) -> int:
-    """The greatest whole n for which 2^n and 2^−n are both normal numbers in the dtype of the values."""
-    return 1022 if xp is scalar else -round(math.log2(float(xp.finfo(values.dtype).smallest_normal)))
+def exponent_range(xp: Any, values: Values) -> tuple[float, float]:
+    """The greatest whole n for which 2^n and 2^−n are both normal numbers in the dtype of the values, and 2^(n//5)."""
+    if isinstance(xp, Exact):
+        return math.inf, 1.0
+    exponents = 1022 if xp is scalar else -round(math.log2(float(xp.finfo(values.dtype).smallest_normal)))
+    return 1.0 * exponents, 2.0 ** (exponents // 5)
+
+
+def positive(xp: Any, values: Values) -> Values:
+    """Values that are known to be positive wherever they are used; an interval loses the part that is not."""
+    return xp.positive(values) if isinstance(xp, Exact) else values
 
 
 def cpus() -> int:

@@ -79,7 +79,7 @@ def cliff_width(xp: Any, p: Real, b: Real, c: Real) -> Real:
     >>> cliff_width(0.999, 0.5, 5.0)
     2.89...e-05
     """
-    return formulas.excess_for(xp, log1p_quotient(xp, 1 - p, c - 1 + p), p, b)
+    return formulas.excess_for(xp, formulas.push_across(xp, p, c), p, b)
 
 
 @elementwise()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lambda_star._core.elementwise import Real, elementwise
-from lambda_star._core.namespaces import Values, where
+from lambda_star._core.namespaces import Exact, Values, where
 from lambda_star.bernoulli import formulas
 
 
@@ -90,10 +90,11 @@ def threshold_from_logits(xp: Any, x: Real, y: Real, c: Real) -> Real:
     1.00229...
     """
     # Below x = −80, e^−x may overflow, and log(1 + (c−1)(1 + e^−x)) is log(c−1) − x to the last digit.
-    far = (x < -80) & (c > 1)
-    near_edge = formulas.push_to_edge(xp, 1 / (1 + xp.exp(-where(xp, x < -80, 0.0, x))), c)
+    least = -math.inf if isinstance(xp, Exact) else -80.0
+    far = (x < least) & (c > 1)
+    near_edge = formulas.push_to_edge(xp, 1 / (1 + xp.exp(-where(xp, x < least, 0.0, x))), c)
     far_edge = xp.log(where(xp, far, c - 1, 1.0)) - x
-    push = where(xp, far, far_edge, where(xp, x < -80, c - 1, near_edge))
+    push = where(xp, far, far_edge, where(xp, x < least, c - 1, near_edge))
     return 1 + formulas.excess_from_gap(xp, push, x - y)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lambda_star._core.namespaces import Values, below, exponent_range, log1p_quotient, nowhere, where
+from lambda_star._core.namespaces import Exact, Values, below, exponent_range, log1p_quotient, nowhere, positive, where
 
 __all__ = ["capped_student", "excess", "excess_for", "excess_from_gap", "favoured_side", "fixed_point", "flip_point"]
-__all__ += ["log_odds", "log_odds_gap", "logit", "operating", "push", "push_to_collapse", "push_to_edge", "tail_ratio"]
+__all__ += ["log_odds", "log_odds_gap", "logit", "operating", "push", "push_across"]
+__all__ += ["push_to_collapse", "push_to_edge", "tail_ratio"]
 
 
 def logit(xp: Any, p: Values) -> Values:
@@ -54,11 +55,16 @@ def push_to_collapse(xp: Any, p: Values, c: Values) -> Values:
     return log1p_quotient(xp, c - p, p)
 
 
+def push_across(xp: Any, p: Values, c: Values) -> Values:
+    """Return the push from the clip edge to the collapse: log(c/(c−1+p))."""
+    return log1p_quotient(xp, 1 - p, c - 1 + p)
+
+
 def excess_for(xp: Any, push: Values, p: Values, b: Values) -> Values:
     """Return the excess λ−1 = push/Δ that makes a push ≥ 0; +inf at p ≤ b, where no λ > 1 pushes the tail down."""
     behind = p <= b
-    if nowhere(xp, behind):
-        return push / _gap_above(xp, p, b)
+    if nowhere(xp, behind) or isinstance(xp, Exact):
+        return where(xp, behind, math.inf, push / positive(xp, _gap_above(xp, p, b)))
     never = behind | ((push == math.inf) & (p > b))  # a NaN is never behind, and so stays NaN
     gap = _gap_above(xp, where(xp, never, 0.75, p), where(xp, never, 0.25, b))
     return _or_never(xp, never, push, gap)
@@ -66,6 +72,8 @@ def excess_for(xp: Any, push: Values, p: Values, b: Values) -> Values:
 
 def excess_from_gap(xp: Any, push: Values, gap: Values) -> Values:
     """Return the excess λ−1 = push/Δ that makes a push ≥ 0, from Δ; +inf at Δ ≤ 0."""
+    if isinstance(xp, Exact):
+        return where(xp, gap <= 0, math.inf, push / positive(xp, gap))
     never = (gap <= 0) | ((push == math.inf) & (gap > 0))
     return _or_never(xp, never, push, where(xp, never, 1.0, gap))
 
@@ -111,8 +119,7 @@ def fixed_point(xp: Any, p: Values, push: Values) -> Values:
     """Return q = p·e^t / (p·e^t + 1−p)."""
     # Both weights are divided by the larger exponential, so that neither overflows, nor their squares in a gradient.
     # A power of 2 multiplies them, so that no digits are lost where p is subnormal. Past ``most``, q is 0 or 1.
-    exponents = exponent_range(xp, push)
-    most, scale = 1.0 * exponents, 2.0 ** (exponents // 5)
+    most, scale = exponent_range(xp, push)
     push = where(xp, push > most, most, where(xp, push < -most, -most, push))
     up = push >= 0
     half = xp.exp(where(xp, up, -push, push) / 2)

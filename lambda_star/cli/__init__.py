@@ -25,6 +25,7 @@ from lambda_star.cli.symbolic import derive
 from lambda_star.cli.torch import check_step
 from lambda_star.cli.updates import updates
 from lambda_star.cli.verdict import decide
+from lambda_star.cli.verify import verify
 
 __all__ = ["main"]
 
@@ -80,6 +81,7 @@ COMMANDS = (
     locks,
     ledger,
     derive,
+    verify,
 )
 
 for command in COMMANDS:

@@ -20,10 +20,11 @@ from lambda_star.updates._capacity import capacity
 from lambda_star.updates._ratios import kl_to_base_cap, log_prob_floor, log_ratio_cap, log_ratio_clamp, none
 from lambda_star.updates._rule import Force, Rule
 from lambda_star.updates._sets import top_k, truncated_sampling
-from lambda_star.updates._text import RULES, parse
+from lambda_star.updates._text import PARAMETERS, RULES, parse
 from lambda_star.updates._weights import importance_weight, ppo, teacher_weight
 
 __all__ = [
+    "PARAMETERS",
     "RULES",
     "Force",
     "Rule",

@@ -6,13 +6,15 @@ import re
 from dataclasses import fields
 from typing import Any
 
+from lambda_star._core.quantities import C, Quantity
 from lambda_star.updates._advantages import advantage_clamp, reward_clip
 from lambda_star.updates._ratios import kl_to_base_cap, log_prob_floor, log_ratio_cap, log_ratio_clamp, none
 from lambda_star.updates._rule import Rule
-from lambda_star.updates._sets import top_k, truncated_sampling
-from lambda_star.updates._weights import importance_weight, ppo, teacher_weight
+from lambda_star.updates._sets import TOP_P, top_k, truncated_sampling
+from lambda_star.updates._two import BOUND
+from lambda_star.updates._weights import EPS, importance_weight, ppo, teacher_weight
 
-__all__ = ["RULES", "parse"]
+__all__ = ["PARAMETERS", "RULES", "parse"]
 
 RULES: dict[str, type[Rule]] = {
     rule.__name__: rule
@@ -32,6 +34,9 @@ RULES: dict[str, type[Rule]] = {
     )
 }
 """Every update rule by its name."""
+
+PARAMETERS: dict[str, Quantity] = {quantity.name: quantity for quantity in (C, BOUND, TOP_P, EPS)}
+"""The range of every real number that a rule takes, by its name."""
 
 SHORT = {"cap": "log_ratio_cap", "clamp": "log_ratio_clamp"}
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lambda_star._core.elementwise import Real, elementwise
-from lambda_star._core.namespaces import Values, log1p_quotient, where
+from lambda_star._core.namespaces import Exact, Values, log1p_quotient, where
 from lambda_star._core.quantities import LAM, Quantity
 from lambda_star.bernoulli import formulas
 
@@ -52,6 +52,8 @@ def log_ratios(xp: Any, p: Values, b: Values) -> tuple[Values, Values]:
 
 def root(xp: Any, rises: Callable[[Values], Values], low: Values, high: Values) -> Values:
     """Return the point of [low, high] up to which a condition holds, by halving."""
+    if isinstance(xp, Exact):
+        return xp.root(rises, low, high)
     for _ in range(HALVINGS):
         middle = low + (high - low) / 2
         up = rises(middle)
@@ -292,7 +294,8 @@ def weighted_student(xp: Any, p: Real, b: Real, lam: Real, c: Real) -> Real:
     """Return the q at which min(c, p/q)·A_m = min(c, r)·A_τ, with r the tail ratio."""
     of_modal, of_tail = log_ratios(xp, p, b)
     teacher = formulas.logit(xp, p)
-    target = least(xp, greatest(xp, teacher + formulas.push(xp, p, b, lam), -CERTAIN), CERTAIN)
+    certain = math.inf if isinstance(xp, Exact) else CERTAIN
+    target = least(xp, greatest(xp, teacher + formulas.push(xp, p, b, lam), -certain), certain)
 
     def force(log_odds: Values, log_p: Values, ratio: Values, sign: float) -> tuple[Values, Values]:
         """One side's weighted advantage, and its derivative by that side's log-probability."""

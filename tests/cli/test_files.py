@@ -38,6 +38,7 @@ COMMANDS: dict[str, list[str]] = {
     "cliff-rules": ["--report", "--folder", str(RESULTS.parent / "rules")],
     "locks": [str(RESULTS)],
     "ledger": ["paper-formula"],
+    "verify": ["threshold-p"],
     "rehearse": ["--out", "rehearsal.jsonl"],
     "plot": ["regimes", *POSITION, "--clip", "2"],
     "score": ["--teacher", "t", "--base", "b", "--prompts", "prompts.jsonl", "--contract", "json"],

@@ -29,6 +29,7 @@ COMMANDS: dict[str, list[str]] = {
     "cliff-rules": ["--report", "--folder", str(RESULTS.parent / "rules")],
     "locks": [str(RESULTS)],
     "ledger": ["paper-collapse"],
+    "verify": ["threshold-p", "width-above", "--quick"],
     "compare": ["rows.csv", "rows.csv"],
 }
 
