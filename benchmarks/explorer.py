@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from lambda_star.updates import RULES
@@ -89,7 +88,8 @@ class Rule {
   dies(p, b) { return this._dies(p, b); }
   student(p, b, lam) { return this._student(p, b, lam); }
   force(theta, p, b, lam, drawn = theta) {
-    const [modal, tail] = this._forces(rule._outcomes(theta), rule._split(p), rule._split(b), lam, rule._outcomes(drawn));
+    const log_q = rule._outcomes(theta), log_t = rule._split(p), log_b = rule._split(b);
+    const [modal, tail] = this._forces(log_q, log_t, log_b, lam, rule._outcomes(drawn));
     return { modal, tail };
   }
   // An outcome is in the set unless the other one has the share that is drawn alone.
@@ -100,15 +100,36 @@ class Rule {
 }
 """
 
-BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.BitAnd: "&&", ast.BitOr: "||"}
-NAMED = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Lt: "less"}
-NAMED |= {ast.Gt: "greater"}
-COMPARED = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "===", ast.NotEq: "!=="}
-FUNCTIONS = {"float": "Number", "max": "Math.max", "min": "Math.min", "abs": "Math.abs"}
+SIGNS: dict[type[ast.AST], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.Pow: "**",
+    ast.BitAnd: "&&",
+    ast.BitOr: "||",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "===",
+    ast.Is: "===",
+    ast.IsNot: "!==",
+}
+NAMED: dict[type[ast.AST], str] = {
+    ast.Add: "add",
+    ast.Sub: "subtract",
+    ast.Mult: "multiply",
+    ast.Div: "divide",
+    ast.Lt: "less",
+    ast.Gt: "greater",
+}
+FUNCTIONS = {"float": "Number", "max": "Math.max", "xp.isnan": "Number.isNaN"}
+SPACES = {"xp": "Math", "math": "Math", "super()": "super"}
 DROPPED = ("xp", "numpy")
 
 
-class _Compiler:
+class _Compiler(ast.NodeVisitor):
     """Compiles the functions of one module; ``names`` are those of the module, which stand in its namespace."""
 
     def __init__(self, space: str, names: set[str], imported: dict[str, str]) -> None:
@@ -116,137 +137,133 @@ class _Compiler:
         self.pairs, self.local = False, set[str]()
 
     def function(self, node: ast.FunctionDef, head: str) -> str:
-        """Return a function or a method; ``head`` stands before its arguments."""
+        """Return a function or, with a head that is indented, a method; the head stands before the arguments."""
         outer = self.pairs, self.local
         arguments = [one.arg for one in node.args.args if one.arg not in (*DROPPED, "self")]
         own = sorted(_assigned(node).difference(arguments))
         self.pairs, self.local = self.pairs or node.name in PAIRED, self.local.union(own, arguments, _functions(node))
         declared = [f"let {', '.join(own)};"] if own else []
-        body = [*declared, *(line for part in node.body for line in self.statement(part))]
+        body = [*declared, *self.block(node.body)]
         self.pairs, self.local = outer
-        arrow = "" if head.startswith("  ") else " =>"
-        end = "}" if head.startswith("  ") else "};"
-        inside = "\n".join(f"  {line}" for line in body)
-        return f"{head}({', '.join(arguments)}){arrow} {{\n{inside}\n{end}"
-
-    def statement(self, node: ast.stmt) -> Iterator[str]:
-        """Yield the lines of one statement."""
-        match node:
-            case ast.Expr(value=ast.Constant()):
-                return
-            case ast.Return(value=value) if value is not None:
-                yield f"return {_bare(self.expr(value))};"
-            case ast.Assign(targets=[target], value=value):
-                yield f"{self.target(target)} = {_bare(self.expr(value))};"
-            case ast.AnnAssign(target=target, value=value) if value is not None:
-                yield f"{self.target(target)} = {_bare(self.expr(value))};"
-            case ast.FunctionDef():
-                yield from self.function(node, f"const {node.name} = ").splitlines()
-            case ast.If(test=test, body=body, orelse=[]):
-                yield f"if ({_bare(self.expr(test))}) {{"
-                yield from self.block(body)
-            case ast.For(iter=ast.Call(func=ast.Name(id="range"), args=[count]), body=body):
-                yield f"for (let round = 0; round < {self.expr(count)}; round++) {{"
-                yield from self.block(body)
-            case ast.With(body=body):
-                for part in body:
-                    yield from self.statement(part)
-            case _:
-                raise NotImplementedError(ast.unparse(node))
+        arrow, end = ("", "}") if head.startswith("  ") else (" =>", "};")
+        return "\n".join([f"{head}({', '.join(arguments)}){arrow} {{", *(f"  {line}" for line in body), end])
 
     def block(self, body: list[ast.stmt]) -> Iterator[str]:
-        """Yield the lines of a block and its end."""
+        """Yield the lines of statements."""
         for part in body:
-            yield from (f"  {line}" for line in self.statement(part))
-        yield "}"
+            yield from self.visit(part)
 
-    def target(self, node: ast.expr) -> str:
-        """Return what is assigned to."""
-        if isinstance(node, ast.Tuple):
-            return f"[{', '.join('' if _is_dummy(one) else self.expr(one) for one in node.elts)}]"
-        return self.expr(node)
+    def generic_visit(self, node: ast.AST) -> str:
+        raise NotImplementedError(ast.unparse(node))
 
-    def expr(self, node: ast.expr) -> str:
-        """Return an expression."""
-        match node:
-            case ast.Constant(value=value):
-                return json.dumps(value)
-            case ast.Name(id=name):
-                return self.name(name)
-            case ast.Attribute(value=ast.Name(id="math"), attr="inf"):
-                return "Infinity"
-            case ast.Attribute(value=value, attr=name):
-                return f"{self.expr(value)}.{name}"
-            case ast.Tuple(elts=elts) | ast.List(elts=elts):
-                return f"[{', '.join(map(self.expr, elts))}]"
-            case ast.Starred(value=value):
-                return f"...{self.expr(value)}"
-            case ast.IfExp(test=test, body=body, orelse=orelse):
-                return f"({self.expr(test)} ? {self.expr(body)} : {self.expr(orelse)})"
-            case ast.BoolOp(op=op, values=values):
-                return f"({(' && ' if isinstance(op, ast.And) else ' || ').join(map(self.expr, values))})"
-            case ast.UnaryOp() | ast.BinOp() | ast.Compare():
-                return self.operation(node)
-            case ast.Call():
-                return self.call(node)
-            case _:
-                raise NotImplementedError(ast.unparse(node))
+    # Statements, each a list of lines.
+
+    def visit_Expr(self, node: ast.Expr) -> list[str]:
+        return [] if isinstance(node.value, ast.Constant) else self.generic_visit(node)  # type: ignore[return-value]
+
+    def visit_Return(self, node: ast.Return) -> list[str]:
+        return [f"return {self.bare(node.value)};"]
+
+    def visit_Assign(self, node: ast.Assign) -> list[str]:
+        (target,) = node.targets
+        return [f"{self.visit(target)} = {self.bare(node.value)};"]
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> list[str]:
+        return [f"{self.visit(node.target)} = {self.bare(node.value)};"]
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> list[str]:
+        return self.function(node, f"const {node.name} = ").splitlines()
+
+    def visit_If(self, node: ast.If) -> list[str]:
+        return [f"if ({self.bare(node.test)}) {{", *(f"  {line}" for line in self.block(node.body)), "}"]
+
+    def visit_For(self, node: ast.For) -> list[str]:
+        count = ast.unparse(node.iter).removeprefix("range(").removesuffix(")")
+        head = f"for (let round = 0; round < {self.name(count)}; round++) {{"
+        return [head, *(f"  {line}" for line in self.block(node.body)), "}"]
+
+    def visit_With(self, node: ast.With) -> list[str]:
+        return list(self.block(node.body))
+
+    # Expressions, each a text.
+
+    def bare(self, node: ast.expr | None) -> str:
+        """Return an expression without the parentheses around all of it."""
+        return _bare(self.visit(node)) if node is not None else "undefined"
+
+    def visit_Constant(self, node: ast.Constant) -> str:
+        return json.dumps(node.value)
+
+    def visit_Name(self, node: ast.Name) -> str:
+        return self.name(node.id)
+
+    def visit_Attribute(self, node: ast.Attribute) -> str:
+        return "Infinity" if ast.unparse(node) == "math.inf" else f"{self.visit(node.value)}.{node.attr}"
+
+    def visit_List(self, node: ast.List) -> str:
+        return self.listed(node.elts)
+
+    def visit_Tuple(self, node: ast.Tuple) -> str:
+        return self.listed(node.elts)
+
+    def listed(self, values: list[ast.expr]) -> str:
+        """Return a list of values, or of names to assign to, where ``_`` leaves a place out."""
+        return f"[{', '.join('' if _is_dummy(one) else self.visit(one) for one in values)}]"
+
+    def visit_Starred(self, node: ast.Starred) -> str:
+        return f"...{self.visit(node.value)}"
+
+    def visit_IfExp(self, node: ast.IfExp) -> str:
+        return f"({self.visit(node.test)} ? {self.visit(node.body)} : {self.visit(node.orelse)})"
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> str:
+        sign = " && " if isinstance(node.op, ast.And) else " || "
+        return f"({sign.join(map(self.visit, node.values))})"
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> str:
+        sign = "-" if isinstance(node.op, ast.USub) else "!"
+        value = self.visit(node.operand)
+        return f"np.negative({value})" if self.pairs and sign == "-" else f"({sign}{value})"
+
+    def visit_BinOp(self, node: ast.BinOp) -> str:
+        one, other = self.visit(node.left), self.visit(node.right)
+        return f"Math.floor({one} / {other})" if isinstance(node.op, ast.FloorDiv) else self.joined(one, node.op, other)
+
+    def visit_Compare(self, node: ast.Compare) -> str:
+        (operator,), (right,) = node.ops, node.comparators
+        return self.joined(self.visit(node.left), operator, self.visit(right))
+
+    def visit_Call(self, node: ast.Call) -> str:
+        given = [one for one in node.args if not (isinstance(one, ast.Name) and one.id in DROPPED)]
+        called = ast.unparse(node.func)
+        if called == "np.stack":
+            return self.bare(given[0])
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "sum":
+            return f"np.sum({self.visit(node.func.value)})"
+        space, _, name = called.rpartition(".")
+        if called in FUNCTIONS:
+            function = FUNCTIONS[called]
+        elif space in SPACES:
+            function = f"{SPACES[space]}.{name}"
+        elif space == "bernoulli" and name not in CHOSEN["bernoulli"]:
+            function = f"regimes.{name}"
+        else:
+            function = self.visit(node.func)
+        return f"{function}({', '.join(map(self.bare, given))})"
 
     def name(self, name: str) -> str:
-        """Return a name: a function of this module or of another one in its namespace, or a local name."""
+        """Return a name: a local one, or a function of this module or of another one in its namespace."""
         if name == "self" or name in self.local:
             return name.replace("self", "this")
         if name in self.imported:
             return self.imported[name]
         return f"{self.space}.{name}" if name in self.names else name
 
-    def operation(self, node: ast.UnaryOp | ast.BinOp | ast.Compare) -> str:
-        """Return an operation on numbers, or on pairs."""
-        match node:
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return f"np.negative({self.expr(operand)})" if self.pairs else f"(-{self.expr(operand)})"
-            case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
-                return f"(!{self.expr(operand)})"
-            case ast.BinOp(op=ast.FloorDiv(), left=left, right=right):
-                return f"Math.floor({self.expr(left)} / {self.expr(right)})"
-            case ast.BinOp(op=op, left=left, right=right):
-                pass
-            case ast.Compare(ops=[ast.Is()], comparators=[ast.Constant(value=None)], left=left):
-                return f"({self.expr(left)} === null)"
-            case ast.Compare(ops=[ast.IsNot()], comparators=[ast.Constant(value=None)], left=left):
-                return f"({self.expr(left)} !== null)"
-            case ast.Compare(ops=[op], left=left, comparators=[right]):
-                pass
-            case _:
-                raise NotImplementedError(ast.unparse(node))
-        one, other = self.expr(left), self.expr(right)
-        if self.pairs and type(op) in NAMED:
-            return f"np.{NAMED[type(op)]}({one}, {other})"
-        return f"({one} {(BINARY | COMPARED)[type(op)]} {other})"
-
-    def call(self, node: ast.Call) -> str:
-        """Return a call, without the namespace ``xp`` among the arguments."""
-        given = [one for one in node.args if not (isinstance(one, ast.Name) and one.id in DROPPED)]
-        match node.func:
-            case ast.Attribute(value=ast.Name(id="xp"), attr="isnan"):
-                function = "Number.isNaN"
-            case ast.Attribute(value=ast.Name(id="xp" | "math"), attr=name):
-                function = f"Math.{name}"
-            case ast.Attribute(value=ast.Name(id="np"), attr="stack"):
-                return self.expr(given[0])
-            case ast.Attribute(value=ast.Name(id="bernoulli"), attr=name) if name not in CHOSEN["bernoulli"]:
-                function = f"regimes.{name}"
-            case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=name):
-                function = f"super.{name}"
-            case ast.Attribute(value=value, attr="sum"):
-                return f"np.sum({self.expr(value)})"
-            case ast.Attribute(value=value, attr=name):
-                function = f"{self.expr(value)}.{name}"
-            case ast.Name(id=name):
-                function = FUNCTIONS.get(name) or self.name(name)
-            case _:
-                raise NotImplementedError(ast.unparse(node))
-        return f"{function}({', '.join(_bare(self.expr(one)) for one in given)})"
+    def joined(self, one: str, operator: ast.AST, other: str) -> str:
+        """Return an operation on two numbers, or on pairs."""
+        if self.pairs and type(operator) in NAMED:
+            return f"np.{NAMED[type(operator)]}({one}, {other})"
+        return f"({one} {SIGNS[type(operator)]} {other})"
 
 
 def _bare(text: str) -> str:

@@ -32,7 +32,8 @@ class Rule {
   dies(p, b) { return this._dies(p, b); }
   student(p, b, lam) { return this._student(p, b, lam); }
   force(theta, p, b, lam, drawn = theta) {
-    const [modal, tail] = this._forces(rule._outcomes(theta), rule._split(p), rule._split(b), lam, rule._outcomes(drawn));
+    const log_q = rule._outcomes(theta), log_t = rule._split(p), log_b = rule._split(b);
+    const [modal, tail] = this._forces(log_q, log_t, log_b, lam, rule._outcomes(drawn));
     return { modal, tail };
   }
   // An outcome is in the set unless the other one has the share that is drawn alone.
