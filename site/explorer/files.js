@@ -2,287 +2,264 @@
 // Reading a report or a rehearsal that the reader opened. The text in it is not trusted: it becomes data here, and text
 // nodes in the page.
 (() => {
-const REPORT = "lambda-star/calibrate/2", REHEARSAL = "lambda-star/rehearsal/1";
-const WRITE_REPORT = "write it with `lambda-star calibrate TABLE --json report.json`";
-const WRITE_REHEARSAL = "write it with `lambda-star rehearse --out rehearsal.jsonl`";
-const MOST_BYTES = 400e6;
+  const REPORT = "lambda-star/calibrate/2",
+    REHEARSAL = "lambda-star/rehearsal/1";
+  const WRITE_REPORT = "write it with `lambda-star calibrate TABLE --json report.json`";
+  const WRITE_REHEARSAL = "write it with `lambda-star rehearse --out rehearsal.jsonl`";
+  const MOST_BYTES = 400e6;
 
-/** Something that is wrong with a file, as a sentence that says what to do. */
-class Problem extends Error {}
+  /** Something that is wrong with a file, as a sentence that says what to do. */
+  class Problem extends Error {}
 
-/** Returns a text on one line in which every character is seen, as `lambda_star._core.text.shown` does. */
-function shown(text) {
-  const hidden = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\p{Zs}\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]/gu;
-  return text.replace(hidden, (one) => {
-    const code = one.codePointAt(0), hex = code.toString(16);
-    if (one === " ") return one;
-    if (code < 0x100) return { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[one] ?? `\\x${hex.padStart(2, "0")}`;
-    return code < 0x10000 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
-  });
-}
-
-/** Returns a name as it is shown: cut in the middle where it is long, in quotes where its ends could not be seen. */
-function named(text, most = 40) {
-  const seen = [...shown(text)], half = Math.floor((most - 1) / 2);
-  const short = seen.length > most ? `${seen.slice(0, half).join("")}…${seen.slice(-half).join("")}` : seen.join("");
-  return short !== "" && short === short.trim() ? short : `'${short}'`;
-}
-
-// What the values of a file must be.
-
-const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-const isText = (value) => typeof value === "string";
-const isNumber = (value) => typeof value === "number";
-const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
-
-/** Returns a value of a report, or throws the sentence that it is not there or not what it must be. */
-function take(values, key, convert) {
-  const value = isObject(values) && Object.hasOwn(values, key) ? values[key] : undefined;
-  const found = convert(value);
-  if (found === undefined) throw new Problem(`its ${key} ${value === undefined ? "is missing" : "is not as this version writes it"}`);
-  return found;
-}
-
-const text = (value) => (isText(value) ? value : undefined);
-const optionalText = (value) => (value === null || isText(value) ? value : undefined);
-const number = (value) => ({ inf: Infinity, "-inf": -Infinity })[value] ?? (value === null ? NaN : isNumber(value) ? value : undefined);
-const optional = (value) => (value === undefined ? NaN : number(value));
-const list = (convert) => (value) => (Array.isArray(value) ? value.map(convert) : undefined);
-const limit = (value) => (isObject(value) ? fields(value, { value: number, estimate: number, high: number, answers: number, needed: number }) : value === null ? null : undefined);
-const quantiles = (value) => (isObject(value) ? Object.entries(value).map(([level, at]) => [Number(level), take({ quantile: at }, "quantile", number)]).sort(([one], [other]) => one - other) : undefined);
-const distribution = (value) => (isObject(value) ? { count: take(value, "count", number), quantiles: take(value, "quantiles", quantiles) } : undefined);
-
-function fields(values, wanted) {
-  return Object.fromEntries(Object.entries(wanted).map(([key, convert]) => [key, take(values, key, convert)]));
-}
-
-const classes = list((value) => ({
-  ...fields(value, { name: text, positions: number, answers: number, p: number, b: number, value: number, low: number, high: number, least: number, median: number }),
-  dies: take(value, "dies", number),
-  quantiles: value.quantiles === undefined ? [] : take(value, "quantiles", quantiles),
-}));
-const worst = list((value) => ({
-  ...fields(value, { value: number, label: text, before: text, after: text }),
-  place: take(value, "place", (place) => (isObject(place) ? fields(place, { sequence: text, position: number, modal: text }) : undefined)),
-}));
-const verdict = (value) => (value === undefined || value === null ? null : isObject(value)
-  ? { ...fields(value, { safety: (safety) => (["safe", "unsafe", "unknown"].includes(safety) ? safety : undefined), reason: text, lam: number, set_lam: number }), needed: optional(value.needed), evidence: take(value, "evidence", list((one) => String(one))) }
-  : undefined);
-const warnings = list((value) => (Array.isArray(value) ? value.map(String).join("; ") : isObject(value) ? ["name", "message", "remedy"].map((key) => take(value, key, text)).join("; ") : String(value)));
-const problems = list((value) => (isObject(value) ? `line ${optional(value.line)}: ${take(value, "message", text)}` : String(value)));
-
-/** Returns the numbers of a report that the page shows. */
-function readReport(values) {
-  if (values.schema !== REPORT || (isObject(values.advised) && Object.hasOwn(values.advised, "low"))) {
-    throw new Problem(`it is a report of another version, ${named(String(values.schema))}; calibrate again with this one`);
-  }
-  try {
-    const found = fields(values, {
-      source: text, binding: text, clip: number, rule: optionalText, lam: number, quantile: number, confidence: number, answers: number, used: number,
-      classes, by_position: distribution, by_answer: distribution, advised: limit, operating_point: limit, dies: limit, worst, warnings, problems, problem_count: number,
+  /** Returns a text on one line in which every character is seen, as `lambda_star._core.text.shown` does. */
+  function shown(text) {
+    const hidden =
+      /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\p{Zs}\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]/gu;
+    return text.replace(hidden, (one) => {
+      const code = one.codePointAt(0),
+        hex = code.toString(16);
+      if (one === " ") return one;
+      if (code < 0x100) return { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[one] ?? `\\x${hex.padStart(2, "0")}`;
+      return code < 0x10000 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
     });
-    const skipped = Object.entries(isObject(values.skipped) ? values.skipped : {}).map(([reason, count]) => `${Number(count)} rows were not used: ${reason}.`);
-    if (!found.classes.length) throw new Problem("it has no contract class");
-    return { ...found, skipped, verdict: take({ verdict: values.verdict ?? null }, "verdict", verdict) };
-  } catch (error) {
-    if (error instanceof Problem) throw new Problem(`${error.message}; ${WRITE_REPORT}`);
-    throw error;
   }
-}
 
-// Rehearsals.
+  /** Returns a name as it is shown: cut in the middle where it is long, in quotes where its ends could not be seen. */
+  function named(text, most = 40) {
+    const seen = [...shown(text)],
+      half = Math.floor((most - 1) / 2);
+    const short = seen.length > most ? `${seen.slice(0, half).join("")}…${seen.slice(-half).join("")}` : seen.join("");
+    return short !== "" && short === short.trim() ? short : `'${short}'`;
+  }
 
-const CHECKS = [
-  ["lam", (value) => isNumber(value) && value >= 0, "a number of at least 0"],
-  ["prompt", isCount, "a whole number of at least 0"], ["sample", isCount, "a whole number of at least 0"],
-  ["tokens", isCount, "a whole number of at least 0"], ["text", isText, "text"],
-  ["ended", (value) => typeof value === "boolean", "true or false"],
-  ["valid", (value) => value === null || typeof value === "boolean", "true, false or left out"],
-  ["broken_at", (value) => value === null || isCount(value), "a whole number of at least 0, or left out"],
-  ["broken_class", (value) => value === null || isText(value), "text or left out"],
-  ["metrics", (value) => isObject(value) && Object.values(value).every(isNumber), "numbers by name"],
-];
-const DEFAULTS = { valid: null, broken_at: null, broken_class: null, metrics: {} };
+  // What the values of a file must be.
 
-/** Returns the answer in a line, or a text that says what is wrong with it. */
-function readAnswer(line) {
-  let values;
-  try { values = JSON.parse(line); } catch { return "the line is not JSON"; }
-  if (!isObject(values)) return "the line is not an answer";
-  const answer = { ...DEFAULTS, ...values };
-  const unknown = Object.keys(values).find((key) => !CHECKS.some(([name]) => name === key));
-  if (unknown !== undefined) return `an answer has no ${named(unknown)}`;
-  for (const [name, holds, what] of CHECKS) if (!holds(answer[name])) return `${name} must be ${what}`;
-  return answer;
-}
+  const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+  const isText = (value) => typeof value === "string";
+  const isNumber = (value) => typeof value === "number";
+  const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
 
-/** Returns a rehearsal: its header, its answers by λ, and the lines that were left out. */
-function readRehearsal(content) {
-  const lines = content.split("\n"), cut = lines.pop(), byLam = new Map(), left = [];
-  const header = JSON.parse(lines[0] ?? cut);
-  lines.forEach((line, at) => {
-    if (at === 0) return;
-    let answer = readAnswer(line);
-    if (!isText(answer)) {
-      const key = `${answer.prompt} ${answer.sample}`, answers = byLam.get(answer.lam) ?? byLam.set(answer.lam, new Map()).get(answer.lam);
-      if (answers.has(key)) answer = "the same λ, prompt and sample came before";
-      else answers.set(key, answer);
+  /** Returns a value of a report, or throws the sentence that it is not there or not what it must be. */
+  function take(values, key, convert) {
+    const value = isObject(values) && Object.hasOwn(values, key) ? values[key] : undefined;
+    const found = convert(value);
+    if (found === undefined)
+      throw new Problem(`its ${key} ${value === undefined ? "is missing" : "is not as this version writes it"}`);
+    return found;
+  }
+
+  const text = (value) => (isText(value) ? value : undefined);
+  const optionalText = (value) => (value === null || isText(value) ? value : undefined);
+  const number = (value) =>
+    ({ inf: Infinity, "-inf": -Infinity })[value] ?? (value === null ? NaN : isNumber(value) ? value : undefined);
+  const optional = (value) => (value === undefined ? NaN : number(value));
+  const list = (convert) => (value) => (Array.isArray(value) ? value.map(convert) : undefined);
+  const limit = (value) =>
+    isObject(value)
+      ? fields(value, { value: number, estimate: number, high: number, answers: number, needed: number })
+      : value === null
+        ? null
+        : undefined;
+  const quantiles = (value) =>
+    isObject(value)
+      ? Object.entries(value)
+          .map(([level, at]) => [Number(level), take({ quantile: at }, "quantile", number)])
+          .sort(([one], [other]) => one - other)
+      : undefined;
+  const distribution = (value) =>
+    isObject(value)
+      ? { count: take(value, "count", number), quantiles: take(value, "quantiles", quantiles) }
+      : undefined;
+
+  function fields(values, wanted) {
+    return Object.fromEntries(Object.entries(wanted).map(([key, convert]) => [key, take(values, key, convert)]));
+  }
+
+  const classes = list((value) => ({
+    ...fields(value, {
+      name: text,
+      positions: number,
+      answers: number,
+      p: number,
+      b: number,
+      value: number,
+      low: number,
+      high: number,
+      least: number,
+      median: number,
+    }),
+    dies: take(value, "dies", number),
+    quantiles: value.quantiles === undefined ? [] : take(value, "quantiles", quantiles),
+  }));
+  const worst = list((value) => ({
+    ...fields(value, { value: number, label: text, before: text, after: text }),
+    place: take(value, "place", (place) =>
+      isObject(place) ? fields(place, { sequence: text, position: number, modal: text }) : undefined,
+    ),
+  }));
+  const verdict = (value) =>
+    value === undefined || value === null
+      ? null
+      : isObject(value)
+        ? {
+            ...fields(value, {
+              safety: (safety) => (["safe", "unsafe", "unknown"].includes(safety) ? safety : undefined),
+              reason: text,
+              lam: number,
+              set_lam: number,
+            }),
+            needed: optional(value.needed),
+            evidence: take(
+              value,
+              "evidence",
+              list((one) => String(one)),
+            ),
+          }
+        : undefined;
+  const warnings = list((value) =>
+    Array.isArray(value)
+      ? value.map(String).join("; ")
+      : isObject(value)
+        ? ["name", "message", "remedy"].map((key) => take(value, key, text)).join("; ")
+        : String(value),
+  );
+  const problems = list((value) =>
+    isObject(value) ? `line ${optional(value.line)}: ${take(value, "message", text)}` : String(value),
+  );
+
+  /** Returns the numbers of a report that the page shows. */
+  function readReport(values) {
+    if (values.schema !== REPORT || (isObject(values.advised) && Object.hasOwn(values.advised, "low"))) {
+      throw new Problem(
+        `it is a report of another version, ${named(String(values.schema))}; calibrate again with this one`,
+      );
     }
-    if (isText(answer)) left.push(`line ${at + 1}: ${answer}; it was left out.`);
-  });
-  if (cut && lines.length) left.push(`line ${lines.length + 1}: the line is cut; it was left out.`);
-  if (!byLam.size) throw new Problem("it holds no answer yet; let the rehearsal run, and open the file again");
-  if (![null, undefined].includes(header.rule) && !isText(header.rule)) throw new Problem(`its rule is not text; ${WRITE_REHEARSAL}`);
-  return { header, byLam: new Map([...byLam].sort(([one], [other]) => one - other)), problems: left };
-}
-
-/** Returns {report} or {rehearsal}, or throws a Problem that says what the file is and what to do. */
-function readText(content) {
-  const plain = content.replace(/^\ufeff/, "");
-  if (!plain.trim()) throw new Problem(`it is empty; ${WRITE_REPORT}`);
-  const values = parsed(plain) ?? parsed(plain.slice(0, plain.indexOf("\n") < 0 ? undefined : plain.indexOf("\n")));
-  if (!isObject(values)) throw new Problem(`it is neither the JSON of a report nor a rehearsal; ${WRITE_REPORT}, or ${WRITE_REHEARSAL}`);
-  const schema = isText(values.schema) ? values.schema : "";
-  if (schema === REHEARSAL) return { rehearsal: readRehearsal(plain) };
-  if (schema.startsWith("lambda-star/calibrate/")) return { report: readReport(values) };
-  const command = /^lambda-star\/([a-z-]+)\//.exec(schema)?.[1];
-  const what = command ? `it is what \`lambda-star ${command}\` writes` : "its JSON has no schema of lambda-star";
-  throw new Problem(`${what}, and this page shows reports and rehearsals; ${WRITE_REPORT}, or ${WRITE_REHEARSAL}`);
-}
-
-function parsed(content) {
-  try { return JSON.parse(content); } catch { return null; }
-}
-
-/** Returns what a file holds; its problem is a sentence that begins with its name. */
-async function readFile(file) {
-  const name = named(file.name, 60);
-  try {
-    if (file.size > MOST_BYTES) throw new Problem("it is too large for a browser; judge it with `lambda-star decide`");
-    return { name, ...readText(await file.text()) };
-  } catch (error) {
-    const said = error instanceof Problem ? error.message : `it could not be read (${error.message}); check that it is a file`;
-    return { name, problem: `${name}: ${said}.` };
+    try {
+      const found = fields(values, {
+        source: text,
+        binding: text,
+        clip: number,
+        rule: optionalText,
+        lam: number,
+        quantile: number,
+        confidence: number,
+        answers: number,
+        used: number,
+        classes,
+        by_position: distribution,
+        by_answer: distribution,
+        advised: limit,
+        operating_point: limit,
+        dies: limit,
+        worst,
+        warnings,
+        problems,
+        problem_count: number,
+      });
+      const skipped = Object.entries(isObject(values.skipped) ? values.skipped : {}).map(
+        ([reason, count]) => `${Number(count)} rows were not used: ${reason}.`,
+      );
+      if (!found.classes.length) throw new Problem("it has no contract class");
+      return { ...found, skipped, verdict: take({ verdict: values.verdict ?? null }, "verdict", verdict) };
+    } catch (error) {
+      if (error instanceof Problem) throw new Problem(`${error.message}; ${WRITE_REPORT}`);
+      throw error;
+    }
   }
-}
 
-// What the answers of a rehearsal say: exact intervals, paired changes, and the verdict of `lambda-star decide`.
+  // Rehearsals.
 
-let logFactorials = [0];
+  const CHECKS = [
+    ["lam", (value) => isNumber(value) && value >= 0, "a number of at least 0"],
+    ["prompt", isCount, "a whole number of at least 0"],
+    ["sample", isCount, "a whole number of at least 0"],
+    ["tokens", isCount, "a whole number of at least 0"],
+    ["text", isText, "text"],
+    ["ended", (value) => typeof value === "boolean", "true or false"],
+    ["valid", (value) => value === null || typeof value === "boolean", "true, false or left out"],
+    ["broken_at", (value) => value === null || isCount(value), "a whole number of at least 0, or left out"],
+    ["broken_class", (value) => value === null || isText(value), "text or left out"],
+    ["metrics", (value) => isObject(value) && Object.values(value).every(isNumber), "numbers by name"],
+  ];
+  const DEFAULTS = { valid: null, broken_at: null, broken_class: null, metrics: {} };
 
-function upperTail(successes, trials, share) {
-  while (logFactorials.length <= trials) logFactorials.push(logFactorials.at(-1) + Math.log(logFactorials.length));
-  let total = 0;
-  for (let at = successes; at <= trials; at++) {
-    const ways = logFactorials[trials] - logFactorials[at] - logFactorials[trials - at];
-    const part = Math.exp(ways + at * Math.log(share) + (trials - at) * Math.log1p(-share));
-    total += part;
-    if (part < total * 1e-18 && at > trials * share) break;
+  /** Returns the answer in a line, or a text that says what is wrong with it. */
+  function readAnswer(line) {
+    let values;
+    try {
+      values = JSON.parse(line);
+    } catch {
+      return "the line is not JSON";
+    }
+    if (!isObject(values)) return "the line is not an answer";
+    const answer = { ...DEFAULTS, ...values };
+    const unknown = Object.keys(values).find((key) => !CHECKS.some(([name]) => name === key));
+    if (unknown !== undefined) return `an answer has no ${named(unknown)}`;
+    for (const [name, holds, what] of CHECKS) if (!holds(answer[name])) return `${name} must be ${what}`;
+    return answer;
   }
-  return total;
-}
 
-function lowerEnd(successes, trials, miss) {
-  if (successes === 0) return 0;
-  let low = 0, high = 1;
-  for (let round = 0; round < 60; round++) {
-    const middle = (low + high) / 2;
-    if (upperTail(successes, trials, middle) < miss) low = middle; else high = middle;
+  /** Returns a rehearsal: its header, its answers by λ, and the lines that were left out. */
+  function readRehearsal(content) {
+    const lines = content.split("\n"),
+      cut = lines.pop(),
+      byLam = new Map(),
+      left = [];
+    const header = JSON.parse(lines[0] ?? cut);
+    lines.forEach((line, at) => {
+      if (at === 0) return;
+      let answer = readAnswer(line);
+      if (!isText(answer)) {
+        const key = `${answer.prompt} ${answer.sample}`,
+          answers = byLam.get(answer.lam) ?? byLam.set(answer.lam, new Map()).get(answer.lam);
+        if (answers.has(key)) answer = "the same λ, prompt and sample came before";
+        else answers.set(key, answer);
+      }
+      if (isText(answer)) left.push(`line ${at + 1}: ${answer}; it was left out.`);
+    });
+    if (cut && lines.length) left.push(`line ${lines.length + 1}: the line is cut; it was left out.`);
+    if (!byLam.size) throw new Problem("it holds no answer yet; let the rehearsal run, and open the file again");
+    if (![null, undefined].includes(header.rule) && !isText(header.rule))
+      throw new Problem(`its rule is not text; ${WRITE_REHEARSAL}`);
+    return { header, byLam: new Map([...byLam].sort(([one], [other]) => one - other)), problems: left };
   }
-  return (low + high) / 2;
-}
 
-/** Returns a share with its exact two-sided interval (Clopper and Pearson). */
-function exactShare(successes, trials, confidence = 0.95) {
-  const miss = (1 - confidence) / 2;
-  return { value: successes / trials, low: lowerEnd(successes, trials, miss), high: 1 - lowerEnd(trials - successes, trials, miss) };
-}
+  /** Returns {report} or {rehearsal}, or throws a Problem that says what the file is and what to do. */
+  function readText(content) {
+    const plain = content.replace(/^\ufeff/, "");
+    if (!plain.trim()) throw new Problem(`it is empty; ${WRITE_REPORT}`);
+    const values = parsed(plain) ?? parsed(plain.slice(0, plain.indexOf("\n") < 0 ? undefined : plain.indexOf("\n")));
+    if (!isObject(values))
+      throw new Problem(`it is neither the JSON of a report nor a rehearsal; ${WRITE_REPORT}, or ${WRITE_REHEARSAL}`);
+    const schema = isText(values.schema) ? values.schema : "";
+    if (schema === REHEARSAL) return { rehearsal: readRehearsal(plain) };
+    if (schema.startsWith("lambda-star/calibrate/")) return { report: readReport(values) };
+    const command = /^lambda-star\/([a-z-]+)\//.exec(schema)?.[1];
+    const what = command ? `it is what \`lambda-star ${command}\` writes` : "its JSON has no schema of lambda-star";
+    throw new Problem(`${what}, and this page shows reports and rehearsals; ${WRITE_REPORT}, or ${WRITE_REHEARSAL}`);
+  }
 
-/** Returns the paired change of a share, with an interval that covers at least as often as it says. */
-function changeOfShare(pairs, confidence = 0.95) {
-  const count = (now, then) => pairs.filter(([one, other]) => one === now && other === then).length;
-  const [gains, losses] = [count(true, false), count(false, true)].map((one) => exactShare(one, pairs.length, (1 + confidence) / 2));
-  return { value: gains.value - losses.value, low: gains.low - losses.high, high: gains.high - losses.low };
-}
+  function parsed(content) {
+    try {
+      return JSON.parse(content);
+    } catch {
+      return null;
+    }
+  }
 
-const NOTHING = { value: NaN, low: NaN, high: NaN };
-const mean = (values) => values.reduce((sum, one) => sum + one, 0) / values.length;
+  /** Returns what a file holds; its problem is a sentence that begins with its name. */
+  async function readFile(file) {
+    const name = named(file.name, 60);
+    try {
+      if (file.size > MOST_BYTES)
+        throw new Problem("it is too large for a browser; judge it with `lambda-star decide`");
+      return { name, ...readText(await file.text()) };
+    } catch (error) {
+      const said =
+        error instanceof Problem ? error.message : `it could not be read (${error.message}); check that it is a file`;
+      return { name, problem: `${name}: ${said}.` };
+    }
+  }
 
-/** Returns what the answers at each λ tell. */
-function pointsOf({ byLam }) {
-  const reference = byLam.get(1) ?? new Map();
-  return [...byLam].map(([lam, answers]) => {
-    const every = [...answers.values()], judged = every.filter(({ valid }) => valid !== null);
-    const pairs = [...answers].filter(([key, { valid }]) => valid !== null && (reference.get(key)?.valid ?? null) !== null).map(([key, { valid }]) => [valid, reference.get(key).valid]);
-    const metrics = new Map();
-    for (const { metrics: given } of every) for (const [name, value] of Object.entries(given)) metrics.set(name, [...(metrics.get(name) ?? []), value]);
-    return {
-      lam, answers: every.length,
-      valid: judged.length ? exactShare(judged.filter(({ valid }) => valid).length, judged.length) : NOTHING,
-      change: lam === 1 && pairs.length ? { value: 0, low: 0, high: 0 } : pairs.length ? changeOfShare(pairs) : NOTHING,
-      pairs: pairs.length, cut: mean(every.map(({ ended }) => Number(!ended))),
-      metrics: new Map([...metrics].sort().map(([name, values]) => [name, mean(values)])),
-    };
-  });
-}
-
-const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
-const signed = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${percent(Math.abs(share))}`;
-
-/** Returns {safety, reason} on the death of the tail at λ, as far as the rule alone tells. */
-function death(lam, header) {
-  const { parseRule, rules } = globalThis.lambdaStar, parsedRule = parseRule(header.rule ?? "none()");
-  const shownRule = named(header.rule ?? "none()");
-  if (!parsedRule) return { safety: "unknown", reason: `This page does not know the update rule ${shownRule}; use \`lambda-star decide\`.` };
-  const rule = new rules[parsedRule.name](parsedRule.options), dies = rule.needs_rows ? NaN : rule.dies(0.999, 0.5);
-  if (lam <= 1 && (rule.needs_rows || dies > 1)) return { safety: "safe", reason: `λ = ${lam} does not go past the teacher.` };
-  if (dies === Infinity) return { safety: "safe", reason: `Under ${shownRule} no tail dies in the mean.` };
-  return { safety: "unknown", reason: `Under ${shownRule} tails can die, and a rehearsal does not say where; run \`lambda-star calibrate\` with that rule, and \`lambda-star decide\` with both files.` };
-}
-
-/** Returns {safety, reason} on the answers at λ against those at λ = 1. */
-function validity(point, points, rehearsal, tolerance) {
-  const { lam, change, pairs } = point, first = points.find((one) => one.lam === 1);
-  if (lam === 1) return { safety: "safe", reason: "λ = 1 is plain distillation, which the others are compared with." };
-  if (points.every(({ valid }) => Number.isNaN(valid.value))) return { safety: "unknown", reason: "The rehearsal has no contract that says which answers are valid; run `lambda-star rehearse` with --contract." };
-  if (!pairs) return { safety: "unknown", reason: "No answer at λ = 1 is paired with those at λ; rehearse with --lam 1 too." };
-  if (first.valid.value < 0.05) return { safety: "unknown", reason: `Only ${percent(first.valid.value)} of the answers are valid at λ = 1, so that there is hardly one to lose; check contract, prompts and teacher.` };
-  const { missing, low, high } = withoutAnswers(lam, rehearsal, change);
-  const allowed = `the tolerance of ${percent(tolerance)}`, said = `${signed(change.value)} [${signed(low)}, ${signed(high)}]`;
-  if (low >= -tolerance) return { safety: "safe", reason: `Against λ = 1 the share of valid answers loses ${low < 0 ? `at most ${percent(-low)}` : "nothing"}, within ${allowed}.` };
-  if (high < -tolerance) return { safety: "unsafe", reason: `Against λ = 1 the share of valid answers changes by ${said}, past ${allowed}.` };
-  if (missing) return { safety: "unknown", reason: `${missing} answers are missing or not judged at λ = ${lam} or at λ = 1, and may decide; the same \`lambda-star rehearse\` goes on where it was stopped.` };
-  return { safety: "unknown", reason: `${pairs} pairs of answers leave open whether λ costs more than ${allowed}: ${said}.` };
-}
-
-/** Returns how many answers lack a judgement, and the change if all of them lost, and if all of them gained. */
-function withoutAnswers(lam, { byLam }, change) {
-  const keys = [...new Set([...byLam.values()].flatMap((answers) => [...answers.keys()]))];
-  const judged = keys.map((key) => [byLam.get(lam), byLam.get(1)].map((answers) => answers.get(key)?.valid ?? null));
-  const missing = judged.filter((pair) => pair.includes(null)).length;
-  if (!missing) return { missing, low: change.low, high: change.high };
-  const filled = (gained) => changeOfShare(judged.map(([now, then]) => [now ?? gained, then ?? !gained]));
-  return { missing, low: filled(false).low, high: filled(true).high };
-}
-
-/** Returns the points of a rehearsal, each with its verdict, and the verdict on the whole. */
-function judge(rehearsal, tolerance = 0.05) {
-  const points = pointsOf(rehearsal), order = ["unsafe", "unknown", "safe"];
-  const opinion = (point) => {
-    const both = [death(point.lam, rehearsal.header), validity(point, points, rehearsal, tolerance)];
-    return both.reverse().reduce((one, other) => (order.indexOf(other.safety) < order.indexOf(one.safety) ? other : one));
-  };
-  for (const point of points) point.verdict = opinion(point);
-  const plain = points.find(({ lam }) => lam === 1)?.verdict ?? opinion({ lam: 1 });
-  const above = points.filter(({ lam }) => lam > 1), candidates = [...points.map(({ lam, verdict: one }) => [lam, one]), [1, plain]];
-  const safe = candidates.filter(([, one]) => one.safety === "safe").map(([lam]) => lam), most = safe.length ? Math.max(...safe) : null;
-  let whole = above.find(({ lam }) => lam === most)?.verdict;
-  if (!whole && plain.safety !== "safe") whole = plain;
-  if (!whole && !above.length) whole = { safety: "unknown", reason: "No λ above 1 was rehearsed, so nothing is known of one; rehearse some." };
-  whole ??= above.find((point) => point.verdict.safety === "unknown")?.verdict;
-  whole ??= { safety: "safe", reason: `Every λ above 1 that was judged is unsafe: ${above[0].verdict.reason}` };
-  return { points, whole: { ...whole, set_lam: most } };
-}
-
-Object.assign(globalThis.lambdaStar, { changeOfShare, exactShare, judge, named, percent, readFile, readText, shown, signed });
+  Object.assign(globalThis.lambdaStar, { named, readFile, readText, shown });
 })();

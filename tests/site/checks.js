@@ -2,7 +2,8 @@
 ({
   // Values of the formulas at rows of p, b, c, λ, time and θ, as texts.
   evaluate({ points, rules }) {
-    const { bernoulli, regimes, flows, rules: known, parseRule } = lambdaStar, found = {};
+    const { bernoulli, regimes, flows, rules: known, parseRule } = lambdaStar,
+      found = {};
     const all = (f) => points.map((row) => f(...row)).join(" ");
     for (const name of ["threshold", "excess", "two_sided_threshold"]) {
       found[name] = all((p, b, c) => bernoulli[name](p, b, c));
@@ -13,9 +14,12 @@
     found.stationary_student = all((p, b, c, lam) => regimes.stationary_student(p, b, c, lam));
     found.budget_threshold = all((p, b, c, lam, time) => flows.natural_threshold(bernoulli.threshold(p, b, c), time));
     for (const text of rules) {
-      const { name, options } = parseRule(text), rule = new known[name](options);
+      const { name, options } = parseRule(text),
+        rule = new known[name](options);
       for (const what of ["leaves", "dies"]) found[`${text} ${what}`] = all((p, b) => rule[what](p, b));
       found[`${text} student`] = all((p, b, c, lam) => rule.student(p, b, lam));
+      // The page takes the tail from the rule with its two sides exchanged; the two masses must be one whole.
+      found[`${text} whole`] = all((p, b, c, lam) => rule.student(p, b, lam) + rule.student(1 - p, 1 - b, lam));
       const force = (side) => (p, b, c, lam, time, theta) => rule.force(theta, p, b, lam)[side];
       for (const side of ["modal", "tail"]) found[`${text} ${side}`] = all(force(side));
     }
@@ -51,7 +55,8 @@
     const found = [];
     for (const one of document.querySelectorAll("body *")) {
       if (!own(one) || !one.getClientRects().length) continue;
-      const { fill, color } = getComputedStyle(one), ink = one.namespaceURI.includes("svg") ? fill : color;
+      const { fill, color } = getComputedStyle(one),
+        ink = one.namespaceURI.includes("svg") ? fill : color;
       const [low, high] = [light(ink), light(behind(one))].sort((a, b) => a - b);
       if ((high + 0.05) / (low + 0.05) < 4.5) found.push(`${one.tagName}: ${one.textContent.trim().slice(0, 40)}`);
     }
@@ -78,4 +83,4 @@
     const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
     document.querySelector("#drop").dispatchEvent(event);
   },
-})
+});

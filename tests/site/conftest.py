@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 PAGE = Path(__file__).parents[2] / "site/explorer/index.html"
-CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8")
+CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8").strip().removesuffix(";")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

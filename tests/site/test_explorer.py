@@ -80,7 +80,7 @@ def test_every_rule_shows_the_numbers_of_python(explorer: Explorer) -> None:
         for what, value in wanted.items():
             assert found[what] == ("never" if value == float("inf") else number(value)), (rule, what)
         tail = float(found["the student's tail"].replace("−", "-"))
-        assert tail == pytest.approx(1 - rule.student(0.99, 0.6, 1.3), rel=1e-6, abs=1e-12), rule
+        assert tail == pytest.approx(1 - rule.student(0.99, 0.6, 1.3), rel=1e-5, abs=1e-12), rule
         assert page.page.input_value("#rule") == rule.name
 
 
@@ -93,7 +93,7 @@ def test_sliders_and_fields_work_from_the_keyboard_and_the_address_keeps_the_sta
     page.page.keyboard.press("Control+A")
     page.page.keyboard.type("1-1e-9")
     page.page.focus("#rule")
-    page.page.keyboard.type("rollouts")
+    page.page.keyboard.press("End")
     page.until("location.hash.includes('truncated_sampling')")
     page.until("document.querySelector('#spoken').textContent.includes('truncated_sampling')")
     address = page.page.evaluate("location.hash")

@@ -70,6 +70,7 @@ def expected(rows: Floats) -> dict[str, Any]:
     for text in RULES:
         rule = updates.parse(text)
         force = rule.force(theta, p, b, lam)
+        found[f"{text} whole"] = np.ones(POINTS)
         found |= {f"{text} leaves": rule.leaves(p, b), f"{text} dies": rule.dies(p, b)}
         found |= {f"{text} student": rule.student(p, b, lam), f"{text} modal": force.modal, f"{text} tail": force.tail}
     return found
