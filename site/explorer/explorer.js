@@ -159,7 +159,11 @@
     element("controls").addEventListener("submit", (event) => event.preventDefault());
     element("reset").addEventListener("click", () => set({}));
     element("link").addEventListener("click", copy);
-    addEventListener("hashchange", load);
+    addEventListener("hashchange", () => location.hash.includes("=") && load());
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      event.preventDefault(); // the address is the state, and stays so
+      element("answer").focus();
+    });
     let width = 0;
     new ResizeObserver(() => {
       if (width !== (width = element("figures").clientWidth)) show();
@@ -192,6 +196,10 @@
     if (found) take(state, found);
     fill();
     show();
+    const other = rule !== null && !found;
+    element("copied").textContent = other
+      ? `One position cannot show the rule of the report, so ${state.rule} is shown.`
+      : "";
   }
 
   Object.assign(globalThis.lambdaStar, { explore: set });

@@ -62,7 +62,8 @@
         .map(([key, { valid }]) => [valid, reference.get(key).valid]);
       const metrics = new Map();
       for (const { metrics: given } of every)
-        for (const [name, value] of Object.entries(given)) metrics.set(name, [...(metrics.get(name) ?? []), value]);
+        for (const [name, value] of Object.entries(given))
+          (metrics.get(name) ?? metrics.set(name, []).get(name)).push(value);
       return {
         lam,
         answers: every.length,

@@ -2,7 +2,8 @@
 // What the page shows of a report or a rehearsal that the reader opened.
 (() => {
   const { draw, html, judge, named, number, percent, readFile, shown, signed, table } = globalThis.lambdaStar;
-  const MOST_CLASSES = 24;
+  const MOST_CLASSES = 24; // in the picture
+  const MOST_ROWS = 200; // in the table
 
   const cell = (text) => ({ text, number: true });
   const finite = (values) => values.filter((one) => Number.isFinite(one));
@@ -57,6 +58,9 @@
         : []),
       html("div", { class: "figures" }, classes, spread),
       html("h3", {}, "Contract classes"),
+      ...(report.classes.length > MOST_ROWS
+        ? [html("p", {}, `The ${MOST_ROWS} of ${report.classes.length} that stand first in the report.`)]
+        : []),
       classTable(report),
       html("h3", {}, "The worst positions, in their answers"),
       worstList(report),
@@ -141,7 +145,7 @@
   }
 
   function classTable(report) {
-    const rows = report.classes.map((one) => {
+    const rows = report.classes.slice(0, MOST_ROWS).map((one) => {
       const choose = html("button", { type: "button" }, "Explore");
       choose.setAttribute("aria-label", `Explore the class ${named(one.name)} above`);
       choose.addEventListener("click", () => {

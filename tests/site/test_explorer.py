@@ -99,6 +99,9 @@ def test_sliders_and_fields_work_from_the_keyboard_and_the_address_keeps_the_sta
     address = page.page.evaluate("location.hash")
     assert "p=0.999999999&" in address
     assert "lam=1.26&" in address
+    page.page.focus(".skip")
+    page.page.keyboard.press("Enter")
+    assert page.page.evaluate("[document.activeElement.id, location.hash]") == ["answer", address]
     again = explorer(address)
     assert again.text("#status") == page.text("#status")
     assert again.numbers() == page.numbers()
