@@ -55,12 +55,12 @@
     return found;
   }
 
-  /** Returns the place of values on an axis that runs from pixel `from` to pixel `to`; values outside stay at its ends. */
-  function scale({ low, high, log }, from, to) {
+  /** Returns the place of values on an axis between two pixels; past its ends they go on for so many lengths of it. */
+  function scale({ low, high, log }, from, to, below = 0, beyond = 0) {
     const at = log ? Math.log : (x) => x;
     return (value) => {
       const share = (at(value) - at(low)) / (at(high) - at(low));
-      return from + Math.min(1, Math.max(0, share)) * (to - from);
+      return from + Math.min(1 + beyond, Math.max(-below, share)) * (to - from);
     };
   }
 
@@ -139,8 +139,15 @@
     for (const { at, kind = "edge" } of inside) {
       picture.append(svg("line", { x1: across(at), x2: across(at), y1: top, y2: bottom, class: kind }));
     }
-    for (const { points, kind } of lines)
-      picture.append(svg("path", { d: path(points, across, up), class: `line ${kind}` }));
+    // A curve leaves the picture where it leaves the axis, but on a logarithmic axis 0 and what is near it stays below.
+    const frame = svg("clipPath", { id: `${figure.id}-frame` });
+    frame.append(svg("rect", { x: LEFT, y: top - 1, width: width - LEFT - RIGHT, height: bottom - top + 2 }));
+    picture.append(frame);
+    const rising = scale(y, bottom, top, y.log ? 0 : 1, 1),
+      inFrame = `url(#${figure.id}-frame)`;
+    for (const { points, kind } of lines) {
+      picture.append(svg("path", { d: path(points, across, rising), class: `line ${kind}`, "clip-path": inFrame }));
+    }
     for (const [from, to, at] of bars.map(({ from, to, at }) => [from, to, at])) {
       const flat = bars[0].flat;
       const ends = flat

@@ -169,7 +169,7 @@
         cell(interval),
         cell(number(one.least)),
         cell(number(one.median)),
-        ...(report.rule === null ? [] : [cell(number(one.dies))]),
+        ...(report.rule === null ? [] : [cell(one.dies === Infinity ? "never" : number(one.dies))]),
         choose,
       ];
     });

@@ -180,12 +180,18 @@
       free = sampled(low, high, net(new rules.none()));
     const limit = Math.max(...free.map(([, value]) => Math.abs(value)));
     const values = own.map(([, value]) => Math.max(-1.5 * limit, Math.min(1.5 * limit, value)));
-    const top = Math.max(1, ...values),
-      bottom = Math.min(-1, ...values, Math.max(-top / 3, free.at(-1)[1]));
+    const most = Math.max(1, ...values),
+      least = Math.min(-1, ...values);
+    // Room for the curve without bounds where it goes on past this rule's.
+    const top = Math.max(most, Math.min(-least / 3, free[0][1])),
+      bottom = Math.min(least, Math.max(-most / 3, free.at(-1)[1]));
     const dead = found.kind(lam) === "dead";
     // The end as log-odds: the logit of the lesser of its two masses.
     const [q, rest] = [found.modal(lam), found.tail(lam)],
       end = q < rest ? formulas.logit(q) : -formulas.logit(rest);
+    const ends = Number.isNaN(end)
+      ? ""
+      : `At λ = ${number(lam)} training from the base ends at log-odds ${number(end, 4)}.`;
     draw(element("force"), {
       title: "The force on the student, by its log-odds",
       x: { low, high, label: "log-odds of the student's modal token" },
@@ -203,7 +209,7 @@
       dots: dead ? [] : [{ at: end, value: 0 }],
       caption: dead
         ? `The force F_m − F_τ at λ = ${number(lam)} does not come back to zero on the side of the ${p >= b ? "modal token" : "tail"}: nothing stops the student there, and the ${found.losing} dies.`
-        : `Under natural gradient the log-odds move by F_m − F_τ: up where it is above zero, down where it is below. At λ = ${number(lam)} training from the base ends at log-odds ${number(end, 4)}.`,
+        : `Under natural gradient the log-odds move by F_m − F_τ: up where it is above zero, down where it is below. ${ends}`,
     });
   }
 
@@ -212,9 +218,7 @@
       unit = budget._step_time(rate, "natural");
     const reach = (count) => flows.natural_threshold(found.star, count * unit);
     const high = found.star < Infinity ? Math.max(1.15 * lam, Math.min(reach(steps), 6) * 1.15, 1.5 * found.star) : 2;
-    const points = Array.from({ length: 201 }, (_, i) => 10 ** (i / 40))
-      .map((count) => [count, reach(count)])
-      .filter(([, value]) => value <= high);
+    const points = Array.from({ length: 201 }, (_, i) => 10 ** (i / 40)).map((count) => [count, reach(count)]);
     let low = 0,
       top = 1e12;
     for (let round = 0; round < 100 && lam > found.star; round++) {
@@ -233,7 +237,7 @@
     draw(element("budget"), {
       title: "The λ that a finite budget allows",
       x: { low: 1, high: 1e5, log: true, label: "steps" },
-      y: { low: Math.max(0, Math.min(found.star, lam, 2) - 0.2), high },
+      y: { low: found.star < Infinity ? Math.max(0, Math.min(found.star, lam) - 0.2) : 1, high },
       lines: [{ points, kind: "first" }],
       levels: [
         ...(found.star < Infinity ? [{ at: found.star, label: "λ*", right: true }] : []),
