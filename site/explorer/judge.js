@@ -1,7 +1,7 @@
 "use strict";
 // What the answers of a rehearsal say: exact intervals, paired changes, and the verdict of `lambda-star decide`.
 (() => {
-  const { named, parseRule, rules } = globalThis.lambdaStar;
+  const { named, number, parseRule, rules } = globalThis.lambdaStar;
 
   let logFactorials = [0];
 
@@ -78,12 +78,13 @@
   }
 
   const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
-  const signed = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${percent(Math.abs(share))}`;
+  /** Returns a change in percent, with its sign. */
+  const signed = (share) => `${share < 0 ? "−" : "+"}${Number((100 * Math.abs(share)).toPrecision(3))}`;
 
   /** Returns {safety, reason} on the death of the tail at λ, as far as the rule alone tells. */
   function death(lam, header) {
     const parsedRule = parseRule(header.rule ?? "none()");
-    const shownRule = named(header.rule ?? "none()");
+    const shownRule = named(header.rule ?? "none()", 80);
     if (!parsedRule)
       return {
         safety: "unknown",
@@ -92,11 +93,11 @@
     const rule = new rules[parsedRule.name](parsedRule.options),
       dies = rule.needs_rows ? NaN : rule.dies(0.999, 0.5);
     if (lam <= 1 && (rule.needs_rows || dies > 1))
-      return { safety: "safe", reason: `λ = ${lam} does not go past the teacher.` };
+      return { safety: "safe", reason: `λ = ${number(lam)} does not go past the teacher.` };
     if (dies === Infinity) return { safety: "safe", reason: `Under ${shownRule} no tail dies in the mean.` };
     return {
       safety: "unknown",
-      reason: `Under ${shownRule} tails can die, and a rehearsal does not say where; run \`lambda-star calibrate\` with that rule, and \`lambda-star decide\` with both files.`,
+      reason: `Under ${shownRule} tails can die, and a rehearsal does not say where; run \`lambda-star calibrate\` with that rule, and give its report.`,
     };
   }
 
@@ -121,27 +122,33 @@
       };
     const { missing, low, high } = withoutAnswers(lam, rehearsal, change);
     const allowed = `the tolerance of ${percent(tolerance)}`,
-      said = `${signed(change.value)} [${signed(low)}, ${signed(high)}]`;
+      said = `${signed(change.value)} % [${signed(low)}, ${signed(high)}]`,
+      only = stopped(rehearsal.header);
     if (low >= -tolerance)
       return {
         safety: "safe",
-        reason: `Against λ = 1 the share of valid answers loses ${low < 0 ? `at most ${percent(-low)}` : "nothing"}, within ${allowed}.`,
+        reason: `Against λ = 1 the share of valid answers loses ${low < 0 ? `at most ${percent(-low)}` : "nothing"}, within ${allowed}.${only}`,
       };
     if (high < -tolerance)
       return {
         safety: "unsafe",
-        reason: `Against λ = 1 the share of valid answers changes by ${said}, past ${allowed}.`,
+        reason: `Against λ = 1 the share of valid answers changes by ${said}, past ${allowed}.${only}`,
       };
     if (missing)
       return {
         safety: "unknown",
-        reason: `${missing} answers are missing or not judged at λ = ${lam} or at λ = 1, and may decide; the same \`lambda-star rehearse\` goes on where it was stopped.`,
+        reason: `${missing} answers are missing or not judged at λ = ${number(lam)} or at λ = 1, and may decide; the same \`lambda-star rehearse\` goes on where it was stopped.${only}`,
       };
     return {
       safety: "unknown",
-      reason: `${pairs} pairs of answers leave open whether λ costs more than ${allowed}: ${said}.`,
+      reason: `${pairs} pairs of answers leave open whether λ costs more than ${allowed}: ${said}.${only}`,
     };
   }
+
+  const stopped = ({ budget }) =>
+    typeof budget === "number"
+      ? ` That holds for a run that is stopped at flow time ${number(budget)}, and not for one that goes on.`
+      : "";
 
   /** Returns how many answers lack a judgement, and the change if all of them lost, and if all of them gained. */
   function withoutAnswers(lam, { byLam }, change) {

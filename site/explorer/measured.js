@@ -229,7 +229,7 @@
       cell(number(one.lam)),
       cell(number(one.answers)),
       cell(range(one.valid, percent)),
-      cell(one.lam === 1 ? "" : range(one.change, signed)),
+      cell(one.lam === 1 ? "" : range(one.change, (share) => `${signed(share)} %`)),
       ...metrics.map((metric) => cell(one.metrics.has(metric) ? number(one.metrics.get(metric), 4) : "")),
       cell(percent(one.cut)),
       html("span", { class: one.verdict.safety }, one.verdict.safety),

@@ -63,8 +63,9 @@
     return found;
   },
 
+  // The texts of the table that is shown of a file, its head first.
   rows() {
-    const rows = document.querySelectorAll("#measured tbody tr");
+    const rows = document.querySelectorAll("#measured tr");
     return [...rows].map((row) => [...row.children].map((one) => one.innerText));
   },
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,29 +232,61 @@ def damaged(path: Path) -> bytes:
     return b"".join([*lines[: 2 * len(lines) // 3], *extra, lines[-1][:20]])
 
 
-@pytest.mark.parametrize(
-    ("path", "whole"),
-    [(REHEARSAL, True), (REHEARSAL, False), (CAPPED, True), (SORTED, False)],
-    ids=["real", "real-damaged", "capped", "sort-damaged"],
-)
-def test_a_rehearsal_is_judged_as_by_decide(explorer: Explorer, tmp_path: Path, path: Path, whole: bool) -> None:
-    if not whole:
-        (tmp_path / path.name).write_bytes(damaged(path))
-        path = tmp_path / path.name
+def holes(budget: float | None = None, rule: str | None = None) -> bytes:
+    """A rehearsal that was stopped: by λ, how many answers are valid, how many are not, and how many are missing."""
+    header = {"schema": "lambda-star/rehearsal/1", "rule": rule, "contract": "json", "budget": budget}
+    lines: list[dict[str, Any]] = [header]
+    for lam, valid, broken in ((1, 195, 5), (1.5, 199, 0), (2, 140, 0), (2.5, 185, 15), (3, 90, 110), (4, 60, 130)):
+        for prompt in range(valid + broken):
+            answer = {"lam": lam, "prompt": prompt, "sample": 0, "text": "[]", "tokens": 2, "ended": prompt % 7 > 0}
+            lines.append({**answer, "valid": prompt < valid, "metrics": {"score": prompt / 3}})
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+CASES: dict[str, Callable[[], bytes]] = {
+    "real": REHEARSAL.read_bytes,
+    "damaged": partial(damaged, SORTED),
+    "capped": CAPPED.read_bytes,
+    "holes": holes,
+    "stopped": partial(holes, 3.0),
+    "not judged": lambda: re.sub(rb',"valid":(true|false)', b"", REHEARSAL.read_bytes()),
+    "without λ = 1": lambda: holes().replace(b'"lam": 1,', b'"lam": 1.1,'),
+    "a rule that kills early": partial(holes, None, "kl_to_base_cap(c=2)"),
+    "a rule over tokens": partial(holes, None, "top_k(k=8)"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_rehearsal_is_judged_as_by_decide(explorer: Explorer, tmp_path: Path, case: str) -> None:
+    path = tmp_path / "rehearsal.jsonl"
+    path.write_bytes(CASES[case]())
     page, rehearsal = explorer(), read_rehearsal(path)
     page.open(path)
-    rows = page.check("rows")
+    heads, *rows = page.check("rows")
     assert [float(row[0]) for row in rows] == list(rehearsal.lams)
-    assert [int(row[1]) for row in rows] == [point.answers for point in rehearsal.curve]
-    assert [row[-2] for row in rows] == [decide(rehearsal=rehearsal, lam=lam).safety for lam in rehearsal.lams]
+    for row, point in zip(rows, rehearsal.curve, strict=True):
+        assert int(row[1]) == point.answers
+        assert percents(row[2]) == pytest.approx([point.valid, point.low, point.high], abs=6e-4, nan_ok=True)
+        change = [point.change, point.change_low, point.change_high]
+        assert point.lam == 1 or percents(row[3]) == pytest.approx(change, abs=6e-4, nan_ok=True)
+        for name, metric in point.metrics.items():
+            assert float(row[heads.index(name)]) == pytest.approx(metric.value, rel=1e-3)
+        assert percents(row[-3]) == pytest.approx([point.cut], abs=6e-4)
+        verdict = decide(rehearsal=rehearsal, lam=point.lam)
+        assert [row[-2], row[-1].replace("−", "-")] == [verdict.safety, verdict.reason.replace("−", "-")]
     verdict = decide(rehearsal=rehearsal)
-    head = page.text("#measured .verdict")
-    assert head.startswith(verdict.safety.upper()), head
+    head = page.text("#measured .verdict").replace("−", "-")
+    assert head.startswith(verdict.safety.upper())
+    assert verdict.reason.replace("−", "-") in head
     if verdict.set_lam is not None:
         assert f"λ = {verdict.set_lam:g}" in head
-    assert page.page.locator("text=it was left out").count() == len(rehearsal.problems)
-    if not whole:
-        assert len(rehearsal.problems) == 5
+    assert page.page.locator("text=it was left out").count() == len(rehearsal.problems) == 5 * (case == "damaged")
+
+
+def percents(text: str) -> list[float]:
+    """The shares in a text such as "−70.3 % (−76.1 % to −62.6 %)", NaN three times for "unknown"."""
+    found = re.findall(r"[-+]?[\d.]+(?= %)", text.replace("−", "-"))
+    return [float(one) / 100 for one in found] if text != "unknown" else [math.nan] * 3
 
 
 def test_exact_intervals_are_those_of_python(explorer: Explorer) -> None:
