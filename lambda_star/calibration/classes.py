@@ -13,7 +13,7 @@ from lambda_star._core.namespaces import Floats
 from lambda_star.bernoulli import flip_point_from_logits
 from lambda_star.calibration import thresholds
 from lambda_star.calibration.distribution import Distribution
-from lambda_star.calibration.report import ClassReport
+from lambda_star.calibration.report import QUANTILES, ClassReport
 from lambda_star.calibration.settings import Settings
 from lambda_star.calibration.statistics import class_interval
 from lambda_star.dynamics.formulas import natural_threshold
@@ -122,6 +122,7 @@ def class_report(
         median=found.stars.quantile(0.5),
         share_past=None if settings.lam is None else found.past / found.positions,
         budget_threshold=None if budget is None else float(natural_threshold(value, budget)),
+        quantiles={level: found.stars.quantile(level) for level in QUANTILES},
         **_tail(found.splits),
     )
 

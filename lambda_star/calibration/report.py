@@ -63,6 +63,7 @@ class ClassReport:
         collapse_point, flip_point: λ_c of (p, b), and the λ past which the modal token loses its majority.
         dies: the λ at which the tail of (p, b) dies under the update rule, +inf for never; None if no rule was given.
         least, median: the least and the median λ* of the positions of the class.
+        quantiles: quantiles of the λ* of its positions, by level.
         share_past: share of its positions whose own λ* lies below the λ asked about; None if none was asked about.
         budget_threshold: the λ at which a run of the planned budget just reaches the clip edge, at least λ*; None if no
             budget was given.
@@ -91,6 +92,7 @@ class ClassReport:
     budget_threshold: float | None
     allowed_tail: float | None = None
     needs_tail: float | None = None
+    quantiles: dict[float, float] = field(default_factory=dict)
 
 
 _deprecated.renamed_fields(ClassReport, threshold="")
@@ -210,8 +212,8 @@ class Report:
         import pyarrow
 
         types = {"name": pyarrow.string(), **dict.fromkeys(COUNTS, pyarrow.int64())}
-        schema = pyarrow.schema([(one.name, types.get(one.name, pyarrow.float64())) for one in fields(ClassReport)])
-        return pyarrow.Table.from_pylist([vars(one) for one in self.classes], schema)
+        schema = pyarrow.schema([(one.name, types.get(one.name, pyarrow.float64())) for one in fields(ClassReport)][:-1])
+        return pyarrow.Table.from_pylist([vars(one) for one in self.classes], schema)  # all but the quantiles
 
     def _repr_html_(self) -> str:
         """The report as a notebook shows it."""

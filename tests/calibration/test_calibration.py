@@ -70,6 +70,7 @@ def test_report_is_the_slow_recomputation(clip: float) -> None:
         assert found.flip_point == near(flip_point(*mass))
         assert found.least == near(min(own))
         assert found.median == near(sorted(own)[math.ceil(len(own) / 2) - 1])
+        assert [*found.quantiles.values()] == pytest.approx([quantile_of(own, q) for q in QUANTILES], rel=1e-10)
         assert found.share_past == sum(value < 1.3 for value in own) / len(own)
     values = [found.value for found in report.classes]
     assert values == sorted(values)
