@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from lambda_star import __version__
+from lambda_star._core.extras import install_command
 from lambda_star._core.files import MARK, write_whole
 from lambda_star._core.quantities import C, Quantity
 from lambda_star._core.text import number as figure
@@ -292,7 +293,7 @@ def need_models() -> None:
     """Fail unless everything is there that loading models and their adapters takes."""
     missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
     if missing:
-        raise Failure(f"models need {', '.join(missing)}; install with: pip install 'lambda-star[models]'")
+        raise Failure(f"models need {', '.join(missing)}; install with: {install_command('models')}")
 
 
 @contextmanager
