@@ -176,10 +176,13 @@ def _prepare(context: click.Context, _: click.Parameter, path: Path | None) -> P
     return path
 
 
-def json_option() -> Callable[..., Any]:
-    """Return the option ``--json``; with ``-`` all that a command prints goes to standard error, and JSON to stdout."""
+def json_option(kind: str = "") -> Callable[..., Any]:
+    """Return the option ``--json``; with ``-`` all that a command prints goes to standard error, and JSON to stdout.
+
+    ``kind`` is the command whose schema the JSON has, if that is another one.
+    """
     text = "Write the result as JSON to a file, or to standard output with -, where nothing else is then written."
-    return output_option("--json", "json_path", dash=True, help=text)
+    return output_option("--json", "json_path", kind=kind, dash=True, help=text)
 
 
 def plot_option(*names: str, what: str = "report") -> Callable[..., Any]:
@@ -203,7 +206,7 @@ def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> N
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     text = json.dumps(_plain({**head, **payload}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write(path, re.sub(r"[^\x00-\x7f]", _escaped, text))
+    write(path, re.sub(r"[^\x00-\x7f]", _escaped, text), command)
 
 
 def _escaped(character: re.Match[str]) -> str:
@@ -315,11 +318,12 @@ def with_flags(message: str) -> str:
     return re.sub(NAMED, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
-def write(path: Path, content: Any) -> None:
+def write(path: Path, content: Any, kind: str = "") -> None:
     """Write text, or a figure in the format of the ending (PNG without one), to a file whose folder may be new.
 
-    The file is whole or as it was before. The text of a page must say in its first line that it was written by the
-    command, as :func:`lambda_star._core.files.made_here` reads it, lest the command refuse to write it again.
+    The file is whole or as it was before, and ``kind`` is the command that it says it is of, by default this one. The
+    text of a page must say in its first line that it was written by the command, as
+    :func:`lambda_star._core.files.made_here` reads it, lest the command refuse to write it again.
     """
     context = click.get_current_context()
     if path == Path("-") and STDOUT in context.meta:
@@ -327,7 +331,7 @@ def write(path: Path, content: Any) -> None:
         return
     with writable(path):
         if isinstance(content, str):
-            write_whole(path, content, force=forced(), kind=context.command.name)
+            write_whole(path, content, force=forced(), kind=kind or context.command.name)
         else:
             form = path.suffix[1:].lower() or "png"
             says = {"Software" if form == "png" else "Creator": MARK}
