@@ -68,6 +68,6 @@ def demo(lam: float, rule: tuple[str, Any], json_path: Path | None) -> None:
     click.echo()
     print_report(report, verdict)
     table, text = shlex.quote(shown(str(TABLE))), shlex.quote(rule[0])
-    click.echo("\n" + NEXT.format(table=table, rule=text, lam=f"{lam:.12g}", install=install_command("models")))
+    click.echo("\n" + NEXT.format(table=table, rule=text, lam=lam, install=install_command("models")))
     write_json(json_path, "calibrate", report.to_dict() | {"verdict": verdict.to_dict()})
     click.get_current_context().exit(verdict.exit_status)
