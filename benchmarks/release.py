@@ -71,9 +71,10 @@ def stale() -> Iterator[str]:
         yield f"the tag v{VERSION} is there already"
 
 
-def build(folder: Path, mask: int) -> dict[str, bytes]:
-    """Clone the commit into a new folder, build it, and return the wheel and the sdist by name."""
-    run("git", "clone", "--quiet", ROOT, folder, mask=mask)
+def build(commit: str, folder: Path, mask: int) -> dict[str, bytes]:
+    """Clone a commit into a new folder, build it, and return the wheel and the sdist by name."""
+    run("git", "clone", "--quiet", "--no-checkout", ROOT, folder, mask=mask)
+    run("git", "checkout", "--quiet", commit, cwd=folder, mask=mask)
     pins = str(ROOT / "constraints.txt")
     run(sys.executable, "-m", "build", "--outdir", folder / "built", folder, cwd=folder, mask=mask, PIP_CONSTRAINT=pins)
     return {path.name: path.read_bytes() for path in sorted((folder / "built").iterdir())}
@@ -121,10 +122,11 @@ def check_files() -> None:
 
 def build_twice(folder: Path) -> tuple[Path, Path]:
     """Build the commit twice, and return the wheel and the sdist in ``dist/`` if both builds are the same."""
-    first, second = build(folder / "one", 0o022), build(folder / "another place", 0o077)
-    if first != second:
-        sys.exit("two builds of one commit differ")
-    print("two builds are the same, byte by byte:")
+    commit = run("git", "rev-parse", "HEAD").strip()
+    first, second = build(commit, folder / "one", 0o022), build(commit, folder / "another place", 0o077)
+    if differing := [name for name in first | second if first.get(name) != second.get(name)]:
+        sys.exit(f"two builds of {commit} differ in {', '.join(differing)}")
+    print(f"two builds of {commit} are the same, byte by byte:", flush=True)
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     for file, content in first.items():
