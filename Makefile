@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 EXAMPLE := examples/rank_by_price
 DATA := $(EXAMPLE)/logprobs.csv
 
-.PHONY: help demo test fast nightly gpu check cliff bench figures lowest clean
+.PHONY: help demo test fast nightly gpu check cliff bench figures lowest release clean
 .DEFAULT_GOAL := help
 
 # Two workers share two processors: threads of their own would only wait for each other.
@@ -56,8 +56,11 @@ lowest:  ## the test suite on the lowest versions that the project admits; give 
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable '.[test]'
 	$(VENV)/bin/python -m pytest -n 2
 
+release: $(VENV)/.release  ## build twice, compare, check, install and run what would be published, and say what remains
+	$(BIN)/python -m benchmarks.release
+
 clean:  ## remove the virtual environment and everything that was made
-	rm -rf .venv .venv-lowest out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -71,3 +74,7 @@ $(VENV)/.test: $(VENV)/.base
 $(VENV)/.dev: $(VENV)/.base
 	$(INSTALL) '.[dev]'
 	touch $(VENV)/.test $@  # what the tests need is part of it
+
+$(VENV)/.release: $(VENV)/.base
+	$(INSTALL) '.[release]'
+	touch $@

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from lambda_star.calibration.readers import read_table
     from lambda_star.verdict import decide
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "base_for",

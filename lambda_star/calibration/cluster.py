@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from lambda_star._core.extras import missing
 from lambda_star.calibration.pieces import Piece, Source
 from lambda_star.calibration.state import Settings, State
 
@@ -73,8 +74,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        said = "reading on a Ray cluster needs Ray; install it with: pip install 'lambda-star[ray]'"
-        raise ImportError(said) from error
+        raise missing("reading on a Ray cluster", "Ray", "ray") from error
     return ray
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import datasketches
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -68,7 +67,7 @@ class Distribution:
     def compact(self) -> None:
         """Let a sketch stand for the values from now on."""
         if self._sketch is None:
-            self._sketch = datasketches.req_floats_sketch(ACCURACY, False)
+            self._sketch = _sketches()(ACCURACY, False)
             for part in self._parts:
                 self._sketch.update(_excess(part))
             self._parts = []
@@ -138,8 +137,9 @@ class Distribution:
         if data[:1] == b"v":
             found.add(np.frombuffer(data[1:], dtype="<f8").astype(np.float64))
         elif data[:1] == b"s":
+            sketches = _sketches()
             try:
-                found._sketch = datasketches.req_floats_sketch.deserialize(data[1:])
+                found._sketch = sketches.deserialize(data[1:])
             except Exception as error:  # the library raises whatever its C++ throws
                 raise ValueError(f"data must be those of a sketch ({error})") from error
             found.count = int(found._sketch.n)
@@ -161,3 +161,13 @@ def _excess(values: Floats) -> Any:
     above = near > excess
     near[above] = np.nextafter(near[above], np.float32(-math.inf))
     return near
+
+
+def _sketches() -> Any:
+    """The sort of sketch, from a library that is loaded for many values only, as not every Python has it."""
+    try:
+        from datasketches import req_floats_sketch
+    except ImportError as error:
+        said = f"more than {EXACT:,} values need datasketches; install it with: pip install datasketches"
+        raise ImportError(f"{said} (where that finds no wheel, use an older Python)") from error
+    return req_floats_sketch

@@ -14,6 +14,7 @@ from lambda_star.cli.calibration import calibrate
 from lambda_star.cli.cliff import cliff
 from lambda_star.cli.comparison import compare
 from lambda_star.cli.convert import convert
+from lambda_star.cli.demo import demo
 from lambda_star.cli.ledger import ledger
 from lambda_star.cli.lint import lint_config
 from lambda_star.cli.locks import locks
@@ -43,7 +44,8 @@ def main() -> None:
     a slightly larger lambda_c; with the losses of TRL and G-OPD nothing collapses in the mean.
 
     `threshold` gives lambda* for one position, `calibrate` for measured answers; `updates` says what each update rule
-    does there, `probe` what a loss of your own does. `decide` says whether a lambda is safe.
+    does there, `probe` what a loss of your own does. `decide` says whether a lambda is safe. `demo` shows all this on
+    real data.
 
     \b
     From what an engine returned to a verdict (docs/engines.md says what to ask it for):
@@ -64,6 +66,7 @@ def main() -> None:
 
 
 COMMANDS = (
+    demo,
     threshold,
     updates,
     probe,

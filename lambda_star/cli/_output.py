@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from lambda_star import __version__
+from lambda_star._core.extras import install_command
 from lambda_star._core.files import MARK, write_whole
 from lambda_star._core.quantities import C, Quantity
 from lambda_star._core.text import number as figure
@@ -175,10 +176,13 @@ def _prepare(context: click.Context, _: click.Parameter, path: Path | None) -> P
     return path
 
 
-def json_option() -> Callable[..., Any]:
-    """Return the option ``--json``; with ``-`` all that a command prints goes to standard error, and JSON to stdout."""
+def json_option(kind: str = "") -> Callable[..., Any]:
+    """Return the option ``--json``; with ``-`` all that a command prints goes to standard error, and JSON to stdout.
+
+    ``kind`` is the command whose schema the JSON has, if that is another one.
+    """
     text = "Write the result as JSON to a file, or to standard output with -, where nothing else is then written."
-    return output_option("--json", "json_path", dash=True, help=text)
+    return output_option("--json", "json_path", kind=kind, dash=True, help=text)
 
 
 def plot_option(*names: str, what: str = "report") -> Callable[..., Any]:
@@ -202,7 +206,7 @@ def write_json(path: Path | None, command: str, payload: Mapping[str, Any]) -> N
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     text = json.dumps(_plain({**head, **payload}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write(path, re.sub(r"[^\x00-\x7f]", _escaped, text))
+    write(path, re.sub(r"[^\x00-\x7f]", _escaped, text), command)
 
 
 def _escaped(character: re.Match[str]) -> str:
@@ -292,7 +296,7 @@ def need_models() -> None:
     """Fail unless everything is there that loading models and their adapters takes."""
     missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
     if missing:
-        raise Failure(f"models need {', '.join(missing)}; install with: pip install 'lambda-star[models]'")
+        raise Failure(f"models need {', '.join(missing)}; install with: {install_command('models')}")
 
 
 @contextmanager
@@ -314,11 +318,12 @@ def with_flags(message: str) -> str:
     return re.sub(NAMED, lambda name: "--" + name[1].replace("_", "-").replace("tokens", "token"), message)
 
 
-def write(path: Path, content: Any) -> None:
+def write(path: Path, content: Any, kind: str = "") -> None:
     """Write text, or a figure in the format of the ending (PNG without one), to a file whose folder may be new.
 
-    The file is whole or as it was before. The text of a page must say in its first line that it was written by the
-    command, as :func:`lambda_star._core.files.made_here` reads it, lest the command refuse to write it again.
+    The file is whole or as it was before, and ``kind`` is the command that it says it is of, by default this one. The
+    text of a page must say in its first line that it was written by the command, as
+    :func:`lambda_star._core.files.made_here` reads it, lest the command refuse to write it again.
     """
     context = click.get_current_context()
     if path == Path("-") and STDOUT in context.meta:
@@ -326,7 +331,7 @@ def write(path: Path, content: Any) -> None:
         return
     with writable(path):
         if isinstance(content, str):
-            write_whole(path, content, force=forced(), kind=context.command.name)
+            write_whole(path, content, force=forced(), kind=kind or context.command.name)
         else:
             form = path.suffix[1:].lower() or "png"
             says = {"Software" if form == "png" else "Creator": MARK}

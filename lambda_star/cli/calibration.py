@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lambda_star.calibration.report import Report
     from lambda_star.verdict import Verdict
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "print_report"]
 
 QUANTILE_HELP = "Quantile of the answers' least lambda* whose lower confidence limit is advised."
 
@@ -131,7 +131,9 @@ def calibrate(
     with as_failure(ValueError, ImportError):
         report = _report(**options)
     verdict = decide(report, lam=report.lam, confidence=report.confidence)
-    _print(report, verdict, everything)
+    print_report(report, verdict, everything)
+    if not everything:
+        click.echo(MORE)
     write_json(json_path, "calibrate", report.to_dict() | {"verdict": verdict.to_dict()})
     if markdown:
         write(markdown, forms.markdown(report, verdict))
@@ -173,7 +175,8 @@ def _progress() -> AbstractContextManager[Callable[[str, int, int], None] | None
     return progress("") if sys.stderr.isatty() else nullcontext()
 
 
-def _print(report: Report, verdict: Verdict, everything: bool) -> None:
+def print_report(report: Report, verdict: Verdict, everything: bool = False) -> None:
+    """Print one screen, the verdict first, or every table."""
     from lambda_star.calibration.grids import advice, details, rows_used
 
     say(str(verdict))
@@ -186,7 +189,6 @@ def _print(report: Report, verdict: Verdict, everything: bool) -> None:
     if not everything:
         for problem in report.problems[:FIRST]:
             click.echo(f"    {shown(problem.place(report.source))}: {shown(problem.message)}")
-        click.echo(MORE)
         return
     for grid in details(report):
         columns = {head: partial(_text, index) for index, head in enumerate(grid.heads)}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_star._core.extras import missing
 from lambda_star.contract.classes import ends_answer
 
 __all__ = ["Contract", "Masks", "broken_at", "load"]
@@ -37,8 +38,7 @@ def load(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        said = f"this contract needs {module.partition('.')[0]}; install it with: pip install 'lambda-star[contract]'"
-        raise ImportError(said) from error
+        raise missing("this contract", module.partition(".")[0], "contract") from error
 
 
 class Masks(ABC):

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lambda_star._core.extras import missing as _missing
+
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
-    raise ImportError("lambda_star.torch needs PyTorch; install it with: pip install 'lambda-star[torch]'") from error
+    raise _missing("lambda_star.torch", "PyTorch", "torch") from error
 
 if TYPE_CHECKING:
     from lambda_star.torch.adapters import without_adapters
@@ -82,7 +84,7 @@ def _transformers_for(purpose: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ImportError(f"{purpose} needs transformers; install it with: pip install 'lambda-star[trl]'") from error
+        raise _missing(purpose, "transformers", "trl") from error
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from lambda_star._core.extras import missing
 from lambda_star.torch import _transformers_for
 
 __all__ = ["add_adapter", "find", "load_model", "load_tokenizer", "load_whole", "model_under", "tokenizer_place"]
@@ -130,7 +131,7 @@ def add_adapter(model: Any, folder: Path, name: str) -> Any:
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:
-        raise ImportError(f"{folder}: an adapter needs peft; install: pip install 'lambda-star[models]'") from error
+        raise missing(f"{folder}: an adapter", "peft", "models") from error
     _refuse_pickles(folder, "adapter_model.safetensors")
     with _reading(folder, "adapter"):
         config = PeftConfig.from_pretrained(str(folder), local_files_only=True)

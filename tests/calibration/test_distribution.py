@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -113,3 +114,15 @@ def test_bytes_of_nothing_are_refused(data: bytes) -> None:
     for start in (b"x", b"s"):
         with pytest.raises(ValueError, match=r"^data must "):
             Distribution.from_bytes(start + data)
+
+
+def test_a_python_without_the_library_of_sketches_keeps_a_million_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    sketched = Distribution([1.5, 2.0])
+    sketched.compact()
+    monkeypatch.setitem(sys.modules, "datasketches", None)
+    monkeypatch.setattr(distribution, "EXACT", 3)
+    found = Distribution([1.5, 2.0, 3.0])
+    assert found.quantile(0.5) == 2.0
+    for work in (lambda: found.add(np.array([4.0])), lambda: Distribution.from_bytes(sketched.to_bytes())):
+        with pytest.raises(ImportError, match=r"^more than 3 values need datasketches; install it with: pip install"):
+            work()

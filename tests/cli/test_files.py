@@ -25,6 +25,7 @@ from tests.cli.test_rehearsal import rehearsal
 
 POSITION = ["--p", "0.9", "--b", "0.5"]
 COMMANDS: dict[str, list[str]] = {
+    "demo": [],
     "threshold": [*POSITION, "--clip", "5"],
     "updates": [*POSITION, "--rule", "trl"],
     "probe": ["log_ratio_cap:5", *POSITION],
@@ -148,7 +149,7 @@ def test_a_file_of_its_own_is_written_again_and_another_only_with_force(name: st
         status, printed, _ = run(name, flag, path)
         assert status in {0, 1, 3}
         assert f"wrote {path}" in printed
-        assert made_here(path) in {name, "picture", "table"}
+        assert made_here(path) == (outputs(name)[flag].kind or name)
     whole, before = path.read_bytes(), {*folder.rglob("*")}
     path.write_bytes(b"mine")
     said = refused(name, flag, path)

@@ -18,6 +18,7 @@ from tests.cli.test_cli import RESULTS, invoke, refused
 
 POSITION = ["--p", "0.999", "--b", "0.5"]
 COMMANDS: dict[str, list[str]] = {
+    "demo": [],
     "threshold": [*POSITION, "--clip", "5", "--lam", "1.25"],
     "updates": [*POSITION, "--rule", "trl", "--rule", "top_k:8", "--rule", "log_ratio_cap:5"],
     "probe": ["log_ratio_cap:5", *POSITION, "--lam", "1.1"],
@@ -61,8 +62,8 @@ def written(name: str, arguments: list[str], path: str) -> tuple[dict[str, Any],
 def test_json_has_the_same_head_and_is_alone_on_standard_output(name: str) -> None:
     found, said = written(name, COMMANDS[name], "-")
     assert list(found)[:4] == ["schema", "version", "command", "time"]
-    schema = f"lambda-star/{name}/{2 if name == 'calibrate' else 1}"
-    assert (found["schema"], found["version"]) == (schema, lambda_star.__version__)
+    schema = "calibrate/2" if name in {"calibrate", "demo"} else f"{name}/1"
+    assert (found["schema"], found["version"]) == (f"lambda-star/{schema}", lambda_star.__version__)
     assert found["command"].startswith(f"lambda-star {name} ")
     assert found["command"].endswith(" --json -")
     assert abs((datetime.now(timezone.utc) - datetime.fromisoformat(found["time"])).total_seconds()) < 600
