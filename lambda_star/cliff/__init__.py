@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star import _deprecated
-from lambda_star._core.quantities import Quantity, require
+from lambda_star._core.quantities import Quantity, reals, require
 from lambda_star.cliff.presets import _label, _recorded
 
 __all__ = ["Comparison", "Summary", "compare", "onset", "summarise"]
@@ -35,7 +35,7 @@ def onset(lams: ArrayLike, validity: ArrayLike, reference: float) -> float | Non
     >>> onset([1.0, 1.5, 2.0], [0.8, 0.8, 0.5], 1.5) is None
     True
     """
-    lams, validity = np.asarray(lams, dtype=np.float64), np.asarray(validity, dtype=np.float64)
+    lams, validity = reals("lams", lams), reals("validity", validity)
     if lams.ndim != 1 or lams.shape != validity.shape or lams.size < 2 or not (np.diff(lams) > 0).all():
         raise ValueError(f"lams must rise, one per validity and two at least, got {lams.tolist()}")
     require((Quantity("reference", lams[0], lams[-1], "[]"), reference))
