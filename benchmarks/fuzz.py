@@ -72,6 +72,8 @@ class Guard:
             return
         elif event == "exec" and not getattr(arguments[0], "co_filename", "<string>").startswith("<string>"):
             return  # the code of a module that is imported
+        elif event == "subprocess.Popen" and arguments[0] == "git":
+            return  # by which `locks` reads a history
         self.seen.append(f"{event} {arguments!r}"[:200])
 
     def _inside(self, path: Any) -> bool:

@@ -164,6 +164,19 @@ def read_contract(folder: Path, drawn: Any) -> None:
     classify(pieces, contract.label)
 
 
+def warm_contracts(folder: Path) -> None:
+    """Make one contract of each kind."""
+    schema = {"type": "string", "format": "date"}
+    for one in (
+        ("json-schema:", schema),
+        ("grammar:", 'start: "a"'),
+        ("regex:", "a"),
+        ("name", "yaml"),
+        ("name", "xml"),
+    ):
+        read_contract(folder, (one, ["a"]))
+
+
 CONTRACTS = st.one_of(
     st.tuples(st.sampled_from(["json-schema:", "function-call:"]), SCHEMAS),
     st.tuples(st.just("regex:"), REGEXES),
@@ -353,7 +366,7 @@ VALUED += [
     "\x1b[2J",
     "λ",
 ]
-VALUED += ["csv", "regex:(", "lam\n", "::add-mask::x", "\ud800"]
+VALUED += ["csv", "regex:(", "lam\n", "::add-mask::x", "\udcff"]
 STARTS = {
     "threshold": ["--p", "0.9", "--b", "0.5", "--clip", "5"],
     "updates": ["--p", "0.9", "--b", "0.5"],
@@ -386,9 +399,13 @@ def good_files() -> dict[str, bytes]:
         "report.json": report,
         "run.sh": b"python -m verl.trainer.main_ppo actor.policy_loss.lambda_vals=1.25\n",
         "rehearsal.jsonl": b"".join((EXAMPLE / "rehearsal.jsonl").read_bytes().splitlines(keepends=True)[:40]),
-        "records/one.json": next((ROOT / "results" / "cliff").glob("short-*.json")).read_bytes(),
-        "trials/one.json": (ROOT / "results" / "rules" / "short-cap-6.json").read_bytes(),
+        "records/one.json": _record("cliff"),
+        "trials/one.json": _record("rules"),
     }
+
+
+def _record(folder: str) -> bytes:
+    return min((ROOT / "results" / folder).glob("short-*.json")).read_bytes()
 
 
 GOOD: dict[str, bytes] = {}
@@ -422,13 +439,14 @@ def resigned(content: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
     from lambda_star.cliff import record
 
     found = json.loads(content)
+    parts = [found[name] for name in ("prediction", "outcome", "settings") if isinstance(found.get(name), dict)]
     for place, length, new in edits:
-        inner: Any = found["prediction"] if length % 2 or "outcome" not in found else found["outcome"]
-        inner = found["settings"] if length % 5 == 0 else inner
+        inner = parts[length % len(parts)]
         key = sorted(inner)[place % len(inner)]
         inner[key] = [None, 0, -1.5, "x", [], {}, [[1]], True, new.decode(errors="replace"), "inf"][place % 10]
-    found["sha256"] = record._digest({name: found[name] for name in record.LOCKED})
-    if "outcome" in found:
+    old = "format" not in found
+    found["sha256"] = record._digest(found["prediction"] if old else {name: found[name] for name in record.LOCKED})
+    if "outcome_sha256" in found:
         found["outcome_sha256"] = record._digest({name: found[name] for name in record.CONCLUDED})
     return json.dumps(found).encode()
 
@@ -446,11 +464,11 @@ TARGETS = {
         read_tables,
         warm=warm_tables,
     ),
-    "contracts": Target(st.tuples(CONTRACTS, ANSWERS), read_contract),
+    "contracts": Target(st.tuples(CONTRACTS, ANSWERS), read_contract, warm=warm_contracts),
     "linter": Target(
         st.tuples(PIECES | LINES | st.sampled_from(CORPUS), KINDS, EDITS, POINTS),
         lint,
-        warm=lambda folder: [lint(folder, (path, "", [], {})) for path in CORPUS][0],
+        warm=lambda folder: lint(folder, (CORPUS[0], "", [], {"p": 0.999, "b": 0.5})),
     ),
     "commands": Target(
         st.tuples(
