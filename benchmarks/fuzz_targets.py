@@ -451,6 +451,17 @@ def resigned(content: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
     return json.dumps(found).encode()
 
 
+def records(folder: Path, drawn: tuple[str, list[tuple[int, int, bytes]]]) -> None:
+    """Compare what a record predicts with what was seen, where it says of itself what nobody measured."""
+    from lambda_star.cliff import compare, record, rules
+
+    name, edits = drawn
+    path = folder / "record.json"
+    path.write_bytes(resigned(_record(name), edits))
+    found = record.read(path)
+    tuple(compare(found) if name == "cliff" else rules.find(found))
+
+
 def warm_commands(folder: Path) -> None:
     """Make the files, and run each command once."""
     GOOD.update(good_files())
@@ -476,6 +487,11 @@ TARGETS = {
         ),
         command,
         warm=warm_commands,
+    ),
+    "records": Target(
+        st.tuples(st.sampled_from(["cliff", "rules"]), EDITS),
+        records,
+        warm=lambda folder: records(folder, ("rules", [])),
     ),
     "probe": Target(
         st.tuples(OPERATED, st.sampled_from([(0.999, 0.5), (0.9, 0.89), (0.6, 1e-9)]), st.sampled_from([2, 2, 2, 3])),
