@@ -175,6 +175,29 @@ def here(names: list[str], count: int, number: int) -> dict[str, Any]:
     return found
 
 
+def write(out: Path, asked: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Write the figures of some targets beside those of the others."""
+    there = json.loads(out.read_text(encoding="utf-8"))["targets"] if out.exists() else {}
+    made = {
+        "command": f"python -m benchmarks.fuzz --count {asked.count} --seed {asked.seed}",
+        "date": date.today().isoformat(),
+        "seed": asked.seed,
+        "targets": there | found,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+
+
+def apart(name: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """Attack a target in a process of its own, which may fall."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "found.json")
+        words = ["--target", name, "--count", str(asked.count), "--seed", str(asked.seed), "--out", str(out)]
+        subprocess.run([sys.executable, "-m", "benchmarks.fuzz", *words], check=False)
+        fallen = {name: {"inputs": 0, "failures": 1, "worst_seconds": None, "worst_mib": None}}
+        return json.loads(out.read_text(encoding="utf-8"))["targets"] if out.exists() else fallen
+
+
 def main() -> int:
     """Attack the targets, and write the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=(__doc__ or "").partition("\n")[0])
@@ -185,23 +208,12 @@ def main() -> int:
     asked = parser.parse_args()
     out = asked.out or (None if asked.target else PAGE)
     found: dict[str, Any] = {}
-    if asked.target:
-        found = here(asked.target, asked.count, asked.seed)
-    else:
-        for name in TARGETS:  # in a process of its own, which may fall
-            with tempfile.NamedTemporaryFile(suffix=".json") as file:
-                words = ["--target", name, "--count", str(asked.count), "--seed", str(asked.seed), "--out", file.name]
-                subprocess.run([sys.executable, "-m", "benchmarks.fuzz", *words], check=False)
-                text = Path(file.name).read_text(encoding="utf-8")
-            fallen = {"inputs": 0, "failures": 1, "worst_seconds": None, "worst_mib": None}
-            found |= json.loads(text)["targets"] if text else {name: fallen}
+    for name in [None] if asked.target else TARGETS:
+        found |= here(asked.target, asked.count, asked.seed) if name is None else apart(name, asked)
+        if out:
+            write(out, asked, found)
     for name, figures in found.items():
         print(name, *(f"{key} {value}" for key, value in figures.items()), sep="  ")
-    if out:
-        head = {"command": f"python -m benchmarks.fuzz --count {asked.count} --seed {asked.seed}"}
-        made = {**head, "date": date.today().isoformat(), "seed": asked.seed, "targets": found}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return int(any(figures["failures"] for figures in found.values()))
 
 

@@ -22,9 +22,8 @@ import click
 from lambda_star import __version__
 from lambda_star._core.files import MARK, write_whole
 from lambda_star._core.quantities import C, Quantity
-from lambda_star._core.text import harmless
+from lambda_star._core.text import harmless, shown
 from lambda_star._core.text import number as figure
-from lambda_star._core.text import shown
 from lambda_star.cli._files import Output, forced, guarded, reads, writable
 from lambda_star.cli._streams import Unwritten, flush, silence, stand, stoppable
 
