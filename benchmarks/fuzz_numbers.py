@@ -178,9 +178,8 @@ NUMBERS |= {"order", "items", "closes", "clip", "level", "steps", "times", "vali
 
 
 def _is_no_number(value: Any) -> bool:
-    return value is not None and (
-        isinstance(value, bool | str | bytes | np.bool_) or np.asarray(value).dtype.kind in "bSUO"
-    )
+    """Whether a value is a text, a truth, or an object that is no integer."""
+    return type(value) not in {int, type(None)} and np.asarray(value).dtype.kind in "bSUO"
 
 
 def _flat(value: Any) -> list[Any]:

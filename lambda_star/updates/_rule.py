@@ -24,7 +24,7 @@ __all__ = ["Force", "Rule"]
 def number(rule: object, quantity: Quantity) -> None:
     """Hold an argument of a rule to its range, and make it a float, so that equal rules compare and print alike."""
     value = getattr(rule, quantity.name)
-    if isinstance(value, (bool, str, bytes)) or value is None or np.ndim(value):
+    if isinstance(value, (bool, np.bool_, str, bytes)) or value is None or np.ndim(value):
         raise ValueError(f"{quantity.name} must be a number in {quantity.range}, got {value!r}")
     value = as_float(quantity, value)
     require((quantity, value))
