@@ -9,7 +9,6 @@ shared parameters can drag a position along with others that are past their thre
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lambda_star import categorical
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import LAM, B, C, P, Quantity, check, require
+from lambda_star._core.quantities import LAM, B, C, P, Quantity, check, reals, require
 from lambda_star.categorical import Mode
 
 __all__ = ["Positions", "listwise", "lower_quantile", "share_past", "threshold", "validity"]
@@ -27,6 +26,8 @@ __all__ = ["Positions", "listwise", "lower_quantile", "share_past", "threshold",
 Pair = tuple[float, float]
 
 FRACTION = Quantity("fraction", 0.0, 1.0, "[]")
+ITEMS = Quantity("items", 1, 1e6, "[]")
+"""The longest list would fill half a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ class Positions:
     modal: Any = None
 
     def __post_init__(self) -> None:
-        log_t = np.atleast_2d(np.asarray(self.log_t, dtype=np.float64))
+        log_t = np.atleast_2d(reals("log_t", self.log_t))
         if log_t.ndim != 2:
             raise ValueError(f"log_t must have the shape (positions, tokens), got {log_t.shape}")
         for name in ("log_t", "log_b", "goes", "ends"):
-            values = np.asarray(getattr(self, name), dtype=np.float64)
+            values = reals(name, getattr(self, name), "fiub" if name in {"goes", "ends"} else "fiu")
             object.__setattr__(self, name, _broadcast(name, values, log_t.shape))
         modal = np.argmax(log_t, axis=-1) if self.modal is None else np.asarray(self.modal)
         check(np, (Quantity("modal", 0, log_t.shape[1] - 1, "[]"), modal))
@@ -81,7 +82,7 @@ class Positions:
         >>> Positions.from_probabilities([0.9, 0.99], 0.5).thresholds(2.0)
         array([1.34..., 1.151...])
         """
-        p, b = np.broadcast_arrays(np.atleast_1d(np.asarray(p, dtype=np.float64)), np.asarray(b, dtype=np.float64))
+        p, b = np.broadcast_arrays(np.atleast_1d(reals("p", p)), reals("b", b))
         check(np, (P, p), (B, b))
         log_t, log_b = (np.stack([np.log(modal), np.log1p(-modal)], axis=-1) for modal in (p, b))
         return cls(log_t, log_b, goes, ends, answer, modal=0)  # p may be less than the mass of the whole tail
@@ -117,7 +118,7 @@ def listwise(
     validity as long as λ is below the separator's λ*; past the separator's collapse point no list is ever closed.
 
     Args:
-        items: the most items that the token budget has room for, in [1, inf).
+        items: the most items that the token budget has room for, in [1, 1e+06].
         separator: (p, b) of the separator where an item ends.
         quote: (p, b) of the quote that opens or closes a string, two per item; None if absent or certain.
         opening: (p, b) of the bracket that opens the list; None if it is certain.
@@ -135,8 +136,11 @@ def listwise(
     >>> validity(answer, 5.0, [0.0, 1.0, 1.5, 1.7, 1.9]).round(2)  # its separators have λ* = 1.85
     array([0.43, 0.83, 0.88, 0.97, 0.  ])
     """
-    require((Quantity("items", 1, math.inf, "[)"), items))
-    check(np, (FRACTION.named("closes"), np.asarray(closes, dtype=np.float64)))
+    require((ITEMS, items))
+    for name, pair in (("separator", separator), ("quote", quote), ("opening", opening)):
+        if (pair is not None or pair is separator) and reals(name, pair).shape != (2,):
+            raise ValueError(f"{name} must be a pair (p, b), got {pair!r}")
+    require((FRACTION.named("closes"), closes))
     needed = ((1.0, 0.0), (0.0, 0.0))  # only the modal token goes on, and nothing ends the answer
     steps = [(opening, *needed)] if opening else []
     for item in range(1, items + 1):
@@ -214,7 +218,7 @@ def share_past(positions: Positions, c: float, lam: ArrayLike, *, mode: Mode = "
     >>> share_past(Positions.from_probabilities([0.9, 0.99], 0.5), 2.0, [1.1, 1.2, 1.4])
     array([0. , 0.5, 1. ])
     """
-    lam = np.asarray(lam, dtype=np.float64)
+    lam = reals("lam", lam)
     check(np, (LAM, lam))
     each = positions.thresholds(c, mode=mode)
     _require_some(each)
@@ -247,8 +251,8 @@ def validity(positions: Positions, c: float, lam: ArrayLike) -> float | Floats:
     """
     if np.ndim(c):
         raise ValueError(f"c must be one number, got {c!r}; the order is (positions, c, lam) from release 0.2 on")
-    lam = np.asarray(lam, dtype=np.float64)
-    check(np, (LAM, lam), (C, np.asarray(c, dtype=np.float64)))
+    lam = reals("lam", lam)
+    check(np, (LAM, lam), (C, reals("c", c)))
     _require_some(positions.log_t)
     order = _by_answer(positions.answer)
     curve = np.array([_validity(positions, order, value, c) for value in lam.ravel()]).reshape(lam.shape)

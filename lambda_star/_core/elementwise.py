@@ -28,7 +28,15 @@ from lambda_star._core.namespaces import (
     on_device_of,
     scalar,
 )
-from lambda_star._core.quantities import QUANTITIES, Quantity, check, fills, require_representable
+from lambda_star._core.quantities import (
+    QUANTITIES,
+    Quantity,
+    as_float,
+    check,
+    fills,
+    require_real,
+    require_representable,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -109,8 +117,9 @@ def _evaluate(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Values
     if exact:
         return kernel(exact[0].namespace, *args)
     if all(type(value) in (float, int) for value in args):
-        check(np, *zip(quantities, map(np.float64, args), strict=True))
-        return kernel(scalar, *map(float, args))
+        numbers = [as_float(quantity, value) for quantity, value in zip(quantities, args, strict=True)]
+        check(np, *zip(quantities, map(np.float64, numbers), strict=True))
+        return kernel(scalar, *numbers)
     args = [as_read(value) for value in args]
     if any(hasattr(value, "shape") and not isinstance(value, (np.ndarray, np.generic)) for value in args):
         return _in_namespace(kernel, quantities, args)
@@ -144,11 +153,7 @@ def _in_numpy(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Values
     """Evaluate a kernel with NumPy: whole when small, else block by block, so that temporaries stay small."""
     arrays = [np.asarray(value) for value in args]
     for quantity, array in zip(quantities, arrays, strict=True):
-        if array.dtype.kind not in "fiu":
-            raise TypeError(
-                f"{quantity.name} must be a real number or an array of real numbers, got dtype {array.dtype}; "
-                "pass floats, such as column.to_numpy(float)"
-            )
+        require_real(quantity.name, array.dtype, array.dtype.kind in "fiu")
     floating = [
         a.dtype for a, value in zip(arrays, args, strict=True) if a.dtype.kind == "f" and type(value) is not float
     ]

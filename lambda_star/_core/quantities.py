@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple, NoReturn
 
-from lambda_star._core.namespaces import Values, known_truth, numpy
+import numpy as np
+
+from lambda_star._core.namespaces import Floats, Values, as_read, known_truth, numpy
 
 
 class Quantity(NamedTuple):
@@ -58,9 +60,36 @@ def outside(quantity: Quantity, value: object, place: str = "") -> NoReturn:
     raise ValueError(f"{quantity.name} must lie in {quantity.range}, got {value!r}{place}")
 
 
+def reals(name: str, values: Values, kinds: str = "fiu") -> Floats:
+    """Return numbers as a NumPy array of float64; raise ``TypeError`` for what holds none, such as texts and truths.
+
+    >>> reals("lam", [1, 1.25])
+    array([1.  , 1.25])
+    >>> reals("lam", None)
+    Traceback (most recent call last):
+    TypeError: lam must be a real number or an array of real numbers, got dtype object; pass floats, such as ...
+    """
+    array = np.asarray(as_read(values))
+    if array.size or array.dtype.kind == "O":  # an empty list holds nothing that is no number
+        require_real(name, array.dtype, array.dtype.kind in kinds)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float64, copy=False)
+
+
+def require_real(name: str, dtype: Any, real: bool) -> None:
+    """Raise ``TypeError`` unless a dtype is one of real numbers."""
+    if not real:
+        raise TypeError(
+            f"{name} must be a real number or an array of real numbers, got dtype {dtype}; "
+            "pass floats, such as column.to_numpy(float)"
+        )
+
+
 def require(*arguments: tuple[Quantity, float | None]) -> None:
     """Raise ``ValueError`` for the first single number outside its range; NaN is outside, None is not given."""
     for quantity, value in arguments:
+        if type(value) not in {float, int, type(None)} and reals(quantity.name, value).ndim:
+            raise TypeError(f"{quantity.name} must be one number, got {value!r}")
         if value is not None and not quantity.contains(value):
             outside(quantity, value)
 
@@ -78,10 +107,18 @@ def check(xp: Any, *arguments: tuple[Quantity, Values]) -> None:
 
 def require_representable(quantity: Quantity, value: Any, largest: float) -> None:
     """Raise ``ValueError`` for a finite number that would be infinite in arrays whose largest number is given."""
-    if math.isfinite(value) and abs(value) > largest:
+    if largest < abs(value) != math.inf:
         meant = ", or inf" if quantity.contains(math.inf) else ""
         end = f", but the dtype of these arrays ends at {largest:g}; pass float64 arrays{meant}"
-        outside(quantity, float(value), end)
+        outside(quantity, as_float(quantity, value), end)
+
+
+def as_float(quantity: Quantity, value: float) -> float:
+    """Return an integer as a float; raise ``ValueError`` for one that is too large."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{quantity.name} must be a float, got an integer of more than 308 digits") from None
 
 
 def fills(quantity: Quantity, block: Values) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lambda_star._core.namespaces import Values, as_read, cpus, in_threads, keep_freed_memory, numpy, on_device_of, wide
-from lambda_star._core.quantities import Quantity, check, require_representable
+from lambda_star._core.quantities import Quantity, check, reals, require_real, require_representable
 
 # Tokens per block of rows: enough to keep two threads, or an accelerator, busy with each operation.
 ROWS_BLOCK_CPU, ROWS_BLOCK_ELSEWHERE = 2**20, 2**25
@@ -122,11 +122,16 @@ def dot(xp: Any, a: Values, b: Values | None = None) -> Values:
 def _leading(xp: Any, quantity: Quantity, value: Values, shape: tuple[int, ...], like: Values) -> Values:
     """A value as a vector with one entry per row, checked."""
     value = value.detach() if hasattr(value, "detach") else value
+    value = value if hasattr(value, "dtype") else reals(quantity.name, value)
     largest = float(xp.finfo(wide(xp)).max)
     if xp is not numpy and (not hasattr(value, "shape") or isinstance(value, (np.ndarray, np.generic))):
-        numbers = np.ravel(np.asarray(value, dtype=np.float64))
+        numbers = np.ravel(reals(quantity.name, value))
         for number in numbers[np.abs(numbers) > largest]:  # without float64, as in JAX, it would become +inf
             require_representable(quantity, number, largest)
+    if not isinstance(value, (np.ndarray, np.generic)):
+        require_real(quantity.name, value.dtype, xp.isdtype(value.dtype, ("real floating", "integral")))
+    elif value.dtype.kind != "f":
+        value = reals(quantity.name, value)
     array = on_device_of(xp, like, value, wide(xp))
     check(xp, (quantity, array))
     return xp.reshape(xp.broadcast_to(array, shape), (-1,))

@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 
-__all__ = ["counted", "named", "number", "percent", "shown"]
+__all__ = ["counted", "harmless", "named", "number", "percent", "shown"]
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 """Categories of characters that are not seen as they are: controls, formats (bidi, zero-width), surrogates, spaces."""
@@ -21,13 +21,16 @@ MOST = 40
 
 PLAIN = re.compile(r"[ -~]*")
 
+COMMAND = re.compile(r"^ *:(?=:\S.*::)|#(?=#\[|#vso\[|#teamcity\[)", re.MULTILINE)
+"""Where a line begins that a CI runner (GitHub, Azure, TeamCity) would take for a command to it."""
+
 
 def shown(text: str) -> str:
     r"""Return a text on one line in which every character is seen.
 
     Controls (C0 and C1, so escape sequences too), line breaks, marks that turn the direction of text, characters
-    without width, blanks but the space, and halves of surrogate pairs stand as the escapes of Python. Shown again, the
-    text stays as it is.
+    without width, blanks but the space, and halves of surrogate pairs stand as the escapes of Python, and so does the
+    first character of a command to a CI runner. Shown again, the text stays as it is.
 
     Args:
         text: text from data, from a file's name or from an error.
@@ -38,9 +41,21 @@ def shown(text: str) -> str:
     >>> print(shown("[\x1b[31m\u202e7\u200b]\n"))
     [\x1b[31m\u202e7\u200b]\n
     """
-    if PLAIN.fullmatch(text):
-        return text
-    return "".join(map(_seen, text))
+    if not PLAIN.fullmatch(text):
+        text = "".join(map(_seen, text))
+    return harmless(text)
+
+
+def harmless(text: str) -> str:
+    r"""Return lines of which none is a command to a CI runner; all else stays.
+
+    >>> print(harmless("a\n::add-mask::b"))
+    a
+    \x3a:add-mask::b
+    """
+    if "::" in text or "##" in text:
+        return COMMAND.sub(lambda found: f"{found[0][:-1]}\\x{ord(found[0][-1]):02x}", text)
+    return text
 
 
 def named(text: str, most: int = MOST) -> str:

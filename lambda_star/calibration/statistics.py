@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import P, Quantity, require
+from lambda_star._core.quantities import P, Quantity, check, reals, require
 from lambda_star.bernoulli import formulas
 from lambda_star.calibration.jackknife import jackknife
 from lambda_star.calibration.settings import CLIP
@@ -38,6 +38,7 @@ __all__ = [
 QUANTILE = Quantity("quantile", 0.0, 1.0, "[]")
 CONFIDENCE = P.named("confidence")
 WITHIN = Quantity("within", 0.0, math.inf)
+SUMS = Quantity("sums", 0.0, math.inf, "[)")
 
 MOST = 10_000_000
 """The most answers that are thought of."""
@@ -248,7 +249,7 @@ def limit(low: ArrayLike, quantile: float, confidence: float, high: ArrayLike | 
 
 
 def _values(name: str, values: ArrayLike) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
+    array = reals(name, values)
     if array.ndim != 1 or np.isnan(array).any():
         raise ValueError(f"{name} must be one number per answer, without NaN, got {values!r}")
     return array
@@ -304,7 +305,8 @@ def class_interval(sums: ArrayLike, clip: float, confidence: float) -> Estimate:
     Estimate(value=1.63..., low=1.53..., high=1.79...)
     """
     require((CLIP, clip), (CONFIDENCE, confidence))
-    masses = np.asarray(sums, dtype=np.float64)
+    masses = reals("sums", sums)
+    check(np, (SUMS, masses))
     if masses.ndim != 2 or masses.shape[1] not in {4, 8} or not len(masses):
         raise ValueError(f"sums must have a row of four or eight sums for each answer, got the shape {masses.shape}")
     near, far = masses[:, :4], masses[:, 4:]

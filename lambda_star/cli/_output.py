@@ -23,8 +23,8 @@ from lambda_star import __version__
 from lambda_star._core.extras import install_command
 from lambda_star._core.files import MARK, write_whole
 from lambda_star._core.quantities import C, Quantity
+from lambda_star._core.text import harmless, shown
 from lambda_star._core.text import number as figure
-from lambda_star._core.text import shown
 from lambda_star.cli._files import Output, forced, guarded, reads, writable
 from lambda_star.cli._streams import Unwritten, flush, silence, stand, stoppable
 
@@ -370,12 +370,12 @@ def print_table(
     console = Console(highlight=False, width=SCREEN if wrap else 100_000)
     with console.capture() as text:  # as rich itself would end with status 1 where nobody reads on
         console.print(table)
-    click.echo(text.get(), nl=False)
+    click.echo(harmless(text.get()), nl=False)
 
 
 def say(text: str, indent: str = "") -> None:
     """Print a sentence on lines of the width of a screen; ``indent`` stands before all but the first."""
-    click.echo(textwrap.fill(shown(text), SCREEN, subsequent_indent=indent, break_on_hyphens=False))
+    click.echo(harmless(textwrap.fill(shown(text), SCREEN, subsequent_indent=indent, break_on_hyphens=False)))
 
 
 def number(value: float | str) -> str:

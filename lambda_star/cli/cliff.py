@@ -14,10 +14,11 @@ from typing import Any
 
 import click
 
+from lambda_star._core.text import shown
 from lambda_star.cli._output import FOLDER, as_failure, json_option, plot_option, print_table, write, write_json
 from lambda_star.cliff import compare, summarise
 from lambda_star.cliff.presets import CONTROLS, PRESETS, QUICK, Preset, variant
-from lambda_star.cliff.record import finished
+from lambda_star.cliff.record import files, named, read
 
 __all__ = ["cliff"]
 
@@ -124,10 +125,14 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finished_runs(folder: Path) -> list[dict[str, Any]]:
-    paths = sorted(folder.glob("*.json"))
-    records = finished(paths)
+    paths = files(folder)
+    records: list[dict[str, Any]] = []
+    for path in paths:
+        record = read(path)
+        with named(path):
+            records += [record] if "outcome" in record and compare(record) else []
     if missing := len(paths) - len(records):
-        click.echo(f"{missing} of {len(paths)} runs in {folder} are locked but not finished", err=True)
+        click.echo(shown(f"{missing} of {len(paths)} runs in {folder} are locked but not finished"), err=True)
     if not records:
         raise ValueError(f"{folder} must hold finished runs, got none; make some with `lambda-star cliff`")
     return records
@@ -166,7 +171,7 @@ def _print_locks(folder: Path, threads: int, **options: Any) -> None:
     ]
     heads = ("preset", "seed", "predicted", "locked")
     print_table("Locked", rows, {head: itemgetter(place) for place, head in enumerate(heads)})
-    click.echo(f"commit the files in {folder}, then run the same command without --lock")
+    click.echo(shown(f"commit the files in {folder}, then run the same command without --lock"))
 
 
 def _print_runs(records: Sequence[Mapping[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_star._core.quantities import LAM, B, P
+from lambda_star._core.text import shown
 from lambda_star.cli._functions import load_function
 from lambda_star.cli._output import (
     as_failure,
@@ -95,4 +96,4 @@ def _print(title: str, report: ProbeReport) -> None:
     }
     print_table("where the student comes to rest", students, columns)
     for note in report.notes:
-        click.echo(f"\nNote: {note}")
+        click.echo(f"\n{shown(f'Note: {note}')}")

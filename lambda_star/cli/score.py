@@ -109,7 +109,8 @@ def score(
     said = "wrote {}: {positions} positions of {answers} answers, {contract} of them in the contract"
     click.echo(shown(said.format(out, **counts)))
     if not inside:
-        click.echo(f"no answer gets as far as a position of {contract.name}; read the answers in {kept}", err=True)
+        said = f"no answer gets as far as a position of {contract.name}; read the answers in {kept}"
+        click.echo(shown(said), err=True)
     write_json(json_path, "score", {"out": str(out), **counts})
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star import _deprecated
-from lambda_star._core.quantities import Quantity, require
+from lambda_star._core.quantities import Quantity, reals, require
 from lambda_star.cliff.presets import _label, _recorded
+from lambda_star.cliff.record import figure, held
 
 __all__ = ["Comparison", "Summary", "compare", "onset", "summarise"]
 
@@ -35,7 +36,7 @@ def onset(lams: ArrayLike, validity: ArrayLike, reference: float) -> float | Non
     >>> onset([1.0, 1.5, 2.0], [0.8, 0.8, 0.5], 1.5) is None
     True
     """
-    lams, validity = np.asarray(lams, dtype=np.float64), np.asarray(validity, dtype=np.float64)
+    lams, validity = reals("lams", lams), reals("validity", validity)
     if lams.ndim != 1 or lams.shape != validity.shape or lams.size < 2 or not (np.diff(lams) > 0).all():
         raise ValueError(f"lams must rise, one per validity and two at least, got {lams.tolist()}")
     require((Quantity("reference", lams[0], lams[-1], "[]"), reference))
@@ -118,7 +119,7 @@ def compare(record: Mapping[str, Any]) -> Comparison:
     ...
     ValueError: record must hold a finished run of the cliff experiment, got one without 'outcome'
     """
-    try:
+    with held("hold a finished run of the cliff experiment"):
         seen, said = record["outcome"], record["prediction"]
         (preset, seed), middle = _recorded(record), said["levels"].index(0.5)
         several = len(said["grid"]) > 1  # a run at a single λ shows no fall
@@ -126,16 +127,14 @@ def compare(record: Mapping[str, Any]) -> Comparison:
             preset.name,
             preset.control,
             seed,
-            said["threshold"][middle],
-            said["collapse"][middle],
-            said["budget_threshold"],
-            (said["band"][0], said["band"][1]) if said["band"] and several else None,
+            figure(said["threshold"][middle]),
+            figure(said["collapse"][middle]),
+            figure(said["budget_threshold"]),
+            (figure(said["band"][0]), figure(said["band"][1])) if said["band"] and several else None,
             _checked(said["onset"], said["lam"], said["validity"], said["reference"]) if several else None,
             _checked(seen["onset"], said["grid"], seen["validity"], said["reference"]),
-            (seen["interval"][0], seen["interval"][1]),
+            (figure(seen["interval"][0]), figure(seen["interval"][1])),
         )
-    except KeyError as error:
-        raise ValueError(f"record must hold a finished run of the cliff experiment, got one without {error}") from error
 
 
 def _checked(named: float | None, lams: list[float], validity: list[float], reference: float) -> float | None:

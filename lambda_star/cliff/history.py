@@ -76,7 +76,7 @@ def _ages_below(path: Path) -> Iterator[Age]:
     whole = _git(place, "rev-parse", "--is-shallow-repository") == b"false\n"
     root = Path(top.decode().rstrip("\n")) if top and whole else None
     committed = _committed(root, path.resolve()) if root else {}
-    there = {one.resolve(): one for one in (path.rglob("*.json") if path.is_dir() else [path]) if one.exists()}
+    there = {one.resolve(): one for one in (path.rglob("*.json") if path.is_dir() else [path]) if one.is_file()}
     if not there and not committed and not path.is_dir():
         raise ValueError(f"paths must be files or folders that there are, or once were, got {path}")
     for name in sorted({*there, *committed}):
@@ -132,7 +132,7 @@ def _version(content: bytes) -> Record | None:
         if not isinstance(found, dict) or not {"prediction", "sha256"} <= set(found):
             return None
         return _parsed(content.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
 
 

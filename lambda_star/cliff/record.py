@@ -21,12 +21,13 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from typing import Any
 from lambda_star import __version__
 from lambda_star._core.files import write_whole
 
-__all__ = ["attempt", "conclude", "finished", "lock", "read"]
+__all__ = ["attempt", "conclude", "figure", "files", "finished", "held", "lock", "named", "read"]
 
 Record = dict[str, Any]
 
@@ -154,6 +155,44 @@ def conclude(path: Path, record: Record, outcome: Record) -> Record:
     return read(path)
 
 
+def files(folder: Path) -> list[Path]:
+    """Return the regular files of a folder that may be records, in the order of their names."""
+    return sorted(path for path in folder.glob("*.json") if path.is_file())
+
+
+@contextmanager
+def held(to: str) -> Iterator[None]:
+    """Turn what goes wrong with the values of a record into one error, ``to`` being what the record must do.
+
+    >>> with held("be that of a trial"):
+    ...     {}["settings"]
+    Traceback (most recent call last):
+    ValueError: record must be that of a trial, got one without 'settings'
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"record must {to}, got one without {error}") from error
+    except (ArithmeticError, AttributeError, IndexError, TypeError) as error:
+        raise ValueError(f"record must {to}, got one with a value of another kind: {error}") from error
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Put the file of a record in front of what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def figure(value: Any) -> Any:
+    """Return a value of a record that is a finite number, or None; raise ``TypeError`` for any other."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return value
+    raise TypeError(f"{value!r} is not a number")
+
+
 def finished(paths: Iterable[Path]) -> list[Record]:
     """Return the records of those files that have an outcome, in the given order."""
     return [record for record in map(read, paths) if "outcome" in record]
@@ -185,7 +224,7 @@ def _parsed(text: str) -> Record:
     try:
         record = json.loads(text)
         changed = _changed(record)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"must hold a locked prediction as JSON, got {error!r}; remove it") from error
     if changed:
         raise ValueError(f"must hold the {changed}, got one with another hash; remove it to start anew")

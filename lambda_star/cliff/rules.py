@@ -19,7 +19,7 @@ import numpy as np
 from lambda_star import updates
 from lambda_star.cliff import _hold
 from lambda_star.cliff.presets import PRESETS, SPARSE, Preset
-from lambda_star.cliff.record import read
+from lambda_star.cliff.record import figure, files, held, named, read
 
 __all__ = [
     "SETTINGS",
@@ -252,7 +252,7 @@ def find(record: Mapping[str, Any]) -> Finding:
     ...
     ValueError: record must be that of a trial, got one without 'settings'
     """
-    try:
+    with held("be that of a trial"):
         settings, said = record["settings"], record["prediction"]
         grid, fine = said["grid"], said["lam"]
         at = [fine.index(lam) for lam in grid]
@@ -269,13 +269,11 @@ def find(record: Mapping[str, Any]) -> Finding:
         if outcome is not None:
             _hold(outcome["onset"], seen)
         made = Trial(**_trial_settings(settings))
-        middle = said["dies"][said["levels"].index(0.5)]
-        share = said["unsettled"]
+        middle = figure(said["dies"][said["levels"].index(0.5)])
+        share = figure(said["unsettled"])
         chance = power(rehearsed, settings["judged"])
         names = made.preset.name, made.name, made.label, record["seed"]
         return Finding(*names, middle, predicted, band, chance, share, seen, shortfall, hit)
-    except KeyError as error:
-        raise ValueError(f"record must be that of a trial, got one without {error}") from error
 
 
 def _trial_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,6 +285,12 @@ def _trial_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def findings(folder: Path) -> list[Finding]:
     """Return the findings of all records in a folder, in the order of the rules."""
-    found = [find(read(path)) for path in sorted(folder.glob("*.json"))]
+    found = [_found(path) for path in files(folder)]
     order = list(TRIALS)
     return sorted(found, key=lambda one: (one.setting, order.index(one.name), one.seed))
+
+
+def _found(path: Path) -> Finding:
+    record = read(path)
+    with named(path):
+        return find(record)

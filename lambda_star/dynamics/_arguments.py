@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import Quantity, check
+from lambda_star._core.quantities import Quantity, check, reals
 
 Flow = Literal["natural", "policy-gradient"]
 
@@ -33,7 +33,7 @@ def as_float64(values: Floats, *arguments: Floats) -> Any:
 
 def checked_arrays(*values: tuple[Quantity, ArrayLike]) -> list[Floats]:
     """Check the values against their ranges and return them as arrays of one shape."""
-    arrays = [np.asarray(value, dtype=np.float64) for _, value in values]
+    arrays = [reals(quantity.name, value) for quantity, value in values]
     check(np, *((quantity, array) for (quantity, _), array in zip(values, arrays, strict=True)))
     return list(np.broadcast_arrays(*arrays))
 

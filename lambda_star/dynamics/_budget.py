@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lambda_star._core.namespaces import Floats
-from lambda_star._core.quantities import LAM, B, C, P, Quantity
+from lambda_star._core.quantities import LAM, B, C, P, Quantity, reals
 from lambda_star.bernoulli import formulas, threshold
 from lambda_star.dynamics._arguments import RATE, STEPS, Flow, as_float64, as_longdouble, checked_arrays, require_flow
 from lambda_star.dynamics._times import COARSE, FINE, clipped_time, free_time, policy_time
@@ -173,7 +173,7 @@ def _step_time(rate: Floats, flow: Flow) -> Floats:
 def _duration(budget: ArrayLike | None, steps: ArrayLike | None, rate: ArrayLike | None, flow: Flow) -> Floats:
     """Return the time of a budget."""
     if budget is not None and steps is None and rate is None:
-        return np.asarray(budget, dtype=np.float64)
+        return reals("budget", budget)
     if budget is not None or steps is None or rate is None:
         raise ValueError("budget must be given, or steps and rate in its place")
     count, size = checked_arrays((STEPS, steps), (RATE, rate))

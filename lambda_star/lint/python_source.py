@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice, product
 from pathlib import Path
 
 from lambda_star.lint import shell
-from lambda_star.lint.settings import Setting, broken
+from lambda_star.lint.settings import Budget, Setting, broken, cut
 from lambda_star.lint.sweeps import MOST_VALUES
 
 __all__ = ["read"]
@@ -26,6 +27,9 @@ FLAGS = re.compile(r"\s*--[A-Za-z][\w.-]*([\s=].*)?", re.DOTALL)
 MODELS = ("student", "teacher", "base", "model", "teacher_model")
 """Arguments that are objects: they keep their name, by which two of them can be told apart."""
 
+MOST_BITS = 10_000
+"""Of a longer integer Python refuses to write the digits."""
+
 WRAPPERS = ("float", "int", "str", "Decimal")
 
 
@@ -35,29 +39,38 @@ def read(path: Path, text: str) -> Iterator[Setting]:
     A name stands for every value that the file assigns to it; one without a value, such as an argument of the command
     line, stays as it is written.
     """
+    tree = _parsed(path, text)
+    source = _Source(path, tree)
+    found = [setting for node in ast.walk(tree) for setting in source.settings(path, node)]
+    yield from sorted(found, key=lambda setting: setting.line or 0)
+
+
+def _parsed(path: Path, text: str) -> ast.Module:
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():  # of what the file does, such as a backslash that escapes nothing
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
     except SyntaxError as error:
         raise broken(
             path, f"broken Python ({error.msg}); correct it, or run lambda-star with a newer Python", error.lineno
         ) from error
     except (ValueError, MemoryError) as error:
         raise broken(path, f"broken Python ({str(error) or 'nested too deep'}); correct it") from error
-    source = _Source(tree)
-    found = [setting for node in ast.walk(tree) for setting in source.settings(path, node)]
-    yield from sorted(found, key=lambda setting: setting.line or 0)
 
 
 class _Source:
     """What the names of a file stand for, and which texts are documentation."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, path: Path, tree: ast.Module) -> None:
+        self.budget = Budget(path)
         self.assigned: dict[str, list[ast.expr]] = {}
         self.known: dict[str, list[str]] = {}
         self.documentation: set[int] = set()
         for node in ast.walk(tree):
             for target, value in _assignments(node):
                 self.assigned.setdefault(target, []).append(value)
+            if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > MOST_BITS:
+                raise broken(path, "an integer has more digits than Python writes; correct it", node.lineno)
             if isinstance(node, ast.Expr):
                 self.documentation.add(id(node.value))
             elif isinstance(node, ast.JoinedStr):
@@ -108,6 +121,11 @@ class _Source:
 
     def texts(self, node: ast.expr) -> Iterator[str]:
         """Yield each value that an expression may have, as text."""
+        for text in self._texts(node):
+            self.budget.spend(1 + len(text))
+            yield cut(text)
+
+    def _texts(self, node: ast.expr) -> Iterator[str]:
         if isinstance(node, ast.Constant):
             yield _literal(node.value)
         elif isinstance(node, ast.JoinedStr):
@@ -139,9 +157,13 @@ class _Source:
     def _computed(self, node: ast.BinOp | ast.UnaryOp) -> Iterator[str]:
         """The value of a sum, a difference, a product or a quotient of numbers, or its text."""
         parts = [node.operand] if isinstance(node, ast.UnaryOp) else [node.left, node.right]
+        written = ""
         for texts in product(*(list(islice(self.texts(part), MOST_VALUES)) for part in parts)):
             number = _compute(node.op, texts)
-            yield ast.unparse(node) if number is None else f"{number:.15g}"
+            if number is None:
+                yield (written := written or ast.unparse(node))
+            else:
+                yield f"{number:.15g}"
 
 
 def _literal(value: object) -> str:

@@ -11,18 +11,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lambda_star.lint import python_source, shell
-from lambda_star.lint.settings import MOST_SETTINGS, Setting, broken
+from lambda_star.lint.settings import MOST_SETTINGS, Setting, broken, cut
 
 if TYPE_CHECKING:
     import yaml
 
 __all__ = ["MOST_BYTES", "read_settings"]
 
-MOST_BYTES = 500_000
-"""A larger file is not read: no configuration is that long, and a log or a data set was meant to go elsewhere."""
+MOST_BYTES = 100_000
+"""A larger file is not read: no configuration is that long, and some readers take a time that grows with the square."""
+
+LONGEST_KEY = 5000
+MERGE = "tag:yaml.org,2002:merge"
+MOST_MERGES = 100
+"""A mapping of YAML that merges more others was not written by hand."""
+
+MOST_TEXT = 1_000_000
+"""The characters of all keys and values together, of which aliases and variables can make more than a file has."""
 
 TABLE = re.compile(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(#.*)?")
-ENTRY = re.compile(r"\s*([^=#]+?)\s*=")
+DEEP = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){50}""")
+"""A dotted key that nobody writes, and for which the reader of TOML takes a time that grows with its square."""
+
+
+DEEP_NESTING = "the nesting is too deep, or an alias holds itself; write it out"
 
 
 def read_settings(path: Path) -> list[Setting]:
@@ -35,12 +47,16 @@ def read_settings(path: Path) -> list[Setting]:
     if reader is None:
         kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
         raise broken(path, f"cannot read {kind}; give one of {', '.join(READERS)}, or a shell script")
+    found, length = [], 0
     try:
-        found = list(islice(reader(path, text), MOST_SETTINGS + 1))
+        for setting in reader(path, text):
+            found.append(setting._replace(value=cut(setting.value)))
+            length += len(setting.key) + len(found[-1].value)
+            if len(found) > MOST_SETTINGS or length > MOST_TEXT:
+                many = f"more than {MOST_SETTINGS:,} settings, or {MOST_TEXT:,} characters of them"
+                raise broken(path, f"{many}; give a configuration file")
     except RecursionError as error:
-        raise broken(path, "the nesting is too deep, or an alias holds itself; write it out") from error
-    if len(found) > MOST_SETTINGS:
-        raise broken(path, f"more than {MOST_SETTINGS:,} settings; give a configuration file")
+        raise broken(path, DEEP_NESTING) from error
     return found
 
 
@@ -73,6 +89,9 @@ def _yaml(path: Path, text: str) -> Iterator[Setting]:
         """A loader that stops where merges of merges would fill the memory."""
 
         def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            merges = [value for key, value in node.value if key.tag == MERGE]
+            if sum(len(one.value) if isinstance(one, yaml.SequenceNode) else 1 for one in merges) > MOST_MERGES:
+                raise broken(path, f"a mapping merges more than {MOST_MERGES} others; write them out")
             super().flatten_mapping(node)
             if len(node.value) > MOST_SETTINGS:
                 raise broken(path, "a mapping stands for too many settings; write merged ones out")
@@ -96,6 +115,8 @@ def _leaves(loader: yaml.SafeLoader, node: yaml.Node, key: str, line: int) -> It
     """Every scalar under its dotted key, as text; a mapping merged by ``<<`` comes before what overrides it."""
     import yaml
 
+    if len(key) > LONGEST_KEY:
+        raise yaml.YAMLError("a key is too long")
     if isinstance(node, yaml.MappingNode):
         loader.flatten_mapping(node)
         for name, value in node.value:
@@ -113,6 +134,8 @@ def _toml(path: Path, text: str) -> Iterator[Setting]:
         import tomllib
     else:
         import tomli as tomllib
+    if DEEP.search(text):
+        raise broken(path, DEEP_NESTING)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -139,8 +162,8 @@ def _toml_lines(text: str) -> dict[str, int]:
     for number, line in enumerate(text.splitlines(), 1):
         if head := TABLE.fullmatch(line):
             table = f"{_plain_key(head[1])}."
-        elif entry := ENTRY.match(line):
-            lines[table + _plain_key(entry[1])] = number
+        elif "=" in line:
+            lines[table + _plain_key(line.partition("=")[0])] = number
     return lines
 
 

@@ -8,20 +8,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lambda_star.lint.sweeps import values
+from lambda_star.lint.sweeps import LONGEST, values
 
-__all__ = ["MOST_SETTINGS", "UNSET", "Setting", "Settings", "broken"]
+__all__ = ["MOST_SETTINGS", "UNSET", "Budget", "Setting", "Settings", "broken", "cut"]
 
 UNSET = ("", "null", "none", "~", "false")
 INTERPOLATION = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
-LONGEST = 1000
+LONGEST_REFERENCE = 100
 """References in a longer value are left alone, so that references to references cannot fill the memory."""
 
 DEEPEST = 5
 """An interpolation may lead to another one so many times."""
 
-MOST_SETTINGS = 100_000
+MOST_SETTINGS = 10_000
 """A file with more settings is refused: aliases of YAML can stand for more of them than fit into memory."""
+
+
+MOST_MADE = 3_000_000
+"""The characters that variables may stand for in all places of a file; one that needs more was not written by hand."""
 
 
 class Setting(NamedTuple):
@@ -52,8 +56,8 @@ class Settings:
         known = {setting.key: setting.value for setting in found}
         for _ in range(DEEPEST):
             found = [
-                setting._replace(value=INTERPOLATION.sub(lambda name: known.get(name[1], name[0]), setting.value))
-                if "${" in setting.value and len(setting.value) <= LONGEST
+                setting._replace(value=cut(INTERPOLATION.sub(lambda name: known.get(name[1], name[0]), setting.value)))
+                if "${" in setting.value and len(setting.value) <= LONGEST_REFERENCE
                 else setting
                 for setting in found
             ]
@@ -80,6 +84,24 @@ class Settings:
         """Return the value of a key as a number; NaN if it cannot be read, and the default if it is unset."""
         last = self.last(pattern)
         return last.number if last else default
+
+
+class Budget:
+    """How much text the variables of a file may still make."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.left = path, MOST_MADE
+
+    def spend(self, length: int) -> None:
+        """Take so many characters, or raise the error of a file that cannot be read."""
+        self.left -= length
+        if self.left < 0:
+            raise broken(self.path, "its variables stand for too many values, or too long ones; write the values out")
+
+
+def cut(value: str) -> str:
+    """Return a value, of a long one only as much as can be told to be unreadable."""
+    return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
 
 
 def broken(path: Path, problem: str, line: int | None = None) -> ValueError:

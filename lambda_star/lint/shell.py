@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from lambda_star.lint.settings import Setting, broken
-from lambda_star.lint.sweeps import MOST_VALUES
+from lambda_star.lint.settings import Budget, Setting, broken
+from lambda_star.lint.sweeps import DEEPEST, LONGEST, MOST_VALUES
 
 __all__ = ["read"]
 
-HEREDOC = re.compile(r"((?<!<)<<-?[ \t]*(['\"]?)([A-Za-z_]\w*)\2.*\n)(?:.*\n)*?[ \t]*\3(?=\n|\Z)")
+HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)([A-Za-z_]\w*)\1")
 CONTINUATION = re.compile(r"^(?![ \t]*#)(.*)\\\n", re.MULTILINE)
 OVERRIDE = re.compile(r"\+{0,2}([A-Za-z_][\w.@/]*)=(.*)", re.DOTALL)
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -40,12 +40,6 @@ STARTS = (
     "{",
     "!",
 )
-LONGEST = 10_000
-"""A variable is not put in where the word would get longer, as with one that doubles itself."""
-
-DEEPEST = 50
-"""Variables are put into a word so many times; a script that needs more is not one that a person wrote."""
-
 BRANCHES = {"if": 1, "case": 1, "fi": -1, "esac": -1}
 LOOPS = ("for", "select")
 SEQUENCE = re.compile(r"\$ \( seq (?:-s \S+ )?([-+.\d]+)(?: ([-+.\d]+))?(?: ([-+.\d]+))? \)")
@@ -57,7 +51,7 @@ def read(path: Path, text: str) -> Iterator[Setting]:
     A variable stands for what is assigned to it before or for its default. One that a loop or a branch gives several
     values stands for each of them, and the setting then reads like a sweep: ``1.0,1.25``.
     """
-    script = _Script()
+    script = _Script(Budget(path))
     command = -1
     for word, line, number in _words(path, text):
         if number != command:
@@ -70,7 +64,8 @@ def read(path: Path, text: str) -> Iterator[Setting]:
 class _Script:
     """The state of a script: variables with their alternatives, and where in a command the next word stands."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.variables: dict[str, list[str]] = {}
         self.arrays: dict[str, list[str]] = {}
         self.array: str | None = None
@@ -164,7 +159,8 @@ class _Script:
         """Set a variable; in a branch and after ``&&`` or ``||`` it may also keep what it had."""
         name = matches[0][1]
         kept = self.variables.get(name, []) if self.branches or self.after in {"&&", "||"} else []
-        self.variables[name] = list(dict.fromkeys([*kept, *(match[2] for match in matches)]))
+        self.budget.spend(len(kept))
+        self.variables[name] = list(dict.fromkeys([*kept, *(match[2] for match in matches)]))[: MOST_VALUES + 1]
 
     def _close_loop(self) -> None:
         """Give the variable of a loop every word that it runs over."""
@@ -179,6 +175,7 @@ class _Script:
             expanded = self.arrays.get(element[1], [word]) if element else self._expand(word)
             # A variable without quotes falls into words; one in quotes cannot be told from it any more.
             found += [part for value in expanded for part in (value.split() if word.startswith("$") else [value])]
+            self.budget.spend(len(expanded))
         self.variables[name] = _sequence(counted) if counted else list(dict.fromkeys(found))
 
     def _expand(self, word: str) -> list[str]:
@@ -198,6 +195,7 @@ class _Script:
         """The word with its first known variable put in."""
         for match in (*VARIABLE.finditer(word), *ELEMENT.finditer(word)):
             if (known := self._known(match)) and len(word) + max(map(len, known)) <= LONGEST:
+                self.budget.spend(sum(len(word) + len(value) for value in known))
                 return [word[: match.start()] + value + word[match.end() :] for value in known]
         return [word]
 
@@ -221,8 +219,7 @@ def _sequence(counted: re.Match[str]) -> list[str]:
 
 def _words(path: Path, text: str) -> Iterator[tuple[str, int, int]]:
     """Every word with its line and the number of line ends before it that close a command."""
-    text = HEREDOC.sub(lambda match: match[1] + "\n" * (match[0].count("\n") - 1), text)
-    text = text.removesuffix("\\")  # a continuation that nothing follows
+    text = _without_documents(text).removesuffix("\\")  # a continuation that nothing follows
     # Two blanks replace a continuation, so that every character keeps its index and lines can still be counted.
     joined = CONTINUATION.sub(r"\1  ", text)
     lines, commands = ([place for place, mark in enumerate(t) if mark == "\n"] for t in (text, joined))
@@ -236,3 +233,21 @@ def _words(path: Path, text: str) -> Iterator[tuple[str, int, int]]:
     except ValueError as error:
         line = len(lines) + 1 - lexer.token.count("\n")
         raise broken(path, f"{error} in what opens here; close it, and write no quotes inside $(…)", line) from error
+
+
+def _without_documents(text: str) -> str:
+    """The text with empty lines in place of its here-documents that end; the others are read as commands."""
+    lines = text.split("\n")
+    places: dict[str, list[int]] = {}
+    for place, line in enumerate(lines):
+        places.setdefault(line.lstrip(" \t"), []).append(place)
+    place = 0
+    while place < len(lines):
+        opened = HEREDOC.search(lines[place])
+        ends = places.get(opened[2], []) if opened else []
+        place += 1
+        if (after := bisect_left(ends, place)) < len(ends):
+            end = ends[after] + 1
+            lines[place:end] = [""] * (end - place)
+            place = end
+    return "\n".join(lines)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from itertools import islice
 
-__all__ = ["MOST_VALUES", "values"]
+__all__ = ["DEEPEST", "LONGEST", "MOST_VALUES", "values"]
 
 MOST_VALUES = 1000
 """More values than this of one setting are not judged one by one; the setting then counts as unreadable."""
 
-MOST_BRACKETS = 50
+LONGEST = 10_000
+"""The characters of a value that are read; no sweep that is judged one by one has more."""
+
+DEEPEST = 50
 """A setting nested deeper than anyone writes it is not read."""
 
 DEFAULT = re.compile(r"\$\{oc\.(?:env|select):[^,{}$]+,([^{}$]*)\}|\$\{\w+:?-([^{}$]*)\}")
@@ -21,16 +25,17 @@ NAMED = re.compile(r"\s*(start|stop|step)\s*=\s*")
 ORDERED = ("sort", "shuffle")
 
 
+@lru_cache(1000)
 def values(text: str) -> tuple[float | str, ...]:
     """Return the values of a setting: a finite number for each one that can be read, and its text for each other.
 
     >>> values("1.0,1.25"), values("${oc.env:LAM,1.25}"), values("$LAM")
     ((1.0, 1.25), (1.25,), ('$LAM',))
     """
-    if sum(map(text.count, "([{")) > MOST_BRACKETS:
+    if sum(map(text.count, "([{")) > DEEPEST or len(text) > LONGEST:
         return (text,)
     # Nested defaults resolve from the inside; each round removes at least one "$".
-    for _ in range(text.count("$")):
+    for _ in range(min(text.count("$"), DEEPEST)):
         text = DECODED.sub(r"\1", DEFAULT.sub(lambda found: found[1] if found[2] is None else found[2], text))
     found = tuple(islice(_pieces(text.strip()), MOST_VALUES + 1))
     return found if len(found) <= MOST_VALUES else (text,)
@@ -73,7 +78,7 @@ def _range(ends: list[float]) -> list[float | str]:
     """The values of Hydra's ``range``, which like Python's leaves out its end; none if that has no sense."""
     first, last, step = (0.0, *ends, 1.0) if len(ends) == 1 else (*ends, 1.0)[:3]
     count = (last - first) / step if step else 0.0
-    return [first + index * step for index in range(math.ceil(min(count - 1e-9, MOST_VALUES + 1)))]
+    return [first + index * step for index in range(math.ceil(max(0, min(count - 1e-9, MOST_VALUES + 1))))]
 
 
 def _number(text: str) -> float | str:

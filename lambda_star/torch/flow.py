@@ -20,6 +20,11 @@ BESIDE = np.outer([-1.0, 1.0], np.geomspace(1e-7, 1e-2, 6)).ravel()  # log-odds 
 SHARE = 0.8  # of the reach: the fixed point must lie inside it at every λ that is tried
 ASIDE = {False: (1e-3, 1e-7), True: (1e-2, 1e-2)}  # log-odds from q_λ that count as away from it, by a loss's digits
 
+NOT_FINITE = (
+    "loss must have a finite gradient between base and teacher, got none; is its value finite? "
+    "A batch may be one row here, so do not divide by a standard deviation over it"
+)
+
 
 class Flow:
     """The motion of the student's log-odds at one position, teacher p and base b, from the base on.
@@ -41,6 +46,8 @@ class Flow:
         self.neutral = velocity.rounding * self.scale
         self.aside = ASIDE[velocity.rounding > 1e-6]
         log_odds = self._finite(2.0)[0]
+        if not len(log_odds):
+            raise ValueError(NOT_FINITE)
         self.lowest, self.highest = float(log_odds[0]), float(log_odds[-1])
         self.max_lam = max(1.0, 1 + (SHARE * self.highest - self.teacher) / self.gap)
 
@@ -50,10 +57,7 @@ class Flow:
         speeds = np.abs(np.concatenate([self.velocity(near, self.p, self.b, lam) for lam in (1.0, 2.0)]))
         speeds = speeds[np.isfinite(speeds)]
         if not len(speeds):
-            raise ValueError(
-                "loss must have a finite gradient between base and teacher, got none; is its value finite? "
-                "A batch may be one row here, so do not divide by a standard deviation over it"
-            )
+            raise ValueError(NOT_FINITE)
         return float(np.median(speeds)) or float(np.max(np.abs(self._finite(2.0)[1]), initial=0.0))
 
     def _grid(self) -> Floats:

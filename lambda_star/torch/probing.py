@@ -94,7 +94,7 @@ def probe(
         raise ValueError(
             "top_p and top_k belong to a loss that takes tokens; leave them out, or let the loss take them"
         )
-    with one_thread():
+    with one_thread(), np.errstate(all="ignore"):  # a loss may give what is not finite
         draw = Draw(None if top_p == 1 else top_p, top_k)
         velocity = read_velocity(read, p, b, outcomes=outcomes, draw=draw)
         return _report(velocity, Flow(velocity, p, b), lam)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lambda_star import categorical
-from lambda_star._core.namespaces import Floats, Values, as_read, on_device_of
+from lambda_star._core.namespaces import Floats, Values, on_device_of
+from lambda_star._core.quantities import reals
 
 __all__ = ["Rows", "first", "of_rows", "settle"]
 
@@ -76,7 +77,7 @@ def of_rows(
     present = flat[0] > -math.inf
     teacher, base = (np.where(present | np.isnan(part), part, -math.inf) for part in flat[1:])
     lead = shape[:axis] + shape[axis % len(shape) + 1 :]
-    rows = Rows(teacher, base, np.broadcast_to(np.asarray(as_read(lam), np.float64), lead).reshape(-1), flat[0])
+    rows = Rows(teacher, base, np.broadcast_to(reals("lam", lam), lead).reshape(-1), flat[0])
     known = ~np.isnan(flat[0]).any(axis=-1)
     result = np.full(flat[0].shape if tokens else flat[0].shape[:1], math.nan)
     if known.any():

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from lambda_star._core.namespaces import Floats, Values, as_read, known_truth, numpy
-from lambda_star._core.quantities import LAM, B, P, Quantity, check, require
+from lambda_star._core.quantities import LAM, B, P, Quantity, as_float, check, reals, require
 from lambda_star.updates import _rows, _two
 from lambda_star.updates._rows import Rows
 
@@ -24,10 +24,11 @@ __all__ = ["Force", "Rule"]
 def number(rule: object, quantity: Quantity) -> None:
     """Hold an argument of a rule to its range, and make it a float, so that equal rules compare and print alike."""
     value = getattr(rule, quantity.name)
-    if isinstance(value, (bool, str, bytes)) or value is None or np.ndim(value):
+    if isinstance(value, (bool, np.bool_, str, bytes)) or value is None or np.ndim(value):
         raise ValueError(f"{quantity.name} must be a number in {quantity.range}, got {value!r}")
-    require((quantity, float(value)))
-    object.__setattr__(rule, quantity.name, float(value))
+    value = as_float(quantity, value)
+    require((quantity, value))
+    object.__setattr__(rule, quantity.name, value)
 
 
 def switch(rule: object, name: str) -> None:
@@ -161,7 +162,7 @@ class Rule(ABC):
         """
         if (axis := _axis_of_rows(p, b, axis)) is None:
             return self._student(p, b, lam)
-        check(np, (_two.FROM_ZERO, np.asarray(as_read(lam), np.float64)))
+        check(np, (_two.FROM_ZERO, reals("lam", lam)))
         return self._student_rows(p, b, lam, axis)
 
     def force(self, theta: Values, p: Values, b: Values, lam: Values, *, rollout: Values | None = None) -> Force:
@@ -190,8 +191,8 @@ class Rule(ABC):
         Force(modal=0.148..., tail=0.129...)
         """
         drawn = theta if rollout is None else rollout
-        values = [np.asarray(as_read(value), np.float64) for value in (theta, p, b, lam, drawn)]
         quantities = (THETA, P, B, LAM, THETA.named("rollout"))
+        values = [reals(one.name, value) for one, value in zip(quantities, (theta, p, b, lam, drawn), strict=True)]
         check(np, *zip(quantities, values, strict=True))
         theta, p, b, lam, drawn = np.broadcast_arrays(*values)
         with np.errstate(all="ignore"):
