@@ -1,32 +1,48 @@
-"""The supply chain: ``python -m benchmarks.supply lock | sbom | builds``.
+"""The supply chain: ``python -m benchmarks.supply lock | sbom``.
 
-``lock`` writes ``lock.txt``, what CI installs and its hashes, from ``pyproject.toml`` and ``constraints.txt``.
+``lock`` writes ``lock.txt``, what CI installs and its hashes, from ``pyproject.toml`` and ``constraints.txt``, with uv.
 PyTorch is the CPU build: set ``UV_TORCH_BACKEND=cpu``, or ``UV_FIND_LINKS`` where its wheel lies on a disk.
-``sbom`` writes ``out/sbom.json``, a bill of materials in the format CycloneDX, of what the environment holds.
-``builds`` builds the source archive and the wheel from two copies of the repository, and fails if a byte differs.
+``sbom`` writes ``out/sbom.json``, a bill of materials of this interpreter's environment in the format CycloneDX.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
 LOCK, CONSTRAINTS, SBOM = ROOT / "lock.txt", ROOT / "constraints.txt", ROOT / "out" / "sbom.json"
-HEAD = "# Everything that CI installs, with its hashes; written by `python -m benchmarks.supply lock`, never by hand.\n"
-BACKEND = ("hatchling>=1.25", "editables>=0.5")  # what builds the package, which pip would otherwise fetch unlocked
+HEAD = "# What CI installs, with its hashes; written by `python -m benchmarks.supply lock`, never by hand.\n"
+
+
+def project() -> dict[str, Any]:
+    """Return what ``pyproject.toml`` says."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def backend() -> list[str]:
+    """Return what builds the package, and what makes it editable; pip would fetch both unlocked for each build."""
+    return [*project()["build-system"]["requires"], "editables>=0.5"]
+
+
+def normal(name: str) -> str:
+    """Return the normalised name of a distribution."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def pins(text: str) -> dict[str, str]:
     """Return the versions that a lock file or a file of constraints states, by normalised name."""
     found = re.findall(r"^([\w.-]+)==([^\s;]+)", text, flags=re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+    return {normal(name): version for name, version in found}
 
 
 def lock() -> None:
@@ -49,44 +65,21 @@ def lock() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(constraints.replace(torch, f"{torch}+cpu"))
         file.flush()
-        done = subprocess.run(
-            [*command, file.name], input="\n".join(BACKEND), stdout=subprocess.PIPE, check=True, text=True, cwd=ROOT
-        )
+        command.append(file.name)
+        done = subprocess.run(command, input="\n".join(backend()), stdout=-1, check=True, text=True, cwd=ROOT)
     LOCK.write_text(HEAD + done.stdout, encoding="utf-8")
 
 
 def sbom() -> None:
-    """Write the bill of materials of the environment that this interpreter belongs to."""
+    """Write the bill of materials."""
     SBOM.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", "pyproject.toml"]
     command += ["--output-reproducible", "--validate", "--output-file", str(SBOM)]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def build(folder: Path, source: Path = ROOT) -> dict[str, str]:
-    """Copy the tracked files to a folder, build there, and return the hash of each archive by its name."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=source, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, listed.split("\0")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, folder / name)
-    when = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=source, check=True, capture_output=True, text=True)
-    environment = os.environ | {"SOURCE_DATE_EPOCH": when.stdout.strip()}
-    subprocess.run([sys.executable, "-m", "hatchling", "build"], cwd=folder, check=True, env=environment)
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "dist").iterdir())}
-
-
-def builds() -> None:
-    """Build twice in two places, and say whether the archives are equal."""
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        first, second = build(Path(one) / "here"), build(Path(two) / "some" / "where" / "else")
-    for name, digest in first.items():
-        print(f"{digest}  {name}  {'equal' if second.get(name) == digest else 'DIFFERENT'}")
-    if first != second:
-        sys.exit("two builds of the same commit differ")
-
-
 if __name__ == "__main__":
-    jobs = {"lock": lock, "sbom": sbom, "builds": builds}
+    jobs = {"lock": lock, "sbom": sbom}
     if len(sys.argv) != 2 or sys.argv[1] not in jobs:
         sys.exit(f"choose one of {', '.join(jobs)}")
     jobs[sys.argv[1]]()
