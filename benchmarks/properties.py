@@ -34,6 +34,7 @@ def module(law: str) -> str:
     return law.split("::", maxsplit=1)[0].split("/")[1].removeprefix("test_").removesuffix(".py")
 
 
+@functools.cache
 def laws() -> list[str]:
     """Return the laws of the test suite, those of the modules in turns."""
     found: dict[str, list[str]] = {name: [] for name in FIRST}
