@@ -84,8 +84,8 @@ def main() -> None:
         Console(width=120).print(table)
     worst_of: dict[str, dict[str, float]] = {}
     for (dtype, _, function), error in found.items():
-        errors = worst_of.setdefault(dtype, {})
-        errors[function] = max(round(error, 2), errors.get(function, 0.0))
+        highest = worst_of.setdefault(dtype, {})
+        highest[function] = max(round(error, 2), highest.get(function, 0.0))
     date = f"{datetime.now(timezone.utc):%Y-%m-%d}"
     written = {"command": "python -m benchmarks accuracy", "date": date, "points": POINTS, "worst": worst_of}
     REPORT.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")

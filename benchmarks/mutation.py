@@ -152,13 +152,14 @@ def mutants(module: str) -> list[Mutant]:
 
 
 def judge(mutant: Mutant, limit: float) -> dict[str, Any]:
-    """Run the tests on a mutant, and say what it changes and whether it survives."""
+    """Run the tests on a mutant, and say what it changes and whether it is killed; None if it changes nothing."""
     from cosmic_ray.mutating import use_mutation
     from cosmic_ray.plugins import get_operator
 
     with use_mutation(mutant.path, get_operator(f"core/{mutant.operator}")(), mutant.occurrence) as (old, new):
         lines = [*difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm="")][2:]
-        killed = not run_tests(tests(mutant.module), limit)
+        same = ast.dump(ast.parse(old)) == ast.dump(ast.parse(new))  # 1e100 + 1 is 1e100
+        killed = None if same else not run_tests(tests(mutant.module), limit)
     number = int(lines[0].split()[1].lstrip("-").split(",")[0])
     before, after = (" ".join(line[1:].strip() for line in lines[1:] if line[0] == sign) for sign in "-+")
     return {"line": number, "before": before, "after": after, "killed": killed}
@@ -177,15 +178,21 @@ def results(module: str) -> dict[Mutant, dict[str, Any]]:
     return {Mutant(*found["mutant"]): found for found in map(json.loads, lines)}
 
 
+def survived(found: dict[str, Any]) -> bool:
+    """Tell whether the tests passed with a mutant that is not the program itself."""
+    return found["killed"] is False
+
+
 def run(chosen: Sequence[str], minutes: float, each: int, again: bool) -> None:
-    """Judge the mutants of the modules that are not yet judged, or those again that survived, while time is left."""
+    """Judge the mutants that are not yet judged, or again those that survived without a reason, while time is left."""
     copy()
     for name in PRELOADED:
         __import__(name)
-    end = time.monotonic() + 60 * minutes
+    end, reasons = time.monotonic() + 60 * minutes, explained()
     for module in modules(chosen):
         known = results(module)
-        todo = [m for m in mutants(module)[:each] if m not in known or (again and not known[m]["killed"])]
+        unexplained = {m for m in known if survived(known[m]) and not reasons.get(identity(module, known[m]))}
+        todo = [m for m in mutants(module)[:each] if m not in known or (again and m in unexplained)]
         if not todo or time.monotonic() > end:
             continue
         start = time.process_time() + sum(os.times()[2:4])
@@ -203,28 +210,31 @@ def run(chosen: Sequence[str], minutes: float, each: int, again: bool) -> None:
         report()
 
 
-def identity(survivor: dict[str, Any]) -> tuple[str, str, str]:
+def identity(module: str, found: dict[str, Any]) -> tuple[str, str, str]:
     """Return what makes two survivors of two runs the same."""
-    return survivor["module"], survivor["before"], survivor["after"]
+    return module, found["before"], found["after"]
+
+
+def explained() -> dict[tuple[str, str, str], str]:
+    """Return the reasons that are written beside survivors."""
+    old = json.loads(REPORT.read_text(encoding="utf-8"))["survivors"] if REPORT.exists() else []
+    return {identity(one["module"], one): one["reason"] for one in old}
 
 
 def survivors(module: str, reasons: dict[tuple[str, str, str], str]) -> Iterator[dict[str, Any]]:
     """Yield the survivors of a module in the order of its lines, each with the reason that is known."""
     for found in sorted(results(module).values(), key=lambda found: (found["line"], found["after"])):
-        if not found["killed"]:
-            survivor = {"module": module, **{name: found[name] for name in ("line", "before", "after")}}
-            yield {**survivor, "reason": reasons.get(identity(survivor), "")}
+        if survived(found):
+            place = {name: found[name] for name in ("line", "before", "after")}
+            yield {"module": module, **place, "reason": reasons.get(identity(module, found), "")}
 
 
 def report() -> None:
     """Write what is known of all modules."""
-    old = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {"survivors": []}
-    reasons = {identity(survivor): survivor["reason"] for survivor in old["survivors"]}
-    table = {}
+    reasons, table = explained(), {}
     for module in modules(()):
-        found = results(module).values()
-        killed = sum(result["killed"] for result in found)
-        table[module] = {"mutants": len(mutants(module)), "judged": len(found), "killed": killed}
+        found = [result["killed"] for result in results(module).values() if result["killed"] is not None]
+        table[module] = {"mutants": len(mutants(module)), "judged": len(found), "killed": sum(found)}
     new = {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "tool": f"Cosmic Ray {version('cosmic-ray')}",
@@ -240,7 +250,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"modules or folders of the package; without one {', '.join(TESTS)}")
     parser.add_argument("--minutes", type=float, default=600, help="stop after so many minutes")
     parser.add_argument("--each", type=int, default=10**6, help="judge at most so many mutants of each module")
-    parser.add_argument("--again", action="store_true", help="judge those again that survived")
+    parser.add_argument("--again", action="store_true", help="judge those again that survived without a reason")
     arguments = parser.parse_args()
     os.environ.setdefault("HYPOTHESIS_PROFILE", "fast")
     run(arguments.parts, arguments.minutes, arguments.each, arguments.again)

@@ -3,7 +3,7 @@
 Each Hypothesis law of the test suite is repeated on so many random cases, in a process of its own, where the suite
 takes 100 or fewer. The laws of different modules take turns, so that a run that is stopped has looked at all of them,
 and the next run goes on with the others. ``results/verification/properties.json`` keeps what was found. A law runs
-again when its file is changed.
+again when its file is changed, or when more examples are asked for.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
 REPORT = ROOT / "results" / "verification" / "properties.json"
+DEEP = 100_000
 FIRST = ("bernoulli", "updates", "dynamics", "categorical", "sequence", "calibration", "contract", "_core")
 """The numeric core takes its turns first."""
 
@@ -97,6 +98,7 @@ def run(law: str, examples: int) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     print(f"{law}: {'passed' if done.returncode == 0 else done.stdout}", flush=True)
     return {
+        "asked": examples,
         "examples": int(done.stdout.split()[-1]),
         "seconds": round(time.monotonic() - start),
         "passed": done.returncode == 0,
@@ -105,10 +107,13 @@ def run(law: str, examples: int) -> dict[str, Any]:
     }
 
 
-def pending(paths: Sequence[str], known: dict[str, Any]) -> Iterator[str]:
-    """Yield the laws below the given paths that have not run as they are now."""
+def pending(paths: Sequence[str], known: dict[str, Any], examples: int) -> Iterator[str]:
+    """Yield the laws below the given paths that have not run as they are now, on so many examples."""
     for law in laws():
-        if (not paths or any(law.startswith(path) for path in paths)) and known.get(law, {}).get("state") != state(law):
+        found = known.get(law, {"state": "", "asked": 0})
+        if any(law.startswith(path) for path in paths or [""]) and (
+            found["state"] != state(law) or found["asked"] < examples
+        ):
             yield law
 
 
@@ -122,14 +127,14 @@ def main() -> None:
     """Run the laws that have not run yet, as long as time is left."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.properties", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("paths", nargs="*", help="files or folders of tests, or laws; without one, all")
-    parser.add_argument("--examples", type=int, default=100_000, help="examples of each law")
+    parser.add_argument("--examples", type=int, default=DEEP, help="examples of each law")
     parser.add_argument("--minutes", type=float, default=600, help="begin no law after so many minutes")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
         sys.exit(run_here(arguments.paths[0], arguments.examples))
     known, end = read(), time.monotonic() + 60 * arguments.minutes
-    for law in pending(arguments.paths, known):
+    for law in pending(arguments.paths, known, arguments.examples):
         if time.monotonic() > end:
             break
         known[law] = run(law, arguments.examples)

@@ -49,23 +49,12 @@ def lock() -> None:
     """Write the lock file."""
     constraints = CONSTRAINTS.read_text(encoding="utf-8")
     torch = f"torch=={pins(constraints)['torch']}"
-    command = [
-        "uv",
-        "pip",
-        "compile",
-        "pyproject.toml",
-        "-",
-        "--extra",
-        "dev",
-        "--universal",
-        "--python-version",
-        "3.11",
-    ]
-    command += ["--generate-hashes", "--no-header", "--no-annotate", "--quiet", "--constraint"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "-", "--extra", "dev", "--universal"]
+    command += ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(constraints.replace(torch, f"{torch}+cpu"))
         file.flush()
-        command.append(file.name)
+        command += ["--constraint", file.name]
         done = subprocess.run(command, input="\n".join(backend()), stdout=-1, check=True, text=True, cwd=ROOT)
     LOCK.write_text(HEAD + done.stdout, encoding="utf-8")
 

@@ -45,39 +45,38 @@ def ran(check: Callable[[Figures], str], name: str) -> str:
     return "Not run yet." if found is None else check(found)
 
 
-def runs(found: Figures) -> Iterable[tuple[str, int, int, int, int]]:
-    """Yield module, laws, laws that ran, their examples and failures, for each module that has laws."""
+def runs(found: Figures) -> Iterable[tuple[str | int, ...]]:
+    """Yield module, laws, laws that ran, those that ran deep, their examples and failures, where there are laws."""
     laws = properties.laws()
     ours = {law: run for law, run in found.items() if law in laws}
     for module, count in sorted(Counter(map(properties.module, laws)).items()):
         done = [run for law, run in ours.items() if properties.module(law) == module]
+        deep = sum(run["asked"] >= properties.DEEP for run in done)
         examples, failed = sum(run["examples"] for run in done), sum(not run["passed"] for run in done)
-        yield module, count, len(done), examples, failed
+        yield module, count, len(done), deep, examples, failed
 
 
 def _laws(found: Figures) -> str:
-    return table("tests of | laws | of these run deep | examples in all | laws that failed", runs(found))
+    dates = sorted({run["date"] for run in found.values()})
+    rows = list(runs(found))
+    rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 6))))
+    head = "tests of | laws | run with more examples | of these with 100,000 each | examples in all | laws that failed"
+    return f"{' to '.join([dates[0], dates[-1]]) if dates[1:] else dates[0]}.\n\n{table(head, rows)}"
 
 
 def _mutants(found: Figures) -> str:
-    modules = [
-        (f"`{name}`", *(counts[key] for key in ("mutants", "judged", "killed")))
-        for name, counts in found["modules"].items()
-        if counts["judged"]
-    ]
-    kinds: dict[str, Counter[bool]] = {}
-    for survivor in found["survivors"]:
-        kinds.setdefault(f"`{survivor['module']}`", Counter())[bool(survivor["reason"])] += 1
-    rows = []
-    for name, mutants, judged, killed in modules:
-        kind = kinds.get(name, Counter())
-        rows.append((name, mutants, judged, killed, kind[True], kind[False], f"{killed / judged:.1%}"))
-    sums = [sum(row[place] for row in rows) for place in range(1, 6)]
-    rows.append(("together", *sums, f"{sums[2] / max(1, sums[1]):.1%}"))
-    head = "module | mutants | judged | killed | survive with a reason | survive without | killed of judged"
+    rows: list[tuple[str | int, ...]] = []
+    for name, counts in found["modules"].items():
+        reasons = [bool(one["reason"]) for one in found["survivors"] if one["module"] == name]
+        if counts["judged"]:
+            rows.append((f"`{name}`", *counts.values(), sum(reasons), len(reasons) - sum(reasons)))
+    rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 6))))
+    shares = [f"{int(row[3]) / max(1, int(row[2]) - int(row[4])):.0%}" for row in rows]
+    head = "module | mutants | judged | killed | survive with a reason | survive without | killed, reasons apart"
     never = [f"`{name}`" for name, counts in found["modules"].items() if not counts["judged"]]
     left = f"\n\nNot judged yet: {', '.join(never)}." if never else ""
-    return f"{found['tool']}, {found['date']}.\n\n{table(head, rows)}{left}"
+    shown = table(head, ((*row, share) for row, share in zip(rows, shares, strict=True)))
+    return f"{found['tool']}, {found['date']}.\n\n{shown}{left}"
 
 
 def _survivors(found: Figures) -> str:

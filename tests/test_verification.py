@@ -35,8 +35,11 @@ def test_every_law_is_found_and_belongs_to_a_module() -> None:
 
 def test_a_law_runs_again_when_its_file_is_changed() -> None:
     law = properties.laws()[0]
-    assert law not in properties.pending([law], {law: {"state": properties.state(law)}})
-    assert list(properties.pending([law], {law: {"state": "another"}})) == [law]
+    known = {"state": properties.state(law), "asked": 500}
+    assert list(properties.pending([law], {law: known}, 500)) == []
+    assert list(properties.pending([law], {law: known}, 501)) == [law]
+    assert list(properties.pending([law], {law: known | {"state": "another"}}, 500)) == [law]
+    assert properties.laws() == list(properties.pending([], {}, 1))
 
 
 def test_places_inside_annotations_are_not_mutated() -> None:

@@ -37,6 +37,13 @@ def arguments_of(name: str) -> list[str]:
     return list(inspect.signature(FUNCTIONS[name]).parameters)
 
 
+def test_a_ratio_beside_an_infinite_one_is_its_own() -> None:
+    lams = np.array([-2.0, 1.0, 1.5, 6.0, 1e6])
+    found = ls.tail_ratio(0.9, 0.5, lams)
+    assert found[-1] == math.inf
+    assert found[:-1] == pytest.approx([ls.tail_ratio(0.9, 0.5, float(lam)) for lam in lams[:-1]], rel=4 * EPS)
+
+
 # Gradients without a clip
 
 
