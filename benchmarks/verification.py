@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -74,7 +75,7 @@ def _mutants(found: Figures) -> str:
     shares = [f"{int(row[3]) / max(1, int(row[2]) - int(row[4])):.0%}" for row in rows]
     head = "module | mutants | judged | killed | survive with a reason | survive without | killed, reasons apart"
     never = [f"`{name}`" for name, counts in found["modules"].items() if not counts["judged"]]
-    left = f"\n\nNot judged yet: {', '.join(never)}." if never else ""
+    left = "\n\n" + textwrap.fill(f"Not judged yet: {', '.join(never)}.", 100) if never else ""
     shown = table(head, ((*row, share) for row, share in zip(rows, shares, strict=True)))
     return f"{found['tool']}, {found['date']}.\n\n{shown}{left}"
 
