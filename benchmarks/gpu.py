@@ -201,7 +201,9 @@ def pack(folder: Path, model: Path | None) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in CARRIED:
-        for file in importlib.metadata.files(name) or []:
+        if not (found := list(importlib.metadata.distributions(name=name))):
+            print(f"{name} is not here and does not travel: pip install {name}")
+        for file in [file for one in found for file in one.files or []]:
             if file.suffix in {".py", ".typed"} or ".dist-info" in str(file):
                 target = folder / "site" / str(file)
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import sys
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,18 @@ def test_the_page_gives_the_lift_over_the_teacher() -> None:
     predicted = f"{100 * lifts[0].predicted.value:.1f}"
     assert f"At λ = 3 they pass it by {first} and {second} points. {predicted} were rehearsed." in PAGE
     assert all(one.hit for one in outcomes.lifts())
+
+
+def test_the_readme_and_the_ledger_say_how_many_are_right() -> None:
+    students = [100 * np.mean(one.right) for one in LIFT if one.settings["lam"] == 3]
+    rehearsed, teacher = (100 * np.mean(outcomes.rehearsed_right(lam)) for lam in (3.0, 1.0))
+    readme = (FOLDER.parent.parent / "README.md").read_text(encoding="utf-8")
+    claims = files("lambda_star.ledger").joinpath("claims.yaml").read_text(encoding="utf-8")
+    assert {f"{share:.0f} %" for share in students} == {"86 %"}
+    assert f"86 % of their\n   answers, where {rehearsed:.0f} % were" in readme
+    assert f"the teacher gives {teacher:.0f} %" in readme
+    assert sum(sum(one.valid) for one in OPEN if one.name.startswith("open-capped-1.5-")) == 0
+    assert "the students are right in {:.1f} and {:.1f} % of 300".format(*students) in claims
 
 
 def test_a_drop_under_the_cap_is_judged_as_it_was_locked() -> None:

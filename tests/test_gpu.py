@@ -77,12 +77,14 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_others(tmp_path: Path, mon
 
 
 def test_the_model_travels_in_parts_that_come_one_after_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, folder, store = tmp_path / "model.gguf", tmp_path / "parts", tmp_path / "store"
     model.write_bytes(bytes(range(256)) * 11)
     monkeypatch.setattr(gpu, "PART", 1000)
+    monkeypatch.setattr(gpu, "CARRIED", ("array_api_compat", "not-a-package"))
     gpu.pack(folder, model)
+    assert "not-a-package is not here and does not travel" in capsys.readouterr().out
     parts = sorted(folder.glob("*-of-3"))
     assert len(parts) == 3
     assert (folder / "site" / "array_api_compat" / "__init__.py").exists()

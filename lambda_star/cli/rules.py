@@ -102,7 +102,8 @@ def cliff_rules(
 def _make(
     settings: Sequence[str], names: Sequence[str], seeds: Sequence[int], folder: Path, threads: int, only_lock: bool
 ) -> None:
-    from lambda_star.cliff.trials import Runner, on_threads
+    from lambda_star.cliff.model import on_threads
+    from lambda_star.cliff.trials import Runner
 
     with on_threads(threads):
         for seed in seeds:

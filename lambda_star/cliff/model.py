@@ -7,18 +7,30 @@ once. At this size a pass over ten models costs little more than one over a sing
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
-__all__ = ["forward", "new_weights", "repeat", "sample"]
+__all__ = ["forward", "new_weights", "on_threads", "repeat", "sample"]
 
 Weights = dict[str, Tensor]
 Cache = dict[int, tuple[Tensor, Tensor]]  # keys and values by layer: models × batch × heads × tokens × width of a head
 
 HEADS, HEAD = 2, 16  # the least number of heads, and the width of one if there are more
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Let PyTorch compute on so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def new_weights(vocabulary: int, width: int, length: int, generator: torch.Generator, layers: int = 2) -> Weights:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lambda_star import categorical
 from lambda_star.cliff import compare, onset
-from lambda_star.cliff.model import Cache, forward
+from lambda_star.cliff.model import Cache, forward, on_threads
 from lambda_star.cliff.presets import _recorded
 from lambda_star.cliff.record import _write
 from lambda_star.cliff.run import JUDGED, _file_name, _measured, _numbers, _Run, _sizes
@@ -61,16 +61,12 @@ def rehearse(record: Mapping[str, Any], *, answers: int = JUDGED, threads: int =
     preset, _ = _recorded(record)
     if preset.shuffled:
         raise ValueError("record must hold a run whose base is not shuffled: its student has no single base")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with on_threads(threads):
         this = _Run(preset, run.seed, **_sizes(record))
         p, b, stars, _ = _measured(this)
         lams = sorted({*said["grid"], *_numbers(1 + (run.threshold - 1) * FINE)})
         blocks = [lams[start : start + BLOCK] for start in range(0, len(lams), BLOCK)]
         validity = [share for block in blocks for share in _validity(this, block, answers)]
-    finally:
-        torch.set_num_threads(before)
     made, recorded = np.array([p, b, *stars]), np.array([said["p"], said["b"], *said["threshold"]])
     return {
         "run": run.label,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cached_property
 from itertools import pairwise
@@ -27,7 +28,7 @@ from lambda_star import bernoulli, dynamics, sequence
 from lambda_star._core.namespaces import Floats
 from lambda_star.bernoulli.formulas import log_odds
 from lambda_star.cliff import onset
-from lambda_star.cliff.model import Weights, forward, new_weights, repeat, sample
+from lambda_star.cliff.model import Weights, forward, new_weights, on_threads, repeat, sample
 from lambda_star.cliff.presets import Preset, _recorded
 from lambda_star.cliff.record import _release, attempt, conclude, lock
 from lambda_star.cliff.task import Task, closes, counted, parsed
@@ -139,9 +140,8 @@ def run(
         raise ValueError(f"width must be a multiple of 16 and layers at least 1, got {width} and {layers}")
     this, path = _Run(preset, seed, width, layers), folder / _file_name(preset.label, seed)
     sizes = {"width": width, "layers": layers}
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with on_threads(threads), ExitStack() as last:
+        last.callback(_release, path)
         record = lock(path, lambda: _predicted(this), settings=asdict(preset) | sizes, seed=seed)
         if (*_recorded(record), _sizes(record)) != (preset, seed, sizes):
             raise ValueError(f"{path} must hold a run of this preset, got one with other settings; give another folder")
@@ -152,9 +152,6 @@ def run(
         students = _distilled(this, record["prediction"]["grid"], "students", preset.steps, progress)
         outcome = _judged(this, students, record["prediction"])
         return conclude(path, record, outcome | {"seconds": round(time.perf_counter() - began, 1)})
-    finally:
-        _release(path)
-        torch.set_num_threads(before)
 
 
 def _sizes(record: Mapping[str, Any]) -> dict[str, int]:
@@ -282,10 +279,9 @@ def _distilled(
 ) -> Weights:
     """Train students side by side from the base, one for each λ."""
     (teacher, base), preset, generator = this.models, this.preset, this.generator(stream)
-    students = {name: weight.requires_grad_() for name, weight in repeat(base, len(lams)).items()}
-    optimizer = torch.optim.Adam(students.values(), lr=RATE, betas=(preset.momentum, MEMORY))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [*_schedule(steps), 0.0].__getitem__)
-    for step in range(steps):
+    clip = preset.clip if preset.clipped else None
+
+    def loss(_: int) -> Tensor:
         tokens = sample(students, BATCH, this.task.length, generator)
         inputs, inside = tokens[..., :-1], counted(tokens)[..., 1:]
         with torch.no_grad():
@@ -294,13 +290,30 @@ def _distilled(
         if preset.shuffled:
             log_b = torch.stack([_shuffled(rows, here, generator) for rows, here in zip(log_b, inside, strict=True)])
         logits = forward(students, inputs)
-        clip = preset.clip if preset.clipped else None
         losses = [
             opd_loss(logits[one], log_t[one], log_b[one], lam, clip=clip, mask=inside[one])
             for one, lam in enumerate(lams)
         ]
+        return torch.stack(losses).sum()
+
+    students = {name: weight.requires_grad_() for name, weight in repeat(base, len(lams)).items()}
+    return _descended(students, loss, steps, preset.momentum, progress)
+
+
+def _descended(
+    students: Weights,
+    loss: Callable[[int], Tensor],
+    steps: int,
+    momentum: float,
+    progress: Callable[[int], None] | None = None,
+) -> Weights:
+    """Train students by Adam on a loss that is given step by step."""
+    optimizer = torch.optim.Adam(students.values(), lr=RATE, betas=(momentum, MEMORY))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [*_schedule(steps), 0.0].__getitem__)
+    for step in range(steps):
+        now = loss(step)
         optimizer.zero_grad()
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        now.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         if progress is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +17,14 @@ from lambda_star.cliff.model import Weights, forward, repeat, sample
 from lambda_star.cliff.record import Record, attempt, conclude, lock
 from lambda_star.cliff.rehearsed import _sampled
 from lambda_star.cliff.rules import GRID, JUDGED, Trial, half_lost
-from lambda_star.cliff.run import LEVELS, MEMORY, RATE, _log_probabilities, _numbers, _Run, _schedule
+from lambda_star.cliff.run import LEVELS, _descended, _log_probabilities, _numbers, _Run
 from lambda_star.cliff.task import counted, parsed
 
-__all__ = ["Runner", "on_threads"]
+__all__ = ["Runner"]
 
 SCAN = np.arange(0, 15, 2) / 10  # of the way to where the tail dies: where a fall is sought
 ROWS = 1024  # rows whose students are computed at once, so that they stay in the processor's cache
 ANSWERS = 500  # answers of each student that are sampled at once
-
-
-@contextmanager
-def on_threads(count: int) -> Iterator[None]:
-    """Let PyTorch compute on so many threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Runner:
@@ -139,26 +127,24 @@ class Runner:
         (teacher, base), first, generator = self.this.models, trials[0], self.this.generator("students")
         pair = {name: torch.cat([teacher[name], base[name]]) for name in teacher}
         students = {name: weight.requires_grad_() for name, weight in repeat(base, sum(map(len, grids))).items()}
-        optimizer = torch.optim.Adam(students.values(), lr=RATE, betas=(first.momentum, MEMORY))
-        steps = first.preset.steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [*_schedule(steps), 0.0].__getitem__)
-        for step in range(steps):
+        batch: list[Tensor] = []
+
+        def total(step: int) -> Tensor:
             if step % first.reuse == 0:
                 tokens = sample(students, first.batch, self.this.task.length, generator, kept=_kept(trials))
-                inputs, inside, old = tokens[..., :-1], counted(tokens)[..., 1:], None
+                inputs, inside = tokens[..., :-1], counted(tokens)[..., 1:]
                 with torch.no_grad():
                     rows = forward(pair, inputs.flatten(0, 1).expand(2, -1, -1))
                     log_t, log_b = torch.log_softmax(rows, -1).reshape(2, *inputs.shape, -1)
+                batch[:] = [inputs, inside, log_t, log_b]
+            inputs, inside, log_t, log_b, *_ = batch
             log_s = torch.log_softmax(forward(students, inputs), -1)
-            old = log_s.detach() if old is None else old
-            losses = _losses(trials, grids, (log_s, log_t, log_b, old), generator) * inside
-            optimizer.zero_grad()
-            (losses.sum((1, 2)) / inside.sum((1, 2))).sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            if progress is not None:
-                progress(step + 1)
-        return {name: weight.detach() for name, weight in students.items()}
+            if step % first.reuse == 0:
+                batch.append(log_s.detach())
+            losses = _losses(trials, grids, (log_s, log_t, log_b, batch[-1]), generator) * inside
+            return (losses.sum((1, 2)) / inside.sum((1, 2))).sum()
+
+        return _descended(students, total, first.preset.steps, first.momentum, progress)
 
     def _judged(self, students: Weights, record: Record) -> Record:
         """Judge sampled answers of the students, and measure the tail that they keep where a list may end."""

@@ -35,8 +35,6 @@ NO_CLAIMS = {
     "A small language model, SmolLM2-135M-Instruct",
     "The demo reads",
     "at every prefix the student of converged training follows from teacher and base",
-    "[docs/calibrate.md](docs/calibrate.md) and [docs/rehearse.md]",
-    "Above, left:",
 }
 """Sentences of the README that define or announce something, by how they begin or what they hold."""
 
