@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from rich.table import Table
 import lambda_star
 from tests import oracle
 
+REPORT = Path(__file__).parent.parent / "results" / "verification" / "accuracy.json"
 POINTS = 2000
 BOUND = 6
 Array = NDArray[Any]
@@ -68,7 +72,7 @@ def rows() -> list[tuple[str, str, str, float]]:
 
 
 def main() -> None:
-    """Measure everything and print, for each dtype, a row per region and a column per function."""
+    """Measure everything, print for each dtype a row per region and a column per function, and write the worst."""
     found = {(dtype, region, function): error for dtype, function, region, error in rows()}
     regions_measured, functions = (dict.fromkeys(key[place] for key in found) for place in (1, 2))
     for dtype in dict.fromkeys(key[0] for key in found):
@@ -78,3 +82,10 @@ def main() -> None:
             errors = (found.get((dtype, region, function)) for function in functions)
             table.add_row(region, *("" if error is None else f"{error:.2f}" for error in errors))
         Console(width=120).print(table)
+    worst_of: dict[str, dict[str, float]] = {}
+    for (dtype, _, function), error in found.items():
+        highest = worst_of.setdefault(dtype, {})
+        highest[function] = max(round(error, 2), highest.get(function, 0.0))
+    date = f"{datetime.now(timezone.utc):%Y-%m-%d}"
+    written = {"command": "python -m benchmarks accuracy", "date": date, "points": POINTS, "worst": worst_of}
+    REPORT.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")

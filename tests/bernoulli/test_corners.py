@@ -37,6 +37,25 @@ def arguments_of(name: str) -> list[str]:
     return list(inspect.signature(FUNCTIONS[name]).parameters)
 
 
+# Arrays of corners
+
+ENDS, FAR = [1e-300, 0.3, 0.5, 0.9, 1 - 1e-12], [-700.0, 0.0, 3.0, 700.0]
+SIDE_BY_SIDE = {"p": ENDS, "b": ENDS, "x": FAR, "y": FAR, "margin": [0.0, 0.25]}
+SIDE_BY_SIDE |= {"c": [1.0, 2.0, 1e300, math.inf], "lam": [-3.0, 1.0, 1.5, 6.0, 1e6]}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_stands_beside_a_point_does_not_change_it(name: str) -> None:
+    values = [np.array(SIDE_BY_SIDE[argument]) for argument in arguments_of(name)]
+    columns = [column.ravel() for column in np.meshgrid(*values)]
+    if name in INVERSES:
+        inside = (columns[1] < math.inf) & (columns[2] > 1)
+        columns = [column[inside] for column in columns]
+    together = np.atleast_2d(np.asarray(FUNCTIONS[name](*columns)))
+    alone = [FUNCTIONS[name](*(np.array([value]) for value in point)) for point in zip(*columns, strict=True)]
+    np.testing.assert_allclose(together, np.hstack([np.atleast_2d(np.asarray(one)) for one in alone]), rtol=1e-12)
+
+
 # Gradients without a clip
 
 

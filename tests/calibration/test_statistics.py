@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, quantile_test
+from scipy.stats import beta, binom, quantile_test
 
 from benchmarks import coverage
 from lambda_star import calibrate, read_table, threshold
@@ -135,6 +135,20 @@ def test_sample_sizes_show_what_they_promise() -> None:
     assert 0.45 < share < 0.65
 
 
+@pytest.mark.parametrize(("quantile", "within"), [(0.05, 0.002), (0.05, 0.004), (0.2, 0.004), (0.5, 0.01)])
+def test_sample_sizes_are_where_half_of_the_limits_come_near(quantile: float, within: float) -> None:
+    pilot = np.sort(1.1 + 0.1 * np.random.default_rng(2).random(20_000))
+
+    def near(count: int) -> bool:
+        rank = max(k for k in range(1, count + 1) if binom.sf(k - 1, count, quantile) >= 0.95)
+        median = lower_quantile(pilot, float(beta.median(rank, count + 1 - rank)))
+        return bool(median >= lower_quantile(pilot, quantile) - within)
+
+    found = int(sample_size(quantile, pilot=pilot, within=within))
+    assert near(found)
+    assert not near(found - 1)
+
+
 def test_sample_sizes_tell_two_tables_apart() -> None:
     rng = np.random.default_rng(1)
     pilot = 1.1 + 0.1 * rng.random(300)
@@ -153,6 +167,12 @@ def test_sample_sizes_tell_two_tables_apart() -> None:
 def test_a_pilot_needs_one_question(options: Any) -> None:
     with pytest.raises(ValueError, match="pilot must be given with one of within and other"):
         sample_size(**options)
+
+
+@pytest.mark.parametrize("within", [-0.5, 0.0, math.inf])
+def test_a_limit_is_near_within_a_positive_distance(within: float) -> None:
+    with pytest.raises(ValueError, match=r"within must lie in \(0, inf\)"):
+        sample_size(pilot=[1.0, 2.0], within=within)
 
 
 # Intervals of a class
