@@ -35,7 +35,7 @@ SPANS = (1, 1, 3, 3)
 
 @dataclass(frozen=True)
 class Assumptions:
-    """The region in which a derivation or a step holds; its words and its parameters come from the same parts.
+    r"""The region in which a derivation or a step holds; its words and its parameters come from the same parts.
 
     Attributes:
         parts: what is assumed, each part after those whose symbols it uses.
@@ -43,7 +43,7 @@ class Assumptions:
     >>> from lambda_star.symbolic.regions import above, between
     >>> p, c = sp.symbols("p c", positive=True)
     >>> assume(between(0, p, 1), above(1, c)).text
-    '0<p<1,\\\\quad c>1'
+    '0<p<1,\\quad c>1'
     """
 
     parts: tuple[Part, ...]
@@ -252,33 +252,36 @@ def decide(expr: sp.Expr, assumptions: Assumptions) -> sp.Expr:
     """
     if not expr.has(sp.Piecewise, sp.Min, sp.Max):
         return expr
+    expr = expr.replace(lambda e: isinstance(e, sp.Min | sp.Max), lambda e: _extreme(e, assumptions))
+    return expr.replace(lambda e: isinstance(e, sp.Piecewise), lambda e: _case(e, assumptions))
 
-    def of(left: sp.Expr, right: sp.Expr) -> int | None:
-        return sign(assumptions.insert(left - right))
 
-    def truth(relation: sp.Rel) -> sp.Basic:
-        found = of(relation.lhs, relation.rhs)
-        holds = {sp.Gt: (1,), sp.Lt: (-1,), sp.Ge: (0, 1), sp.Le: (-1, 0), sp.Eq: (0,), sp.Ne: (-1, 1)}[relation.func]
-        return relation if found is None else sp.true if found in holds else sp.false
+def _compared(left: sp.Expr, right: sp.Expr, assumptions: Assumptions) -> int | None:
+    return sign(assumptions.insert(left - right))
 
-    def case(pieces: sp.Piecewise) -> sp.Expr:
-        for value, condition in pieces.args:
-            known = condition.xreplace({one: truth(one) for one in condition.atoms(sp.Rel)})
-            if known == sp.true:
-                return value
-            if known != sp.false:
-                break
-        return pieces
 
-    def extreme(choice: sp.Expr) -> sp.Expr:
-        wanted = (0, 1) if isinstance(choice, sp.Max) else (0, -1)
-        for one in choice.args:
-            if all(of(one, other) in wanted for other in choice.args if other is not one):
-                return one
-        return choice
+def _truth(relation: sp.Rel, assumptions: Assumptions) -> sp.Basic:
+    found = _compared(relation.lhs, relation.rhs, assumptions)
+    holds = {sp.Gt: (1,), sp.Lt: (-1,), sp.Ge: (0, 1), sp.Le: (-1, 0), sp.Eq: (0,), sp.Ne: (-1, 1)}[relation.func]
+    return relation if found is None else sp.true if found in holds else sp.false
 
-    expr = expr.replace(lambda e: isinstance(e, sp.Min | sp.Max), extreme)
-    return expr.replace(lambda e: isinstance(e, sp.Piecewise), case)
+
+def _case(pieces: sp.Piecewise, assumptions: Assumptions) -> sp.Expr:
+    for value, condition in pieces.args:
+        known = condition.xreplace({one: _truth(one, assumptions) for one in condition.atoms(sp.Rel)})
+        if known == sp.true:
+            return value
+        if known != sp.false:
+            break
+    return pieces
+
+
+def _extreme(choice: sp.Expr, assumptions: Assumptions) -> sp.Expr:
+    wanted = (0, 1) if isinstance(choice, sp.Max) else (0, -1)
+    for one in choice.args:
+        if all(_compared(one, other, assumptions) in wanted for other in choice.args if other is not one):
+            return one
+    return choice
 
 
 def _evaluated(

@@ -207,12 +207,7 @@ def sensitivity() -> Derivation:
                 for symbol in (p, b, c)
             ),
         ),
-        {
-            "sensitivity": (
-                rf"\left({names[p]},{names[b]},{names[c]}\right)",
-                sp.Tuple(flat[p], flat[b], flat[c]),
-            )
-        },
+        {"sensitivity": (rf"\left({names[p]},{names[b]},{names[c]}\right)", sp.Tuple(flat[p], flat[b], flat[c]))},
         uses=("threshold",),
     )
 
@@ -362,10 +357,7 @@ def flip_point() -> Derivation:
             Step(Join((trails, ahead, leads)), sp.Tuple(1, sp.oo, flip), overtaken, name, anywhere),
             Step(Substitute(in_log_odds), overtaken, overtaken.subs(in_log_odds), name, EVERY),
         ),
-        {
-            "flip_point": (name, overtaken.subs(in_log_odds)),
-            "flip_point_from_logits": (name, overtaken),
-        },
+        {"flip_point": (name, overtaken.subs(in_log_odds)), "flip_point_from_logits": (name, overtaken)},
         spot={p: "0.8", b: "0.9"},
         given={r"\ell(\lambda)": lead},
     )

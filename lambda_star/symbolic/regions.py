@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import sympy as sp
@@ -112,7 +113,7 @@ class Part:
         bounds = [None if one is None else at(one, place) for one in (self.lower, self.upper)]
         numbers = [place[symbol] for symbol in self.symbols]
         inside = all((bounds[0] is None or bounds[0] < x) and (bounds[1] is None or x < bounds[1]) for x in numbers)
-        return inside and (self.kind == "each" or all(x < y for x, y in zip(numbers, numbers[1:], strict=False)))
+        return inside and (self.kind == "each" or all(x < y for x, y in pairwise(numbers)))
 
 
 def at(expr: sp.Basic, place: Mapping[sp.Symbol, Any]) -> Any:
@@ -202,10 +203,10 @@ def rising(*symbols: sp.Symbol, log: Any = None) -> Part:
 
 
 def shares(*symbols: sp.Symbol) -> Part:
-    """Positive numbers whose sum is 1.
+    r"""Positive numbers whose sum is 1.
 
     >>> shares(*sp.symbols("t b")).latex()
-    't+b=1,\\\\quad t,b>0'
+    't+b=1,\\quad t,b>0'
     """
     return Part(symbols, kind="shares")
 

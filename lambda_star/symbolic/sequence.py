@@ -226,10 +226,7 @@ def listwise() -> Derivation:
             Step(Substitute({after: 0, slope_next: 0}), of_next, -closes * quote**2, in_separator, sign="<"),
             Step(Substitute({separator: sp.Integer(1)}), whole, sp.Integer(0), "V"),
             Step(
-                Join((CLOSER,)),
-                sp.Tuple(whole),
-                sp.Piecewise((sp.Integer(0), sp.Eq(separator, 1)), (whole, True)),
-                "V",
+                Join((CLOSER,)), sp.Tuple(whole), sp.Piecewise((sp.Integer(0), sp.Eq(separator, 1)), (whole, True)), "V"
             ),
             Step(Substitute({separator: saturated}), 1 - separator**items, 1 - saturated**items, "V", SLIDE),
             Step(Substitute({lam: star}), 1 - saturated**items, 1 - (1 - (1 - p) / c) ** items, r"V(\lambda^*)", SLIDE),

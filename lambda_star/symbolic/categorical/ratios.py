@@ -122,14 +122,7 @@ def ratio() -> Derivation:
                 "V_1",
                 MIXTURE,
             ),
-            Step(
-                Substitute(moments),
-                second / total - (first / total) ** 2,
-                joined,
-                "V_{K+1}",
-                MIXTURE,
-                sign=r"\ge",
-            ),
+            Step(Substitute(moments), second / total - (first / total) ** 2, joined, "V_{K+1}", MIXTURE, sign=r"\ge"),
             Step(
                 Substitute({total: other + extra, first: other * r_min + extra * r_i}),
                 first - total * r_min,

@@ -89,13 +89,7 @@ def token_student() -> Derivation:
                 sign="<",
             ),
             Step(Substitute({kappa: s_j + sp.log(c)}), remaining, at_cap, "q_j", SATURATED),
-            Step(
-                Sign(">"),
-                t_j / c - at_cap,
-                (mass * sp.exp(-s_j) + t_j - c) / c,
-                rest_of,
-                SATURATED,
-            ),
+            Step(Sign(">"), t_j / c - at_cap, (mass * sp.exp(-s_j) + t_j - c) / c, rest_of, SATURATED),
             Step(Sign(">"), at_cap, (c - mass * sp.exp(-s_j)) / c, "q_j", SATURATED),
             Step(
                 Sign(">"),
@@ -137,10 +131,7 @@ def token_student() -> Derivation:
                 "A_c(i)-A_c(j)",
             ),
         ),
-        {
-            "stationary_student": (r"(q_1,q_2,q_3)", sp.Tuple(*students)),
-            "common advantage": (r"\kappa", in_all),
-        },
+        {"stationary_student": (r"(q_1,q_2,q_3)", sp.Tuple(*students)), "common advantage": (r"\kappa", in_all)},
         module="categorical",
         given={
             "A_c(i)": free_advantage,

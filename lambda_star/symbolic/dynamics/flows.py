@@ -178,16 +178,9 @@ def natural_steps() -> Derivation:
             ),
             Step(Substitute({steps: sp.Integer(0)}), stepped, theta_0),
             Step(
-                Substitute({theta_lam: theta_0 + lam * Delta}),
-                sp.Eq(stepped, theta_0 + lam_star * Delta),
-                edge_reached,
+                Substitute({theta_lam: theta_0 + lam * Delta}), sp.Eq(stepped, theta_0 + lam_star * Delta), edge_reached
             ),
-            Step(
-                Solve(lam),
-                edge_reached,
-                threshold,
-                r"\lambda^*_N",
-            ),
+            Step(Solve(lam), edge_reached, threshold, r"\lambda^*_N"),
             Step(Substitute({theta_lam: theta_0 + lam * Delta}), theta_lam - stepped, left, r"\theta_\lambda-\theta_N"),
             Step(
                 Sign(">"),
@@ -298,13 +291,7 @@ def policy_gradient() -> Derivation:
             ),
             Step(Differentiate(theta_lam), edge_rate / (theta_lam - theta_c), mixed, in_both, ENDS, sign="<"),
             Step(Differentiate(theta), inverse_rate, sp.exp(theta) - sp.exp(-theta)),
-            Step(
-                Sign(">"),
-                sp.exp(theta) - sp.exp(-theta),
-                (sp.exp(theta) - 1) * (1 + sp.exp(-theta)),
-                "",
-                RIGHT,
-            ),
+            Step(Sign(">"), sp.exp(theta) - sp.exp(-theta), (sp.exp(theta) - 1) * (1 + sp.exp(-theta)), "", RIGHT),
             Step(Substitute({theta: -u}), inverse_rate, inverse_rate.subs(theta, u)),
             Step(Substitute({theta: sp.Integer(0)}), inverse_rate, sp.Integer(4), cost),
             Step(Substitute({theta: logit(b)}), inverse_rate, start_rate, cost, POSITION),

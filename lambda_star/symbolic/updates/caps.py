@@ -74,11 +74,7 @@ def log_ratio_cap() -> Derivation:
             Step(Differentiate(b), collapse, in_base, rising + "b}", sign=">"),
         ),
         (star, collapse, student[1].after, c),
-        given={
-            **_forces(sp.log(p), sp.log(c)),
-            "F_m": sp.log(p / q) + (lam - 1) * log_m,
-            velocity: capped,
-        },
+        given={**_forces(sp.log(p), sp.log(c)), "F_m": sp.log(p / q) + (lam - 1) * log_m, velocity: capped},
         uses=("threshold", "regimes", "tail_dies"),
     )
 

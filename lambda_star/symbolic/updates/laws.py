@@ -51,10 +51,7 @@ def order() -> Derivation:
             Step(Limit(p, sp.Integer(1)), own_clip, sp.Integer(0)),
             Step(Sign(">"), 1 / log_m - 1 / gap, thin / (log_m * gap), r"\frac{1}{\log\frac pb}-\frac1\Delta"),
         ),
-        {
-            "cap less KL": (f"{cap}-{kl}", thin / gap),
-            "cap less top-1": (f"{cap}-{top}", (sp.log(c) - own_clip) / gap),
-        },
+        {"cap less KL": (f"{cap}-{kl}", thin / gap), "cap less top-1": (f"{cap}-{top}", (sp.log(c) - own_clip) / gap)},
         module="updates",
         given={
             r"\lambda_{\mathrm{leaves}}^{\mathrm{KL}}": kl_star,
@@ -222,12 +219,7 @@ def capacity() -> Derivation:
             Step(Join((late, early)), sp.Tuple(thick, thin_tail), largest, r"\frac{\varsigma_{\max}}{1-p}", places),
             Step(Substitute({held: largest}), (1 - p) * held, (1 - p) * largest, name_of),
         ),
-        {
-            "capacity": (
-                name_of,
-                (1 - p) * largest,
-            ),
-        },
+        {"capacity": (name_of, (1 - p) * largest)},
         module="updates",
         given={
             r"\tfrac{q(1-q)(F_\tau-F_m)}{1-p}": (force / (1 - p)).subs(q, student),

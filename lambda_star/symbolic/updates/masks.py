@@ -151,9 +151,7 @@ def truncated_sampling() -> Derivation:
     whole, summed = sp.Symbol("Z_S", positive=True), sp.Symbol(r"\sum_{a\in S}t_ae^{(\lambda-1)r_a}", positive=True)
     summand = token * sp.exp((lam - 1) * log_ratio)
     region = assume(
-        above(0, own, share, height, token, summed, each=True),
-        free(value, others, lam),
-        above(0, log_ratio),
+        above(0, own, share, height, token, summed, each=True), free(value, others, lam), above(0, log_ratio)
     )
     drawn = own / share * value * (1 - own) - others * own
     edge_mass = sp.Symbol("nu", positive=True)
@@ -183,11 +181,7 @@ def truncated_sampling() -> Derivation:
             ),
             Step(Substitute({q: height_m / total}), value_m, sp.log(total), velocity, where()),
         ),
-        {
-            "dies": (dies, sp.Eq(summed, 1)),
-            "two outcomes": (dies, modal_end),
-            "leaves": (leaves, first_leaves),
-        },
+        {"dies": (dies, sp.Eq(summed, 1)), "two outcomes": (dies, modal_end), "leaves": (leaves, first_leaves)},
         module="updates",
         given={
             "z_a'": drawn,
