@@ -6,7 +6,28 @@ import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
 from lambda_star.symbolic.derivation import Derivation, Step, derivation, renamed
-from lambda_star.symbolic.regions import Part, above, below, between, free, let, rising
+from lambda_star.symbolic.places import (
+    AHEAD,
+    ANY,
+    BEHIND,
+    EQUAL,
+    EVERY,
+    LOG_BEHIND,
+    LOG_ODDS,
+    Z,
+    ahead_only,
+    collapse,
+    edge,
+    fixed,
+    peak,
+    push,
+    ratio,
+    s,
+    star,
+    tail_thinning,
+    unless_behind,
+)
+from lambda_star.symbolic.regions import above, below, between, free
 from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, eps, gap, lam, lam_star, logit, p, q, sigmoid, x, y
 
@@ -25,48 +46,9 @@ __all__ = [
 __getattr__ = renamed(__name__)
 
 
-Z, peak = sp.symbols(r"Z_{\lambda} q^{\dagger}", positive=True)
-"""The normaliser of the fixed point, and its modal probability."""
-s = sp.Symbol("s", real=True)
-"""The push (λ−1)Δ, where it does not matter what it is made of."""
-
-_modal, _tail = p**lam * b ** (1 - lam), (1 - p) ** lam * (1 - b) ** (1 - lam)
-ANY = assume(between(0, p, b, q, 1, each=True), free(lam), let(Z, _modal + _tail), let(peak, _modal / Z))
-EVERY = assume(between(0, p, b, q, 1, each=True), above(1, c), free(lam))
-AHEAD = assume(between(0, b, p, 1), above(1, c), above(1, lam), between(0, eps, 1), between(0, q, 1), free(y, log=1))
-BEHIND = assume(between(0, p, b, 1), above(1, c), above(1, lam), between(0, q, 1))
-EQUAL = assume(between(0, p, 1), let(b, p), above(1, c), above(1, lam))
-LOG_ODDS = assume(rising(y, x, log=1), above(1, c), above(1, lam))
-LOG_BEHIND = assume(rising(x, y, log=1), above(1, c), above(1, lam))
-
-push = (lam - 1) * gap
-edge = sp.log((c - 1 + p) / p)
-star = 1 + edge / gap
-ratio = (1 - p) + p * sp.exp(push)
-fixed = p * sp.exp(push) / (p * sp.exp(push) + 1 - p)
-collapse = 1 + sp.log(c / p) / gap
-tail_thinning = (1 - p) / (1 - q)
-"""How many times thinner the student's tail is than the teacher's."""
-
-
 def _advantage(teacher: sp.Expr, student: sp.Expr, base: sp.Expr) -> sp.Expr:
     """A(a) = λ log π_T(a) − log π(a) − (λ−1) log π_B(a)."""
     return lam * sp.log(teacher) - sp.log(student) - (lam - 1) * sp.log(base)
-
-
-def _unless_behind(value: sp.Expr) -> sp.Piecewise:
-    """A value where the teacher is ahead of the base, and infinity elsewhere."""
-    return sp.Piecewise((value, p > b), (sp.oo, True))
-
-
-def ahead_only(value: sp.Expr, name: str, *parts: Part) -> Step:
-    """Return the step to a value where the teacher is ahead of the base and to infinity where the base is.
-
-    >>> ahead_only(star, "x").latex().startswith("x = ")
-    True
-    """
-    ahead, behind, every = (where.use(*parts) for where in (AHEAD, BEHIND, EVERY))
-    return Step(Join((ahead, behind)), sp.Tuple(value, sp.oo), _unless_behind(value), name, every)
 
 
 @derivation
@@ -114,8 +96,8 @@ def threshold() -> Derivation:
             Step(Substitute(in_log_odds), star, log_odds_form, r"\lambda^*", LOG_ODDS),
             Step(Sign("<"), growth, falling, r"R'(\lambda)", BEHIND),
             Step(Substitute({b: p}), ratio, sp.Integer(1), r"R(\lambda)", EQUAL),
-            Step(Join(cases), sp.Tuple(star, sp.oo, sp.oo), _unless_behind(star), r"\lambda^*", EVERY),
-            Step(Join(cases), sp.Tuple(star - 1, sp.oo, sp.oo), _unless_behind(star - 1), r"\lambda^*-1", EVERY),
+            Step(Join(cases), sp.Tuple(star, sp.oo, sp.oo), unless_behind(star), r"\lambda^*", EVERY),
+            Step(Join(cases), sp.Tuple(star - 1, sp.oo, sp.oo), unless_behind(star - 1), r"\lambda^*-1", EVERY),
             Step(Substitute({q: fixed}), sp.Le(tail_thinning, c), sp.Le(ratio, c), r"\text{clip-safe}", EVERY),
             Step(
                 Substitute(in_log_odds),
@@ -135,8 +117,8 @@ def threshold() -> Derivation:
             Step(Substitute({c: sp.Integer(1)}), star, sp.Integer(1)),
         ),
         {
-            "threshold": (r"\lambda^*", _unless_behind(star)),
-            "excess": (r"\lambda^*-1", _unless_behind(star - 1)),
+            "threshold": (r"\lambda^*", unless_behind(star)),
+            "excess": (r"\lambda^*-1", unless_behind(star - 1)),
             "tail_ratio": (r"R(\lambda)", ratio),
             "is_clip_safe": (r"\text{clip-safe}", sp.Le(ratio, c)),
             "threshold_from_logits": (r"\lambda^*", by_log_odds),
@@ -324,8 +306,8 @@ def regimes() -> Derivation:
             Step(Limit(p, sp.Integer(1)), width * c * gap / (1 - p), sp.Integer(1), "", AHEAD),
         ),
         {
-            "collapse_point": (r"\lambda_c", _unless_behind(collapse)),
-            "cliff_width": (r"\lambda_c-\lambda^*", _unless_behind(width)),
+            "collapse_point": (r"\lambda_c", unless_behind(collapse)),
+            "cliff_width": (r"\lambda_c-\lambda^*", unless_behind(width)),
             "stationary_student": (name, student.subs(inserted)),
             "regime": (code, codes.subs(inserted)),
         },
@@ -401,7 +383,7 @@ def operating_point() -> Derivation:
             Step(Substitute({lam: point}), ratio, (1 - p) + p * sp.exp((1 - eps) * edge), r"R(\lambda_{\mathrm{op}})"),
             ahead_only(point, name, between(0, eps, 1)),
         ),
-        {"operating_point": (name, _unless_behind(point))},
+        {"operating_point": (name, unless_behind(point))},
         spot={p: "0.99933697778", b: "0.5", c: "5", eps: "0.1"},
         given={name: 1 + (1 - eps) * (lam_star - 1)},
         uses=("threshold",),

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from textwrap import fill
 from typing import Any
@@ -181,6 +181,10 @@ class Derivation:
             return _displayed(f"{name} = {formula(self.given[name])}")
         return self._shown(slot.partition(":")[0])
 
+    @cached_property
+    def _origins(self) -> list[list[int]]:
+        return sources(self)
+
     def _shown(self, place: str) -> str:
         if place == "result":
             return "\n\n".join(_boxed(name, expr) for name, expr in self.results.values())
@@ -188,7 +192,7 @@ class Derivation:
         text = step.latex()
         if step.assumptions and step.assumptions != self.assumptions:
             text = rf"\begin{{gathered}}{text}\\ {self._where(number)}\end{{gathered}}"
-        came_from = sources(self)[number - 1]
+        came_from = self._origins[number - 1]
         origin = "" if came_from in ([], [number - 1]) else f" from {', '.join(map(str, came_from))}"
         return _displayed(rf"{text} \tag{{{number}, {step.rule.word}{origin}}}")
 

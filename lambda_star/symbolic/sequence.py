@@ -5,8 +5,8 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import AHEAD, collapse, push, star
 from lambda_star.symbolic.derivation import Derivation, Step, derivation, renamed
+from lambda_star.symbolic.places import AHEAD, collapse, push, star
 from lambda_star.symbolic.regions import above, below, between, free, rising
 from lambda_star.symbolic.rules import Differentiate, Join, Rewrite, Sign, Substitute
 from lambda_star.symbolic.symbols import Delta, c, lam, lam_star, p, positive, real

@@ -11,10 +11,10 @@ import sympy as sp
 
 from lambda_star.symbolic import prose, symbols
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import AHEAD, BEHIND, EVERY
 from lambda_star.symbolic.chain import broken_link, loose_end
 from lambda_star.symbolic.derivation import Derivation, DerivationError, Step, free_symbols
 from lambda_star.symbolic.pages import derivations
+from lambda_star.symbolic.places import AHEAD, BEHIND, EVERY
 from lambda_star.symbolic.regions import above, between, free, let
 from lambda_star.symbolic.rules import Join, Rewrite, Solve
 

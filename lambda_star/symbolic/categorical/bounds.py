@@ -5,10 +5,10 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import AHEAD, collapse, star
-from lambda_star.symbolic.bernoulli import ratio as two_outcome_ratio
 from lambda_star.symbolic.categorical.ratios import b_i, base, first, r_i, r_min, t_i, total
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import AHEAD, collapse, star
+from lambda_star.symbolic.places import ratio as two_outcome_ratio
 from lambda_star.symbolic.regions import above, below, between, free, rising
 from lambda_star.symbolic.rules import Differentiate, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, gap, lam, p, positive, real

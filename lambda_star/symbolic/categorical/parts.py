@@ -5,10 +5,10 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import star
 from lambda_star.symbolic.categorical.bounds import centre, rho, w
 from lambda_star.symbolic.categorical.ratios import A, first, shift, total
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import star
 from lambda_star.symbolic.regions import above, between, free
 from lambda_star.symbolic.rules import Differentiate, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, lam, p, positive, real

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import AHEAD
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import AHEAD
 from lambda_star.symbolic.regions import above, below, between, free, let, note, rising, shares
 from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, gap, lam, logit, p, positive, real

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import AHEAD, collapse, push
 from lambda_star.symbolic.categorical.ratios import first, mean, q_i, r_j, second, shift, t, t_i, t_j, total
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import AHEAD, collapse, push
 from lambda_star.symbolic.regions import above, below, between, free, note, rising
 from lambda_star.symbolic.rules import Differentiate, Join, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, lam, p, positive, real

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import collapse, edge, push, star
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
 from lambda_star.symbolic.dynamics.flows import eta, natural_time, theta
+from lambda_star.symbolic.places import collapse, edge, push, star
 from lambda_star.symbolic.regions import above, below, between, free, rising
 from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, gap, lam, logit, p, positive, q, real, sigmoid

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import AHEAD, BEHIND, EVERY, ahead_only, edge, push, star
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import AHEAD, BEHIND, EVERY, ahead_only, edge, push, star
 from lambda_star.symbolic.regions import above, below, between, decay, free, let, rising
 from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import Delta, b, c, gap, lam, lam_star, logit, p, positive, real, sigmoid

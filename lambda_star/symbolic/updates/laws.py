@@ -5,9 +5,9 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import collapse, edge, star
 from lambda_star.symbolic.categorical.ratios import first, shift, total
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import collapse, edge, star
 from lambda_star.symbolic.regions import above, between, free
 from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, gap, lam, logit, p, positive, q, real

@@ -7,8 +7,8 @@ from itertools import pairwise
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import Assumptions, assume
-from lambda_star.symbolic.bernoulli import push
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import push
 from lambda_star.symbolic.regions import above, between, free
 from lambda_star.symbolic.rules import Differentiate, Join, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, gap, lam, logit, p, positive, q, real

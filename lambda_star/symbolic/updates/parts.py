@@ -7,8 +7,8 @@ from itertools import pairwise
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import Assumptions, assume
-from lambda_star.symbolic.bernoulli import collapse, fixed, push, s
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import collapse, fixed, push, s
 from lambda_star.symbolic.regions import Part, above, below, between, free, let
 from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Solve, Substitute
 from lambda_star.symbolic.symbols import Delta, b, c, gap, lam, logit, p, positive, q, real, sigmoid

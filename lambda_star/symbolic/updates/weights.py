@@ -5,9 +5,9 @@ from __future__ import annotations
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import assume
-from lambda_star.symbolic.bernoulli import edge, push
-from lambda_star.symbolic.bernoulli import fixed as fixed_student
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
+from lambda_star.symbolic.places import edge, push
+from lambda_star.symbolic.places import fixed as fixed_student
 from lambda_star.symbolic.regions import above, between, free, let
 from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import Delta, b, c, lam, logit, p, positive, q
