@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
+from hashlib import sha256
 from textwrap import fill
 from typing import Any
 
@@ -14,9 +16,10 @@ import mpmath
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import Assumptions
+from lambda_star.symbolic.chain import broken_link, loose_end, sources
 from lambda_star.symbolic.latex import formula
-from lambda_star.symbolic.prose import insert, read
-from lambda_star.symbolic.rules import Rule
+from lambda_star.symbolic.prose import insert, read, slots
+from lambda_star.symbolic.rules import Rule, has_sign
 
 __all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "renamed"]
 
@@ -58,31 +61,37 @@ class Step:
     Attributes:
         rule: how ``before`` leads to ``after``.
         before: an expression, or an equation to solve.
-        after: what it becomes; by default ``before`` itself.
+        after: what it becomes.
         name: LaTeX name of the expression, if it has one.
         assumptions: where the step holds, if not where the whole derivation does.
+        sign: the sign that ``after`` shows, if the step shows one.
 
     >>> from lambda_star.symbolic.rules import Differentiate
-    >>> p = sp.Symbol("p")
-    >>> Step(Differentiate(p), p**2, 2 * p, "f'(p)").latex()
-    "f'(p) = 2 p"
+    >>> p = sp.Symbol("p", positive=True)
+    >>> Step(Differentiate(p), p**2, 2 * p, "f'(p)", sign=">").latex()
+    "f'(p) = 2 p > 0"
     """
 
     rule: Rule
-    before: sp.Expr
-    after: sp.Expr = None
+    before: sp.Basic
+    after: sp.Basic
     name: str = ""
     assumptions: Assumptions | None = None
-
-    def __post_init__(self) -> None:
-        if self.after is None:
-            object.__setattr__(self, "after", self.before)
+    sign: str = ""
 
     def latex(self) -> str:
         """The step as a formula."""
-        if self.name:
-            return self.rule.show_named(self.name, self.before, self.after)
-        return self.rule.show(self.before, self.after)
+        named = self.rule.show_named(self.name, self.before, self.after)
+        shown = named if self.name else self.rule.show(self.before, self.after)
+        return f"{shown} {self.sign} 0" if self.sign else shown
+
+    def fault(self, assumptions: Assumptions, seed: str) -> str | None:
+        """What is wrong with the step, or None if it holds."""
+        if self.before == self.after:
+            return "it cannot fail: both sides are written alike"
+        if fault := self.rule.check(self.before, self.after, assumptions, seed):
+            return fault
+        return has_sign(self.sign, self.after, self.after, assumptions, seed) if self.sign else None
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,13 @@ class Derivation:
         results: LaTeX name and expression of each result, by the numeric function that evaluates it.
         module: module of these functions, and name of the page.
         spot: values at which the page evaluates the first result.
+        given: LaTeX name and expression of what the derivation starts from.
+        uses: the derivations whose steps it goes on from.
 
     >>> from lambda_star import symbolic
     >>> threshold = symbolic.bernoulli.threshold()
-    >>> threshold.title, len(threshold.steps)
-    ('Clip-safe region and threshold', 10)
+    >>> threshold.title, threshold.uses
+    ('Clip-safe region and threshold', ('fixed_point',))
     """
 
     name: str
@@ -109,6 +120,8 @@ class Derivation:
     results: Mapping[str, tuple[str, sp.Basic]] = field(repr=False)
     module: str = "bernoulli"
     spot: Mapping[sp.Symbol, str] = field(default_factory=dict, repr=False)
+    given: Mapping[str, sp.Basic] = field(default_factory=dict, repr=False)
+    uses: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def title(self) -> str:
@@ -131,34 +144,90 @@ class Derivation:
         return function
 
     def check(self) -> int:
-        """Check every step and return their number; a step that fails raises :class:`DerivationError`."""
+        """Check the derivation and return the number of its steps; what breaks it raises :class:`DerivationError`.
+
+        Each step has to hold and to start from what stands before it, each result has to be the end of a step, and the
+        words have to stand beside the formulas for which they were written.
+        """
+        for fault in (broken_link(self), loose_end(self), self.misplaced()):
+            if fault:
+                raise DerivationError(f"{self.name}, {fault}")
         for number, step in enumerate(self.steps, start=1):
-            assumptions = step.assumptions or self.assumptions
-            if fault := step.rule.check(step.before, step.after, assumptions, f"{self.name}/{number}"):
+            if fault := step.fault(step.assumptions or self.assumptions, f"{self.name}/{number}"):
                 raise DerivationError(f"{self.name}, step {number} ({step.rule.word}): {fault}")
         return len(self.steps)
 
     def markdown(self) -> str:
         """The derivation as a section of its page, without the heading."""
         body = insert(read(self.module).sections[self.name].body, self._slot)
-        parts = [f"Assumptions: ${self.assumptions.text}$.", body, self._spot_check(), self._evaluated_by()]
+        parts = [self._premises(), body, self._spot_check(), self._evaluated_by()]
         return "\n\n".join(filter(None, parts)) + "\n"
 
+    def _premises(self) -> str:
+        """What is assumed of the symbols in use, and what the derivation starts from."""
+        used = {symbol for step in self.steps for symbol in free_symbols(step)}
+        lines = [f"Assumptions: ${self.assumptions.about(used)}$."]
+        shown = {slot.removeprefix("let ") for slot in slots(read(self.module).sections[self.name].body)}
+        if rest := [f"${name}={formula(expr)}$" for name, expr in self.given.items() if name not in shown]:
+            lines.append(f"Definitions: {', '.join(rest)}.")
+        if self.uses:
+            lines.append(f"Results used: {', '.join(map(linked, self.uses))}.")
+        return "\n\n".join(fill(line, 100, break_long_words=False, break_on_hyphens=False) for line in lines)
+
     def _slot(self, slot: str) -> str:
-        """What stands in a slot: the results, or one step, or steps that go on from one another."""
-        if slot == "result":
+        """What stands in a slot: the results, a definition, or a step."""
+        if slot.startswith("let "):
+            name = slot.removeprefix("let ")
+            return _displayed(f"{name} = {formula(self.given[name])}")
+        return self._shown(slot.partition(":")[0])
+
+    @cached_property
+    def _origins(self) -> list[list[int]]:
+        return sources(self)
+
+    def _shown(self, place: str) -> str:
+        if place == "result":
             return "\n\n".join(_boxed(name, expr) for name, expr in self.results.values())
-        numbers = [int(number) for number in slot.split()]
-        first, *others = steps = [self.steps[number - 1] for number in numbers]
-        text = first.latex() + "".join(step.rule.show_next(step.before, step.after) for step in others)
-        if first.assumptions and first.assumptions.text != self.assumptions.text:
-            text = rf"\begin{{gathered}}{text}\\ {self._where(numbers[0])}\end{{gathered}}"
-        words = "; ".join(f"{number}, {step.rule.word}" for number, step in zip(numbers, steps, strict=True))
-        return _displayed(rf"{text} \tag{{{words}}}")
+        number, step = int(place), self.steps[int(place) - 1]
+        text = step.latex()
+        if step.assumptions and step.assumptions != self.assumptions:
+            text = rf"\begin{{gathered}}{text}\\ {self._where(number)}\end{{gathered}}"
+        came_from = self._origins[number - 1]
+        origin = "" if came_from in ([], [number - 1]) else f" from {', '.join(map(str, came_from))}"
+        return _displayed(rf"{text} \tag{{{number}, {step.rule.word}{origin}}}")
+
+    def misplaced(self) -> str | None:
+        """What is wrong with the places of the formulas among the words, or None."""
+        section = read(self.module).sections.get(self.name)
+        if section is None:
+            return f"the page {self.module} has no section of this name"
+        found = [slot for slot in slots(section.body) if not slot.startswith("let ")]
+        wanted = ["result", *map(str, range(1, len(self.steps) + 1))]
+        if [slot.partition(":")[0] for slot in found] != wanted:
+            return f"the words have the formulas {', '.join(found)} and the derivation has {', '.join(wanted)}"
+        claim = section.body.split("{{")[0]
+        few = [step for step in self.steps if step.assumptions and any(p.text == "K=3" for p in step.assumptions.parts)]
+        if few and not re.search("K=3|three", section.body.split("**Idea.**")[0]):
+            return f"a step is shown for K=3, and the claim does not say so: {' '.join(claim.split())[:60]} …"
+        for slot in found:
+            place, _, mark = slot.partition(":")
+            if mark != self.mark(place):
+                return (
+                    f"the words around formula {place} were written for another one; read them again, "
+                    f"and write {{{{{place}:{self.mark(place)}}}}} if they hold"
+                )
+        return None
+
+    def mark(self, place: str) -> str:
+        """A mark of a formula as it is printed, by which the words remember for which formula they were written."""
+        premises = ""
+        if place == "result":
+            premises = self._premises() + " ".join(read(self.module).sections[self.name].body.split("{{")[0].split())
+        return sha256((self._shown(place) + premises).encode()).hexdigest()[:4]
 
     def _where(self, number: int) -> str:
         """The assumptions of a step in LaTeX, long ones only where they first stand."""
-        texts = [step.assumptions.text if step.assumptions else "" for step in self.steps]
+        texts = [_about(step) for step in self.steps]
         text = texts[number - 1]
         first = texts.index(text) + 1
         if first == number or len(text) <= SHORT:
@@ -195,6 +264,29 @@ class Derivation:
 
     def _repr_markdown_(self) -> str:
         return self.markdown().replace("```math", "$$").replace("```", "$$")
+
+
+def free_symbols(step: Step) -> set[sp.Symbol]:
+    """The symbols in a step.
+
+    >>> from lambda_star.symbolic.rules import Rewrite
+    >>> sorted(map(str, free_symbols(Step(Rewrite(), sp.Symbol("p"), sp.Symbol("q")))))
+    ['p', 'q']
+    """
+    return step.before.free_symbols | step.after.free_symbols
+
+
+def _about(step: Step) -> str:
+    return step.assumptions.about(free_symbols(step)) if step.assumptions else ""
+
+
+def linked(name: str) -> str:
+    """Return a link to the section of a derivation."""
+    one = REGISTRY[name]()
+    sections = list(read(one.module).sections)
+    title = one.title
+    anchor = re.sub(r"[^\w\- ]", "", f"{sections.index(name) + 1}. {title}".lower()).replace(" ", "-")
+    return f"[{title}]({one.module}.md#{anchor})"
 
 
 def _displayed(latex: str) -> str:

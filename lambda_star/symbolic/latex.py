@@ -8,6 +8,7 @@ logarithms: ``p (\lambda - 1) \Delta``.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -106,6 +107,7 @@ class Printer(LatexPrinter):  # type: ignore[misc]
         )
 
 
+@lru_cache(maxsize=16384)
 def formula(expr: Any) -> str:
     r"""Return an expression in LaTeX that GitHub renders, with the log-odds gap called Δ.
 

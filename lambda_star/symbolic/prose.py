@@ -3,9 +3,12 @@
 ``text/<page>.md`` is Markdown with three additions:
 
 - ``## Title {#name}`` starts the section of the derivation *name*.
-- ``{{3}}`` on a line of its own stands for step 3, and ``{{4 5}}`` for steps 4 and 5 in one formula, where step 5 goes on
-  from what step 4 found, as a sign goes on from a derivative.
-- ``{{result}}`` on a line of its own stands for the results, and ``{{symbols}}`` in an opening for the quantities.
+- ``{{3:1f0c}}`` on a line of its own stands for step 3, and ``{{let D(q)}}`` for what is given under that name.
+- ``{{result:1f0c}}`` on a line of its own stands for the results, and ``{{symbols}}`` in an opening for the quantities.
+
+The mark behind the colon belongs to the formula beside which the words were written, and that of the results also to the
+assumptions and to the words of the proposition. A derivation whose formulas have changed asks for a new mark, so that
+somebody reads the words again.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from importlib import resources
 __all__ = ["Page", "Section", "insert", "read", "slots"]
 
 HEADING = re.compile(r"^## (?P<title>.+) \{#(?P<name>\w+)\}$", re.MULTILINE)
-SLOT = re.compile(r"\s*^\{\{([^{}]*)\}\}$\s*", re.MULTILINE)
+SLOT = re.compile(r"\s*^\{\{(.*)\}\}$\s*", re.MULTILINE)
 
 
 @dataclass(frozen=True)

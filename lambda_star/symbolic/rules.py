@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import mpmath
 import sympy as sp
 
-from lambda_star.symbolic.assumptions import DIGITS, GUARD, Assumptions, agree, evaluate, is_zero, sign, tidy
+from lambda_star.symbolic.assumptions import DIGITS, GUARD, Assumptions, decide, is_zero, same, sign, signs, tidy
 from lambda_star.symbolic.latex import formula
+from lambda_star.symbolic.regions import at
 
-__all__ = ["Define", "Differentiate", "Limit", "Rewrite", "Rule", "Sign", "Solve", "Substitute", "formula"]
+__all__ = ["Differentiate", "Join", "Limit", "Rewrite", "Rule", "Sign", "Solve", "Substitute", "formula", "has_sign"]
 
 WIDE = 200
 """The length of LaTeX up to which an old form is shown beside the new one."""
@@ -48,43 +50,60 @@ class Rule:
     def check(self, before: sp.Expr, after: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
         """Return what is wrong with the step, or None if it holds."""
         made = self.apply(before)
-        if not is_zero(assumptions.insert(made) - assumptions.insert(after)):
-            return f"SymPy makes {sp.sstr(made)} of it, not {sp.sstr(after)}"
-        pairs = zip(evaluate(assumptions, made, seed), evaluate(assumptions, after, seed), strict=True)
-        if not all(agree(left, right) for left, right in pairs):
-            return f"the two sides differ in {DIGITS}-digit arithmetic"
+        if isinstance(made, sp.Rel):
+            pairs = zip(made.args, after.args, strict=True)
+            faults = [self._differ(one, other, assumptions, seed) for one, other in pairs]
+            return next(filter(None, faults), None if made.func == after.func else "the relation is another one")
+        return self._differ(made, after, assumptions, seed)
+
+    def _differ(self, made: sp.Expr, after: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
+        """What is wrong with two forms of the same number, or None."""
+        if made == after:
+            return None
+        left, right = (decide(one, assumptions) for one in (made, after))
+        if left == right:
+            return None
+        if not same(assumptions, made, after, seed):
+            return (
+                f"SymPy makes {sp.sstr(made)} of it, which differs from {sp.sstr(after)} in {DIGITS}-digit arithmetic"
+            )
+        left, right = assumptions.insert(left), assumptions.insert(right)
+        if left.has(sp.Piecewise, sp.Min, sp.Max) or not is_zero(left - right):
+            return f"SymPy makes {sp.sstr(made)} of it and does not see that it is {sp.sstr(after)}"
         return None
 
 
 @dataclass(frozen=True)
-class Define(Rule):
-    """Give an expression its name.
-
-    >>> Define().show(sp.Symbol("p"), sp.Symbol("p"))
-    'p'
-    """
-
-    word = "define"
-
-    def show(self, before: sp.Expr, after: sp.Expr) -> str:
-        """Write the expression alone."""
-        return formula(after)
-
-
-@dataclass(frozen=True)
 class Rewrite(Rule):
-    """Write the same number in another form; ``how`` names the manipulation, such as factor, expand or collect.
+    """Write the same number or equation in another form; ``how`` names the manipulation, such as factor or collect.
+
+    Both sides of an equation may be multiplied by ``factor``.
 
     >>> Rewrite("factor").word
     'factor'
     """
 
     how: str = "rewrite"
+    factor: sp.Expr | None = None
 
     @property
     def word(self) -> str:  # type: ignore[override]
         """The manipulation."""
         return self.how
+
+    def show(self, before: sp.Basic, after: sp.Basic) -> str:
+        """Write both forms; two forms of an equation are equivalent."""
+        joint = r"\iff" if isinstance(before, sp.Rel) else "="
+        return f"{formula(before)} {joint} {formula(after)}"
+
+    def check(self, before: sp.Basic, after: sp.Basic, assumptions: Assumptions, seed: str) -> str | None:
+        """Compare the two forms; of an equation, the differences of the sides may have a factor that is not 0."""
+        if self.factor is None:
+            return super().check(before, after, assumptions, seed)
+        if sign(assumptions.insert(self.factor)) not in {1, -1}:
+            return f"the factor {sp.sstr(self.factor)} may be 0"
+        left, right = (one.args[0] - one.args[1] for one in (before, after))
+        return self._differ(left * self.factor, right, assumptions, seed)
 
     def show_named(self, name: str, before: sp.Expr, after: sp.Expr) -> str:
         """Write the name, the old form if it is short and looks different, and the new form."""
@@ -137,16 +156,16 @@ class Substitute(Rule):
 
 @dataclass(frozen=True)
 class Limit(Rule):
-    """Take a limit: a symbol goes to the border of the region as one free parameter goes to 0 or ∞.
+    """Take a limit: a symbol goes to an end of its range, that is, its own parameter goes to 0 or ∞.
 
-    >>> p, u = sp.Symbol("p"), sp.Symbol("u", positive=True)
-    >>> Limit(p, sp.Integer(1), u, sp.oo).check(p, sp.Integer(1), Assumptions("0<p<1", {p: u / (1 + u)}), "a seed")
+    >>> from lambda_star.symbolic.assumptions import assume
+    >>> from lambda_star.symbolic.regions import between
+    >>> p = sp.Symbol("p")
+    >>> Limit(p, sp.Integer(1)).check(p, sp.Integer(1), assume(between(0, p, 1)), "a seed")
     """
 
     symbol: sp.Symbol
     point: sp.Expr
-    parameter: sp.Symbol
-    end: sp.Expr
     word = "limit"
 
     def show(self, before: sp.Expr, after: sp.Expr) -> str:
@@ -156,29 +175,48 @@ class Limit(Rule):
     def check(self, before: sp.Expr, after: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
         """Compare with SymPy's limit, and see that values along the way come closer and closer."""
         inner, target = tidy(sp.together(assumptions.insert(before))), assumptions.insert(after)
-        found = sp.limit(inner, self.parameter, self.end).replace(
+        own = assumptions.own(self.symbol)
+        if len(own) != 1:
+            return f"{self.symbol} has no range of its own"
+        place, goal = assumptions.insert(self.symbol), assumptions.insert(self.point)
+        ends = [end for end in (sp.Integer(0), sp.oo) if _equal(sp.limit(place, own[0], end), goal)]
+        if not ends:
+            return f"{self.symbol} does not go to {sp.sstr(self.point)} at an end of its range"
+        found = sp.limit(inner, own[0], ends[0]).replace(
             lambda e: isinstance(e, sp.sign), lambda e: sp.Integer(sign(sp.logcombine(e.args[0], force=True)) or 0)
         )
-        if found != target and not is_zero(found - target):
+        if not _equal(found, target):
             return f"SymPy finds the limit {sp.sstr(found)}, not {sp.sstr(after)}"
-        here = sp.limit(assumptions.insert(self.symbol), self.parameter, self.end)
-        if here != self.point and not is_zero(here - assumptions.insert(self.point)):
-            return f"the symbol goes to {sp.sstr(here)}, not to {sp.sstr(self.point)}"
-        function = sp.lambdify(assumptions.parameters, (inner, target), "mpmath")
-        place = assumptions.parameters.index(self.parameter)
-        for point in assumptions.points(seed):
-            with mpmath.workdps(DIGITS + GUARD + 700):
-                powers = (mpmath.mpf(10) ** (k if self.end == sp.oo else -k) for k in (20, 80, 320))
-                pairs = [function(*point[:place], power, *point[place + 1 :]) for power in powers]
-                far = [-value if goal == mpmath.inf else abs(value - goal) for value, goal in pairs]
-            if not far[0] > far[1] > far[2] and far[2] != 0:
-                return "the values do not come closer"
-        return None
+        return _approaches(inner, target, assumptions, (own[0], ends[0]), seed)
+
+
+def _equal(left: sp.Expr, right: sp.Expr) -> bool:
+    return bool(
+        left == right or (left.is_finite is not False and right.is_finite is not False and is_zero(left - right))
+    )
+
+
+def _approaches(
+    inner: sp.Expr, target: sp.Expr, assumptions: Assumptions, way: tuple[sp.Symbol, sp.Expr], seed: str
+) -> str | None:
+    """See that values come closer to a limit as one parameter goes to an end of its range."""
+    function = sp.lambdify(assumptions.parameters, (inner, target), "mpmath")
+    place = assumptions.parameters.index(way[0])
+    for point in islice(assumptions.points(seed), 2):
+        with mpmath.workdps(DIGITS + GUARD + 700):
+            powers = (mpmath.mpf(10) ** (k if way[1] == sp.oo else -k) for k in (20, 80, 320))
+            pairs = [function(*point[:place], power, *point[place + 1 :]) for power in powers]
+            far = [-value if goal == mpmath.inf else abs(value - goal) for value, goal in pairs]
+        if not far[0] > far[1] > far[2] and far[2] != 0:
+            return "the values do not come closer"
+    return None
 
 
 @dataclass(frozen=True)
 class Solve(Rule):
-    r"""Solve an equation for a symbol. That there is no other solution is for a step on a sign to show.
+    r"""Solve an equation for a symbol: the solution satisfies it, and no other value in the range of the symbol does.
+
+    The second half is shown by the slope of the difference of the two sides, or of their logarithms, which has one sign.
 
     >>> p, q = sp.symbols("p q")
     >>> Solve(p).show(sp.Eq(p, q), q)
@@ -198,23 +236,36 @@ class Solve(Rule):
         return rf"{formula(before)} \iff {symbol if name == symbol else f'{symbol} = {name}'} = {formula(after)}"
 
     def check(self, before: sp.Expr, after: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
-        """Insert the solution into the equation, and compare it with SymPy's own solution."""
+        """Insert the solution into the equation, see that it lies in the range, and exclude any other there."""
         left, right = (side.subs(self.symbol, after) for side in before.args)
         if fault := Rewrite().check(left, right, assumptions, seed):
             return f"the solution does not satisfy the equation: {fault}"
-        expected = evaluate(assumptions, after, seed)
-        others = [evaluate(assumptions, other, seed) for other in sp.solve(before, self.symbol)]
-        if others and not any(all(map(agree, other, expected)) for other in others):
-            return f"SymPy solves it otherwise than by {sp.sstr(after)}"
-        return None
+        if not assumptions.own(self.symbol):
+            return f"{self.symbol} has no range of its own"
+        for place in assumptions.places(seed):
+            if not assumptions.holds({**place, self.symbol: at(after, place)}, {self.symbol}):
+                return f"the solution {sp.sstr(after)} leaves the range of {self.symbol}"
+        return None if self._only_one(*before.args, assumptions) else f"another {self.symbol} may solve the equation"
+
+    def _only_one(self, left: sp.Expr, right: sp.Expr, assumptions: Assumptions) -> bool:
+        """Whether the two sides, or their logarithms, part in one direction only."""
+        forms = (lambda e: e, lambda e: sp.factor(sp.together(tidy(e))), sp.simplify)
+        if any(sign(form(assumptions.insert(sp.diff(left - right, self.symbol)))) in {1, -1} for form in forms):
+            return True
+        if any(sign(assumptions.insert(side)) != 1 for side in (left, right)):
+            return False
+        quotient = sp.expand_log(sp.log(left), force=True) - sp.expand_log(sp.log(right), force=True)
+        return any(sign(form(assumptions.insert(sp.diff(quotient, self.symbol)))) in {1, -1} for form in forms)
 
 
 @dataclass(frozen=True)
 class Sign(Rule):
     """Show an inequality by a form whose sign is plain, such as a sum or product of positive terms.
 
+    >>> from lambda_star.symbolic.assumptions import assume
+    >>> from lambda_star.symbolic.regions import above
     >>> u = sp.Symbol("u", positive=True)
-    >>> Sign(">").check(u - 1, u - 1, Assumptions("u>0", {u: u}), "a seed")
+    >>> Sign(">").check(u - 1, u - 1, assume(above(0, u)), "a seed")
     'the form u - 1 does not show > 0'
     """
 
@@ -240,8 +291,42 @@ class Sign(Rule):
         """See that the two forms agree and that the second has the sign."""
         if fault := super().check(before, after, assumptions, seed):
             return fault
-        wanted = {">": (1,), "<": (-1,), r"\ge": (0, 1), r"\le": (0, -1)}[self.relation]
-        if sign(assumptions.insert(after)) not in wanted:
-            return f"the form {sp.sstr(after)} does not show {self.relation} 0"
-        signs = {int(mpmath.sign(value)) for value in evaluate(assumptions, before, seed)}
-        return None if signs <= set(wanted) else f"the sign is {signs} at some points"
+        return has_sign(self.relation, before, after, assumptions, seed)
+
+
+def has_sign(relation: str, expr: sp.Expr, form: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
+    """Return what is wrong with the sign of an expression that a form of it is to show."""
+    wanted = {">": (1,), "<": (-1,), r"\ge": (0, 1), r"\le": (0, -1)}[relation]
+    bare = assumptions.insert(form)
+    plain = (relation == r"\ge" and bare.is_nonnegative) or (relation == r"\le" and bare.is_nonpositive)
+    if not plain and sign(bare) not in wanted:
+        return f"the form {sp.sstr(form)} does not show {relation} 0"
+    found = signs(assumptions, expr, seed)
+    return None if found <= set(wanted) else f"the sign is {found} at some points"
+
+
+@dataclass(frozen=True)
+class Join(Rule):
+    """Put the values that hold in parts of a region together into one expression for the whole of it.
+
+    Attributes:
+        regions: where each of the values was found; together they cover the region of the step.
+    """
+
+    regions: tuple[Assumptions, ...]
+    word = "join"
+
+    def show(self, before: sp.Expr, after: sp.Expr) -> str:
+        """Write the expression alone."""
+        return formula(after)
+
+    def check(self, before: sp.Expr, after: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
+        """See that the expression has each value where it was found, and that no place of the region is left out."""
+        for value, where in zip(before, self.regions, strict=True):
+            if fault := Rewrite().check(after, value, where, seed):
+                return f"for {where.text}: {fault}"
+        used = before.free_symbols | after.free_symbols
+        for place in (place for more in range(5) for place in assumptions.places(f"{seed}/{more}")):
+            if not any(where.holds(place, used) for where in self.regions):
+                return f"no case covers {', '.join(f'{s}={mpmath.nstr(v, 5)}' for s, v in place.items())}"
+        return None

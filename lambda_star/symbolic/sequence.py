@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sympy as sp
 
-from lambda_star.symbolic.assumptions import Assumptions
-from lambda_star.symbolic.bernoulli import AHEAD, collapse, push, star
+from lambda_star.symbolic.assumptions import assume
 from lambda_star.symbolic.derivation import Derivation, Step, derivation, renamed
-from lambda_star.symbolic.rules import Define, Differentiate, Rewrite, Sign, Substitute
+from lambda_star.symbolic.places import AHEAD, collapse, push, star
+from lambda_star.symbolic.regions import above, below, between, free, rising
+from lambda_star.symbolic.rules import Differentiate, Join, Rewrite, Sign, Substitute
 from lambda_star.symbolic.symbols import Delta, c, lam, lam_star, p, positive, real
 
 __all__ = ["listwise", "strict_threshold", "validity"]
 
 __getattr__ = renamed(__name__)
-
-g, h, k, m, s, u, v, z = positive("g h k m s u v z")
 
 stars = real(r"\lambda^*_{1} \lambda^*_{2}")
 level = sp.Symbol("alpha", positive=True)
@@ -35,54 +34,33 @@ ends = [positive(rf"e^m_{t} e^\tau_{t}") for t in (1, 2)]
 """The same for two positions."""
 
 opening, quote, separator, closes = positive(r"q_o q_q q_s \varsigma")
-items, both, valid = positive("K z V")
+items, both, valid, shift, slope_up = positive("K z V h V'")
+slope_next = sp.Symbol("V'_{t+1}", real=True)
 """An opening, a quote and a separator of a list, the closing share of the separator's tail, and the number of items."""
 
-SAFE = Assumptions(
-    r"0<p<1,\quad \Delta>0,\quad \lambda<\lambda^*",
-    {p: u / (1 + u), Delta: v, lam_star: 1 + z, lam: 1 + z - sp.log(1 + k) / v},
+half = sp.Rational(1, 2)
+SAFE = assume(between(0, p, 1), above(0, Delta), above(1, lam_star), below(lam, lam_star, log=Delta))
+PAST = SAFE.use(above(lam_star, lam, log=Delta))
+BEFORE = assume(rising(lam, *stars))
+BETWEEN = assume(rising(stars[0], lam, stars[1]), between(half, level, 1))
+LOW_LEVEL = BETWEEN.use(between(0, level, half))
+BEYOND = assume(rising(*stars, lam))
+IN_ORDER, SWAPPED = assume(rising(*stars)), assume(rising(stars[1], stars[0]))
+CONTRACT = assume(
+    between(0, q_t, after, other_go, end_modal, end_tail, go_modal, go_tail, 1, each=True),
+    between(0, go, 1),
+    between(0, end, 1 - go),
+    above(0, other_end, here, so_far, valid, each=True),
 )
-PAST = Assumptions(SAFE.text.replace("<\\lambda^*", ">\\lambda^*"), {**SAFE.values, lam: 1 + z + sp.log(1 + k) / v})
-BEFORE = Assumptions(r"\lambda<\lambda^*_1<\lambda^*_2", {lam: 1 + u, stars[0]: 1 + u + v, stars[1]: 1 + u + v + z})
-BETWEEN = Assumptions(
-    r"\lambda^*_1<\lambda<\lambda^*_2",
-    {stars[0]: 1 + u, lam: 1 + u + v, stars[1]: 1 + u + v + z, level: (1 + m) / (2 + m)},
+PAIR = assume(between(0, *students, *goes[0], *goes[1], *ends[0], *ends[1], 1, each=True))
+CLOSER = assume(
+    between(0, opening, quote, separator, closes, both, 1, each=True),
+    between(0, after, closes),
+    above(0, items, valid, shift, each=True),
+    below(slope_next, 0),
+    above(0, slope_up),
 )
-BEYOND = Assumptions(r"\lambda^*_1<\lambda^*_2<\lambda", {stars[0]: 1 + u, stars[1]: 1 + u + v, lam: 1 + u + v + z})
-
-_shares = (u / (1 + u + v), v / (1 + u + v))
-CONTRACT = Assumptions(
-    r"0<q_t<1,\quad g,e>0,\quad g_t+e_t<1,\quad 0<V_{t+1}<1,\quad P,S>0",
-    {
-        q_t: z / (1 + z),
-        go: _shares[0],
-        end: _shares[1],
-        other_go: h / (1 + h + k),
-        other_end: k / (1 + h + k),
-        go_modal: g,
-        go_tail: h,
-        end_modal: k,
-        end_tail: m,
-        after: s / (1 + s),
-        here: g,
-        so_far: h,
-        valid: m,
-    },
-)
-CLOSER = Assumptions(
-    r"0<q_o,q_q,q_s<1,\quad 0<\varsigma,V_{t+1}<1,\quad K>0",
-    {
-        opening: u / (1 + u),
-        quote: v / (1 + v),
-        separator: z / (1 + z),
-        closes: s / (1 + s),
-        after: h / (1 + h),
-        items: k,
-        both: g / (1 + g),
-        valid: m,
-    },
-)
-SLIDE = Assumptions(AHEAD.text, {**AHEAD.values, items: h})
+SLIDE = AHEAD.use(above(0, items))
 
 
 def _validity(go: sp.Expr, end: sp.Expr, after: sp.Expr) -> sp.Expr:
@@ -98,24 +76,40 @@ def strict_threshold() -> Derivation:
     factored = p * sp.exp((lam_star - 1) * Delta) * (1 - sp.exp((lam - lam_star) * Delta))
     share = sum(sp.Piecewise((sp.Integer(1), one < lam), (sp.Integer(0), True)) for one in stars) / 2
     least = sp.Min(*stars)
-    quantile = sp.Piecewise((least, level <= sp.Rational(1, 2)), (sp.Max(*stars), True))
+    one_past = real("i_1 i_2")
+    past = {one: sp.Piecewise((1, star_t < lam), (0, True)) for one, star_t in zip(one_past, stars, strict=True)}
+    strict, left = r"\lambda^*_{\mathrm{strict}}", r"\alpha-s(\lambda^*_2)"
+    quantile = sp.Piecewise((least, level <= half), (sp.Max(*stars), True))
     return Derivation(
         "strict_threshold",
         BETWEEN,
         (
-            Step(Rewrite("factor"), room, factored, r"c-R_t(\lambda)", assumptions=SAFE),
-            Step(Sign(">"), factored, name=r"c-R_t(\lambda)", assumptions=SAFE),
-            Step(Sign("<"), factored, name=r"c-R_t(\lambda)", assumptions=PAST),
-            Step(Define(), least, name=r"\lambda^*_{\mathrm{strict}}"),
-            Step(Sign(">"), lam - least, lam - stars[0], r"\lambda-\lambda^*_{\mathrm{strict}}"),
-            Step(Define(), share, name=r"s(\lambda)"),
-            Step(Rewrite("compare"), share, sp.Integer(0), r"s(\lambda)", assumptions=BEFORE),
-            Step(Rewrite("compare"), share, sp.Rational(1, 2), r"s(\lambda)"),
-            Step(Rewrite("compare"), share, sp.Integer(1), r"s(\lambda)", assumptions=BEYOND),
-            Step(Substitute({lam: stars[1]}), share, sp.Rational(1, 2), r"s(\lambda^*_2)"),
-            Step(Define(), quantile, name=r"\lambda^*_{\alpha}"),
+            Step(Rewrite("factor"), room, factored, r"c-R_t(\lambda)", SAFE, sign=">"),
+            Step(
+                Sign("<"),
+                factored,
+                -p * sp.exp((lam - 1) * Delta) * (1 - sp.exp((lam_star - lam) * Delta)),
+                r"c-R_t(\lambda)",
+                PAST,
+            ),
+            Step(Rewrite("compare"), sp.Min(*stars), stars[0], strict, IN_ORDER),
+            Step(Rewrite("compare"), sp.Min(*stars), stars[1], strict, SWAPPED),
+            Step(Join((IN_ORDER, SWAPPED)), sp.Tuple(*stars), least, strict, assume(free(*stars))),
+            Step(Substitute(past), sum(one_past) / 2, share, r"s(\lambda)", assume(free(lam, *stars))),
+            Step(Rewrite("compare"), share, sp.Integer(0), r"s(\lambda)", BEFORE),
+            Step(Rewrite("compare"), share, half, r"s(\lambda)"),
+            Step(Rewrite("compare"), share, sp.Integer(1), r"s(\lambda)", BEYOND),
+            Step(Substitute({lam: stars[1]}), level - share, level - half, left, sign=">"),
+            Step(Substitute({lam: stars[1]}), level - share, level - half, left, LOW_LEVEL, sign="<"),
+            Step(Substitute({lam: stars[0]}), level - share, level, r"\alpha-s(\lambda^*_1)", LOW_LEVEL, sign=">"),
+            Step(
+                Join((LOW_LEVEL, BETWEEN)),
+                sp.Tuple(least, sp.Max(*stars)),
+                quantile,
+                r"\lambda^*_{\alpha}",
+                BETWEEN.use(between(0, level, 1)),
+            ),
             Step(Substitute({level: sp.Integer(0)}), quantile, least, r"\lambda^*_0"),
-            Step(Sign(">"), level - share.subs(lam, stars[1]), level - sp.Rational(1, 2), r"\alpha-s(\lambda^*_2)"),
         ),
         {
             "threshold": (r"\lambda^*_{\mathrm{strict}}", least),
@@ -123,6 +117,14 @@ def strict_threshold() -> Derivation:
             "share_past": (r"s(\lambda)", share),
         },
         module="sequence",
+        given={
+            "c-R_t": room,
+            r"\min_t\lambda^*_t": least,
+            r"\max_t\lambda^*_t": sp.Max(*stars),
+            r"s(\lambda)": sum(one_past) / 2,
+            r"\alpha-s(\lambda)": level - share,
+        },
+        uses=("threshold",),
     )
 
 
@@ -145,30 +147,43 @@ def validity() -> Derivation:
         "validity",
         CONTRACT,
         (
-            Step(Define(), mixed_go, name="g_t"),
-            Step(Define(), mixed_end, name="e_t"),
-            Step(Define(), step, name="V_t"),
             Step(Substitute({after: other_end + other_go}), step, end + go * other_end + go * other_go, "V_t"),
             Step(Substitute({valid: step}), so_far + here * valid, (so_far + here * end) + (here * go) * after, "V"),
             Step(Sign(">"), 1 - step, room, "1-V_t"),
             Step(
                 Differentiate(q_t), _validity(mixed_go, mixed_end, after), slope, r"\frac{\partial V_t}{\partial q_t}"
             ),
-            Step(Substitute(needed), slope, after, r"\frac{\partial V_t}{\partial q_t}"),
-            Step(Sign(">"), after, name=r"\frac{\partial V_t}{\partial q_t}"),
+            Step(Substitute(needed), slope, after, r"\frac{\partial V_t}{\partial q_t}", sign=">"),
             Step(
-                Substitute({**needed, end_tail: sp.Integer(1)}), slope, after - 1, r"\frac{\partial V_t}{\partial q_t}"
+                Substitute({**needed, end_tail: sp.Integer(1)}),
+                slope,
+                -(1 - after),
+                r"\frac{\partial V_t}{\partial q_t}",
+                sign="<",
             ),
-            Step(Sign("<"), after - 1, -(1 - after), r"\frac{\partial V_t}{\partial q_t}"),
             Step(
                 Substitute({q_t: sp.Integer(1), **needed, end_tail: sp.Integer(1)}),
                 _validity(mixed_go, mixed_end, after),
                 after,
                 "V_t",
             ),
+            Step(
+                Substitute({go: go_1, end: end_1, other_go: go_2, other_end: end_2}),
+                end + go * other_end + go * other_go,
+                end_1 + go_1 * end_2 + go_1 * go_2,
+                "V",
+                PAIR,
+            ),
         ),
         {"validity": ("V", end_1 + go_1 * end_2 + go_1 * go_2)},
         module="sequence",
+        given={
+            "g_t": mixed_go,
+            "e_t": mixed_end,
+            "V_t": step,
+            "V": so_far + here * valid,
+            r"V_t(q_t)": _validity(mixed_go, mixed_end, after),
+        },
     )
 
 
@@ -177,57 +192,55 @@ def listwise() -> Derivation:
     """Derive the validity of a JSON list, whose quotes are needed and whose separator has a tail that closes the list."""
     item = quote**2 * (closes * (1 - separator) + separator * after)
     growth = quote**2 * separator
-    unrolled = item
-    for _ in range(2):
-        unrolled = unrolled.subs(after, item)
-    last = unrolled.subs(after, 0)
-    summed = closes * (1 - separator) * quote**2 * (1 + growth + growth**2)
     partial = (1 - both**items) / (1 - both)
     whole = opening * closes * (1 - separator) * quote**2 * (1 - growth**items) / (1 - growth)
-    three = opening * summed
+    moved = quote**2 * (closes * (1 - separator - shift) + (separator + shift) * (after + slope_next * shift))
+    falling = sp.diff(moved, shift)
+    quoted = (quote + shift) ** 2 * (closes * (1 - separator) + separator * (after + slope_up * shift))
+    rising_in_quote = 2 * quote * (closes * (1 - separator) + separator * after) + quote**2 * separator * slope_up
     perfect = {opening: sp.Integer(1), quote: sp.Integer(1), closes: sp.Integer(1)}
-    by_quote = opening * closes * (1 - separator) * (2 * quote + 4 * quote**3 * separator + 6 * quote**5 * separator**2)
-    ordered = (
-        opening
-        * closes
-        * quote**2
-        * (1 - (1 - quote**2) * separator - (1 - quote**2) * quote**2 * separator**2 - quote**4 * separator**3)
-    )
-    by_separator = (
-        -opening
-        * closes
-        * quote**2
-        * ((1 - quote**2) + 2 * (1 - quote**2) * quote**2 * separator + 3 * quote**4 * separator**2)
-    )
+    of_next = quote**2 * (after - closes + separator * slope_next)
+    now = {shift: sp.Integer(0)}
+    in_separator, in_quote = r"\frac{\partial V_t}{\partial q_s}", r"\frac{\partial V_t}{\partial q_q}"
     saturated = p / c * sp.exp(push)
     return Derivation(
         "listwise",
         CLOSER,
         (
             Step(Substitute({valid: closes * (1 - separator) + separator * after}), quote**2 * valid, item, "V_t"),
-            Step(Rewrite("collect"), last, summed, "V_t"),
             Step(Substitute({items: sp.Integer(1)}), partial, sp.Integer(1)),
             Step(Rewrite("collect"), partial + both**items, (1 - both ** (items + 1)) / (1 - both)),
             Step(Substitute({both: growth}), opening * closes * (1 - separator) * quote**2 * partial, whole, "V"),
             Step(Substitute(perfect), whole, 1 - separator**items, "V"),
-            Step(Differentiate(quote), three, by_quote, r"\frac{\partial V}{\partial q_q}"),
-            Step(Sign(">"), by_quote, name=r"\frac{\partial V}{\partial q_q}"),
-            Step(Rewrite("collect"), three, ordered, "V"),
-            Step(Differentiate(separator), ordered, by_separator, r"\frac{\partial V}{\partial q_s}"),
-            Step(Sign("<"), by_separator, name=r"\frac{\partial V}{\partial q_s}"),
+            Step(Substitute({after: sp.Integer(0)}), item, quote**2 * closes * (1 - separator), "V_K"),
+            Step(Differentiate(shift), quoted, sp.diff(quoted, shift), in_quote),
+            Step(Substitute(now), sp.diff(quoted, shift), rising_in_quote, in_quote, sign=">"),
+            Step(
+                Sign(">"),
+                closes - item,
+                (1 - quote**2) * closes + quote**2 * separator * (closes - after),
+                r"\varsigma-V_t",
+            ),
+            Step(Differentiate(shift), moved, falling, in_separator),
+            Step(Substitute(now), falling, of_next, in_separator, sign="<"),
+            Step(Substitute({after: 0, slope_next: 0}), of_next, -closes * quote**2, in_separator, sign="<"),
             Step(Substitute({separator: sp.Integer(1)}), whole, sp.Integer(0), "V"),
             Step(
-                Substitute({separator: saturated}), 1 - separator**items, 1 - saturated**items, "V", assumptions=SLIDE
+                Join((CLOSER,)), sp.Tuple(whole), sp.Piecewise((sp.Integer(0), sp.Eq(separator, 1)), (whole, True)), "V"
             ),
-            Step(
-                Substitute({lam: star}),
-                1 - saturated**items,
-                1 - (1 - (1 - p) / c) ** items,
-                r"V(\lambda^*)",
-                assumptions=SLIDE,
-            ),
-            Step(Substitute({lam: collapse}), 1 - saturated**items, sp.Integer(0), r"V(\lambda_c)", assumptions=SLIDE),
+            Step(Substitute({separator: saturated}), 1 - separator**items, 1 - saturated**items, "V", SLIDE),
+            Step(Substitute({lam: star}), 1 - saturated**items, 1 - (1 - (1 - p) / c) ** items, r"V(\lambda^*)", SLIDE),
+            Step(Substitute({lam: collapse}), 1 - saturated**items, sp.Integer(0), r"V(\lambda_c)", SLIDE),
         ),
         {"listwise": ("V", sp.Piecewise((sp.Integer(0), sp.Eq(separator, 1)), (whole, True)))},
         module="sequence",
+        given={
+            "V_t": quote**2 * valid,
+            r"\textstyle\sum_{k<K}z^k": partial,
+            r"\textstyle\sum_{k\le K}z^k": partial + both**items,
+            "V": opening * closes * (1 - separator) * quote**2 * partial,
+            r"V_t(q_s+h)": moved,
+            r"V_t(q_q+h)": quoted,
+        },
+        uses=("regimes", "validity"),
     )

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_star import updates
-from lambda_star.symbolic.derivation import DerivationError
 from lambda_star.symbolic.pages import derivations
 from lambda_star.symbolic.prose import read
 from tests.symbolic.test_symbolic import at, not_shown_otherwise
@@ -479,6 +478,8 @@ def test_the_table_of_rules_shows_the_derived_numbers() -> None:
         for name, one in DERIVATIONS.items()
         for number, step in enumerate(one.steps)
         if step.name in {r"\lambda_{\mathrm{dies}}", r"\lambda_{\mathrm{leaves}}"}
+        and not isinstance(step.after, sp.Rel)
+        and step.after != sp.oo
     ],
 )
 def test_a_threshold_that_is_a_little_off_makes_its_step_fail(
@@ -487,5 +488,4 @@ def test_a_threshold_that_is_a_little_off_makes_its_step_fail(
     monkeypatch.setattr("lambda_star.symbolic.rules.is_zero", not_shown_otherwise)
     step = DERIVATIONS[name].steps[number]
     wrong = dataclasses.replace(step, after=step.after + sp.Rational(1, 1000))
-    with pytest.raises(DerivationError, match=f"{name}, step 1"):
-        dataclasses.replace(DERIVATIONS[name], steps=(wrong,)).check()
+    assert wrong.fault(wrong.assumptions or DERIVATIONS[name].assumptions, f"{name}/{number}")

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import sympy as sp
 
-from lambda_star.symbolic.assumptions import Assumptions
-from lambda_star.symbolic.bernoulli import star
+from lambda_star.symbolic.assumptions import assume
 from lambda_star.symbolic.categorical.bounds import centre, rho, w
-from lambda_star.symbolic.categorical.ratios import A, partition_by_ratio, r, t, weights
+from lambda_star.symbolic.categorical.ratios import A, first, shift, total
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
-from lambda_star.symbolic.rules import Define, Differentiate, Rewrite, Sign, Solve, Substitute
+from lambda_star.symbolic.places import star
+from lambda_star.symbolic.regions import above, between, free
+from lambda_star.symbolic.rules import Differentiate, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import b, c, lam, p, positive, real
 
 __all__ = ["safe_step", "unlisted"]
 
-g, h, k, m, s, u, v, z = positive("g h k m s u v z")
 mean, class_mean, r_low, r_high, A_C = real(r"\mu \mu_C r_{\mathrm{lo}} r_{\mathrm{hi}} A_C")
 mean_before, mean_after = real(r"\mu_{0} \mu_{1}")
 class_mean_before, class_mean_after = real(r"\mu_{C0} \mu_{C1}")
 class_mass, start, step = positive(r"T_C R_0 \delta")
 """Means of r over all tokens and in a class, the range of r, mass and ratio of the class, and a step in λ."""
 
-tilted = positive("n_1:4")
-"""The weights of three tokens at the λ from which a step starts."""
+class_total, grown, class_grown = positive("N_C G G_C")
+gain, class_gain, rise, class_rise = positive(r"G/N G_C/N_C \delta \delta_C")
+class_first = sp.Symbol("N_{C1}", real=True)
+"""The weights of the class and their first moment, and the weights of all tokens and of the class after a step."""
 
 T, B, low, high = positive(r"T B \rho_{\mathrm{lo}} \rho_{\mathrm{hi}}")
 b_low, b_high = positive(r"b_{\mathrm{lo}} b_{\mathrm{hi}}")
@@ -31,62 +33,28 @@ b_low, b_high = positive(r"b_{\mathrm{lo}} b_{\mathrm{hi}}")
 known, in_class, unknown, most, least = positive(r"S S_C X X_{\mathrm{hi}} X_{\mathrm{lo}}")
 """Summands of Z: listed tokens, those of them in a class, and the unlisted tokens with their bounds."""
 
-FALLING = Assumptions(
-    r"K=3,\quad r_1<r_2<r_3,\quad t_k>0,\quad \lambda\in\mathbb{R}",
-    {
-        **dict(zip(t, positive("u_1:4"), strict=True)),
-        **dict(zip(r, (k - z, k - z + u, k - z + u + v), strict=True)),
-        lam: m - g,
-        class_mass: h,
-    },
+MARCH = assume(
+    free(r_low),
+    above(r_low, r_high),
+    between(r_low, class_mean, r_high),
+    between(0, w, 1),
+    above(0, start, c),
+    above(0, step),
 )
-TILTED = Assumptions(
-    r"K=3,\quad n_k>0,\quad r_k\in\mathbb{R},\quad \delta>0",
-    {
-        **dict(zip(tilted, positive("u_1:4"), strict=True)),
-        **{symbol: sp.log(value) / m for symbol, value in zip(r, positive("v_1:4"), strict=True)},
-        step: m,
-    },
+FIRST = MARCH.use(above(0, start), above(1, c))
+PLACE = assume(free(r_low), above(r_low, r_high), between(r_low, mean, r_high), between(0, w, 1))
+MEANS = assume(free(mean, class_mean), above(0, rise, class_rise, each=True))
+CLASS = assume(above(0, class_mass), free(A, A_C, log=1))
+WEIGHTS = assume(above(0, total, class_total, gain, class_gain, each=True), free(first, class_first), above(0, shift))
+CHORD = assume(above(0, low, rho, high), above(1, lam))
+UNKNOWN = assume(
+    above(0, low, high),
+    above(0, B, b_low, each=True),
+    between(low * B, T, high * B),
+    between(0, b_high, B),
+    above(1, lam),
 )
-_share = v / (1 + v)
-MARCH = Assumptions(
-    r"r_{\mathrm{lo}}<\mu_C<r_{\mathrm{hi}},\quad r_{\mathrm{lo}}<\mu<r_{\mathrm{hi}},\quad c>R_0>0,\quad \delta>0",
-    {
-        r_low: k - g,
-        class_mean: k - g + sp.log(1 + u) / m,
-        r_high: k - g + sp.log(1 + u) / m + h,
-        mean: k - g + _share * (sp.log(1 + u) / m + h),
-        w: _share,
-        start: s,
-        c: s + z,
-        step: m,
-    },
-)
-MEANS = Assumptions(
-    r"\lambda_0<\lambda<\lambda_1",
-    {
-        mean_before: k - g,
-        mean: k - g + u,
-        mean_after: k - g + u + v,
-        class_mean_before: h - m,
-        class_mean: h - m + s,
-        class_mean_after: h - m + s + z,
-    },
-)
-FIRST = Assumptions(MARCH.text, {**MARCH.values, c: 1 + z})
-CLASS = Assumptions(r"T_C>0,\quad A,A_C\in\mathbb{R}", {class_mass: u, A: k - g, A_C: h - m})
-
-CHORD = Assumptions(
-    r"0<\rho_{\mathrm{lo}}<\rho<\rho_{\mathrm{hi}},\quad \lambda>1", {low: z, rho: z + s, high: z + s + h, lam: 1 + m}
-)
-UNKNOWN = Assumptions(
-    r"0<\rho_{\mathrm{lo}}<\frac TB<\rho_{\mathrm{hi}},\quad \lambda>1",
-    {low: z, high: z + s, b_low: u, b_high: v, B: u + v, T: u * z + v * (z + s), lam: 1 + m},
-)
-SUMS = Assumptions(
-    r"X_{\mathrm{lo}}<X<X_{\mathrm{hi}},\quad S,S_C,T_C>0",
-    {least: u, unknown: u + v, most: u + v + h, known: k, in_class: s, class_mass: z},
-)
+SUMS = assume(above(0, least, unknown, most), above(0, known, in_class, class_mass, each=True))
 
 
 @derivation
@@ -105,16 +73,14 @@ def unlisted() -> Derivation:
         UNKNOWN,
         (
             Step(Substitute({rho: T / B, centre: T / B}), B * tangent, T**lam * B ** (1 - lam), r"X_{\mathrm{lo}}"),
-            Step(Define(), chord - rho**lam, name=r"g(\rho)", assumptions=CHORD),
-            Step(Substitute({rho: low}), chord - rho**lam, sp.Integer(0), r"g(\rho_{\mathrm{lo}})", assumptions=CHORD),
-            Step(Substitute({rho: high}), chord - rho**lam, sp.Integer(0), r"g(\rho_{\mathrm{hi}})", assumptions=CHORD),
-            Step(Differentiate(rho), chord - rho**lam, slope, r"g'(\rho)", assumptions=CHORD),
-            Step(Differentiate(rho), slope, curvature, r"g''(\rho)", assumptions=CHORD),
-            Step(Sign("<"), curvature, name=r"g''(\rho)", assumptions=CHORD),
-            Step(Solve(b_high), sp.Eq(low * (B - b_high) + high * b_high, T), share_high, r"b_{\mathrm{hi}}"),
-            Step(Sign(">"), share_high, name=r"b_{\mathrm{hi}}"),
-            Step(Rewrite("collect"), B - share_high, share_low, r"b_{\mathrm{lo}}"),
-            Step(Sign(">"), share_low, name=r"b_{\mathrm{lo}}"),
+            Step(Substitute({rho: low}), chord - rho**lam, sp.Integer(0), r"g(\rho_{\mathrm{lo}})", CHORD),
+            Step(Substitute({rho: high}), chord - rho**lam, sp.Integer(0), r"g(\rho_{\mathrm{hi}})", CHORD),
+            Step(Differentiate(rho), chord - rho**lam, slope, r"g'(\rho)", CHORD),
+            Step(Differentiate(rho), slope, curvature, r"g''(\rho)", CHORD, sign="<"),
+            Step(Solve(b_high), sp.Eq(low * (B - b_high) + high * b_high, T), share_high, r"b_{\mathrm{hi}}", sign=">"),
+            Step(Rewrite("collect"), B - share_high, share_low, r"b_{\mathrm{lo}}", sign=">"),
+            Step(Substitute({b_low: share_low}), low * b_low, low * share_low, r"t_{\mathrm{lo}}"),
+            Step(Substitute({b_high: share_high}), high * b_high, high * share_high, r"t_{\mathrm{hi}}"),
             Step(
                 Substitute({rho: T / B}), B * chord, share_low * low**lam + share_high * high**lam, r"X_{\mathrm{hi}}"
             ),
@@ -123,14 +89,14 @@ def unlisted() -> Derivation:
                 sp.log(known + unknown) - sp.log(known + least),
                 sp.log(1 + (unknown - least) / (known + least)),
                 r"A-A_{\mathrm{lo}}",
-                assumptions=SUMS,
+                SUMS,
             ),
             Step(
                 Sign(">"),
                 sp.log(known + most) - sp.log(known + unknown),
                 sp.log(1 + (most - unknown) / (known + unknown)),
                 r"A_{\mathrm{hi}}-A",
-                assumptions=SUMS,
+                SUMS,
             ),
             Step(Sign(">"), T / B - low, (T - low * B) / B, r"\frac TB-\rho_{\mathrm{lo}}"),
             Step(
@@ -138,21 +104,16 @@ def unlisted() -> Derivation:
                 outside,
                 class_mass / in_class,
                 r"\frac{\partial}{\partial X}R_C",
-                assumptions=SUMS,
+                SUMS,
+                sign=">",
             ),
-            Step(Sign(">"), class_mass / in_class, name=r"\frac{\partial}{\partial X}R_C", assumptions=SUMS),
             Step(
                 Differentiate(unknown),
                 inside,
                 -class_mass * known / (in_class + unknown) ** 2,
                 r"\frac{\partial}{\partial X}R_C",
-                assumptions=SUMS,
-            ),
-            Step(
-                Sign("<"),
-                -class_mass * known / (in_class + unknown) ** 2,
-                name=r"\frac{\partial}{\partial X}R_C",
-                assumptions=SUMS,
+                SUMS,
+                sign="<",
             ),
         ),
         {
@@ -163,17 +124,29 @@ def unlisted() -> Derivation:
             "merged token": ("(t;b)", sp.Tuple(T, B)),
         },
         module="categorical",
+        given={
+            r"\text{tangent}": tangent,
+            r"\text{chord}": chord,
+            r"g(\rho)": chord - rho**lam,
+            "T": low * (B - b_high) + high * b_high,
+            r"t_{\mathrm{lo}}": low * b_low,
+            r"t_{\mathrm{hi}}": high * b_high,
+            r"\bar\rho": T / B,
+            "A": sp.log(known + unknown),
+            r"A_{\mathrm{lo}}": sp.log(known + least),
+            r"A_{\mathrm{hi}}": sp.log(known + most),
+            r"R_C": outside,
+            r"R_C'": inside,
+        },
     )
 
 
 @derivation
 def safe_step() -> Derivation:
     """Derive how far λ may go in one step before any class of tokens can reach the clip."""
-    log_class = sp.log(class_mass) + partition_by_ratio - sp.log(weights[0] + weights[1])
-    overall = sum(weight * log_ratio for weight, log_ratio in zip(weights, r, strict=True)) / sum(weights)
-    within = (weights[0] * r[0] + weights[1] * r[1]) / (weights[0] + weights[1])
-    spread = weights[0] * weights[1] * (r[0] - r[1]) ** 2 / (weights[0] + weights[1]) ** 2
-    grown = [weight * sp.exp(step * log_ratio) for weight, log_ratio in zip(tilted, r, strict=True)]
+    log_class = sp.log(total + first * shift) - sp.log(class_total + class_first * shift)
+    slope = first / (total + first * shift) - class_first / (class_total + class_first * shift)
+    after, before = grown / class_grown, total / class_total
     chord = sp.exp(step * r_low) * (1 - w + w * sp.exp(step * (r_high - r_low)))
     growth = (1 - w) * sp.exp(-step * (class_mean - r_low)) + w * sp.exp(step * (r_high - class_mean))
     bound = 1 - w + w * sp.exp(step * (r_high - class_mean))
@@ -188,46 +161,65 @@ def safe_step() -> Derivation:
                 sp.log(class_mass / (sp.exp(A_C) / sp.exp(A))),
                 sp.log(class_mass) + A - A_C,
                 r"\log R_C(\lambda)",
-                assumptions=CLASS,
+                CLASS,
             ),
-            Step(Differentiate(lam), log_class, overall - within, r"(\log R_C)'(\lambda)", assumptions=FALLING),
-            Step(Differentiate(lam), within, spread, r"\mu_C'(\lambda)", assumptions=FALLING),
-            Step(Sign(">"), spread, name=r"\mu_C'(\lambda)", assumptions=FALLING),
+            Step(Differentiate(shift), log_class, slope, "", WEIGHTS),
             Step(
-                Sign(">"),
+                Substitute({shift: sp.Integer(0)}),
+                slope,
+                first / total - class_first / class_total,
+                r"(\log R_C)'(\lambda)",
+                WEIGHTS,
+            ),
+            Step(
+                Substitute({mean_before: mean - rise, class_mean_after: class_mean + class_rise}),
                 (mean - class_mean) - (mean_before - class_mean_after),
-                (mean - mean_before) + (class_mean_after - class_mean),
+                rise + class_rise,
                 r"(\log R_C)'(\lambda)-(\mu_0-\mu_{C1})",
-                assumptions=MEANS,
+                MEANS,
+                sign=">",
             ),
             Step(
-                Sign(">"),
+                Substitute({mean_after: mean + rise, class_mean_before: class_mean - class_rise}),
                 (mean_after - class_mean_before) - (mean - class_mean),
-                (mean_after - mean) + (class_mean - class_mean_before),
+                rise + class_rise,
                 r"(\mu_1-\mu_{C0})-(\log R_C)'(\lambda)",
-                assumptions=MEANS,
+                MEANS,
+                sign=">",
             ),
             Step(
-                Rewrite("divide"),
-                sum(grown) / (grown[0] + grown[1]) / (sum(tilted) / (tilted[0] + tilted[1])),
-                (sum(grown) / sum(tilted)) / ((grown[0] + grown[1]) / (tilted[0] + tilted[1])),
+                Substitute({grown: total * gain, class_grown: class_total * class_gain}),
+                after / before,
+                gain / class_gain,
                 r"\frac{R_C(\lambda_0+\delta)}{R_C(\lambda_0)}",
-                assumptions=TILTED,
+                WEIGHTS,
             ),
-            Step(Solve(w), sp.Eq((1 - w) * r_low + w * r_high, mean), (mean - r_low) / (r_high - r_low), "w"),
+            Step(Solve(w), sp.Eq((1 - w) * r_low + w * r_high, mean), (mean - r_low) / (r_high - r_low), "w", PLACE),
             Step(Rewrite("divide"), chord / sp.exp(step * class_mean), growth),
             Step(Sign(">"), bound - growth, (1 - w) * (1 - sp.exp(-step * (class_mean - r_low)))),
-            Step(Solve(step), sp.Eq(start * bound, c), safe, r"\delta_C"),
-            Step(Sign(">"), safe, name=r"\delta_C"),
+            Step(Solve(step), sp.Eq(start * bound, c), safe, r"\delta_C", sign=">"),
             Step(Substitute({c: c / start, p: w, b: base_of_bound}), star - 1, safe, r"\delta_C"),
             Step(
                 Substitute({start: sp.Integer(1)}),
                 safe,
                 sp.log(1 + (c - 1) / w) / (r_high - class_mean),
                 r"\delta_C",
-                assumptions=FIRST,
+                FIRST,
             ),
         ),
         {"safe step": (r"\delta_C", safe)},
         module="categorical",
+        given={
+            r"R_C(\lambda)": class_mass / (sp.exp(A_C) / sp.exp(A)),
+            r"\log R_C(\lambda+h)-\log T_C": log_class,
+            r"(\log R_C)'(\lambda)": mean - class_mean,
+            r"\mu_0-\mu_{C1}": mean_before - class_mean_after,
+            r"\mu_1-\mu_{C0}": mean_after - class_mean_before,
+            r"\frac{R_C(\lambda_0+\delta)}{T_C}": after,
+            r"\frac{R_C(\lambda_0)}{T_C}": before,
+            r"\mu": (1 - w) * r_low + w * r_high,
+            r"\text{chord}": chord,
+            r"\text{bound}": bound,
+        },
+        uses=("threshold", "token_bounds"),
     )

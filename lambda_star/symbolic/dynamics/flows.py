@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sympy as sp
 
-from lambda_star.symbolic.assumptions import Assumptions
-from lambda_star.symbolic.bernoulli import edge, push, star
+from lambda_star.symbolic.assumptions import assume
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
-from lambda_star.symbolic.rules import Define, Differentiate, Limit, Rewrite, Sign, Solve, Substitute
+from lambda_star.symbolic.places import AHEAD, BEHIND, EVERY, ahead_only, edge, push, star
+from lambda_star.symbolic.regions import above, below, between, decay, free, let, rising
+from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Sign, Solve, Substitute
 from lambda_star.symbolic.symbols import Delta, b, c, gap, lam, lam_star, logit, p, positive, real, sigmoid
 
 __all__ = ["natural_flow", "natural_steps", "policy_gradient"]
@@ -31,54 +32,37 @@ natural-gradient time."""
 duration_so_far, way = positive("T D")
 """The policy-gradient time to the clip edge, and the distance from the base to the clip edge."""
 
-h, k, m, r, t, v, w, z = positive("h k m r t v w z")
-_above = v * (1 + k)
-POSITION = Assumptions(
-    r"0<b<p<1,\quad c>1", {b: v / (1 + v), p: _above / (1 + _above), c: 1 + w, lam: z - m, theta: sp.log(r)}
+POSITION = assume(between(0, b, p, 1), above(1, c), free(lam), free(theta, log=1), above(0, time, log=1))
+FLOW = assume(
+    free(theta, theta_0),
+    above(0, Delta),
+    above(1, lam_star, lam),
+    let(theta_lam, theta_0 + lam * Delta),
+    above(0, time, log=1),
+    decay(0, eta, 1),
+    above(0, steps, log=-sp.log(1 - eta)),
 )
-FLOW = Assumptions(
-    r"\theta,\theta_0\in\mathbb{R},\quad \Delta>0,\quad \lambda>\lambda^*>1,\quad s,N>0,\quad 0<\eta<1",
-    {
-        theta: r - h,
-        theta_0: k - h,
-        Delta: m,
-        lam_star: 1 + w,
-        lam: 1 + w + z,
-        theta_lam: k - h + (1 + w + z) * m,
-        time: sp.log(1 + t),
-        eta: 1 - sp.exp(-v),
-        steps: sp.log(1 + t) / v,
-    },
+STEPPED = FLOW.use(between(0, eta, 1), above(0, steps))
+FINE = assume(above(0, time, steps))
+GRADIENT = assume(
+    free(theta, theta_lam, log=1),
+    above(0, u, u_0, u_c, each=True),
+    above(0, Delta),
+    above(1, lam_star, lam),
+    above(0, slowness, rho, way, each=True),
+    above(0, natural, log=1),
+    above(0, budget, log=1 / slowness),
+    between(0, eta, 1),
+    above(0, steps, duration_so_far, each=True),
 )
-STEPPED = Assumptions(r"\Delta,\lambda,N>0,\quad 0<\eta<1", {**FLOW.values, eta: v / (1 + v), steps: t})
-FINE = Assumptions(r"0<s<N", {time: t, steps: t + m})
-GRADIENT = Assumptions(
-    r"\theta,\theta_\lambda\in\mathbb{R},\quad u,u_0,u_c>0,\quad \Delta>0,\quad \lambda>\lambda^*>1,\quad M,B>0",
-    {
-        theta: sp.log(r),
-        theta_lam: sp.log(v),
-        u: t,
-        u_0: z,
-        u_c: h,
-        Delta: m,
-        lam_star: 1 + w,
-        lam: 1 + w + k,
-        slowness: h,
-        rho: r,
-        natural: sp.log(1 + t),
-        budget: h * sp.log(1 + t),
-        way: w,
-        eta: v / (1 + v),
-        steps: z,
-        duration_so_far: z * v / (1 + v),
-    },
-)
-RIGHT = Assumptions(r"\theta>0", {theta: sp.log(1 + r)})
-SOLVER = Assumptions(r"\theta_0\in\mathbb{R},\quad D,u_c>0", {theta_0: sp.log(v), way: t, u_c: h})
-PLACES = Assumptions(r"\theta_0<\theta<\theta_\lambda", {theta_0: r - h, theta: r - h + k, theta_lam: r - h + k + m})
-ENDS = Assumptions(
-    r"\theta_0<\theta_c<\theta_\lambda", {theta_lam: sp.log(v), theta_c: sp.log(v) - t, theta_0: sp.log(v) - t - w}
-)
+RIGHT = assume(above(0, theta, log=1))
+SOLVER = assume(free(theta_0, log=1), above(0, way, u_c, each=True))
+PLACES = assume(rising(theta_0, theta, theta_lam), above(0, time, log=1))
+ENDS = assume(free(theta_lam, log=1), below(theta_0, theta_c, theta_lam))
+PASSING = assume(between(0, b, p, 1), above(1, c), above(star, lam), between(0, eta, 1), above(0, budget))
+SHORT = PASSING.use(below(lam, star))
+ELSEWHERE = BEHIND.use(between(0, eta, 1), above(0, budget))
+EVERYWHERE = EVERY.use(above(1, lam), between(0, eta, 1), above(0, budget))
 
 from_edge = push - edge
 """(λ−λ*)Δ, the distance of the fixed point from the clip edge."""
@@ -87,6 +71,12 @@ flow_time = sp.log(lam / (lam - lam_star))
 passing = sp.And(p > b, from_edge > 0)
 natural_time = sp.log(lam * gap / from_edge)
 target = r"\theta_\lambda"
+
+
+def _crossing(value: sp.Expr, name: str) -> Step:
+    """The step to a time where the fixed point lies beyond the clip edge, and to infinity where it does not."""
+    whole = sp.Piecewise((value, passing), (sp.oo, True))
+    return Step(Join((PASSING, SHORT, ELSEWHERE)), sp.Tuple(value, sp.oo, sp.oo), whole, name, EVERYWHERE)
 
 
 @derivation
@@ -103,10 +93,9 @@ def natural_flow() -> Derivation:
         "natural_flow",
         FLOW,
         (
-            Step(Define(), theta_lam - theta, name=r"\theta'"),
-            Step(Rewrite("collect"), logit(p) + push, logit(b) + lam * gap, target, assumptions=POSITION),
-            Step(Rewrite("expand"), logit(1 - (1 - p) / c), logit(p) + edge, r"\theta_c", assumptions=POSITION),
-            Step(Rewrite("collect"), logit(p) + edge, logit(b) + star * gap, r"\theta_c", assumptions=POSITION),
+            Step(Rewrite("collect"), logit(p) + push, logit(b) + lam * gap, target, POSITION),
+            Step(Rewrite("expand"), logit(1 - (1 - p) / c), logit(p) + edge, r"\theta_c", POSITION),
+            Step(Rewrite("collect"), logit(p) + edge, logit(b) + star * gap, r"\theta_c", POSITION),
             Step(Differentiate(time), student, speed, r"\theta'(s)"),
             Step(Substitute({theta: student}), theta_lam - theta, speed, r"\theta_\lambda-\theta(s)"),
             Step(Substitute({time: sp.Integer(0)}), student, theta_0, r"\theta(0)"),
@@ -116,26 +105,36 @@ def natural_flow() -> Derivation:
                 sp.Eq(student, theta),
                 sp.log((theta_lam - theta_0) / (theta_lam - theta)),
                 r"s(\theta)",
-                assumptions=PLACES,
+                PLACES,
             ),
-            Step(Differentiate(lam), moved, Delta * (1 - sp.exp(-time)), r"\frac{\partial}{\partial\lambda}\theta(s)"),
-            Step(Sign(">"), Delta * (1 - sp.exp(-time)), name=r"\frac{\partial}{\partial\lambda}\theta(s)"),
-            Step(Solve(lam), sp.Eq(moved, at_edge), threshold, r"\lambda^*(s)"),
-            Step(Differentiate(time), threshold, falling, slope_in_time),
-            Step(Sign("<"), falling, name=slope_in_time),
-            Step(Limit(time, sp.oo, t, sp.oo), threshold, lam_star),
-            Step(Limit(time, sp.Integer(0), t, sp.Integer(0)), threshold, sp.oo),
-            Step(Solve(time), sp.Eq(moved, at_edge), flow_time, r"s(\lambda)"),
-            Step(Sign(">"), flow_time, name=r"s(\lambda)"),
-            Step(Limit(lam, lam_star, z, sp.Integer(0)), flow_time, sp.oo),
-            Step(Differentiate(lam), flow_time, -lam_star / (lam * (lam - lam_star)), r"s'(\lambda)"),
-            Step(Sign("<"), -lam_star / (lam * (lam - lam_star)), name=r"s'(\lambda)"),
             Step(
-                Substitute({theta: logit(p) + edge}),
-                logit(p) + push - theta,
-                gap * (lam - star),
-                r"\theta'",
-                assumptions=POSITION,
+                Differentiate(lam),
+                moved,
+                Delta * (1 - sp.exp(-time)),
+                r"\frac{\partial}{\partial\lambda}\theta(s)",
+                sign=">",
+            ),
+            Step(Solve(lam), sp.Eq(moved, at_edge), threshold, r"\lambda^*(s)"),
+            Step(Differentiate(time), threshold, falling, slope_in_time, sign="<"),
+            Step(Limit(time, sp.oo), threshold, lam_star),
+            Step(Limit(time, sp.Integer(0)), threshold, sp.oo),
+            Step(Solve(time), sp.Eq(moved, at_edge), flow_time, r"s(\lambda)", sign=">"),
+            Step(Limit(lam, lam_star), flow_time, sp.oo),
+            Step(Differentiate(lam), flow_time, -lam_star / (lam * (lam - lam_star)), r"s'(\lambda)", sign="<"),
+            Step(
+                Substitute({theta: logit(p) + edge}), logit(p) + push - theta, gap * (lam - star), r"\theta'", POSITION
+            ),
+            Step(Substitute({lam_star: star}), threshold, threshold.subs(lam_star, star), r"\lambda^*(s)", POSITION),
+            ahead_only(threshold.subs(lam_star, star), r"\lambda^*(s)", above(0, time)),
+            Step(Substitute({lam_star: star}), flow_time, natural_time, r"s(\lambda)", PASSING),
+            Step(Sign("<"), from_edge, -(star - lam) * gap, r"\theta_\lambda-\theta_c", SHORT),
+            _crossing(natural_time, r"s(\lambda)"),
+            Step(
+                Substitute({theta_0: logit(b), Delta: gap}),
+                moved,
+                logit(b) + lam * gap * (1 - sp.exp(-time)),
+                r"\theta(s)",
+                POSITION,
             ),
         ),
         {
@@ -146,6 +145,15 @@ def natural_flow() -> Derivation:
         },
         module="dynamics",
         spot={p: "0.9", b: "0.7", c: "2", time: "3"},
+        given={
+            r"\theta'": theta_lam - theta,
+            r"\theta_\lambda": logit(p) + push,
+            r"\theta_c": logit(1 - (1 - p) / c),
+            r"\theta_0": logit(b),
+            r"\theta(s)": student,
+            r"\theta_c-\theta_0": at_edge - theta_0,
+        },
+        uses=("threshold",),
     )
 
 
@@ -155,6 +163,9 @@ def natural_steps() -> Derivation:
     stepped = theta_lam + (theta_0 - theta_lam) * (1 - eta) ** steps
     left = lam * Delta * (1 - eta) ** steps
     count = -flow_time / sp.log(1 - eta)
+    in_position = -natural_time / sp.log(1 - eta)
+    threshold = lam_star / (1 - (1 - eta) ** steps)
+    edge_reached = sp.Eq(theta_0 + lam * Delta * (1 - (1 - eta) ** steps), theta_0 + lam_star * Delta)
     return Derivation(
         "natural_steps",
         FLOW,
@@ -167,34 +178,49 @@ def natural_steps() -> Derivation:
             ),
             Step(Substitute({steps: sp.Integer(0)}), stepped, theta_0),
             Step(
-                Solve(lam),
-                sp.Eq(theta_0 + lam * Delta * (1 - (1 - eta) ** steps), theta_0 + lam_star * Delta),
-                lam_star / (1 - (1 - eta) ** steps),
-                r"\lambda^*_N",
+                Substitute({theta_lam: theta_0 + lam * Delta}), sp.Eq(stepped, theta_0 + lam_star * Delta), edge_reached
             ),
+            Step(Solve(lam), edge_reached, threshold, r"\lambda^*_N"),
             Step(Substitute({theta_lam: theta_0 + lam * Delta}), theta_lam - stepped, left, r"\theta_\lambda-\theta_N"),
             Step(
                 Sign(">"),
                 left - left.subs(steps, steps + 1),
                 lam * Delta * eta * (1 - eta) ** steps,
                 r"\theta_{N+1}-\theta_N",
-                assumptions=STEPPED,
+                STEPPED,
             ),
-            Step(Solve(steps), sp.Eq(left, (lam - lam_star) * Delta), count, r"N(\lambda)"),
-            Step(Sign(">"), count, name=r"N(\lambda)"),
-            Step(Limit(eta, sp.Integer(1), v, sp.oo), count, sp.Integer(0)),
-            Step(Limit(eta, sp.Integer(0), v, sp.Integer(0)), eta * count, flow_time),
-            Step(Limit(steps, sp.oo, m, sp.oo), (1 - time / steps) ** steps, sp.exp(-time), assumptions=FINE),
+            Step(Solve(steps), sp.Eq(left, (lam - lam_star) * Delta), count, r"N(\lambda)", sign=">"),
+            Step(Limit(eta, sp.Integer(1)), count, sp.Integer(0)),
+            Step(Limit(eta, sp.Integer(0)), eta * count, flow_time),
+            Step(Limit(steps, sp.oo), (1 - time / steps) ** steps, sp.exp(-time), "", FINE),
+            Step(Substitute({lam_star: star}), count, in_position, r"N(\lambda)", PASSING),
+            _crossing(sp.floor(in_position), r"\lfloor N(\lambda)\rfloor"),
+            Step(
+                Substitute({lam_star: star}),
+                threshold,
+                threshold.subs(lam_star, star),
+                r"\lambda^*_N",
+                AHEAD.use(between(0, eta, 1), above(0, steps)),
+            ),
+            ahead_only(threshold.subs(lam_star, star), r"\lambda^*_N", between(0, eta, 1), above(0, steps)),
         ),
         {
             "steps_to_edge": (
                 r"\lfloor N(\lambda)\rfloor",
-                sp.Piecewise((sp.floor(-natural_time / sp.log(1 - eta)), passing), (sp.oo, True)),
+                sp.Piecewise((sp.floor(in_position), passing), (sp.oo, True)),
             ),
             "budget_threshold": (r"\lambda^*_N", sp.Piecewise((star / (1 - (1 - eta) ** steps), p > b), (sp.oo, True))),
         },
         module="dynamics",
         spot={p: "0.9", b: "0.7", c: "2", lam: "2", eta: "0.1"},
+        given={
+            r"\theta_{N+1}": theta + eta * (theta_lam - theta),
+            r"\theta_N": stepped,
+            r"\theta_c-\theta_0": lam_star * Delta,
+            r"\theta_\lambda-\theta_c": (lam - lam_star) * Delta,
+            r"\left(1-\tfrac sN\right)^N": (1 - time / steps) ** steps,
+        },
+        uses=("threshold", "natural_flow"),
     )
 
 
@@ -234,6 +260,14 @@ def policy_gradient() -> Derivation:
     pole = (2 + sp.exp(theta_lam) + sp.exp(-theta_lam)) / u
     cost = r"\frac{1}{\sigma(\theta)(1-\sigma(\theta))}"
     in_u_0, in_u_c = r"\frac{\partial T}{\partial u_0}", r"\frac{\partial T}{\partial u_c}"
+    latest = lam_star / (1 - sp.exp(-budget / slowness))
+    greatest_rate = sp.Max(start_rate, final_rate)
+    placed = duration.subs(in_position, simultaneous=True)
+    low_name, high_name = r"\lambda_{\mathrm{low}}(B)", r"\lambda_{\mathrm{high}}(B)"
+
+    def bound(rate: sp.Expr) -> sp.Expr:
+        return latest.subs({slowness: rate, lam_star: star}, simultaneous=True)
+
     in_both = r"\frac{\partial^2T}{\partial\theta_\lambda\partial\theta_c}"
     return Derivation(
         "policy_gradient",
@@ -245,36 +279,33 @@ def policy_gradient() -> Derivation:
             Step(Differentiate(u), antiderivative, integrand),
             Step(Rewrite("collect"), antiderivative.subs(u, u_0) - antiderivative.subs(u, u_c), duration, "T"),
             Step(Substitute({u_0: u_c}), duration, sp.Integer(0), "T"),
-            Step(Differentiate(u_0), duration, at_start, in_u_0),
-            Step(Sign(">"), at_start, name=in_u_0),
-            Step(Differentiate(u_c), duration, at_edge, in_u_c),
-            Step(Sign("<"), at_edge, name=in_u_c),
+            Step(Differentiate(u_0), duration, at_start, in_u_0, sign=">"),
+            Step(Differentiate(u_c), duration, at_edge, in_u_c, sign="<"),
             Step(Rewrite("take the pole off"), integrand - pole, regular),
             Step(
                 Differentiate(theta_c),
                 in_log_odds,
                 edge_rate / (theta_lam - theta_c),
                 r"\frac{\partial T}{\partial\theta_c}",
-                assumptions=ENDS,
+                ENDS,
             ),
-            Step(Differentiate(theta_lam), edge_rate / (theta_lam - theta_c), mixed, in_both, assumptions=ENDS),
-            Step(Sign("<"), mixed, name=in_both, assumptions=ENDS),
+            Step(Differentiate(theta_lam), edge_rate / (theta_lam - theta_c), mixed, in_both, ENDS, sign="<"),
             Step(Differentiate(theta), inverse_rate, sp.exp(theta) - sp.exp(-theta)),
-            Step(Sign(">"), sp.exp(theta) - sp.exp(-theta), assumptions=RIGHT),
+            Step(Sign(">"), sp.exp(theta) - sp.exp(-theta), (sp.exp(theta) - 1) * (1 + sp.exp(-theta)), "", RIGHT),
             Step(Substitute({theta: -u}), inverse_rate, inverse_rate.subs(theta, u)),
             Step(Substitute({theta: sp.Integer(0)}), inverse_rate, sp.Integer(4), cost),
-            Step(Substitute({theta: logit(b)}), inverse_rate, start_rate, cost, assumptions=POSITION),
-            Step(Substitute({theta: logit(p) + edge}), inverse_rate, final_rate, cost, assumptions=POSITION),
+            Step(Substitute({theta: logit(b)}), inverse_rate, start_rate, cost, POSITION),
+            Step(Substitute({theta: logit(p) + edge}), inverse_rate, final_rate, cost, POSITION),
             Step(
                 Differentiate(u_0),
                 duration - rho * sp.log(u_0 / u_c),
                 (2 + sp.exp(theta_lam - u_0) + sp.exp(u_0 - theta_lam) - rho) / u_0,
             ),
             Step(Substitute({u_0: lam * Delta, u_c: (lam - lam_star) * Delta}), sp.log(u_0 / u_c), flow_time, "y"),
-            Step(Limit(lam, lam_star, k, sp.Integer(0)), 4 * flow_time, sp.oo),
-            Step(Limit(lam, sp.oo, k, sp.oo), slowness * flow_time, sp.Integer(0)),
-            Step(Solve(lam), sp.Eq(slowness * flow_time, budget), lam_star / (1 - sp.exp(-budget / slowness))),
-            Step(Limit(budget, sp.oo, t, sp.oo), lam_star / (1 - sp.exp(-budget / slowness)), lam_star),
+            Step(Limit(lam, lam_star), 4 * flow_time, sp.oo),
+            Step(Limit(lam, sp.oo), slowness * flow_time, sp.Integer(0)),
+            Step(Solve(lam), sp.Eq(slowness * flow_time, budget), latest),
+            Step(Limit(budget, sp.oo), latest, lam_star),
             Step(Solve(u_c), sp.Eq(sp.log((way + u_c) / u_c), natural), way / (sp.exp(natural) - 1), "u_{c}"),
             Step(
                 Differentiate(natural),
@@ -287,26 +318,53 @@ def policy_gradient() -> Derivation:
                 duration.subs(from_base, simultaneous=True),
                 in_edge,
                 r"\frac{\mathrm{d}T}{\mathrm{d}u_c}",
-                assumptions=SOLVER,
+                SOLVER,
             ),
             Step(Solve(steps), sp.Eq(eta * steps, duration_so_far), duration_so_far / eta, "N"),
+            Step(
+                Substitute({steps: duration_so_far / eta}),
+                sp.floor(steps),
+                sp.floor(duration_so_far / eta),
+                r"\lfloor N\rfloor",
+            ),
+            Step(
+                Substitute({duration_so_far: duration}),
+                sp.Eq(duration_so_far, budget),
+                sp.Eq(duration, budget),
+                r"\lambda^*(B)",
+            ),
+            Step(Substitute(in_position), duration, placed, r"T(\lambda)", PASSING),
+            _crossing(placed, r"T(\lambda)"),
+            *(
+                step
+                for rate, name in ((least_rate, low_name), (greatest_rate, high_name))
+                for step in (
+                    Step(Substitute({slowness: rate, lam_star: star}), latest, bound(rate), name, PASSING),
+                    ahead_only(bound(rate), name, above(0, budget)),
+                )
+            ),
         ),
         {
-            "time_to_edge": (
-                r"T(\lambda)",
-                sp.Piecewise((duration.subs(in_position, simultaneous=True), passing), (sp.oo, True)),
-            ),
+            "time_to_edge": (r"T(\lambda)", sp.Piecewise((placed, passing), (sp.oo, True))),
             "steps_to_edge": (r"\lfloor N\rfloor", sp.floor(duration_so_far / eta)),
             "budget_threshold": (r"\lambda^*(B)", sp.Eq(duration, budget)),
-            "lower bound of the threshold": (
-                r"\lambda_{\mathrm{low}}(B)",
-                sp.Piecewise((star / (1 - sp.exp(-budget / least_rate)), p > b), (sp.oo, True)),
-            ),
-            "upper bound of the threshold": (
-                r"\lambda_{\mathrm{high}}(B)",
-                sp.Piecewise((star / (1 - sp.exp(-budget / sp.Max(start_rate, final_rate))), p > b), (sp.oo, True)),
-            ),
+            "lower bound of the threshold": (low_name, sp.Piecewise((bound(least_rate), p > b), (sp.oo, True))),
+            "upper bound of the threshold": (high_name, sp.Piecewise((bound(greatest_rate), p > b), (sp.oo, True))),
         },
         module="dynamics",
         spot={p: "0.9", b: "0.7", c: "2", lam: "1.6088744164356636"},
+        given={
+            r"J(\theta)": objective,
+            cost: 1 / (modal * (1 - modal)),
+            r"H(u)": antiderivative,
+            "H(u_0)-H(u_c)": antiderivative.subs(u, u_0) - antiderivative.subs(u, u_c),
+            "u": theta_lam - theta,
+            r"T(\theta_0,\theta_c)": in_log_odds,
+            r"T(D,u_c)": duration.subs(from_base, simultaneous=True),
+            "y": sp.log((way + u_c) / u_c),
+            r"\eta N": eta * steps,
+            r"\lfloor N\rfloor": sp.floor(steps),
+            "T=B": sp.Eq(duration_so_far, budget),
+        },
+        uses=("threshold", "natural_flow"),
     )

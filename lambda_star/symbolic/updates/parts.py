@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import pairwise
 
 import sympy as sp
 
-from lambda_star.symbolic.assumptions import Assumptions
-from lambda_star.symbolic.bernoulli import collapse, fixed, push
+from lambda_star.symbolic.assumptions import Assumptions, assume
 from lambda_star.symbolic.derivation import Derivation, Step, derivation
-from lambda_star.symbolic.rules import Define, Differentiate, Limit, Rewrite, Sign, Solve, Substitute
+from lambda_star.symbolic.places import collapse, fixed, push, s
+from lambda_star.symbolic.regions import Part, above, below, between, free, let
+from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Solve, Substitute
 from lambda_star.symbolic.symbols import Delta, b, c, gap, lam, logit, p, positive, q, real, sigmoid
 
 __all__ = ["none", "rule", "same_sign", "short", "tail_dies", "where"]
@@ -37,18 +38,9 @@ adv_m, adv_t = real(r"A_m A_\tau")
 weight_m, weight_t, share = positive(r"w_m w_\tau x")
 """The advantages of modal token and tail, their weights, and the modal share in the mean that is subtracted."""
 
-g, h, k, m, n, s, t, u, v, w, z = positive("g h k m n s t u v w z")
-_above = v * (1 + s)
-VALUES = {
-    b: v / (1 + v),
-    p: _above / (1 + _above),
-    c: 1 + w,
-    lam: 1 + m,
-    q: z / (1 + z),
-    bound: sp.log(1 + k),
-    height_m: g,
-    height_t: h,
-}
+_PLACE = (between(0, b, p, 1), above(1, c), above(1, lam), between(0, q, 1))
+_BASE = (between(0, b, 1), free(lam))
+_REST = (above(0, bound, log=1), above(0, height_m, height_t, each=True))
 total = height_m + height_t
 """Z_λ, the sum of the two heights."""
 
@@ -58,7 +50,7 @@ log_m, log_t = sp.log(p / b), sp.log((1 - p) / (1 - b))
 free_m, free_t = sp.log(p / q) + (lam - 1) * log_m, sp.log((1 - p) / (1 - q)) + (lam - 1) * log_t
 """The advantages of modal token and tail without any bound."""
 
-free = sp.log(p / q) - sp.log((1 - p) / (1 - q)) + push
+unbounded = sp.log(p / q) - sp.log((1 - p) / (1 - q)) + push
 power_m, power_t = p**lam * b ** (1 - lam), (1 - p) ** lam * (1 - b) ** (1 - lam)
 """h_m and h_τ written out."""
 
@@ -70,14 +62,14 @@ dies, leaves = r"\lambda_{\mathrm{dies}}", r"\lambda_{\mathrm{leaves}}"
 clip_name = r"c_{\mathrm{eq}}"
 
 
-def where(text: str, values: Mapping[sp.Symbol, sp.Expr]) -> Assumptions:
-    """Return the region of the rules with other values for some symbols.
+def where(*parts: Part) -> Assumptions:
+    """Return the region of the rules with other parts in place of those about the same symbols.
 
-    >>> where("c = 2", {c: sp.Integer(2)}).insert(c)
-    2
+    >>> where(above(2, c)).about({c})
+    'c>2'
     """
-    found = {**VALUES, **values}
-    return Assumptions(text, {Delta: gap.xreplace({p: found[p], b: found[b]}), **found})
+    region = assume(*_PLACE, *_REST).use(*parts)
+    return region.use(let(Delta, gap, ""))
 
 
 def short(expr: sp.Basic) -> sp.Basic:
@@ -89,7 +81,36 @@ def short(expr: sp.Basic) -> sp.Basic:
     return expr.subs(gap, Delta)
 
 
-RULE = where(r"0<b<p<1,\quad c>1,\quad \lambda>1,\quad 0<q<1", {})
+RULE = where()
+
+
+def stages(marks: tuple[sp.Expr, ...], *place: Part) -> tuple[Assumptions, ...]:
+    """Return the regions of the push before, between and beyond some of its values.
+
+    >>> [stage.about({s}) for stage in stages((sp.Integer(0),), above(1, c))]
+    ['s<0', 's>0']
+    """
+    inner = (between(low, s, high, log=1) for low, high in pairwise(marks))
+    parts = (below(s, marks[0], log=1), *inner, above(marks[-1], s, log=1))
+    return tuple(assume(*place, part, between(0, q, 1)) for part in parts)
+
+
+def joined(values: tuple[sp.Basic, ...], marks: tuple[sp.Expr, ...], *place: Part) -> tuple[Step, Step]:
+    """Return the steps that put the students before, between and beyond some pushes together, and insert the push.
+
+    >>> joined((p, c), (sp.Integer(0),), above(1, c), between(0, p, 1))[1].after.args[1]
+    (c, True)
+    """
+    cases = [(value, s <= mark) for value, mark in zip(values, marks, strict=False)]
+    whole = sp.Piecewise(*cases, (values[-1], True))
+    return (
+        Step(Join(stages(marks, *place)), sp.Tuple(*values), whole, "q", assume(*place, free(s, log=1))),
+        Step(Substitute({s: push}), whole, whole.subs(s, push), "q", assume(*place).use(*_BASE)),
+    )
+
+
+kept = p * sp.exp(s) / (p * sp.exp(s) + 1 - p)
+"""The fixed point for a push."""
 
 
 def rule(
@@ -112,36 +133,36 @@ def rule(
 @derivation
 def tail_dies() -> Derivation:
     """Derive when the tail dies from every start, for any pair of monotone forces."""
-    places = Assumptions(
-        r"\theta<\theta',\quad \delta_m,\delta_\tau\ge0",
-        {force_m2: g - h, force_t: m - n, drop_m: u, drop_t: v, force_m: s - t, force_t2: w - z},
-    )
-    dying = Assumptions(
-        r"F_m(1)>\sup F_\tau,\quad \delta_m,\delta_\tau\ge0",
-        {**places.values, sup_t: g - h, least_m: g - h + w},
-    )
-    family = where(r"0<b<p<1,\quad f_m,f_\tau,\lambda\in\mathbb{R}", {held_m: g - h, held_t: t - n})
-    region = Assumptions(r"\theta\in\mathbb{R}", {theta: sp.log(k)})
+    drops = above(0, drop_m, drop_t, each=True)
+    places = assume(free(force_m2, force_t), drops)
+    dying = assume(free(sup_t), above(sup_t, least_m), drops)
+    family = where(free(held_m), above(held_m, held_t), free(lam))
+    region = assume(free(theta, log=1))
     before = {force_m: force_m2 + drop_m, force_t2: force_t + drop_t}
     falls, apart = drop_m + drop_t, least_m - sup_t + drop_m + drop_t
     cost, rate = 2 * theta + sp.exp(theta) - sp.exp(-theta), 2 + sp.exp(theta) + sp.exp(-theta)
     last = held_m - held_t + push
-    star = 1 + (held_t - held_m) / gap
+    end = 1 + (held_t - held_m) / gap
+    clip = p * sp.exp(held_t - held_m)
     return Derivation(
         "tail_dies",
         places,
         (
-            Step(Define(), force_m - force_t, name=r"D(\theta)"),
-            Step(Substitute(before), (force_m - force_t) - (force_m2 - force_t2), falls, r"D(\theta)-D(\theta')"),
-            Step(Sign(r"\ge"), falls, name=r"D(\theta)-D(\theta')"),
+            Step(
+                Substitute(before),
+                (force_m - force_t) - (force_m2 - force_t2),
+                falls,
+                r"D(\theta)-D(\theta')",
+                sign=">",
+            ),
             Step(
                 Substitute({force_m: least_m + drop_m, force_t: sup_t - drop_t}),
                 force_m - force_t,
                 apart,
                 r"D(\theta)",
                 dying,
+                sign=">",
             ),
-            Step(Sign(">"), apart, name=r"D(\theta)", assumptions=dying),
             Step(Substitute({q: sigmoid(theta)}), 1 / (q * (1 - q)), rate, r"\frac{1}{q(1-q)}", region),
             Step(
                 Differentiate(theta),
@@ -150,65 +171,71 @@ def tail_dies() -> Derivation:
                 r"\frac{\mathrm{d}}{\mathrm{d}\theta}\left(2\theta+e^\theta-e^{-\theta}\right)",
                 region,
             ),
-            Step(Define(), last, name=r"F_m(1)-\sup F_\tau", assumptions=family),
             Step(
                 Differentiate(lam),
                 last,
                 gap,
                 r"\frac{\partial}{\partial\lambda}\left(F_m(1)-\sup F_\tau\right)",
                 family,
+                sign=">",
             ),
-            Step(
-                Sign(">"),
-                gap,
-                name=r"\frac{\partial}{\partial\lambda}\left(F_m(1)-\sup F_\tau\right)",
-                assumptions=family,
-            ),
-            Step(Solve(lam), sp.Eq(last, 0), star, dies, family),
-            Step(Solve(c), short(sp.Eq(collapse, lam)), short(p * sp.exp(push)), clip_name, family),
-            Step(Substitute({lam: star}), p * sp.exp(push), p * sp.exp(held_t - held_m), clip_name, family),
+            Step(Solve(lam), sp.Eq(last, 0), end, dies, family),
+            Step(Solve(c), short(sp.Eq(collapse, lam)), short(p * sp.exp(push)), clip_name, where(above(0, c))),
+            Step(Substitute({lam: end}), p * sp.exp(push), clip, clip_name, family),
+            Step(Limit(held_t, sp.oo), end, sp.oo, dies, family),
         ),
-        {
-            "general law": (dies, star),
-            "equivalent clip": (clip_name, p * sp.exp(held_t - held_m)),
-        },
+        {"general law": (dies, end), "equivalent clip": (clip_name, clip)},
         module="updates",
+        given={
+            r"D(\theta)": force_m - force_t,
+            r"D(\theta')": force_m2 - force_t2,
+            r"\tfrac{1}{q(1-q)}": 1 / (q * (1 - q)),
+            r"2\theta+e^\theta-e^{-\theta}": cost,
+            r"F_m(1)-\sup F_\tau": last,
+            r"\lambda_c": short(collapse),
+            clip_name: p * sp.exp(push),
+        },
+        uses=("regimes",),
     )
 
 
 @derivation
 def same_sign() -> Derivation:
     """Derive that positive weights on a centred advantage keep the fixed point."""
-    region = Assumptions(
-        r"0\le x\le1,\quad w_m,w_\tau>0,\quad A_m,A_\tau\in\mathbb{R}",
-        {share: u / (1 + u), weight_m: g, weight_t: h, adv_m: m - n, adv_t: s - t, height_m: v, height_t: w},
+    level, difference_of = positive(r"Z_\lambda D")
+    region = assume(
+        above(0, difference_of), between(0, share, 1), above(0, weight_m, weight_t, each=True), free(adv_m, adv_t)
     )
-    beyond = Assumptions(
-        r"Z_\lambda>1,\quad w_\tau>w_m>0", {height_m: 1 + v, height_t: w, weight_m: g, weight_t: g + h}
-    )
+    beyond = assume(above(1, level), above(0, weight_m, weight_t))
     mean = share * adv_m + (1 - share) * adv_t
     difference = adv_m - adv_t
     left = weight_m * (adv_m - mean) - weight_t * (adv_t - mean)
-    at_fixed = weight_m * sp.log(total) - weight_t * sp.log(total)
     return Derivation(
         "same_sign",
         region,
         (
-            Step(Define(), mean, name="B"),
             Step(Rewrite("collect"), adv_m - mean, (1 - share) * difference, "A_m-B"),
             Step(Rewrite("collect"), adv_t - mean, -share * difference, r"A_\tau-B"),
             Step(Rewrite("collect"), left, positive_factor * difference, velocity),
-            Step(Sign(">"), positive_factor),
+            Step(Differentiate(difference_of), positive_factor * difference_of, positive_factor, sign=">"),
+            Step(Substitute({adv_m: adv_t}), positive_factor * difference, sp.Integer(0), velocity),
             Step(
-                Sign("<"),
-                at_fixed,
-                -(weight_t - weight_m) * sp.log(total),
+                Substitute({adv_m: sp.log(level), adv_t: sp.log(level)}),
+                weight_m * adv_m - weight_t * adv_t,
+                -(weight_t - weight_m) * sp.log(level),
                 r"w_mA_m-w_\tau A_\tau",
                 beyond,
+                sign="<",
             ),
         ),
         {"the velocity": (velocity, positive_factor * difference)},
         module="updates",
+        given={
+            "A_m-B": adv_m - mean,
+            r"A_\tau-B": adv_t - mean,
+            r"\left(\dots\right)D": positive_factor * difference_of,
+            r"w_mA_m-w_\tau A_\tau": weight_m * adv_m - weight_t * adv_t,
+        },
     )
 
 
@@ -220,10 +247,13 @@ def none() -> Derivation:
         RULE,
         (
             Step(Rewrite("collect"), free_m - free_t, logit(p) + push - logit(q), velocity),
-            Step(Differentiate(q), free, -1 / (q * (1 - q)), r"\frac{\mathrm{d}}{\mathrm{d}q}(F_m-F_\tau)"),
-            Step(Sign("<"), -1 / (q * (1 - q)), name=r"\frac{\mathrm{d}}{\mathrm{d}q}(F_m-F_\tau)"),
-            Step(Substitute({q: fixed}), free, sp.Integer(0), r"(F_m-F_\tau)(q_\lambda)"),
-            Step(Limit(q, sp.Integer(1), z, sp.oo), free_t, sp.oo, r"\sup F_\tau"),
+            Step(
+                Differentiate(q), unbounded, -1 / (q * (1 - q)), r"\frac{\mathrm{d}}{\mathrm{d}q}(F_m-F_\tau)", sign="<"
+            ),
+            Step(Solve(q), sp.Eq(free_m, free_t), fixed, "q"),
+            Step(Limit(q, sp.Integer(1)), free_t, sp.oo, r"\sup F_\tau"),
         ),
         (sp.oo, sp.oo, fixed, sp.oo),
+        given={"F_m": free_m, r"F_\tau": free_t, r"F_m-F_\tau": unbounded},
+        uses=("fixed_point", "tail_dies"),
     )
