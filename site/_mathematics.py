@@ -5,10 +5,10 @@ The formulas of all pages are drawn in STIX Two Math, cut down to the characters
 
 from __future__ import annotations
 
+import re
 from html import unescape
 from importlib.resources import files
 from pathlib import Path
-from re import sub
 
 from docutils import nodes
 from fontTools import subset
@@ -18,13 +18,16 @@ from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 FONT = "STIXTwoMath-Regular.ttf"
+PRIME = re.compile("<msup>(<mi>[^<]*</mi><mo>′</mo>)</msup>")
+"""A prime, which the font raises by itself."""
+
 CONVERTER = LatexToMathML(fancy_error=False, annotation=True)
 
 
 def mathml(latex: str, node: nodes.Element, display: bool) -> str:
     """Return a formula as MathML; one that cannot be read is a warning, and so ends the build."""
     try:
-        return CONVERTER.convert_with_local_state(latex, displaystyle=display)
+        return PRIME.sub(r"<mrow>\1</mrow>", CONVERTER.convert_with_local_state(latex, displaystyle=display))
     except LatexError as error:
         logging.getLogger(__name__).warning("%s in the formula %s", error, latex, location=node)
         return f"<code>{latex}</code>"
@@ -50,7 +53,7 @@ def write_font(app: Sphinx, exception: Exception | None) -> None:
     if exception or app.builder.format != "html":
         return
     pages = "".join(path.read_text(encoding="utf-8") for path in Path(app.outdir).rglob("*.html"))
-    formulas = unescape(sub(r"<annotation.*?</annotation>|<[^>]+>", "", "".join(pages.split("<math")[1:])))
+    formulas = unescape(re.sub(r"<annotation.*?</annotation>|<[^>]+>", "", "".join(pages.split("<math")[1:])))
     options = subset.Options(flavor="woff", layout_features=["*"])
     font = subset.load_font(str(files("ziamath") / "fonts" / FONT), options)
     chosen = subset.Subsetter(options)

@@ -32,7 +32,7 @@ class LinksOutside(SphinxPostTransform):
         folder = self.env.doc2path(self.env.docname).parent
         shows = self.env.doc2path(self.env.docname).suffix == ".ipynb"
         for link in list(self.document.findall(pending_xref)):
-            path, _, anchor = link["reftarget"].partition("#")
+            path = link["reftarget"].partition("#")[0]
             of_derivation = shows and (Path(self.env.srcdir) / SHOWN_IN / path).is_file()
             heading = shows and re.match(r"\d+-", link["reftarget"])
             if link["reftype"] == "myst" and ((folder / path).is_dir() or of_derivation or heading):
@@ -49,8 +49,25 @@ def name_overview(_app: Sphinx, env: BuildEnvironment) -> None:
     env.titles["README"] = nodes.title("", "At a glance")
 
 
+def keep_sentences(app: Sphinx) -> None:
+    """Keep the texts of attributes and properties as they are; Napoleon would take what precedes a colon for a type."""
+    texts: dict[str, list[str]] = {}
+
+    def keep(_app: Sphinx, what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+        if what in {"attribute", "data", "property"}:
+            texts[name] = list(lines)
+
+    def restore(_app: Sphinx, _what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+        lines[:] = texts.pop(name, lines)
+
+    app.connect("autodoc-process-docstring", keep, priority=450)
+    app.connect("autodoc-process-docstring", restore, priority=550)
+
+
 def escape(lines: list[str], signs: str) -> None:
     """Escape characters that mean something to reStructuredText and nothing to who wrote the text."""
+    if not lines:
+        return
     pieces = LITERAL.split("\n".join(lines))
     pieces[::2] = [re.sub(f"[{signs}]", r"\\\g<0>", piece) for piece in pieces[::2]]
     lines[:] = "".join(pieces).split("\n")
@@ -62,6 +79,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-updated", name_overview)
     app.connect("autodoc-skip-member", skip_old_name)
     app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: escape(lines, "|"), priority=400)
+    keep_sentences(app)
     for part in ("description", "options", "arguments", "epilog"):
         app.connect(f"sphinx-click-process-{part}", lambda _app, _context, lines: escape(lines, "*_"))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

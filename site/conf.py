@@ -18,6 +18,7 @@ author = "The lambda_star developers"
 copyright = author  # noqa: A001
 version = release = __version__
 language = "en"
+smartquotes = False  # texts mean their quotes and their `--` as they are typed
 
 root_doc = "site/index"
 include_patterns = [
