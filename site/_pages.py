@@ -16,32 +16,42 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 SHOWN_IN = "derivations"
 """A notebook that shows a derivation shows its links too, and these start in this folder."""
 
-LITERAL = re.compile(r"(``.*?``|`[^`\n]*`)", flags=re.DOTALL)
+LITERAL = re.compile(r"(``.*?``|`[^`\n]*`|^\| [^\n]*)", flags=re.DOTALL | re.MULTILINE)
+"""What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
 
 
-class LinksOutside(SphinxPostTransform):
-    """Keep the words of links that a site cannot follow: folders of the repository, and a shown derivation's links.
+class Links(SphinxPostTransform):
+    """Name the page that a link with a file's name leads to, and keep the words alone of links out of the site.
 
-    Any other link that leads nowhere stays what it is to MyST, a warning, and so ends the build.
+    The latter are folders of the repository, and what a derivation that a notebook shows refers to. Any other link that
+    leads nowhere stays what it is to MyST, a warning, and so ends the build.
     """
 
     default_priority = 8  # before MyST's own resolver
 
     def run(self, **_: Any) -> None:
-        """Replace these links by their words."""
-        folder = self.env.doc2path(self.env.docname).parent
-        shows = self.env.doc2path(self.env.docname).suffix == ".ipynb"
+        """Replace the words of these links, or these links by their words."""
         for link in list(self.document.findall(pending_xref)):
-            path = link["reftarget"].partition("#")[0]
-            of_derivation = shows and (Path(self.env.srcdir) / SHOWN_IN / path).is_file()
-            heading = shows and re.match(r"\d+-", link["reftarget"])
-            if link["reftype"] == "myst" and ((folder / path).is_dir() or of_derivation or heading):
+            if link["reftype"] == "myst" and link["refdomain"] == "doc":
+                if Path(link.astext()).name == Path(self.env.doc2path(link["reftarget"])).name:
+                    title = self.env.titles[link["reftarget"]].astext()
+                    link[:] = [nodes.emphasis("", title)]
+            elif link["reftype"] == "myst" and self.leads_out(link["reftarget"]):
                 link.replace_self(link.children)
+        for dash in list(self.document.findall(lambda node: isinstance(node, nodes.Text) and node == " -- ")):
+            dash.parent.replace(dash, nodes.Text(" – "))
+
+    def leads_out(self, target: str) -> bool:
+        """Whether a link that is to no page is to a folder, or stands in a derivation that a notebook shows."""
+        page, path = self.env.doc2path(self.env.docname), target.partition("#")[0]
+        shown = (Path(self.env.srcdir) / SHOWN_IN / path).is_file() or re.match(r"\d+-", target)
+        return (page.parent / path).is_dir() or (page.suffix == ".ipynb" and bool(shown))
 
 
-def skip_old_name(_app: Sphinx, _what: str, _name: str, thing: Any, skip: bool, _options: Any) -> bool:
-    """Leave out the properties that serve old names of fields."""
-    return skip or (isinstance(thing, property) and isinstance(thing.fget, functools.partial))
+def skip(_app: Sphinx, _what: str, _name: str, thing: Any, skipped: bool, _options: Any) -> bool:
+    """Leave out properties that serve old names of fields, and fields that say no more than their number."""
+    old = isinstance(thing, property) and isinstance(thing.fget, functools.partial)
+    return skipped or old or str(getattr(thing, "__doc__", "")).startswith("Alias for field number")
 
 
 def name_overview(_app: Sphinx, env: BuildEnvironment) -> None:
@@ -73,13 +83,29 @@ def escape(lines: list[str], signs: str) -> None:
     lines[:] = "".join(pieces).split("\n")
 
 
+CODE = ".. code-block:: text"
+
+
+def literal(lines: list[str]) -> None:
+    """Show what a help text keeps in lines as it stands in a terminal, but for a first line that leads to it."""
+    shown: list[str] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        held, first = line.startswith("| "), not before.startswith("| ")
+        if held and first and line.endswith(":"):
+            shown += [line[2:], "", CODE, ""]
+        else:
+            shown += [CODE, ""] if held and first else []
+            shown.append(f"    {line[2:]}" if held else line)
+    lines[:] = shown
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register all of this."""
-    app.add_post_transform(LinksOutside)
+    app.add_post_transform(Links)
     app.connect("env-updated", name_overview)
-    app.connect("autodoc-skip-member", skip_old_name)
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: escape(lines, "|"), priority=400)
     keep_sentences(app)
     for part in ("description", "options", "arguments", "epilog"):
-        app.connect(f"sphinx-click-process-{part}", lambda _app, _context, lines: escape(lines, "*_"))
+        app.connect(f"sphinx-click-process-{part}", lambda _a, _c, lines: (escape(lines, "*_"), literal(lines)))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
