@@ -21,7 +21,7 @@ FONT = "STIXTwoMath-Regular.ttf"
 PRIME = re.compile("<msup>(<mi>[^<]*</mi><mo>′</mo>)</msup>")
 """A prime, which the font raises by itself."""
 
-CONVERTER = LatexToMathML(fancy_error=False, annotation=True)
+CONVERTER = LatexToMathML(fancy_error=False)
 
 
 def mathml(latex: str, node: nodes.Element, display: bool) -> str:
@@ -53,7 +53,7 @@ def write_font(app: Sphinx, exception: Exception | None) -> None:
     if exception or app.builder.format != "html":
         return
     pages = "".join(path.read_text(encoding="utf-8") for path in Path(app.outdir).rglob("*.html"))
-    formulas = unescape(re.sub(r"<annotation.*?</annotation>|<[^>]+>", "", "".join(pages.split("<math")[1:])))
+    formulas = unescape(re.sub(r"<[^>]+>", "", "".join(pages.split("<math")[1:])))
     options = subset.Options(flavor="woff", layout_features=["*"])
     font = subset.load_font(str(files("ziamath") / "fonts" / FONT), options)
     chosen = subset.Subsetter(options)

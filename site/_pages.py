@@ -11,10 +11,13 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 SHOWN_IN = "derivations"
 """A notebook that shows a derivation shows its links too, and these start in this folder."""
+
+REFERENCE = "docs/reference"
 
 LITERAL = re.compile(r"(``.*?``|`[^`\n]*`|^\| [^\n]*)", flags=re.DOTALL | re.MULTILINE)
 """What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
@@ -38,8 +41,19 @@ class Links(SphinxPostTransform):
                     link[:] = [nodes.emphasis("", title)]
             elif link["reftype"] == "myst" and self.leads_out(link["reftarget"]):
                 link.replace_self(link.children)
+        if self.env.docname == REFERENCE:
+            self.link_names()
         for dash in list(self.document.findall(lambda node: isinstance(node, nodes.Text) and node == " -- ")):
             dash.parent.replace(dash, nodes.Text(" – "))
+
+    def link_names(self) -> None:
+        """Lead from the table of names to the documentation of each."""
+        known = self.env.domains.python_domain.objects
+        for name in list(self.document.findall(nodes.literal)):
+            paths = (f"{home}.{name.astext().partition('(')[0]}" for home in ("lambda_star", "lambda_star.bernoulli"))
+            for path in [path for path in paths if path in known][:1]:
+                page = self.app.builder.get_relative_uri(REFERENCE, known[path].docname)
+                name.replace_self(nodes.reference("", "", name.deepcopy(), refuri=f"{page}#{known[path].node_id}"))
 
     def leads_out(self, target: str) -> bool:
         """Whether a link that is to no page is to a folder, or stands in a derivation that a notebook shows."""
@@ -99,10 +113,19 @@ def literal(lines: list[str]) -> None:
     lines[:] = shown
 
 
+def refuse_network(app: Sphinx, exception: Exception | None) -> None:
+    """Fail if a page loads anything from a network."""
+    for page in [] if exception else Path(app.outdir).rglob("*.html"):
+        loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=.https?:[^>]*>", page.read_text("utf-8"))
+        if loaded:
+            raise ExtensionError(f"{page} loads {loaded[0]}")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register all of this."""
     app.add_post_transform(Links)
     app.connect("env-updated", name_overview)
+    app.connect("build-finished", refuse_network)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: escape(lines, "|"), priority=400)
     keep_sentences(app)
