@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,13 @@ def literal(lines: list[str]) -> None:
     lines[:] = shown
 
 
+def copy_explorer(app: Sphinx, exception: Exception | None) -> None:
+    """Copy the explorer, a page without a generator, to where the links to it lead in the repository too."""
+    explorer = Path(app.confdir) / "explorer"
+    if exception is None and explorer.is_dir():
+        shutil.copytree(explorer, Path(app.outdir) / "site" / "explorer", dirs_exist_ok=True)
+
+
 def refuse_network(app: Sphinx, exception: Exception | None) -> None:
     """Fail if a page loads anything from a network."""
     for page in [] if exception else Path(app.outdir).rglob("*.html"):
@@ -125,6 +133,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register all of this."""
     app.add_post_transform(Links)
     app.connect("env-updated", name_overview)
+    app.connect("build-finished", copy_explorer)
     app.connect("build-finished", refuse_network)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: escape(lines, "|"), priority=400)
