@@ -21,7 +21,15 @@ from lambda_star.cli import main
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = sorted(ROOT.glob("docs/*.md"))
-LINKING = [README, ROOT / "CONTRIBUTING.md", *DOCS, *ROOT.glob("derivations/*.md"), *ROOT.glob("examples/*/*.md")]
+SITE = sorted(ROOT.glob("site/**/*.md"))
+LINKING = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    *DOCS,
+    *SITE,
+    *ROOT.glob("derivations/*.md"),
+    *ROOT.glob("examples/*/*.md"),
+]
 REFERENCE = ROOT / "docs" / "reference.md"
 WINGS = (
     "bernoulli",
@@ -123,7 +131,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [README, *DOCS, *ROOT.glob("C*.md"), *ROOT.glob("examples/*/*.md")], ids=lambda page: page.name
+    "page", [README, *DOCS, *SITE, *ROOT.glob("C*.md"), *ROOT.glob("examples/*/*.md")], ids=lambda page: page.name
 )
 def test_prose_is_wrapped(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -25,6 +25,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("site/**/*.md")),
     *sorted(ROOT.glob("derivations/*.md")),
     *sorted(ROOT.glob("lambda_star/symbolic/text/*.md")),
     *sorted(ROOT.glob("examples/*/*.md")),

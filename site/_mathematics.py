@@ -1,0 +1,69 @@
+"""Formulas as MathML, which a browser draws by itself: no script, no network, and a screen reader can read them.
+
+The formulas of all pages are drawn in STIX Two Math, cut down to the characters that they use.
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from importlib.resources import files
+from pathlib import Path
+
+from docutils import nodes
+from fontTools import subset
+from math_core import LatexError, LatexToMathML
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
+
+FONT = "STIXTwoMath-Regular.ttf"
+PRIME = re.compile("<msup>(<mi>[^<]*</mi><mo>′</mo>)</msup>")
+"""A prime, which the font raises by itself."""
+
+CONVERTER = LatexToMathML(fancy_error=False)
+
+
+def mathml(latex: str, node: nodes.Element, display: bool) -> str:
+    """Return a formula as MathML; one that cannot be read is a warning, and so ends the build."""
+    try:
+        return PRIME.sub(r"<mrow>\1</mrow>", CONVERTER.convert_with_local_state(latex, displaystyle=display))
+    except LatexError as error:
+        logging.getLogger(__name__).warning("%s in the formula %s", error, latex, location=node)
+        return f"<code>{latex}</code>"
+
+
+def inline(translator: HTML5Translator, node: nodes.math) -> None:
+    """Write a formula inside a sentence."""
+    translator.body.append(mathml(node.astext(), node, display=False))
+    raise nodes.SkipNode
+
+
+def block(translator: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a formula on lines of its own, its label beside it or, on a narrow screen, below it."""
+    latex, _, label = node.astext().strip().partition(r"\tag")
+    drawn = f'<div class="formula" tabindex="0">{mathml(latex, node, display=True)}</div>'
+    label = label and f"<div>({label.strip()[1:-1]})</div>"
+    translator.body.append(f'<div class="numbered">{drawn}{label}</div>')
+    raise nodes.SkipNode
+
+
+def write_font(app: Sphinx, exception: Exception | None) -> None:
+    """Write the font with the characters of the formulas alone."""
+    if exception or app.builder.format != "html":
+        return
+    pages = "".join(path.read_text(encoding="utf-8") for path in Path(app.outdir).rglob("*.html"))
+    formulas = unescape(re.sub(r"<[^>]+>", "", "".join(pages.split("<math")[1:])))
+    options = subset.Options(flavor="woff", layout_features=["*"])
+    font = subset.load_font(str(files("ziamath") / "fonts" / FONT), options)
+    chosen = subset.Subsetter(options)
+    chosen.populate(text=formulas)
+    chosen.subset(font)
+    subset.save_font(font, str(Path(app.outdir) / "_static" / "mathematics.woff"), options)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the renderer."""
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.connect("build-finished", write_font)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

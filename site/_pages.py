@@ -1,0 +1,143 @@
+"""What texts that are read elsewhere too, in the repository, an editor or a terminal, need on a site."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+SHOWN_IN = "derivations"
+"""A notebook that shows a derivation shows its links too, and these start in this folder."""
+
+REFERENCE = "docs/reference"
+
+LITERAL = re.compile(r"(``.*?``|`[^`\n]*`|^\| [^\n]*)", flags=re.DOTALL | re.MULTILINE)
+"""What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
+
+
+class Links(SphinxPostTransform):
+    """Name the page that a link with a file's name leads to, and keep the words alone of links out of the site.
+
+    The latter are folders of the repository, and what a derivation that a notebook shows refers to. Any other link that
+    leads nowhere stays what it is to MyST, a warning, and so ends the build.
+    """
+
+    default_priority = 8  # before MyST's own resolver
+
+    def run(self, **_: Any) -> None:
+        """Replace the words of these links, or these links by their words."""
+        for link in list(self.document.findall(pending_xref)):
+            if link["reftype"] == "myst" and link["refdomain"] == "doc":
+                if Path(link.astext()).name == Path(self.env.doc2path(link["reftarget"])).name:
+                    title = self.env.titles[link["reftarget"]].astext()
+                    link[:] = [nodes.emphasis("", title)]
+            elif link["reftype"] == "myst" and self.leads_out(link["reftarget"]):
+                link.replace_self(link.children)
+        if self.env.docname == REFERENCE:
+            self.link_names()
+        for dash in list(self.document.findall(lambda node: isinstance(node, nodes.Text) and node == " -- ")):
+            dash.parent.replace(dash, nodes.Text(" – "))
+
+    def link_names(self) -> None:
+        """Lead from the table of names to the documentation of each."""
+        known = self.env.domains.python_domain.objects
+        for name in list(self.document.findall(nodes.literal)):
+            paths = (f"{home}.{name.astext().partition('(')[0]}" for home in ("lambda_star", "lambda_star.bernoulli"))
+            for path in [path for path in paths if path in known][:1]:
+                page = self.app.builder.get_relative_uri(REFERENCE, known[path].docname)
+                name.replace_self(nodes.reference("", "", name.deepcopy(), refuri=f"{page}#{known[path].node_id}"))
+
+    def leads_out(self, target: str) -> bool:
+        """Whether a link that is to no page is to a folder, or stands in a derivation that a notebook shows."""
+        page, path = self.env.doc2path(self.env.docname), target.partition("#")[0]
+        shown = (Path(self.env.srcdir) / SHOWN_IN / path).is_file() or re.match(r"\d+-", target)
+        return (page.parent / path).is_dir() or (page.suffix == ".ipynb" and bool(shown))
+
+
+def skip(_app: Sphinx, _what: str, _name: str, thing: Any, skipped: bool, _options: Any) -> bool:
+    """Leave out properties that serve old names of fields, and fields that say no more than their number."""
+    old = isinstance(thing, property) and isinstance(thing.fget, functools.partial)
+    return skipped or old or str(getattr(thing, "__doc__", "")).startswith("Alias for field number")
+
+
+def name_overview(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Call the README an overview where other pages name it; its own title is the name of the project."""
+    env.titles["README"] = nodes.title("", "At a glance")
+
+
+def keep_sentences(app: Sphinx) -> None:
+    """Keep the texts of attributes and properties as they are; Napoleon would take what precedes a colon for a type."""
+    texts: dict[str, list[str]] = {}
+
+    def keep(_app: Sphinx, what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+        if what in {"attribute", "data", "property"}:
+            texts[name] = list(lines)
+
+    def restore(_app: Sphinx, _what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+        lines[:] = texts.pop(name, lines)
+
+    app.connect("autodoc-process-docstring", keep, priority=450)
+    app.connect("autodoc-process-docstring", restore, priority=550)
+
+
+def escape(lines: list[str], signs: str) -> None:
+    """Escape characters that mean something to reStructuredText and nothing to who wrote the text."""
+    if not lines:
+        return
+    pieces = LITERAL.split("\n".join(lines))
+    pieces[::2] = [re.sub(f"[{signs}]", r"\\\g<0>", piece) for piece in pieces[::2]]
+    lines[:] = "".join(pieces).split("\n")
+
+
+CODE = ".. code-block:: text"
+
+
+def literal(lines: list[str]) -> None:
+    """Show what a help text keeps in lines as it stands in a terminal, but for a first line that leads to it."""
+    shown: list[str] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        held, first = line.startswith("| "), not before.startswith("| ")
+        if held and first and line.endswith(":"):
+            shown += [line[2:], "", CODE, ""]
+        else:
+            shown += [CODE, ""] if held and first else []
+            shown.append(f"    {line[2:]}" if held else line)
+    lines[:] = shown
+
+
+def copy_explorer(app: Sphinx, exception: Exception | None) -> None:
+    """Copy the explorer, a page without a generator, to where the links to it lead in the repository too."""
+    explorer = Path(app.confdir) / "explorer"
+    if exception is None and explorer.is_dir():
+        shutil.copytree(explorer, Path(app.outdir) / "site" / "explorer", dirs_exist_ok=True)
+
+
+def refuse_network(app: Sphinx, exception: Exception | None) -> None:
+    """Fail if a page loads anything from a network."""
+    for page in [] if exception else Path(app.outdir).rglob("*.html"):
+        loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=.https?:[^>]*>", page.read_text("utf-8"))
+        if loaded:
+            raise ExtensionError(f"{page} loads {loaded[0]}")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register all of this."""
+    app.add_post_transform(Links)
+    app.connect("env-updated", name_overview)
+    app.connect("build-finished", copy_explorer)
+    app.connect("build-finished", refuse_network)
+    app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: escape(lines, "|"), priority=400)
+    keep_sentences(app)
+    for part in ("description", "options", "arguments", "epilog"):
+        app.connect(f"sphinx-click-process-{part}", lambda _a, _c, lines: (escape(lines, "*_"), literal(lines)))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

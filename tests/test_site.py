@@ -1,0 +1,64 @@
+"""What the site shows, seen without building it: every page has its place, and every public name its documentation.
+
+``make docs`` builds it, with its warnings as errors: formulas, links with their anchors, docstrings and help texts.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import lambda_star
+from lambda_star import _SUBMODULES
+
+ROOT = Path(__file__).parent.parent
+SITE = ROOT / "site"
+MAKERS = [SITE / "index.md", SITE / "api" / "index.md"]
+SHOWN = ["README.md", "C*.md", "docs/*.md", "derivations/*.md", "notebooks/*.ipynb", "examples/*/README.md"]
+PAGES = [path for pattern in (*SHOWN, "site/*.md", "site/api/*.md") for path in ROOT.glob(pattern)]
+
+
+def entries(page: Path) -> list[str]:
+    """The pages, from the root of the repository, that the tables of contents of a page name."""
+    tables = re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [line for table in tables for line in table.splitlines() if line and not line.startswith(":")]
+    names = [re.sub(r".*<(.*)>", r"\1", line) for line in lines]
+    return [str((page.parent / name).resolve().relative_to(ROOT)) for name in names]
+
+
+def documented() -> set[str]:
+    """The names that the pages on functions show, by their modules."""
+    text = "".join(page.read_text(encoding="utf-8") for page in SITE.glob("api/*.md"))
+    modules = re.findall(r"automodule:: lambda_star\.?([\w.]*)", text)
+    homes = {name: import_module(f"lambda_star.{name}".rstrip(".")) for name in modules}
+    alone = set(re.findall(r"autofunction:: lambda_star\.([\w.]+)", text))
+    return alone | {f"{home}.{name}".lstrip(".") for home, module in homes.items() for name in module.__all__}
+
+
+def test_every_page_has_one_place_in_the_site() -> None:
+    named = [entry for page in MAKERS for entry in entries(page)]
+    there = {str(page.relative_to(ROOT).with_suffix("")) for page in PAGES} - {"site/index"}
+    assert sorted(named) == sorted(there)
+
+
+def test_the_front_page_has_ten_doors() -> None:
+    front = (SITE / "index.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"^- \[\*\*.+\*\*\]\(\.\./\S+\)\\$", front, flags=re.MULTILINE)) == 10
+
+
+@pytest.mark.parametrize("wing", _SUBMODULES)
+def test_every_public_name_is_documented(wing: str) -> None:
+    names = {f"{wing}.{name}" for name in import_module(f"lambda_star.{wing}").__all__}
+    assert names <= documented()
+
+
+def test_every_name_of_the_reference_is_documented() -> None:
+    table = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    modules = "|".join((*_SUBMODULES, *lambda_star.__all__))
+    names = set(re.findall(rf"^\| `((?:{modules})\.[\w.]+)", table, flags=re.MULTILINE))
+    methods = {name for name in names if name.rpartition(".")[0] in documented()}
+    assert len(names) > 60
+    assert names - methods <= documented()
