@@ -252,8 +252,10 @@ def decide(expr: sp.Expr, assumptions: Assumptions) -> sp.Expr:
     """
     if not expr.has(sp.Piecewise, sp.Min, sp.Max):
         return expr
-    expr = expr.replace(lambda e: isinstance(e, sp.Min | sp.Max), lambda e: _extreme(e, assumptions))
-    return expr.replace(lambda e: isinstance(e, sp.Piecewise), lambda e: _case(e, assumptions))
+    if isinstance(expr, sp.Piecewise):
+        return _case(expr, assumptions)
+    expr = expr.func(*(decide(one, assumptions) for one in expr.args))
+    return _extreme(expr, assumptions) if isinstance(expr, sp.Min | sp.Max) else expr
 
 
 def _compared(left: sp.Expr, right: sp.Expr, assumptions: Assumptions) -> int | None:
@@ -261,7 +263,7 @@ def _compared(left: sp.Expr, right: sp.Expr, assumptions: Assumptions) -> int | 
 
 
 def _truth(relation: sp.Rel, assumptions: Assumptions) -> sp.Basic:
-    found = _compared(relation.lhs, relation.rhs, assumptions)
+    found = _compared(decide(relation.lhs, assumptions), decide(relation.rhs, assumptions), assumptions)
     holds = {sp.Gt: (1,), sp.Lt: (-1,), sp.Ge: (0, 1), sp.Le: (-1, 0), sp.Eq: (0,), sp.Ne: (-1, 1)}[relation.func]
     return relation if found is None else sp.true if found in holds else sp.false
 
@@ -270,7 +272,7 @@ def _case(pieces: sp.Piecewise, assumptions: Assumptions) -> sp.Expr:
     for value, condition in pieces.args:
         known = condition.xreplace({one: _truth(one, assumptions) for one in condition.atoms(sp.Rel)})
         if known == sp.true:
-            return value
+            return decide(value, assumptions)
         if known != sp.false:
             break
     return pieces

@@ -53,8 +53,8 @@ class Part:
         """The part as it is printed, of symbols that are apart only those that are used."""
         if self.kind in {"note", "let"}:
             return self.text
-        apart = used is not None and self.kind == "each"
-        names = [formula(symbol) for symbol in self.symbols if not apart or symbol in used]
+        shown = self.symbols if used is None or self.kind != "each" else [one for one in self.symbols if one in used]
+        names = [formula(symbol) for symbol in shown]
         if self.kind == "shares":
             return rf"{'+'.join(names)}=1,\quad {','.join(names)}>0"
         low, high = (None if one is None else formula(one) for one in (self.lower, self.upper))
@@ -78,8 +78,9 @@ class Part:
 
     def _chain(self, symbols: tuple[sp.Symbol, ...], fresh: Iterator[sp.Symbol]) -> dict[sp.Symbol, sp.Expr]:
         """Symbols in rising order: each exceeds the one before by a parameter, or by the logarithm of one."""
-        if self.kind == "decay":
-            return {symbol: self.upper - (self.upper - self.lower) * sp.exp(-next(fresh)) for symbol in symbols}
+        if self.lower is not None and self.upper is not None and self.kind == "decay":
+            width = self.upper - self.lower
+            return {symbol: self.upper - width * sp.exp(-next(fresh)) for symbol in symbols}
         if self.lower is not None and self.upper is not None:
             ends = [self.lower, self.upper]
             ends = ends if self.scale is None else [sp.exp(sp.expand(end * self.scale)) for end in ends]

@@ -151,6 +151,7 @@ def log_ratio_clamp() -> Derivation:
     ]
     values = ((kept, slid, 1), (kept, slid, 1), (kept, held, 1))
     every = where(between(0, p, 1), below_teacher, free(lam))
+    gone = assume(cap, above(2 * bound, s, log=1), between(0, q, 1))
     all_pushes = assume(cap, between(0, p, 1), free(s, log=1))
     return rule(
         "log_ratio_clamp",
@@ -169,16 +170,8 @@ def log_ratio_clamp() -> Derivation:
             Step(Substitute({s: 2 * bound}), held, tail_edge, "q", all_pushes),
             Step(Substitute({s: 2 * bound}), slid, modal_edge, "q", all_pushes),
             Step(Rewrite("collect"), capped_end, s - lasts[0], f"({velocity})(1)", parted[0][2], sign=">"),
-            *(
-                Step(
-                    Differentiate(s),
-                    both,
-                    sp.Integer(1),
-                    rf"\frac{{\partial}}{{\partial s}}({velocity})",
-                    one[2],
-                    sign=">",
-                )
-                for one in parted[1:]
+            Step(
+                Differentiate(s), both, sp.Integer(1), rf"\frac{{\partial}}{{\partial s}}({velocity})", gone, sign=">"
             ),
             Step(Join(sum(parted, ())), sp.Tuple(*sum(values, ())), student, "q", all_pushes),
             Step(Substitute({s: push}), student, student.subs(s, push), "q", every),
