@@ -1,5 +1,6 @@
 """Shared settings."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,10 +10,16 @@ from hypothesis import settings
 from lambda_star.calibration.table import Table
 from tests import tables
 
-settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=5)
 settings.register_profile("nightly", deadline=None, derandomize=True, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_finish() -> None:
+    """Take what the imports made out of every later garbage collection, of which trainers ask for many."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def _joined(same: Sequence[Finding], text: Any) -> str:
     return texts[0] if len(set(texts)) == 1 else " ".join(texts)
 
 
-@click.command("cliff-rules", short_help="Predict where small students fall under every update rule, and train them.")
+@click.command("cliff-rules", short_help="Predict where small students fall under ten update rules, and train them.")
 @click.option("--setting", "settings", type=click.Choice([*SETTINGS]), multiple=True, help="Setting; both by default.")
 @click.option(
     "--rule", "names", type=click.Choice([*TRIALS]), metavar="NAME", multiple=True, help="Rule; all by default."

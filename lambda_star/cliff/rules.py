@@ -1,4 +1,4 @@
-"""Every update rule in training: where small transformers were predicted to fall under it, and where they fell.
+"""Update rules in training: where small transformers were predicted to fall under it, and where they fell.
 
 A trial is a preset under an update rule. Before the first step its prediction is locked: the validity of the student
 that training under the rule would converge to, sampled without training at each λ of a grid, and the same for π_λ, the
@@ -43,7 +43,7 @@ JUDGED = 2000  # answers at each λ, rehearsed and of trained students
 BATCHES = {"short": 32, "sparse": 6}  # answers per step of each student
 
 SETTINGS: dict[str, Preset] = {"short": PRESETS["short"], "sparse": SPARSE}
-"""The two settings that every rule is tried in."""
+"""The two settings that each rule is tried in."""
 
 
 @dataclass(frozen=True)

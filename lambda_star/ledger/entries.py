@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import string
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -39,7 +40,9 @@ class Entry(NamedTuple):
     @property
     def claimed(self) -> str:
         """What is claimed of numbers."""
-        return _listed({name: text.replace("=", "") for name, text in self.claim.claimed.items()})
+        named = re.compile(r"(?:^|(?<= ))=(\w+)")  # a value that is computed too, not the equals sign of an argument
+        texts = self.claim.claimed.items()
+        return _listed({name: named.sub(lambda at: self.filled(f"{{{at[1]}}}"), text) for name, text in texts})
 
     @property
     def numbers(self) -> str:

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -672,6 +673,8 @@ def test_a_tail_beyond_the_floats_is_drawn_as_the_deepest_colour() -> None:
 
 # Budgets
 
+budget_drawn = cache(plot_budget)  # a second or more each, so several tests look at one picture
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
@@ -679,7 +682,7 @@ def test_a_tail_beyond_the_floats_is_drawn_as_the_deepest_colour() -> None:
 def test_the_budget_curve_is_the_budget_threshold_and_lies_above_the_safe_line(
     p: float, b: float, c: float, flow: Flow
 ) -> None:
-    ax = plot_budget(p, b, c, flow=flow)
+    ax = budget_drawn(p, b, c, flow=flow)
     curve, line, star = only(ax, "budget threshold"), only(ax, "λ* = "), ls.threshold(p, b, c)
     budgets, lams = data(curve)
     np.testing.assert_array_equal(lams, dynamics.budget_threshold(p, b, c, budgets, flow=flow))
@@ -701,7 +704,7 @@ def test_the_budget_curve_is_the_budget_threshold_and_lies_above_the_safe_line(
 def test_tails_are_past_the_clip_edge_above_the_budget_curve_and_within_it_below(
     p: float, b: float, c: float, flow: Flow
 ) -> None:
-    ax = plot_budget(p, b, c, flow=flow)
+    ax = budget_drawn(p, b, c, flow=flow)
     (filled,) = [found for found in ax.collections if isinstance(found, QuadContourSet)]
     levels = list(filled.levels)
     assert levels == [-4, -3, -2, -1, 0, 1]
@@ -719,7 +722,7 @@ def test_tails_are_past_the_clip_edge_above_the_budget_curve_and_within_it_below
 @pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
 def test_budgets_are_labelled_with_their_unit_and_flow(flow: Flow) -> None:
-    ax = plot_budget(*CLIFFS[0], flow=flow)
+    ax = budget_drawn(*CLIFFS[0], flow=flow)
     assert ax.get_xlabel() == f"budget (learning rate times steps), {flow} flow"
     assert ax.get_ylabel() == "λ"
     assert ax.get_xscale() == "log"
