@@ -42,7 +42,7 @@ def inline(translator: HTML5Translator, node: nodes.math) -> None:
 def block(translator: HTML5Translator, node: nodes.math_block) -> None:
     """Write a formula on lines of its own, its label beside it or, on a narrow screen, below it."""
     latex, _, label = node.astext().strip().partition(r"\tag")
-    drawn = f'<div class="formula" tabindex="0">{mathml(latex, node, display=True)}</div>'
+    drawn = f'<div class="formula">{mathml(latex, node, display=True)}</div>'
     label = label and f"<div>({label.strip()[1:-1]})</div>"
     translator.body.append(f'<div class="numbered">{drawn}{label}</div>')
     raise nodes.SkipNode
