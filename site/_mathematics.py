@@ -21,6 +21,8 @@ FONT = "STIXTwoMath-Regular.ttf"
 PRIME = re.compile("<msup>(<mi>[^<]*</mi><mo>′</mo>)</msup>")
 """A prime, which the font raises by itself."""
 
+SPACED = re.compile(r",\s*\\quad\s+")
+
 CONVERTER = LatexToMathML(fancy_error=False)
 
 
@@ -34,8 +36,10 @@ def mathml(latex: str, node: nodes.Element, display: bool) -> str:
 
 
 def inline(translator: HTML5Translator, node: nodes.math) -> None:
-    """Write a formula inside a sentence."""
-    translator.body.append(mathml(node.astext(), node, display=False))
+    """Write a formula inside a sentence, statements behind each other apart, so that a line may end between them."""
+    latex = node.astext()
+    parts = [latex] if r"\begin" in latex else SPACED.split(latex)
+    translator.body.append(",&emsp;".join(mathml(part, node, display=False) for part in parts))
     raise nodes.SkipNode
 
 
