@@ -21,6 +21,8 @@ FONT = "STIXTwoMath-Regular.ttf"
 PRIME = re.compile("<msup>(<mi>[^<]*</mi><mo>′</mo>)</msup>")
 """A prime, which the font raises by itself."""
 
+SPACED = re.compile(r",\s*\\quad\s+")
+
 CONVERTER = LatexToMathML(fancy_error=False)
 
 
@@ -34,15 +36,17 @@ def mathml(latex: str, node: nodes.Element, display: bool) -> str:
 
 
 def inline(translator: HTML5Translator, node: nodes.math) -> None:
-    """Write a formula inside a sentence."""
-    translator.body.append(mathml(node.astext(), node, display=False))
+    """Write a formula inside a sentence, statements behind each other apart, so that a line may end between them."""
+    latex = node.astext()
+    parts = [latex] if r"\begin" in latex else SPACED.split(latex)
+    translator.body.append(",&emsp;".join(mathml(part, node, display=False) for part in parts))
     raise nodes.SkipNode
 
 
 def block(translator: HTML5Translator, node: nodes.math_block) -> None:
     """Write a formula on lines of its own, its label beside it or, on a narrow screen, below it."""
     latex, _, label = node.astext().strip().partition(r"\tag")
-    drawn = f'<div class="formula" tabindex="0">{mathml(latex, node, display=True)}</div>'
+    drawn = f'<div class="formula">{mathml(latex, node, display=True)}</div>'
     label = label and f"<div>({label.strip()[1:-1]})</div>"
     translator.body.append(f'<div class="numbered">{drawn}{label}</div>')
     raise nodes.SkipNode
