@@ -201,11 +201,16 @@ def _least(function: Function, box: tuple[Span, ...], codomain: Codomain) -> flo
 def _by_mean_value(function: Function, box: Sequence[Span], slopes: Sequence[Real]) -> tuple[float, float]:
     """Return a float below all values over a box, from the value in the middle and the slopes, and one above that."""
     with precision(PRECISIONS[0]):
-        middles = [span if _is_small(span) else Span(*(2 * (_middle(span),))) for span in box]
+        middles = [_centre(span) for span in box]
         at = bound = _value(function, list(map(as_real, middles)))
         for span, middle, slope in zip(box, middles, slopes, strict=True):
             bound = bound + slope * (as_real(span) - as_real(middle))
         return floats(bound)[0], floats(at)[1]
+
+
+def _centre(span: Span) -> Span:
+    middle = _middle(span)
+    return span if _is_small(span) or middle is None else Span(middle, middle)
 
 
 def _is_small(span: Span) -> bool:

@@ -239,7 +239,7 @@ class Balls(Exact):
 
     @staticmethod
     def positive(x: Real) -> Real:
-        """Return the part of an interval that is at least 0, where the rest of it is known not to be used."""
+        """Return the part of an interval that is at least 0, where what is below is known not to be used."""
         return x if x.low >= 0 or x.high < 0 else Real(ZERO, x.high, x.jet)
 
     @staticmethod

@@ -67,7 +67,7 @@ def threshold(p: Argument, b: Argument, c: Argument) -> Interval:
     >>> threshold("0.999", "0.5", 5)
     Interval(lower=1.2331396501498626, upper=1.2331396501498628, cut=())
     >>> threshold((0.99, 0.999), 0.5, (4, 5))
-    Interval(lower=1.2008..., upper=1.351..., cut=())
+    Interval(lower=1.2008..., upper=1.352..., cut=())
     """
     return enclosure(bernoulli.threshold, {"p": p, "b": b, "c": c}, FROM_ONE, ALL)
 

@@ -28,20 +28,20 @@ class Claim(NamedTuple):
     """The statement in words and formulas."""
     box: dict[str, tuple[float, float]]
     """The two ends of every coordinate."""
-    positive: Callable[..., Real]
+    positive: Callable[..., Any]
     """The expression, of one interval for each coordinate."""
     quick: Mapping[str, tuple[float, float]] = MappingProxyType({})
     """The sides of the box that a quick run looks at."""
 
 
-def _probability(log_odds: Any) -> Real:
+def _probability(log_odds: Any) -> Any:
     return 1 / (1 + balls.exp(-log_odds))
 
 
 Push = Callable[[Any, Any, Any], Any]
 
 
-def _excess(push: Push, x: Real, gap: Real, c: Real) -> Real:
+def _excess(push: Push, x: Real, gap: Real, c: Real) -> Any:
     return formulas.excess_from_gap(balls, push(balls, _probability(x), c), gap)
 
 
@@ -58,13 +58,13 @@ def _monotone() -> Iterator[Claim]:
     )
     for name, push, in_c in functions:
 
-        def falls_in_p(x: Real, gap: Real, c: Real, push: Push = push) -> Real:
+        def falls_in_p(x: Real, gap: Real, c: Real, push: Push = push) -> Any:
             return -_excess(push, x.at(1.0), gap.at(1.0), c).jet[0]
 
-        def rises_in_b(x: Real, gap: Real, c: Real, push: Push = push) -> Real:
+        def rises_in_b(x: Real, gap: Real, c: Real, push: Push = push) -> Any:
             return _excess(push, x, gap.at(-1.0), c).jet[0]
 
-        def moves_with_c(x: Real, gap: Real, c: Real, push: Push = push, sign: int = in_c) -> Real:
+        def moves_with_c(x: Real, gap: Real, c: Real, push: Push = push, sign: int = in_c) -> Any:
             return sign * _excess(push, x, gap, c.at(1.0)).jet[0]
 
         short = name.split()[0]
@@ -74,26 +74,26 @@ def _monotone() -> Iterator[Claim]:
         yield Claim(f"{short}-c", f"the {name} {verb} strictly in c where p > b", box, moves_with_c)
 
 
-def _above_log_c(tail: Real, c: Real) -> Real:
+def _above_log_c(tail: Real, c: Real) -> Any:
     return formulas.push_to_edge(balls, 1 - tail.at(1.0), c).jet[0]
 
 
-def _below_log_c_over_p(tail: Real, c: Real) -> Real:
+def _below_log_c_over_p(tail: Real, c: Real) -> Any:
     p = 1 - tail.at(1.0)
     return (formulas.push_to_collapse(balls, p, c) - formulas.push_to_edge(balls, p, c)).jet[0]
 
 
-def _kl_leaves_first(x: Real, c: Real) -> Real:
+def _kl_leaves_first(x: Real, c: Real) -> Any:
     x = x.at(1.0)
     return (x + formulas.push_to_edge(balls, _probability(x), c)).jet[0]
 
 
-def _kl_dies_first(x: Real, c: Real) -> Real:
+def _kl_dies_first(x: Real, c: Real) -> Any:
     x = x.at(1.0)
     return (x + formulas.push_to_collapse(balls, _probability(x), c)).jet[0]
 
 
-def _log_g(split: Real, excess: Real, apart: Real) -> Real:
+def _log_g(split: Real, excess: Real, apart: Real) -> Any:
     """Log G of a tail of two tokens: the share s of the one, its log-ratio ``apart`` from the other's, x = λ−1.
 
     G = (1−s + s·e^(x·apart))·(1−s + s·e^−apart)^x compares the tail of the mixture with that of the merged outcomes.
@@ -105,27 +105,27 @@ def _log_g(split: Real, excess: Real, apart: Real) -> Real:
     return balls.log(of_student) + excess * balls.log(of_base)
 
 
-def _bends(split: Real, excess: Real, apart: Real) -> Real:
+def _bends(split: Real, excess: Real, apart: Real) -> Any:
     return _log_g(split, excess, apart.at(1.0, 0.0)).jet[1]
 
 
-def _climbs(split: Real, excess: Real, apart: Real) -> Real:
+def _climbs(split: Real, excess: Real, apart: Real) -> Any:
     return _log_g(split, excess, apart.at(1.0)).jet[0]
 
 
-def _climbs_below(split: Real, excess: Real, apart: Real) -> Real:
+def _climbs_below(split: Real, excess: Real, apart: Real) -> Any:
     return -_climbs(split, excess, -apart)
 
 
-def _merged_ahead(split: Real, apart: Real) -> Real:
+def _merged_ahead(split: Real, apart: Real) -> Any:
     return -balls.log(formulas.tail_ratio(balls, _probability(split), -apart.at(1.0))).jet[0]
 
 
-def _wide_enough(tail: Real, c: Real) -> Real:
+def _wide_enough(tail: Real, c: Real) -> Any:
     return formulas.push_across(balls, 1 - tail.at(1.0, 0.0), c).jet[1]
 
 
-def _narrow_enough(tail: Real, c: Real) -> Real:
+def _narrow_enough(tail: Real, c: Real) -> Any:
     tail = tail.at(1.0, 0.0)
     return (tail / c * (1 + tail / c) - formulas.push_across(balls, 1 - tail, c)).jet[1]
 

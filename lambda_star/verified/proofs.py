@@ -55,7 +55,7 @@ def prove(claim: Claim, *, quick: bool = False, report: Report | None = None) ->
         A :class:`Proof`.
 
     >>> from lambda_star.verified.claims import Claim
-    >>> prove(Claim("square", "(x−1)² + 1 > x", {"x": (0.0, 3.0)}, lambda x: (x - 1) * (x - 1) + 1 - x)).outcome
+    >>> prove(Claim("square", "(x−1)² + 2 > x", {"x": (0.0, 3.0)}, lambda x: (x - 1) * (x - 1) + 2 - x)).outcome
     'proved'
     >>> prove(Claim("square", "x² > x", {"x": (0.0, 3.0)}, lambda x: x * x - x)).piece
     {'x': (0.75, 0.75)}
