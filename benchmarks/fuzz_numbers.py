@@ -97,7 +97,12 @@ WILD += [
     np.full((2, 3), -math.inf),
     np.bool_(True),
 ]
-WILD += [np.ma.masked_array([0.5, 0.2], [0, 1]), np.zeros((1,) * 20), np.array([0.2, 0.8], ">f8"), np.uint64(2**64 - 1)]
+WILD += [
+    np.ma.masked_array([0.5, 0.2], [False, True]),
+    np.zeros((1,) * 20),
+    np.array([0.2, 0.8], ">f8"),
+    np.uint64(2**64 - 1),
+]
 WILD += [-0.0, 5e-324, math.inf, -math.inf, math.nan, 0, 1, -1, 2**1000, float(2**1000), [0.5, math.nan], [None], ["a"]]
 ROWS = st.integers(1, 4).flatmap(lambda width: st.lists(st.floats(-800, 5), min_size=width, max_size=width))
 TABLES = (

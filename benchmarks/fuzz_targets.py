@@ -248,6 +248,7 @@ def lint(folder: Path, drawn: Any) -> None:
     """Lint a configuration of pieces, or a damaged one of the corpus."""
     from lambda_star.lint import configuration, lint_config
 
+    content: Any
     content, suffix, edits, point = drawn
     if isinstance(content, Path):
         content, suffix = damaged(content.read_bytes(), edits), content.suffix

@@ -52,7 +52,7 @@ def spin(*_: object) -> None:
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (lambda *_: {}["a"], "KeyError"),
+        (lambda *_: dict[str, int]()["a"], "KeyError"),
         (lambda *_: warnings.warn("leaks", stacklevel=1), "UserWarning: leaks"),
         (lambda *_: os.system("true"), "Forbidden: os.system"),
         (lambda *_: subprocess.run(["true"], check=True), "Forbidden: subprocess.Popen"),

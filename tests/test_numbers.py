@@ -50,7 +50,7 @@ def test_what_is_no_number_is_refused_by_name(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("kind", [torch.bool, torch.complex64])
 def test_tensors_of_no_numbers_are_refused_by_name(kind: torch.dtype) -> None:
-    rows = [torch.tensor(each) for each in ROWS]
+    rows = torch.tensor(ROWS[0]), torch.tensor(ROWS[1])
     with pytest.raises(TypeError, match=r"^lam must be a real number"):
         categorical.fixed_point(*rows, torch.ones(1, dtype=kind))
 
