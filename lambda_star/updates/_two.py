@@ -182,12 +182,15 @@ def floor_dies(xp: Any, p: Real, b: Real, bound: Real) -> Real:
 
 @elementwise(BOUND)
 def floor_student(xp: Any, p: Real, b: Real, lam: Real, bound: Real) -> Real:
-    """Return q_λ while both sides exceed e^−bound, then e^(θ_λ−bound)."""
+    """Return q_λ while both sides exceed e^−bound, then e^(θ_λ−bound); where θ_λ is 0, the nearest to b that rests."""
     push = formulas.push(xp, p, b, lam)
     target = formulas.logit(xp, p) + push
     size = where(xp, target >= 0, target, -target)
     free = size <= _log_odds_at(xp, bound)
     held = either_side(xp, target >= 0, where(xp, free, 0.0, least(xp, size - bound, 0.0)))
+    high = xp.exp(-bound)  # nothing moves a student between 1 − high and high if the mixture is undecided
+    resting = where(xp, b > high, high, where(xp, b < 1 - high, 1 - high, b))
+    held = where(xp, target == 0, resting, held)
     return known(xp, where(xp, free, formulas.fixed_point(xp, p, push), held), push, bound)
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lambda_star import bernoulli, updates
@@ -22,6 +22,8 @@ def same(closed: float, numeric: float, tolerance: float = 1e-9) -> bool:
 
 
 @pytest.mark.slow
+@example(updates.log_prob_floor(0.5), 0.5, 0.5, 0.0)
+@example(updates.log_prob_floor(0.5), 0.5, 0.75, 1.0)
 @given(rules, moderate, moderate, lams)
 def test_training_ends_where_the_general_law_says(rule: Rule, p: float, b: float, lam: float) -> None:
     assume(lam >= first_lambda(rule))
