@@ -231,7 +231,10 @@ def _one_logarithm(expr: sp.Expr) -> sp.Expr:
     """A logarithm and other terms as one logarithm."""
     whole = sp.logcombine(sp.expand(expr), force=True)
     logs = [term for term in sp.Add.make_args(whole) if isinstance(term, sp.log)]
-    return sp.log(logs[0].args[0] * sp.exp(whole - logs[0])) if len(logs) == 1 else whole
+    if len(logs) != 1:
+        return whole
+    above, below = sp.fraction(sp.together(logs[0].args[0]))
+    return sp.log(sp.expand(above * sp.exp(whole - logs[0])) / below)
 
 
 def _signed(expr: sp.Expr, beyond: int | None) -> sp.Expr:

@@ -168,11 +168,14 @@ class Derivation:
         used = {symbol for step in self.steps for symbol in free_symbols(step)}
         lines = [f"Assumptions: ${self.assumptions.about(used)}$."]
         shown = {slot.removeprefix("let ") for slot in slots(read(self.module).sections[self.name].body)}
-        if rest := [f"${name}={formula(expr)}$" for name, expr in self.given.items() if name not in shown]:
-            lines.append(f"Definitions: {', '.join(rest)}.")
+        rest = [f"{name}={formula(expr)}" for name, expr in self.given.items() if name not in shown]
+        inline = [f"${one}$" for one in rest if not re.search(r"\\\\|\\,", one)]
+        if rest:
+            lines.append(f"Definitions: {', '.join(inline)}.".replace(": .", ":"))
         if self.uses:
             lines.append(f"Results used: {', '.join(map(linked, self.uses))}.")
-        return "\n\n".join(fill(line, 100, break_long_words=False, break_on_hyphens=False) for line in lines)
+        lines = [fill(line, 100, break_long_words=False, break_on_hyphens=False) for line in lines]
+        return "\n\n".join(lines + [_displayed(one) for one in rest if f"${one}$" not in inline])
 
     def _slot(self, slot: str) -> str:
         """What stands in a slot: the results, a definition, or a step."""

@@ -130,8 +130,8 @@ def at(expr: sp.Basic, place: Mapping[sp.Symbol, Any]) -> Any:
 def numeric(symbols: tuple[sp.Symbol, ...], exprs: tuple[sp.Basic, ...]) -> Callable[..., list[Any]]:
     """Return expressions as a function of numbers, in the precision of mpmath.
 
-    >>> numeric((sp.Symbol("p"),), (sp.Symbol("p") / 2,))(1.0)
-    [0.5]
+    >>> numeric((sp.Symbol("p"),), (sp.Symbol("p") * 2,))(1)
+    [2]
     """
     function: Callable[..., list[Any]] = sp.lambdify(symbols, list(exprs), "mpmath")
     return function
