@@ -38,8 +38,8 @@ def mathml(latex: str, node: nodes.Element, display: bool) -> str:
 def inline(translator: HTML5Translator, node: nodes.math) -> None:
     """Write a formula inside a sentence, statements behind each other apart, so that a line may end between them."""
     latex = node.astext()
-    parts = [latex] if r"\begin" in latex else SPACED.split(latex)
-    translator.body.append(",&emsp;".join(mathml(part, node, display=False) for part in parts))
+    parts = [latex] if r"\begin" in latex else SPACED.sub(r",\\quad ", latex).split(r"\quad ")
+    translator.body.append("&emsp;".join(mathml(part, node, display=False) for part in parts))
     raise nodes.SkipNode
 
 

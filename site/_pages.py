@@ -89,6 +89,12 @@ def keep_sentences(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", restore, priority=550)
 
 
+def name_types(*event: Any) -> tuple[str | None, str | None]:
+    """Write a type that is long when spelled out by its name."""
+    *_, signature, returns = event
+    return signature and ALIAS.sub(r"\1", signature), returns
+
+
 def escape(lines: list[str], signs: str) -> None:
     """Escape characters that mean something to reStructuredText and nothing to who wrote the text."""
     if not lines:
@@ -98,6 +104,7 @@ def escape(lines: list[str], signs: str) -> None:
     lines[:] = "".join(pieces).split("\n")
 
 
+ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
 CODE = ".. code-block:: text"
 
 
@@ -135,6 +142,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-updated", name_overview)
     app.connect("build-finished", copy_explorer)
     app.connect("build-finished", refuse_network)
+    app.connect("autodoc-process-signature", name_types)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: escape(lines, "|"), priority=400)
     keep_sentences(app)
