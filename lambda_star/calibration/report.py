@@ -214,7 +214,8 @@ class Report:
         import pyarrow
 
         types = {"name": pyarrow.string(), **dict.fromkeys(COUNTS, pyarrow.int64())}
-        schema = pyarrow.schema([(one.name, types.get(one.name, pyarrow.float64())) for one in fields(ClassReport)][:-1])
+        names = [one.name for one in fields(ClassReport) if one.name != "quantiles"]
+        schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in names])
         return pyarrow.Table.from_pylist([vars(one) for one in self.classes], schema)
 
     def _repr_html_(self) -> str:
