@@ -204,6 +204,8 @@ class Report:
     def to_frame(self) -> pyarrow.Table:
         """Return the contract classes as an Arrow table, one row each, which pandas, Polars and DuckDB take as it is.
 
+        The quantiles of a class stay in :attr:`classes`.
+
         >>> from lambda_star import calibrate, read_table
         >>> report = calibrate(read_table("examples/rank_by_price/logprobs.csv"))
         >>> report.to_frame().select(["name", "positions"]).to_pylist()[0]
@@ -212,8 +214,9 @@ class Report:
         import pyarrow
 
         types = {"name": pyarrow.string(), **dict.fromkeys(COUNTS, pyarrow.int64())}
-        schema = pyarrow.schema([(one.name, types.get(one.name, pyarrow.float64())) for one in fields(ClassReport)][:-1])
-        return pyarrow.Table.from_pylist([vars(one) for one in self.classes], schema)  # all but the quantiles
+        names = [one.name for one in fields(ClassReport) if one.name != "quantiles"]
+        schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in names])
+        return pyarrow.Table.from_pylist([vars(one) for one in self.classes], schema)
 
     def _repr_html_(self) -> str:
         """The report as a notebook shows it."""
