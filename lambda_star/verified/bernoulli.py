@@ -361,7 +361,8 @@ def teacher_for(b: Argument, c: Argument, lam: Argument) -> Interval:
 
     def enclose(spans: dict[str, Span]) -> tuple[float, float]:
         base, clip, at = spans.values()
-        goal = Span(*(end if end == math.inf else Fraction(end) - 1 for end in (at.low, at.high)))
+        low, high = (end if end == math.inf else Fraction(end) - 1 for end in (at.low, at.high))
+        goal = Span(low, high)
         guess = bernoulli.teacher_for(
             min(max(middle(base), LEAST), LARGEST), max(middle(clip), 1.0), max(middle(at), 1.0 + 2.0**-52)
         )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def threshold(log_t: Sequence[Argument], log_b: Sequence[Argument], c: Argument)
     known = not any(span is None for span in logits)
     spans = [span for span in logits if span is not None]
 
-    def each(function: Callable[..., Real]) -> Interval:
+    def each(function: Callable[..., Any]) -> Interval:
         def enclose(clip: dict[str, Span]) -> tuple[float, float]:
             return of_point(function, [*spans, clip["c"]], FROM_ONE) if known else (math.nan, math.nan)
 
@@ -116,13 +116,13 @@ def _greater(a: Real, b: Real) -> Real:
     return Real(max(a.low, b.low), max(a.high, b.high))
 
 
-def _lower(*values: Real) -> Real:
+def _lower(*values: Real) -> Any:
     """Eq. 4 with w for p and d for Δ."""
     row, c = _row(values[:-1]), values[-1]
     return 1 + formulas.excess_from_gap(balls, formulas.push_to_edge(balls, row.mean / row.span, c), row.span)
 
 
-def _upper(*values: Real) -> Real:
+def _upper(*values: Real) -> Any:
     return 1 + formulas.excess_from_gap(balls, balls.log(values[-1]), _row(values[:-1]).mean)
 
 
@@ -138,8 +138,8 @@ def _root(spans: Sequence[Span], c: Span) -> tuple[float, float]:
     if low[0] == math.inf:
         return math.inf, math.inf
     tokens = len(spans) // 2
-    rows = (np.array([middle(span) for span in row]) for row in (spans[:tokens], spans[tokens:]))
-    guess = float(categorical.threshold(*rows, max(middle(c), 1.0)).value) if c.thin else low[0]
+    log_t, log_b = (np.array([middle(span) for span in row]) for row in (spans[:tokens], spans[tokens:]))
+    guess = float(categorical.threshold(log_t, log_b, max(middle(c), 1.0)).value) if c.thin else low[0]
 
     def side(lam: float) -> int:
         excess = Fraction(lam) - 1

@@ -411,7 +411,7 @@ def _case(rng: random.Random, name: str, form: str) -> Case:
     found = call(*arguments)
     points = [[rng.choice(inside) for _, inside in picks] for _ in range(3 if form == "pair" else 1)]
     # λ·logit needs as many digits as λ has before the point.
-    large = any(abs(value) > 1e9 for place, value in enumerate(points[0]) if letters[place] in "le")
+    large = any(abs(float(value)) > 1e9 for place, value in enumerate(points[0]) if letters[place] in "le")
     right = all(_right(name, found, point, 400 if large else DIGITS) for point in points)
     return Case(name, arguments, found, right or all(_right(name, found, point, 800) for point in points))
 

@@ -207,7 +207,8 @@ def test_censored_and_rounded_rows_are_held_between_the_ends_of_calibrate() -> N
         )
     found = of_table(Table.from_rows(rows), 5.0)
     for low, high, (p, b) in zip(found.low, found.high, boxes, strict=True):
-        box = verified.threshold(*(tuple(mp.nstr(end, 50) for end in ends) for ends in (p, b)), 5)
+        of_p, of_b = (tuple(mp.nstr(end, 50) for end in ends) for ends in (p, b))
+        box = verified.threshold(of_p, of_b, 5)
         assert abs(low - box.lower) <= 1e-13 * box.lower  # the log-odds of the table round before λ* does
         assert abs(high - box.upper) <= 1e-13 * box.upper
     assert found.censored.sum() > 5

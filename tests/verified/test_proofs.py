@@ -39,7 +39,7 @@ def test_the_opposite_of_every_claim_is_refuted(claim: Claim) -> None:
 
 
 def test_a_claim_that_is_false_in_a_corner_is_refuted_there() -> None:
-    def wrong(tail: Real, c: Real) -> Real:
+    def wrong(tail: Real, c: Real) -> Any:
         """That the upper bound log(c/p) holds with c−0.001 for c: wrong where 1−p < 0.001 or so."""
         return formulas.push_to_collapse(balls, 1 - tail, c - 0.001) - formulas.push_to_edge(balls, 1 - tail, c)
 
