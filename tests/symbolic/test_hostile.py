@@ -95,11 +95,12 @@ def test_every_deleted_step_and_every_swap_of_two_neighbours_is_refused() -> Non
 def test_forged_results_and_missing_premises_are_refused_without_the_marks() -> None:
     for name, one in DERIVATIONS.items():
         assert loose_end(with_result(one, expr=sp.Integer(42))), name
-        assert loose_end(with_steps(one, ())), name
         stripped = dataclasses.replace(one, given={}, uses=())
         assert broken_link(stripped), name
     refused = [name for name, one in DERIVATIONS.items() if broken_link(with_steps(one, one.steps[::-1]))]
     assert len(refused) > len(DERIVATIONS) / 2
+    emptied = [name for name, one in DERIVATIONS.items() if not loose_end(with_steps(one, ()))]
+    assert emptied == ["none", "importance_weight", "ppo"]  # their results are those of sections that they use
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ REAL = assume(free(x, q))
     ("equation", "solution", "region"),
     [
         (sp.Eq(q**2, 1), sp.Integer(1), REAL),
-        (sp.Eq(x, x), sp.Integer(7), REAL),
+        (sp.Eq(x, x, evaluate=False), sp.Integer(7), REAL),
         (sp.Eq(q**3 - q, 0), sp.Integer(0), REAL),
         (sp.Eq(q * (q - 1), 0), sp.Integer(1), assume(above(-1, q))),
         (sp.Eq(sp.exp(q), 2), sp.log(2), assume(between(2, q, 3))),
@@ -141,7 +142,7 @@ REAL = assume(free(x, q))
     ids=str,
 )
 def test_solving_needs_both_directions(equation: sp.Eq, solution: sp.Expr, region: object) -> None:
-    symbol = x if equation == sp.Eq(x, x) else q
+    symbol = q if equation.has(q) else x
     assert Solve(symbol).check(equation, solution, region, "seed")  # type: ignore[arg-type]
 
 
