@@ -93,7 +93,7 @@ def test_the_readme_and_the_ledger_say_how_many_are_right() -> None:
     assert {f"{share:.0f} %" for share in students} == {"86 %"}
     assert f"86 % of answers at λ = 3 ({rehearsed:.0f} % rehearsed, teacher {teacher:.0f} %)" in readme
     assert sum(sum(one.valid) for one in OPEN if one.name.startswith("open-capped-1.5-")) == 0
-    assert "the students are right in {:.1f} and {:.1f} % of 300".format(*students) in claims
+    assert "the students are right in {:.1f} and {:.1f} % of 300".format(*map(float, students)) in claims
 
 
 def test_a_drop_under_the_cap_is_judged_as_it_was_locked() -> None:
