@@ -8,11 +8,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 EXAMPLE := examples/rank_by_price
 DATA := $(EXAMPLE)/logprobs.csv
 
-.PHONY: help demo test fast nightly gpu check cliff bench figures lowest release clean
+.PHONY: help demo test fast nightly deep mutation fuzz gpu check docs cliff bench figures explorer lowest locked lock sbom release clean
 .DEFAULT_GOAL := help
 
 # Two workers share two processors: threads of their own would only wait for each other.
-test fast nightly: export OMP_NUM_THREADS = 1
+test fast nightly deep mutation fuzz: export OMP_NUM_THREADS = 1
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
@@ -31,6 +31,15 @@ nightly: $(VENV)/.test  ## every law of numbers on 500 random cases in place of 
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n 2 tests/categorical tests/updates tests/test_sequence.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly tests
 
+deep: $(VENV)/.test  ## every law on 100,000 random cases; goes on where it stopped
+	$(BIN)/python -m benchmarks.properties
+
+mutation: $(VENV)/.tools  ## small errors in the numeric core, which the tests must see; goes on where it stopped
+	$(BIN)/python -m benchmarks.mutation
+
+fuzz: $(VENV)/.test  ## made-up input for readers, contracts, commands, linter, probe and functions
+	$(BIN)/python -m benchmarks.fuzz
+
 gpu:  ## what only a CUDA device can show, in eight minutes at most; nothing is installed, as such machines often have no network
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu
 
@@ -41,6 +50,9 @@ check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the RE
 	$(BIN)/lambda-star derive --check derivations
 	$(BIN)/python -m doctest -o ELLIPSIS -o NORMALIZE_WHITESPACE README.md
 
+docs: $(VENV)/.docs  ## the site of the pages in out/site, offline, with warnings as errors; under a minute of a processor
+	$(BIN)/python -m sphinx -E -W --keep-going -q -d out/doctrees -c site -b html . out/site
+
 cliff: $(VENV)/.test  ## a small student falls where it was predicted to, or this fails; two minutes at most
 	$(BIN)/lambda-star cliff --quick
 
@@ -50,11 +62,23 @@ bench: $(VENV)/.test  ## speed and accuracy, as ratios and in units of the last 
 figures: $(VENV)/.test  ## the figures of the house: lines, lengths, arrows and circles
 	$(BIN)/python -m benchmarks.structure
 
+explorer: $(VENV)/.test  ## compile the formulas of the explorer from the kernels
+	$(BIN)/python -m benchmarks.explorer
+
 lowest: VENV := .venv-lowest
 lowest:  ## the test suite on the lowest versions that the project admits; give PYTHON=python3.10 for the lowest Python
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt --editable '.[test]'
 	$(VENV)/bin/python -m pytest -n 2
+
+locked:  ## install what lock.txt names, each file by its hash, as CI does
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement lock.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(VENV)/.base $(VENV)/.test $(VENV)/.dev
+
+lock sbom: $(VENV)/.tools  ## the lock file; a bill of materials in out/sbom.json
+	$(BIN)/python -m benchmarks.supply $@
 
 release: $(VENV)/.release  ## build twice, compare, check, install and run what would be published, and say what remains
 	$(BIN)/python -m benchmarks.release
@@ -77,4 +101,12 @@ $(VENV)/.dev: $(VENV)/.base
 
 $(VENV)/.release: $(VENV)/.base
 	$(INSTALL) '.[release]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(INSTALL) '.[docs]'
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.dev
+	$(INSTALL) '.[tools]'
 	touch $@
