@@ -17,7 +17,7 @@ FORMS = {"float": 7900, "string": 2050, "pair": 50}
 """How many of a chunk are floats, decimal strings, and boxes of intervals."""
 WIDEST = 4
 JUMPS = {"least student"}
-"""What jumps where the fixed point is exactly 1/2: no precision decides such a tie, and the interval holds both sides."""
+"""What jumps where the fixed point is exactly 1/2: no precision decides that tie, and the interval holds both sides."""
 
 
 def chunk(number: int) -> tuple[Counter[str], float, list[str]]:
