@@ -430,6 +430,7 @@ def command(folder: Path, drawn: Any) -> None:
         Path(place).parent.mkdir(exist_ok=True)
         Path(place).write_bytes(resigned(content, edits) if place == file and signed and "/" in place else changed)
     result = call(name, *STARTS.get(name, []), *more)
+    os.chdir(ROOT)
     assert result.exit_code in {0, 1, 2, 3}, f"exit status {result.exit_code}"
     assert "Traceback" not in result.output, result.output[-300:]
     assert not HIDDEN.search(result.output) or "--help" in more or "-h" in more, repr(result.output[-300:])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 fuzz = pytest.importorskip("benchmarks.fuzz", reason="this system has no limits of resources")
 
 ROOT = Path(__file__).parent.parent
-SHORT = {("functions", "linter", "contracts", "readers", "records"): 150, ("commands", "probe"): 40}
+SHORT = {("functions", "linter", "contracts", "readers", "records"): 100, ("commands", "probe"): 25}
 
 
 @pytest.mark.slow
