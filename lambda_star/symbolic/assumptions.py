@@ -231,8 +231,10 @@ def _one_logarithm(expr: sp.Expr) -> sp.Expr:
     """A logarithm and other terms as one logarithm."""
     whole = sp.logcombine(sp.expand(expr), force=True)
     logs = [term for term in sp.Add.make_args(whole) if isinstance(term, sp.log)]
-    if len(logs) != 1:
+    if len(logs) != 1 or whole == logs[0]:
         return whole
+    if not (whole - logs[0]).free_symbols:
+        return sp.log(logs[0].args[0] * sp.exp(whole - logs[0]))
     above, below = sp.fraction(sp.together(logs[0].args[0]))
     return sp.log(sp.expand(above * sp.exp(whole - logs[0])) / below)
 
