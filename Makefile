@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 EXAMPLE := examples/rank_by_price
 DATA := $(EXAMPLE)/logprobs.csv
 
-.PHONY: help demo test fast nightly deep mutation fuzz gpu check docs cliff bench figures explorer lowest locked lock sbom release clean
+.PHONY: help demo test fast nightly deep mutation fuzz kills verified gpu check docs cliff bench figures explorer lowest locked lock sbom release clean
 .DEFAULT_GOAL := help
 
 # Two workers share two processors: threads of their own would only wait for each other.
@@ -37,8 +37,15 @@ deep: $(VENV)/.test  ## every law on 100,000 random cases; goes on where it stop
 mutation: $(VENV)/.tools  ## small errors in the numeric core, which the tests must see; goes on where it stopped
 	$(BIN)/python -m benchmarks.mutation
 
-fuzz: $(VENV)/.test  ## made-up input for readers, contracts, commands, linter, probe and functions
+fuzz: $(VENV)/.test  ## ten thousand made-up inputs for each part: no traceback, no hang, nothing run or written elsewhere
 	$(BIN)/python -m benchmarks.fuzz
+
+kills: $(VENV)/.test  ## calibrate, score, rehearse and cliff killed twenty times each: nothing is corrupt, and they go on
+	$(BIN)/python -m benchmarks.kills
+
+verified: $(VENV)/.test  ## enclosures against a million exact values, and the proofs over boxes
+	$(BIN)/python -m benchmarks.verified
+	$(BIN)/lambda-star verify
 
 gpu:  ## what only a CUDA device can show, in eight minutes at most; nothing is installed, as such machines often have no network
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu

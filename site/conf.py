@@ -30,6 +30,7 @@ include_patterns = [
     "examples/*/README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
 ]
 exclude_patterns = [".*", "**/.*", "out", "build", "dist"]
 extensions = [

@@ -11,8 +11,8 @@ from benchmarks import structure
 MODULES = structure.modules()
 FOUND = structure.figures()
 BOUNDS = {
-    "lines of the package without symbolic": 31700,
-    "lines of symbolic, Python": 4300,
+    "lines of the package without symbolic": 34100,
+    "lines of symbolic, Python": 5500,
     "longest module": 400,
     "longest function body": 40,
     "root modules": 5,

@@ -70,7 +70,7 @@ def reals(name: str, values: Values, kinds: str = "fiu") -> Floats:
     TypeError: lam must be a real number or an array of real numbers, got dtype object; pass floats, such as ...
     """
     array = np.asarray(as_read(values))
-    if array.size or array.dtype.kind == "O":  # an empty list holds nothing that is no number
+    if array.size or array.dtype.kind == "O":  # an empty list holds nothing that is not a number
         require_real(name, array.dtype, array.dtype.kind in kinds)
     with np.errstate(over="ignore"):
         return array.astype(np.float64, copy=False)
