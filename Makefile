@@ -34,11 +34,10 @@ nightly: $(VENV)/.test  ## every law of numbers on 500 random cases in place of 
 gpu:  ## what only a CUDA device can show, in eight minutes at most; nothing is installed, as such machines often have no network
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu
 
-check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the README's examples
+check: $(VENV)/.dev  ## linter, formatter, type checker, and the README's examples
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lambda-star derive --check derivations
 	$(BIN)/python -m doctest -o ELLIPSIS -o NORMALIZE_WHITESPACE README.md
 
 cliff: $(VENV)/.test  ## a small student falls where it was predicted to, or this fails; two minutes at most
