@@ -50,11 +50,10 @@ verified: $(VENV)/.test  ## enclosures against a million exact values, and the p
 gpu:  ## what only a CUDA device can show, in eight minutes at most; nothing is installed, as such machines often have no network
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu
 
-check: $(VENV)/.dev  ## linter, formatter, type checker, derivations, and the README's examples
+check: $(VENV)/.dev  ## linter, formatter, type checker, and the README's examples
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lambda-star derive --check derivations
 	$(BIN)/python -m doctest -o ELLIPSIS -o NORMALIZE_WHITESPACE README.md
 
 docs: $(VENV)/.docs  ## the site of the pages in out/site, offline, with warnings as errors; under a minute of a processor

@@ -649,6 +649,11 @@ def test_every_step_holds(name: str) -> None:
     assert DERIVATIONS[name].check() == len(DERIVATIONS[name].steps)
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_pages_of_the_repository_say_what_the_derivations_say(name: str) -> None:
+    assert (ROOT / "derivations" / name).read_text(encoding="utf-8") == WRITTEN[name]
+
+
 def broken(derivation: Derivation, number: int) -> Derivation:
     steps = list(derivation.steps)
     steps[number] = dataclasses.replace(steps[number], after=-steps[number].after)
