@@ -10,7 +10,7 @@ import sympy as sp
 from lambda_star.symbolic.rules import Join
 
 if TYPE_CHECKING:
-    from lambda_star.symbolic.derivation import Derivation, Step
+    from lambda_star.symbolic.derivation import Derivation
 
 __all__ = ["broken_link", "ends", "loose_end", "sources"]
 
@@ -81,12 +81,12 @@ def broken_link(one: Derivation) -> str | None:
         for side in _sides(step.before):
             if _origin(side, known) is None:
                 return f"step {number} ({step.rule.word}): {sp.sstr(side)} comes from nothing before it"
-        if isinstance(step.rule, Join) and (fault := _unproved_case(one, number, step)):
+        if isinstance(step.rule, Join) and (fault := _unproved_case(one, number, step.rule)):
             return f"step {number} ({step.rule.word}): {fault}"
     return None
 
 
-def _unproved_case(one: Derivation, number: int, step: Step) -> str | None:
+def _unproved_case(one: Derivation, number: int, rule: Join) -> str | None:
     """A case of a join in whose region no step was made, or None."""
     from lambda_star.symbolic.derivation import REGISTRY
 
@@ -94,7 +94,7 @@ def _unproved_case(one: Derivation, number: int, step: Step) -> str | None:
     for name in one.uses:
         other = REGISTRY[name]()
         earlier += [other.assumptions, *(made.assumptions for made in other.steps if made.assumptions)]
-    for value, where in zip(step.before, step.rule.regions, strict=True):
+    for value, where in zip(one.steps[number - 1].before, rule.regions, strict=True):
         if not value.free_symbols and not any(set(other.parts) <= set(where.parts) for other in earlier):
             return f"nothing was shown for {where.text}, where the value is to be {sp.sstr(value)}"
     return None

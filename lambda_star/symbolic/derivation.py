@@ -276,7 +276,8 @@ def free_symbols(step: Step) -> set[sp.Symbol]:
     >>> sorted(map(str, free_symbols(Step(Rewrite(), sp.Symbol("p"), sp.Symbol("q")))))
     ['p', 'q']
     """
-    return step.before.free_symbols | step.after.free_symbols
+    found: set[sp.Symbol] = step.before.free_symbols | step.after.free_symbols
+    return found
 
 
 def _about(step: Step) -> str:

@@ -69,8 +69,15 @@ ALWAYS: dict[str, Damage] = {
 """Damage to any derivation, by what it touches."""
 
 
-@pytest.mark.parametrize("damage", ALWAYS)
-@pytest.mark.parametrize("name", DERIVATIONS)
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (name, damage)
+        for place, name in enumerate(DERIVATIONS)
+        for kind, damage in enumerate(ALWAYS)
+        if (place + kind) % 4 == 0  # each derivation meets every fourth kind, and each kind every fourth derivation
+    ],
+)
 def test_a_damaged_derivation_is_refused(name: str, damage: str) -> None:
     wrong = ALWAYS[damage](DERIVATIONS[name])
     with pytest.raises(DerivationError):
