@@ -89,6 +89,8 @@ class Step:
         """What is wrong with the step, or None if it holds."""
         if self.before == self.after:
             return "it cannot fail: both sides are written alike"
+        if unknown := self.after.free_symbols - set(assumptions.values):
+            return f"nothing is assumed of {', '.join(sorted(map(str, unknown)))}"
         if fault := self.rule.check(self.before, self.after, assumptions, seed):
             return fault
         return has_sign(self.sign, self.after, self.after, assumptions, seed) if self.sign else None

@@ -159,6 +159,7 @@ def test_solving_finds_the_only_root_in_a_range() -> None:
 
 def test_a_step_that_cannot_fail_is_refused() -> None:
     assert "cannot fail" in (Step(Rewrite(), x + 1, x + 1).fault(REAL, "seed") or "")
+    assert "nothing is assumed of p" in (Step(Rewrite(), x, x + symbols.p).fault(REAL, "seed") or "")
 
 
 def test_a_region_is_no_point_and_names_no_unknown_bound() -> None:
