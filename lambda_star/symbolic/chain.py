@@ -75,7 +75,13 @@ def sources(one: Derivation) -> list[list[int]]:
 
 
 def broken_link(one: Derivation) -> str | None:
-    """What is wrong with the links between the steps, or None."""
+    """What is wrong with the links between the steps, or None.
+
+    >>> from dataclasses import replace
+    >>> from lambda_star.symbolic.bernoulli import fixed_point
+    >>> broken_link(replace(fixed_point(), steps=fixed_point().steps[2:]))[:24]
+    'step 1 (differentiate): '
+    """
     for number, step in enumerate(one.steps, start=1):
         known = _known(one, number)
         for side in _sides(step.before):
@@ -101,7 +107,12 @@ def _unproved_case(one: Derivation, number: int, rule: Join) -> str | None:
 
 
 def ends(one: Derivation) -> dict[sp.Basic, set[str]]:
-    """The expressions with which steps end, with the names they have there; an equation ends with its solution."""
+    r"""The expressions with which steps end, with the names they have there; an equation ends with its solution.
+
+    >>> from lambda_star.symbolic.bernoulli import fixed_point
+    >>> ends(fixed_point())[fixed_point().expr]
+    {'q_\\lambda'}
+    """
     found: dict[sp.Basic, set[str]] = {}
     for step in one.steps:
         found.setdefault(step.after, set()).add(step.name)
@@ -111,7 +122,13 @@ def ends(one: Derivation) -> dict[sp.Basic, set[str]]:
 
 
 def loose_end(one: Derivation) -> str | None:
-    """A result with which no step of its name ends, or None."""
+    r"""A result with which no step of its name ends, or None.
+
+    >>> from dataclasses import replace
+    >>> from lambda_star.symbolic.bernoulli import fixed_point
+    >>> loose_end(replace(fixed_point(), steps=()))
+    'the result fixed_point is not the end of a step with the name q_\\lambda'
+    """
     reached = ends(one)
     for key, (name, expr) in one.results.items():
         if (

@@ -21,7 +21,7 @@ from lambda_star.symbolic.latex import formula
 from lambda_star.symbolic.prose import insert, read, slots
 from lambda_star.symbolic.rules import Rule, has_sign
 
-__all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "renamed"]
+__all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "free_symbols", "renamed"]
 
 SHORT = 40
 """The length of assumptions up to which they are repeated; longer ones are referred to by the number of a step."""
@@ -175,7 +175,7 @@ class Derivation:
         if rest:
             lines.append(f"Definitions: {', '.join(inline)}.".replace(": .", ":"))
         if self.uses:
-            lines.append(f"Results used: {', '.join(map(linked, self.uses))}.")
+            lines.append(f"Results used: {', '.join(map(_linked, self.uses))}.")
         lines = [fill(line, 100, break_long_words=False, break_on_hyphens=False) for line in lines]
         return "\n\n".join(lines + [_displayed(one) for one in rest if f"${one}$" not in inline])
 
@@ -286,7 +286,7 @@ def _about(step: Step) -> str:
     return step.assumptions.about(free_symbols(step)) if step.assumptions else ""
 
 
-def linked(name: str) -> str:
+def _linked(name: str) -> str:
     """Return a link to the section of a derivation."""
     one = REGISTRY[name]()
     sections = list(read(one.module).sections)
