@@ -10,7 +10,7 @@ import sympy as sp
 from lambda_star.symbolic.rules import Join
 
 if TYPE_CHECKING:
-    from lambda_star.symbolic.derivation import Derivation, Step
+    from lambda_star.symbolic.derivation import Derivation
 
 __all__ = ["broken_link", "ends", "loose_end", "sources"]
 
@@ -75,18 +75,24 @@ def sources(one: Derivation) -> list[list[int]]:
 
 
 def broken_link(one: Derivation) -> str | None:
-    """What is wrong with the links between the steps, or None."""
+    """What is wrong with the links between the steps, or None.
+
+    >>> from dataclasses import replace
+    >>> from lambda_star.symbolic.bernoulli import fixed_point
+    >>> broken_link(replace(fixed_point(), steps=fixed_point().steps[2:]))[:24]
+    'step 1 (differentiate): '
+    """
     for number, step in enumerate(one.steps, start=1):
         known = _known(one, number)
         for side in _sides(step.before):
             if _origin(side, known) is None:
                 return f"step {number} ({step.rule.word}): {sp.sstr(side)} comes from nothing before it"
-        if isinstance(step.rule, Join) and (fault := _unproved_case(one, number, step)):
+        if isinstance(step.rule, Join) and (fault := _unproved_case(one, number, step.rule)):
             return f"step {number} ({step.rule.word}): {fault}"
     return None
 
 
-def _unproved_case(one: Derivation, number: int, step: Step) -> str | None:
+def _unproved_case(one: Derivation, number: int, rule: Join) -> str | None:
     """A case of a join in whose region no step was made, or None."""
     from lambda_star.symbolic.derivation import REGISTRY
 
@@ -94,14 +100,19 @@ def _unproved_case(one: Derivation, number: int, step: Step) -> str | None:
     for name in one.uses:
         other = REGISTRY[name]()
         earlier += [other.assumptions, *(made.assumptions for made in other.steps if made.assumptions)]
-    for value, where in zip(step.before, step.rule.regions, strict=True):
+    for value, where in zip(one.steps[number - 1].before, rule.regions, strict=True):
         if not value.free_symbols and not any(set(other.parts) <= set(where.parts) for other in earlier):
             return f"nothing was shown for {where.text}, where the value is to be {sp.sstr(value)}"
     return None
 
 
 def ends(one: Derivation) -> dict[sp.Basic, set[str]]:
-    """The expressions with which steps end, with the names they have there; an equation ends with its solution."""
+    r"""The expressions with which steps end, with the names they have there; an equation ends with its solution.
+
+    >>> from lambda_star.symbolic.bernoulli import fixed_point
+    >>> ends(fixed_point())[fixed_point().expr]
+    {'q_\\lambda'}
+    """
     found: dict[sp.Basic, set[str]] = {}
     for step in one.steps:
         found.setdefault(step.after, set()).add(step.name)
@@ -111,7 +122,13 @@ def ends(one: Derivation) -> dict[sp.Basic, set[str]]:
 
 
 def loose_end(one: Derivation) -> str | None:
-    """A result with which no step of its name ends, or None."""
+    r"""A result with which no step of its name ends, or None.
+
+    >>> from dataclasses import replace
+    >>> from lambda_star.symbolic.bernoulli import fixed_point
+    >>> loose_end(replace(fixed_point(), steps=()))
+    'the result fixed_point is not the end of a step with the name q_\\lambda'
+    """
     reached = ends(one)
     for key, (name, expr) in one.results.items():
         if (

@@ -21,7 +21,7 @@ from lambda_star.symbolic.latex import formula
 from lambda_star.symbolic.prose import insert, read, slots
 from lambda_star.symbolic.rules import Rule, has_sign
 
-__all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "renamed"]
+__all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "free_symbols", "renamed"]
 
 SHORT = 40
 """The length of assumptions up to which they are repeated; longer ones are referred to by the number of a step."""
@@ -89,6 +89,8 @@ class Step:
         """What is wrong with the step, or None if it holds."""
         if self.before == self.after:
             return "it cannot fail: both sides are written alike"
+        if unknown := self.after.free_symbols - set(assumptions.values):
+            return f"nothing is assumed of {', '.join(sorted(map(str, unknown)))}"
         if fault := self.rule.check(self.before, self.after, assumptions, seed):
             return fault
         return has_sign(self.sign, self.after, self.after, assumptions, seed) if self.sign else None
@@ -173,7 +175,7 @@ class Derivation:
         if rest:
             lines.append(f"Definitions: {', '.join(inline)}.".replace(": .", ":"))
         if self.uses:
-            lines.append(f"Results used: {', '.join(map(linked, self.uses))}.")
+            lines.append(f"Results used: {', '.join(map(_linked, self.uses))}.")
         lines = [fill(line, 100, break_long_words=False, break_on_hyphens=False) for line in lines]
         return "\n\n".join(lines + [_displayed(one) for one in rest if f"${one}$" not in inline])
 
@@ -276,14 +278,15 @@ def free_symbols(step: Step) -> set[sp.Symbol]:
     >>> sorted(map(str, free_symbols(Step(Rewrite(), sp.Symbol("p"), sp.Symbol("q")))))
     ['p', 'q']
     """
-    return step.before.free_symbols | step.after.free_symbols
+    found: set[sp.Symbol] = step.before.free_symbols | step.after.free_symbols
+    return found
 
 
 def _about(step: Step) -> str:
     return step.assumptions.about(free_symbols(step)) if step.assumptions else ""
 
 
-def linked(name: str) -> str:
+def _linked(name: str) -> str:
     """Return a link to the section of a derivation."""
     one = REGISTRY[name]()
     sections = list(read(one.module).sections)

@@ -57,7 +57,11 @@ tail_thinning = (1 - p) / (1 - q)
 
 
 def unless_behind(value: sp.Expr) -> sp.Piecewise:
-    """A value where the teacher is ahead of the base, and infinity elsewhere."""
+    """Return a value where the teacher is ahead of the base, and infinity elsewhere.
+
+    >>> unless_behind(c)
+    Piecewise((c, b < p), (oo, True))
+    """
     return sp.Piecewise((value, p > b), (sp.oo, True))
 
 

@@ -245,7 +245,11 @@ class Solve(Rule):
         for place in assumptions.places(seed):
             if not assumptions.holds({**place, self.symbol: at(after, place)}, {self.symbol}):
                 return f"the solution {sp.sstr(after)} leaves the range of {self.symbol}"
-        return None if self._only_one(*before.args, assumptions) else f"another {self.symbol} may solve the equation"
+        return (
+            None
+            if self._only_one(before.args[0], before.args[1], assumptions)
+            else f"another {self.symbol} may solve the equation"
+        )
 
     def _only_one(self, left: sp.Expr, right: sp.Expr, assumptions: Assumptions) -> bool:
         """Whether the two sides, or their logarithms, part in one direction only."""
@@ -295,7 +299,13 @@ class Sign(Rule):
 
 
 def has_sign(relation: str, expr: sp.Expr, form: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
-    """Return what is wrong with the sign of an expression that a form of it is to show."""
+    """Return what is wrong with the sign of an expression that a form of it is to show.
+
+    >>> from lambda_star.symbolic.assumptions import assume
+    >>> from lambda_star.symbolic.regions import above
+    >>> c = sp.Symbol("c", positive=True)
+    >>> has_sign(">", c - 1, c - 1, assume(above(1, c)), "a seed")
+    """
     wanted = {">": (1,), "<": (-1,), r"\ge": (0, 1), r"\le": (0, -1)}[relation]
     bare = assumptions.insert(form)
     plain = (relation == r"\ge" and bare.is_nonnegative) or (relation == r"\le" and bare.is_nonpositive)
@@ -311,6 +321,12 @@ class Join(Rule):
 
     Attributes:
         regions: where each of the values was found; together they cover the region of the step.
+
+    >>> from lambda_star.symbolic.assumptions import assume
+    >>> from lambda_star.symbolic.regions import above, between
+    >>> c = sp.Symbol("c", positive=True)
+    >>> either = Join((assume(between(0, c, 1)), assume(above(1, c))))
+    >>> either.check(sp.Tuple(c, 1), sp.Min(c, 1), assume(above(0, c)), "a seed")
     """
 
     regions: tuple[Assumptions, ...]

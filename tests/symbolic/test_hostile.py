@@ -69,8 +69,15 @@ ALWAYS: dict[str, Damage] = {
 """Damage to any derivation, by what it touches."""
 
 
-@pytest.mark.parametrize("damage", ALWAYS)
-@pytest.mark.parametrize("name", DERIVATIONS)
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (name, damage)
+        for place, name in enumerate(DERIVATIONS)
+        for kind, damage in enumerate(ALWAYS)
+        if (place + kind) % 4 == 0  # each derivation meets every fourth kind, and each kind every fourth derivation
+    ],
+)
 def test_a_damaged_derivation_is_refused(name: str, damage: str) -> None:
     wrong = ALWAYS[damage](DERIVATIONS[name])
     with pytest.raises(DerivationError):
@@ -152,6 +159,7 @@ def test_solving_finds_the_only_root_in_a_range() -> None:
 
 def test_a_step_that_cannot_fail_is_refused() -> None:
     assert "cannot fail" in (Step(Rewrite(), x + 1, x + 1).fault(REAL, "seed") or "")
+    assert "nothing is assumed of p" in (Step(Rewrite(), x, x + symbols.p).fault(REAL, "seed") or "")
 
 
 def test_a_region_is_no_point_and_names_no_unknown_bound() -> None:

@@ -41,7 +41,7 @@ SATURATED = assume(
 NEXT = assume(above(0, mass, t_j, each=True), rising(s_next, s_j))
 PAIR = assume(between(0, p, b, 1, each=True), above(1, c), free(s_j), free(lam))
 FALLING = assume(above(0, total, shift, each=True), free(lam, r_j), above(total * r_j, first))
-THREE = assume(note("K=3"), above(0, *t, each=True), free(*pushes, kappa), above(1, c))
+THREE = assume(note("K=3"), above(0, *t, each=True), between(0, *q, 1, each=True), free(*pushes, kappa), above(1, c))
 UNTOUCHED = assume(rising(L_i, L_j, E_j, E_i), above(L_j, L_n), below(E_n, L_j))
 CAPPED = assume(rising(L_i, E_j, L_j, L_n), above(E_j, E_i), below(E_n, E_j))
 KEEPS, YIELDS = assume(above(0, own, left)), assume(above(0, left, own))

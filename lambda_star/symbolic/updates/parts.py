@@ -13,7 +13,7 @@ from lambda_star.symbolic.regions import Part, above, below, between, free, let
 from lambda_star.symbolic.rules import Differentiate, Join, Limit, Rewrite, Solve, Substitute
 from lambda_star.symbolic.symbols import Delta, b, c, gap, lam, logit, p, positive, q, real, sigmoid
 
-__all__ = ["none", "rule", "same_sign", "short", "tail_dies", "where"]
+__all__ = ["joined", "none", "rule", "same_sign", "short", "stages", "tail_dies", "where"]
 
 bound, height_m, height_t = positive(r"C h_m h_\tau")
 """The bound of a clamp, and h = π_T^λ π_B^{1−λ} of modal token and tail."""
