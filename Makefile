@@ -79,7 +79,7 @@ lowest:  ## the test suite on the lowest versions that the project admits; give 
 
 locked:  ## install what lock.txt names, each file by its hash, as CI does
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement lock.txt
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes --requirement lock.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $(VENV)/.base $(VENV)/.test $(VENV)/.dev $(VENV)/.docs
 
