@@ -5,7 +5,8 @@ globalThis.lambdaStar = (() => {
 const where = (condition, yes, no) => (condition ? yes : no);
 const below = (value, bound) => value < bound;
 const nowhere = (condition) => !condition;
-const exponent_range = () => 1022;
+const exponent_range = () => [1022, 2 ** Math.floor(1022 / 5)];
+const positive = (value) => value;
 const known = (value, ...given) => {
   const total = given.reduce((sum, one) => sum + one);
   return Number.isNaN(total) ? total : value;
@@ -87,7 +88,7 @@ formulas.push_across = (p, c) => {
 formulas.excess_for = (push, p, b) => {
   let behind, gap, never;
   behind = p <= b;
-  if (nowhere(behind) || isinstance(Exact)) {
+  if (nowhere(behind)) {
     return where(behind, Infinity, push / positive(formulas._gap_above(p, b)));
   }
   never = behind || ((push === Infinity) && (p > b));
@@ -96,9 +97,6 @@ formulas.excess_for = (push, p, b) => {
 };
 formulas.excess_from_gap = (push, gap) => {
   let never;
-  if (isinstance(Exact)) {
-    return where(gap <= 0, Infinity, push / positive(gap));
-  }
   never = (gap <= 0) || ((push === Infinity) && (gap > 0));
   return formulas._or_never(never, push, where(never, 1.0, gap));
 };
@@ -218,9 +216,6 @@ _two.log_ratios = (p, b) => {
 };
 _two.root = (rises, low, high) => {
   let middle, up;
-  if (isinstance(Exact)) {
-    return Math.root(rises, low, high);
-  }
   for (let round = 0; round < _two.HALVINGS; round++) {
     middle = low + ((high - low) / 2);
     up = rises(middle);
@@ -387,7 +382,7 @@ _two.weighted_student = (p, b, lam, c) => {
   let certain, found, modal, modal_slope, of_modal, of_tail, q, slope, step, tail, tail_slope, target, teacher;
   [of_modal, of_tail] = _two.log_ratios(p, b);
   teacher = formulas.logit(p);
-  certain = isinstance(Exact) ? Infinity : _two.CERTAIN;
+  certain = _two.CERTAIN;
   target = _two.least(_two.greatest(teacher + formulas.push(p, b, lam), -certain), certain);
   const force = (log_odds, log_p, ratio, sign) => {
     let advantage, away, capped, log_q, weight;
