@@ -79,9 +79,9 @@ lowest:  ## the test suite on the lowest versions that the project admits; give 
 
 locked:  ## install what lock.txt names, each file by its hash, as CI does
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement lock.txt
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes --requirement lock.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $(VENV)/.base $(VENV)/.test $(VENV)/.dev
+	touch $(VENV)/.base $(VENV)/.test $(VENV)/.dev $(VENV)/.docs
 
 lock sbom: $(VENV)/.tools  ## the lock file; a bill of materials in out/sbom.json
 	$(BIN)/python -m benchmarks.supply $@

@@ -61,7 +61,8 @@ globalThis.lambdaStar = (() => {
 const where = (condition, yes, no) => (condition ? yes : no);
 const below = (value, bound) => value < bound;
 const nowhere = (condition) => !condition;
-const exponent_range = () => 1022;
+const exponent_range = () => [1022, 2 ** Math.floor(1022 / 5)];
+const positive = (value) => value;
 const known = (value, ...given) => {
   const total = given.reduce((sum, one) => sum + one);
   return Number.isNaN(total) ? total : value;
@@ -127,6 +128,23 @@ NAMED: dict[type[ast.AST], str] = {
 FUNCTIONS = {"float": "Number", "max": "Math.max", "xp.isnan": "Number.isNaN"}
 SPACES = {"xp": "Math", "math": "Math", "super()": "super"}
 DROPPED = ("xp", "numpy")
+
+
+class _OfFloats(ast.NodeTransformer):
+    """Leaves out what kernels do for intervals, ``isinstance(xp, Exact)``, which no browser has."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        return node.orelse if _is_of_intervals(node.test) else node
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        self.generic_visit(node)
+        return node.orelse if _is_of_intervals(node.test) else node
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        self.generic_visit(node)
+        kept = [value for value in node.values if not _is_of_intervals(value)]
+        return kept[0] if len(kept) == 1 else ast.BoolOp(node.op, kept)
 
 
 class _Compiler(ast.NodeVisitor):
@@ -280,6 +298,10 @@ def _functions(node: ast.FunctionDef) -> set[str]:
     return {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
 
 
+def _is_of_intervals(node: ast.AST) -> bool:
+    return ast.unparse(node) == "isinstance(xp, Exact)"
+
+
 def _is_dummy(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "_"
 
@@ -299,7 +321,7 @@ def _assigned(node: ast.FunctionDef) -> set[str]:
 
 def _module(space: str) -> Iterator[str]:
     """Yield the parts of one module."""
-    tree = ast.parse((ROOT / "lambda_star" / SOURCES[space]).read_text(encoding="utf-8"))
+    tree = _OfFloats().visit(ast.parse((ROOT / "lambda_star" / SOURCES[space]).read_text(encoding="utf-8")))
     functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
     chosen = CHOSEN.get(space, [name for name in functions if name != "known"])
     constants = [

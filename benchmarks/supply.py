@@ -49,8 +49,9 @@ def lock() -> None:
     """Write the lock file."""
     constraints = CONSTRAINTS.read_text(encoding="utf-8")
     torch = f"torch=={pins(constraints)['torch']}"
-    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "-", "--extra", "dev", "--universal"]
-    command += ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "-", "--universal"]
+    command += ["--extra", "dev", "--extra", "docs", "--python-version", "3.11.5", "--generate-hashes"]
+    command += ["--no-header", "--no-annotate", "--quiet"]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(constraints.replace(torch, f"{torch}+cpu"))
         file.flush()

@@ -27,6 +27,7 @@ include_patterns = [
     "docs/*.md",
     "derivations/*.md",
     "notebooks/*.ipynb",
+    "examples/LICENSES.md",
     "examples/*/README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

@@ -36,6 +36,8 @@ WINGS = (
     "categorical",
     "sequence",
     "dynamics",
+    "updates",
+    "verified",
     "contract",
     "calibration",
     "rehearsal",

@@ -5,7 +5,8 @@ globalThis.lambdaStar = (() => {
 const where = (condition, yes, no) => (condition ? yes : no);
 const below = (value, bound) => value < bound;
 const nowhere = (condition) => !condition;
-const exponent_range = () => 1022;
+const exponent_range = () => [1022, 2 ** Math.floor(1022 / 5)];
+const positive = (value) => value;
 const known = (value, ...given) => {
   const total = given.reduce((sum, one) => sum + one);
   return Number.isNaN(total) ? total : value;
@@ -81,11 +82,14 @@ formulas.push_to_edge = (p, c) => {
 formulas.push_to_collapse = (p, c) => {
   return namespaces.log1p_quotient(c - p, p);
 };
+formulas.push_across = (p, c) => {
+  return namespaces.log1p_quotient(1 - p, (c - 1) + p);
+};
 formulas.excess_for = (push, p, b) => {
   let behind, gap, never;
   behind = p <= b;
   if (nowhere(behind)) {
-    return push / formulas._gap_above(p, b);
+    return where(behind, Infinity, push / positive(formulas._gap_above(p, b)));
   }
   never = behind || ((push === Infinity) && (p > b));
   gap = formulas._gap_above(where(never, 0.75, p), where(never, 0.25, b));
@@ -125,9 +129,8 @@ formulas.flip_point = (never, at_once, excess) => {
   return where(never, Infinity, where(at_once, 1.0, 1 + excess));
 };
 formulas.fixed_point = (p, push) => {
-  let exponents, half, modal, most, scale, small, tail, up;
-  exponents = exponent_range(push);
-  [most, scale] = [(1.0 * exponents), (2.0 ** Math.floor(exponents / 5))];
+  let half, modal, most, scale, small, tail, up;
+  [most, scale] = exponent_range(push);
   push = where(push > most, most, where(push < (-most), -most, push));
   up = push >= 0;
   half = Math.exp(where(up, -push, push) / 2);
@@ -176,7 +179,7 @@ regimes.collapse_point = (p, b, c) => {
   return 1 + formulas.excess_for(formulas.push_to_collapse(p, c), p, b);
 };
 regimes.cliff_width = (p, b, c) => {
-  return formulas.excess_for(namespaces.log1p_quotient(1 - p, (c - 1) + p), p, b);
+  return formulas.excess_for(formulas.push_across(p, c), p, b);
 };
 regimes.stationary_student = (p, b, c, lam) => {
   return formulas.capped_student(p, formulas.push(p, b, lam), c);
@@ -298,12 +301,15 @@ _two.floor_dies = (p, b, bound) => {
   return known(where(gap > 0, risen, still), gap, bound);
 };
 _two.floor_student = (p, b, lam, bound) => {
-  let free, held, push, size, target;
+  let free, held, high, push, resting, size, target;
   push = formulas.push(p, b, lam);
   target = formulas.logit(p) + push;
   size = where(target >= 0, target, -target);
   free = size <= _two._log_odds_at(bound);
   held = _two.either_side(target >= 0, where(free, 0.0, _two.least(size - bound, 0.0)));
+  high = Math.exp(-bound);
+  resting = where(b > high, high, where(b < (1 - high), 1 - high, b));
+  held = where(target === 0, resting, held);
   return known(where(free, formulas.fixed_point(p, push), held), push, bound);
 };
 _two.kl_leaves = (p, b, c) => {
@@ -373,10 +379,11 @@ _two.reward_student = (p, b, lam, bound) => {
   return known(formulas.fixed_point(p, (lam - 1) * gap), p, b, bound);
 };
 _two.weighted_student = (p, b, lam, c) => {
-  let found, modal, modal_slope, of_modal, of_tail, q, slope, step, tail, tail_slope, target, teacher;
+  let certain, found, modal, modal_slope, of_modal, of_tail, q, slope, step, tail, tail_slope, target, teacher;
   [of_modal, of_tail] = _two.log_ratios(p, b);
   teacher = formulas.logit(p);
-  target = _two.least(_two.greatest(teacher + formulas.push(p, b, lam), -_two.CERTAIN), _two.CERTAIN);
+  certain = _two.CERTAIN;
+  target = _two.least(_two.greatest(teacher + formulas.push(p, b, lam), -certain), certain);
   const force = (log_odds, log_p, ratio, sign) => {
     let advantage, away, capped, log_q, weight;
     log_q = where((sign * log_odds) >= 0, 0.0, sign * log_odds);
