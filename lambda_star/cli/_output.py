@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import signal
 import sys
 import textwrap
 import traceback
@@ -143,7 +144,7 @@ def _ending() -> Iterator[None]:
         flush()
         raise
     except (click.Abort, KeyboardInterrupt) as error:
-        raise Failure("stopped") from error
+        raise Stopped(error) from error
     except OSError as error:
         flush()
         if error.filename is None:  # an unbuffered stream has nothing left that flush could fail on
@@ -290,6 +291,14 @@ class Failure(click.ClickException):
     """An error with its remedy: one message, no traceback, exit code 2."""
 
     exit_code = 2
+
+
+class Stopped(Failure):
+    """What a signal ended, by default Ctrl-C; the exit code is 128 and the signal's number, as a shell has it."""
+
+    def __init__(self, error: BaseException, kept: str = "") -> None:
+        super().__init__(f"stopped; {kept}" if kept else "stopped")
+        self.exit_code = 128 + (error.args[0] if error.args else signal.SIGINT)  # type: ignore[misc]
 
 
 def need_models() -> None:
