@@ -10,6 +10,7 @@ import signal
 import sys
 import textwrap
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timezone
@@ -345,7 +346,9 @@ def write(path: Path, content: Any, kind: str = "") -> None:
             form = path.suffix[1:].lower() or "png"
             says = {"Software" if form == "png" else "Creator": MARK}
             draw = partial(content.savefig, dpi=150, format=form, metadata=says)
-            write_whole(path, draw, force=forced(), kind="picture")
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands for what no font here has
+                write_whole(path, draw, force=forced(), kind="picture")
     click.echo(shown(f"wrote {path}"))
 
 
