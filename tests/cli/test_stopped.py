@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,16 @@ def test_every_command_that_is_stopped_says_so_in_a_line(name: str, folder: Path
 
 def test_every_command_is_stopped() -> None:
     assert {*COMMANDS} == {*main.commands}
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("name", main.commands)
+def test_what_is_printed_to_a_full_disk_is_no_verdict(name: str) -> None:
+    run("calibrate", "--json", "report.json")
+    needed = {"score": ["--out", "out.csv"], "convert": ["--out", "out.csv"], "plot": ["--out", "out.png"]}
+    said, full = io.StringIO(), Path("/dev/full").open("w", encoding="utf-8")
+    with full, redirect_stdout(full), redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        main([name, *COMMANDS[name], *needed.get(name, [])])
+    assert ended.value.code == 2
+    assert said.getvalue().splitlines()[-1] == "Error: standard output cannot be written: No space left on device"
