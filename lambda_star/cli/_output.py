@@ -76,7 +76,7 @@ class RuleType(click.ParamType[Any]):
         try:
             return rule_of(value) if isinstance(value, str) else value
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(shown(str(error)), param, ctx)
 
 
 RULE_HELP = """\
@@ -250,7 +250,7 @@ class ContractType(click.ParamType[Any]):
             return parse(value) if isinstance(value, str) else value
         except (ValueError, ImportError) as error:
             tokens = ctx is not None and any(option.name == "tokens" for option in ctx.command.params)
-            self.fail(f"{error}{'; single tokens are for --token' if tokens else ''}", param, ctx)
+            self.fail(shown(f"{error}{'; single tokens are for --token' if tokens else ''}"), param, ctx)
 
 
 CONTRACT_HELP = """\

@@ -17,6 +17,7 @@ from tests.cli.test_files import COMMANDS, folder, light, run
 
 __all__ = ["folder", "light"]
 
+FULL = Path("/dev/full")
 OWN = f"{os.sep}lambda_star{os.sep}"
 
 
@@ -54,13 +55,13 @@ def test_every_command_is_stopped() -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("name", main.commands)
 def test_what_is_printed_to_a_full_disk_is_no_verdict(name: str) -> None:
     run("calibrate", "--json", "report.json")
     needed = {"score": ["--out", "out.csv"], "convert": ["--out", "out.csv"], "plot": ["--out", "out.png"]}
-    said, full = io.StringIO(), Path("/dev/full").open("w", encoding="utf-8")
-    with full, redirect_stdout(full), redirect_stderr(said), pytest.raises(SystemExit) as ended:
+    said = io.StringIO()
+    with FULL.open("w") as full, redirect_stdout(full), redirect_stderr(said), pytest.raises(SystemExit) as ended:
         main([name, *COMMANDS[name], *needed.get(name, [])])
     assert ended.value.code == 2
     assert said.getvalue().splitlines()[-1] == "Error: standard output cannot be written: No space left on device"
