@@ -94,7 +94,8 @@ def test_other_commands(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ]
     for hostile, harmless in zip(outputs[text], outputs["x"], strict=True):
         assert not HIDDEN.search(hostile)
-        assert not [line for line in hostile.splitlines() if re.match(r"\s*(SAFE λ = 1.25: it|::)|.*##(vso)?\[", line)], hostile
+        forged = [line for line in hostile.splitlines() if re.match(r"\s*(SAFE λ = 1.25: it|::)|.*##(vso)?\[", line)]
+        assert not forged
         assert abs(len(hostile.splitlines()) - len(harmless.splitlines())) <= 2  # a long name may be broken
 
 
