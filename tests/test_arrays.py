@@ -31,7 +31,8 @@ UNITS = 4
 STEP = 2.0**12
 """How many units an argument is moved by, so that what is seen is the function and not its rounding."""
 
-GRID = np.array([*product([1e-9, 0.3, 0.5, 0.9, 1 - 1e-9], [1e-6, 0.3, 0.7, 0.999], [1.0, 1.5, 5.0, 100.0])])
+NEAR = 1 - 1e-9
+GRID = np.array([*product([1e-9, 0.3, 0.5, 0.9, NEAR], [1e-6, 0.3, 0.9 * NEAR, 0.999], [1.0, 1 / NEAR, 1.5, 100.0])])
 P, B, C = np.repeat(GRID, 4, axis=0).T
 LAM = np.tile([0.0, 1.0, 1.2, 2.5], len(GRID))
 COLUMNS = {"p": P, "b": B, "c": C, "lam": LAM, "margin": LAM / 3, "x": np.log(P / (1 - P)), "y": np.log(B / (1 - B))}
