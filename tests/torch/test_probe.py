@@ -16,7 +16,11 @@ from torch import Tensor
 
 from lambda_star import updates
 from lambda_star.torch import ProbeReport, probe
+from lambda_star.torch.flow import Flow
+from lambda_star.torch.losses import read_loss
+from lambda_star.torch.probing import _limits
 from lambda_star.torch.rules import rule_loss
+from lambda_star.torch.velocity import read_velocity
 from lambda_star.updates import Rule
 from tests.torch import losses
 
@@ -307,14 +311,23 @@ def test_normalising_over_the_batch_needs_rows_of_their_own() -> None:
     assert (report.rule, report.exact) == (updates.none(), False)
 
 
-@pytest.mark.slow
-def test_a_loss_that_takes_one_row_alone_gets_one() -> None:
-    def single(student: Tensor, teacher: Tensor, base: Tensor, lam: float) -> Tensor:
-        if float(student[0, 0].detach()) > 1e9:  # reads a number, which vmap cannot
-            raise ArithmeticError
-        (row,) = student
-        return cap(row[None], teacher, base, lam)
+def single(student: Tensor, teacher: Tensor, base: Tensor, lam: float) -> Tensor:
+    if float(student[0, 0].detach()) > 1e9:  # reads a number, which vmap cannot
+        raise ArithmeticError
+    (row,) = student
+    return cap(row[None], teacher, base, lam)
 
+
+def test_a_loss_that_takes_one_row_alone_gets_one() -> None:
+    alone, together = (read_velocity(read_loss(loss), 0.99, 0.6) for loss in (single, cap))
+    assert (alone.slow, together.slow) == (True, False)
+    log_odds = np.linspace(-3.0, 9.0, 13)
+    np.testing.assert_allclose(alone(log_odds, 0.99, 0.6, 1.2), together(log_odds, 0.99, 0.6, 1.2), rtol=1e-12)
+    assert "one row at a time" in "".join(_limits(alone, Flow(alone, 0.99, 0.6), 1.2))
+
+
+@pytest.mark.nightly
+def test_a_loss_that_takes_one_row_alone_is_probed_to_the_end() -> None:
     report = probed(single)
     assert report.rule == KNOWN
     assert note(report, "one row at a time")
