@@ -86,3 +86,22 @@ def test_one_token_alone_dies_where_the_formula_says(pair: tuple[float, float]) 
         exact = 1 + mp.log(1 / p) / mp.log(p / b)
         assert agree(updates.top_k(1).dies(*pair), exact)
         assert agree(updates.top_k(1, through=True).dies(*pair), exact + 1 / mp.log(p / b))
+
+
+small = st.floats(-300.0, -0.31).map(lambda exponent: 10.0**exponent)
+
+
+@given(small, st.floats(1.0, 1e6), st.floats(0.01, 0.99))
+def test_a_modal_token_that_loses_keeps_its_digits_beside_a_cap_that_is_differentiated_through(
+    p: float, c: float, past: float
+) -> None:
+    edge = math.log((c - p) / (1 - p))  # the push at which the cap is reached; the student stays there for one nat
+    lam = 1 + (edge + past) / float(-gap(mp.mpf(p), mp.mpf(0.5)))
+    q = updates.log_ratio_cap(c, through=True).student(p, 0.5, lam)
+    assert abs(q - mp.mpf(p) / c) <= 4 * 2.0**-52 * mp.mpf(p) / c
+
+
+@given(small, st.floats(0.01, 0.99))
+@pytest.mark.parametrize("rule", [updates.top_k(1), updates.truncated_sampling(top_p=0.95)], ids=str)
+def test_at_lambda_0_a_student_of_a_set_is_the_base(rule: Rule, b: float, p: float) -> None:
+    assert rule.student(p, b, 0.0) == pytest.approx(b, rel=1e-15)
