@@ -5,8 +5,8 @@ where the last one stopped. (mutmut leaves decorated functions alone, and every 
 one.) Each mutant lives in a copy of the repository, in a process forked from this one, which has the libraries loaded.
 The tests that run its line are found once, without mutants, and then run on it, the quickest first, and those first
 that killed others; a mutant in what runs at import meets all tests of its part. It is killed by the first test that
-fails, or takes five times as long as without it. Survivors are listed in ``results/verification/mutation.json``; a
-reason that is written beside one there stays.
+fails, or takes five times as long as without it. Survivors are listed in ``results/verification/mutation.json``, with
+the reasons that are written in ``results/verification/mutants/reasons.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import argparse
 import ast
 import compileall
 import difflib
+import filecmp
+import gc
 import hashlib
 import json
 import math
@@ -38,7 +40,7 @@ ROOT = Path(__file__).parent.parent
 HOME = ROOT / "out" / "mutation"
 TREE = HOME / "tree"
 FOLDER = ROOT / "results" / "verification"
-REPORT, JUDGED = FOLDER / "mutation.json", FOLDER / "mutants"
+REPORT, JUDGED, REASONS = FOLDER / "mutation.json", FOLDER / "mutants", FOLDER / "mutants" / "reasons.json"
 
 TESTS = {
     "bernoulli": ("lambda_star/bernoulli", "tests/bernoulli"),
@@ -75,17 +77,20 @@ PRELOADED = (
 )
 
 
+SETTINGS = {
+    "HYPOTHESIS_PROFILE": "fast",
+    "JAX_COMPILATION_CACHE_DIR": str(HOME / "jax"),  # what a mutant does not change is compiled once
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
 class Mutant(NamedTuple):
     """One change of one module."""
 
     module: str
     operator: str
     occurrence: int
-
-    @property
-    def path(self) -> Path:
-        """The file in the copy of the repository."""
-        return TREE / "lambda_star" / f"{self.module}.py"
 
 
 class Survey:
@@ -163,12 +168,20 @@ def part_of(module: str) -> str:
     return next(part for part in TESTS if module == part or module.startswith(f"{part}/"))
 
 
+def source_of(module: str) -> Path:
+    """Return the file of a module in the copy of the repository, which a run does not change under its own feet."""
+    return TREE / "lambda_star" / f"{module}.py"
+
+
 def copy() -> None:
-    """Copy the tracked files, and compile the package once: its unchanged modules are not looked at again."""
-    shutil.rmtree(TREE, ignore_errors=True)
+    """Copy the tracked files that changed, and compile the package once: unchanged modules are not looked at again."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if not name.startswith(("results/", "notebooks/")):
+    names = {name for name in listed.split("\0") if name and not name.startswith(("results/", "notebooks/"))}
+    for path in TREE.rglob("*.py"):
+        if str(path.relative_to(TREE)) not in names:
+            path.unlink()
+    for name in names:
+        if not (TREE / name).exists() or not filecmp.cmp(ROOT / name, TREE / name, shallow=False):
             (TREE / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, TREE / name)
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -201,7 +214,8 @@ def passes(paths: Sequence[str], plugin: Survey | Chosen, limit: float) -> bool:
 
 def survey(part: str) -> dict[str, dict[str, Any]]:
     """Return the time and the lines of each test of a part that passes without a mutant; look only after a change."""
-    files = (path for folder in ("lambda_star", "tests") for path in sorted((TREE / folder).rglob("*.py")))
+    places = [TREE / place for place in (*TESTS[part], "tests/oracle.py", "tests/strategies.py")]
+    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
     state = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
     known = HOME / f"survey-{part.replace('/', '.')}-{state}.json"
     if not known.exists():
@@ -238,9 +252,8 @@ def reach(source: str, line: int) -> range | None:
     return min((span for span in spans if line in span), key=len, default=None)
 
 
-def choose(module: str, line: int, found: dict[str, dict[str, Any]], kills: Counter[str]) -> dict[str, float]:
+def choose(module: str, span: range | None, found: dict[str, dict[str, Any]], kills: Counter[str]) -> dict[str, float]:
     """Return the tests that a mutant must meet with their seconds, those first that are quick or killed others."""
-    span = reach((ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8"), line)
     hit = {name for name, test in found.items() if span and not {*span}.isdisjoint(test["lines"].get(module, ()))}
     near = [(module not in found[name]["lines"], found[name]["seconds"] / (1 + kills[name]), name) for name in found]
     return {name: found[name]["seconds"] for _, _, name in sorted(near) if name in hit or not hit}
@@ -251,7 +264,7 @@ def mutants(module: str) -> list[Mutant]:
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator
 
-    source = (ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8")
+    source = source_of(module).read_text(encoding="utf-8")
     tree, idle, found = get_ast(source), annotated(source), []
     for name in sorted(OPERATORS):
         operator = get_operator(f"core/{name}")()
@@ -265,13 +278,16 @@ def judge(mutant: Mutant, found: dict[str, dict[str, Any]], kills: Counter[str])
     from cosmic_ray.mutating import use_mutation
     from cosmic_ray.plugins import get_operator
 
-    with use_mutation(mutant.path, get_operator(f"core/{mutant.operator}")(), mutant.occurrence) as (old, new):
+    with use_mutation(source_of(mutant.module), get_operator(f"core/{mutant.operator}")(), mutant.occurrence) as (
+        old,
+        new,
+    ):
         lines = [*difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm="")][2:]
         number = int(lines[0].split()[1].lstrip("-").split(",")[0])
         before, after = (" ".join(line[1:].strip() for line in lines[1:] if line[0] == sign) for sign in "-+")
         if ast.dump(ast.parse(old)) == ast.dump(ast.parse(new)):  # 1e100 + 1 is 1e100
             return {"line": number, "before": before, "after": after, "killed": None}
-        tests = choose(mutant.module, number, found, kills)
+        tests = choose(mutant.module, reach(old, number), found, kills)
         (HOME / "last.json").write_text(json.dumps("collection"), encoding="utf-8")
         alive = passes(
             [*dict.fromkeys(name.split("::")[0] for name in tests)], Chosen(tests), 120 + 10 * sum(tests.values())
@@ -283,7 +299,7 @@ def judge(mutant: Mutant, found: dict[str, dict[str, Any]], kills: Counter[str])
 
 def state(module: str) -> str:
     """Return a digest of the source of a module: when it is changed, its mutants are others."""
-    return hashlib.sha256((ROOT / "lambda_star" / f"{module}.py").read_bytes()).hexdigest()[:8]
+    return hashlib.sha256(source_of(module).read_bytes()).hexdigest()[:8]
 
 
 def session(module: str) -> Path:
@@ -312,6 +328,8 @@ def run(chosen: Sequence[str], minutes: float, share: float, again: bool) -> Non
     for name in PRELOADED:
         __import__(name)
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX has no threads before its first array
+    gc.collect()
+    gc.freeze()
     end, reasons = time.monotonic() + 60 * minutes, explained()
     JUDGED.mkdir(parents=True, exist_ok=True)
     for module in modules(chosen):
@@ -322,7 +340,7 @@ def run(chosen: Sequence[str], minutes: float, share: float, again: bool) -> Non
         if not todo or time.monotonic() > end:
             continue
         found, kills = survey(part_of(module)), Counter(one["killed"] for one in known.values())
-        for stale in (TREE / "lambda_star" / module).parent.glob(f"__pycache__/{Path(module).name}.*"):
+        for stale in source_of(module).parent.glob(f"__pycache__/{Path(module).name}.*"):
             stale.unlink()
         with session(module).open("a", encoding="utf-8") as file:
             for mutant in todo:
@@ -339,9 +357,8 @@ def identity(module: str, found: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def explained() -> dict[tuple[str, str, str], str]:
-    """Return the reasons that are written beside survivors."""
-    old = json.loads(REPORT.read_text(encoding="utf-8"))["survivors"] if REPORT.exists() else []
-    return {identity(one["module"], one): one["reason"] for one in old}
+    """Return why mutants survive, as far as it is written."""
+    return {identity(one["module"], one): one["reason"] for one in json.loads(REASONS.read_text(encoding="utf-8"))}
 
 
 def survivors(module: str, reasons: dict[tuple[str, str, str], str]) -> Iterator[dict[str, Any]]:
@@ -376,7 +393,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1, help="judge this share of the mutants of each module")
     parser.add_argument("--again", action="store_true", help="judge those again that survived without a reason")
     arguments = parser.parse_args()
-    os.environ.setdefault("HYPOTHESIS_PROFILE", "fast")
+    os.environ.update(SETTINGS)
     run(arguments.parts, arguments.minutes, arguments.share, arguments.again)
     report()
 
