@@ -252,11 +252,17 @@ def reach(source: str, line: int) -> range | None:
     return min((span for span in spans if line in span), key=len, default=None)
 
 
-def choose(module: str, span: range | None, found: dict[str, dict[str, Any]], kills: Counter[str]) -> dict[str, float]:
+def choose(
+    module: str, span: range | None, found: dict[str, dict[str, Any]], kills: Counter[str], seconds: float
+) -> dict[str, float]:
     """Return the tests that a mutant must meet with their seconds, those first that are quick or killed others."""
     hit = {name for name, test in found.items() if span and not {*span}.isdisjoint(test["lines"].get(module, ()))}
     near = [(module not in found[name]["lines"], found[name]["seconds"] / (1 + kills[name]), name) for name in found]
-    return {name: found[name]["seconds"] for _, _, name in sorted(near) if name in hit or not hit}
+    chosen: dict[str, float] = {}
+    for _, _, name in sorted(near):
+        if (name in hit or not hit) and (not chosen or sum(chosen.values()) + found[name]["seconds"] <= seconds):
+            chosen[name] = found[name]["seconds"]
+    return chosen
 
 
 def mutants(module: str) -> list[Mutant]:
@@ -273,7 +279,7 @@ def mutants(module: str) -> list[Mutant]:
     return sorted(found, key=lambda mutant: hashlib.sha256(repr(mutant).encode()).digest())
 
 
-def judge(mutant: Mutant, found: dict[str, dict[str, Any]], kills: Counter[str]) -> dict[str, Any]:
+def judge(mutant: Mutant, found: dict[str, dict[str, Any]], kills: Counter[str], seconds: float) -> dict[str, Any]:
     """Run tests on a mutant, and say what it changes and which test kills it: none is "", and None changes nothing."""
     from cosmic_ray.mutating import use_mutation
     from cosmic_ray.plugins import get_operator
@@ -287,7 +293,7 @@ def judge(mutant: Mutant, found: dict[str, dict[str, Any]], kills: Counter[str])
         before, after = (" ".join(line[1:].strip() for line in lines[1:] if line[0] == sign) for sign in "-+")
         if ast.dump(ast.parse(old)) == ast.dump(ast.parse(new)):  # 1e100 + 1 is 1e100
             return {"line": number, "before": before, "after": after, "killed": None}
-        tests = choose(mutant.module, reach(old, number), found, kills)
+        tests = choose(mutant.module, reach(old, number), found, kills, seconds)
         (HOME / "last.json").write_text(json.dumps("collection"), encoding="utf-8")
         alive = passes(
             [*dict.fromkeys(name.split("::")[0] for name in tests)], Chosen(tests), 120 + 10 * sum(tests.values())
@@ -322,7 +328,7 @@ def survived(found: dict[str, Any]) -> bool:
     return bool(found["killed"] == "")
 
 
-def run(chosen: Sequence[str], minutes: float, share: float, again: bool) -> None:
+def run(chosen: Sequence[str], minutes: float, share: float, seconds: float, again: bool) -> None:
     """Judge a share of the mutants, or again those that survived without a reason, while time is left."""
     copy()
     for name in PRELOADED:
@@ -346,7 +352,7 @@ def run(chosen: Sequence[str], minutes: float, share: float, again: bool) -> Non
             for mutant in todo:
                 if time.monotonic() > end:
                     break
-                line = {"state": state(module), "mutant": mutant[1:], **judge(mutant, found, kills)}
+                line = {"state": state(module), "mutant": mutant[1:], **judge(mutant, found, kills, seconds)}
                 print(json.dumps(line, ensure_ascii=False), file=file, flush=True)
         report()
 
@@ -391,10 +397,13 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"modules or folders of the package; without one {', '.join(TESTS)}")
     parser.add_argument("--minutes", type=float, default=600, help="stop after so many minutes")
     parser.add_argument("--share", type=float, default=1, help="judge this share of the mutants of each module")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="pass tests over that would take a mutant longer"
+    )
     parser.add_argument("--again", action="store_true", help="judge those again that survived without a reason")
     arguments = parser.parse_args()
     os.environ.update(SETTINGS)
-    run(arguments.parts, arguments.minutes, arguments.share, arguments.again)
+    run(arguments.parts, arguments.minutes, arguments.share, arguments.seconds, arguments.again)
     report()
 
 
