@@ -1,10 +1,12 @@
-"""Mutation testing of the numeric core: ``python -m benchmarks.mutation [MODULE …] [--minutes 60] [--each 40]``.
+"""Mutation testing of the numeric core: ``python -m benchmarks.mutation [MODULE …] [--minutes 60] [--share 0.2]``.
 
-Cosmic Ray makes the mutants, and keeps what became of them in a session for each module, so that a run goes on where
-the last one stopped. (mutmut leaves decorated functions alone, and every public function of a formula here is one.)
-Each mutant lives in a copy of the repository, in a process forked from this one, which has the libraries loaded. It is
-killed when a test of its module fails, or takes four times as long as all of them take together without it.
-Survivors are listed in ``results/verification/mutation.json``; a reason that is written beside one there stays.
+Cosmic Ray makes the mutants. What became of each is a line in ``results/verification/mutants``, so that a run goes on
+where the last one stopped. (mutmut leaves decorated functions alone, and every public function of a formula here is
+one.) Each mutant lives in a copy of the repository, in a process forked from this one, which has the libraries loaded.
+The tests that run its line are found once, without mutants, and then run on it, the quickest first, and those first
+that killed others; a mutant in what runs at import meets all tests of its part. It is killed by the first test that
+fails, or takes five times as long as without it. Survivors are listed in ``results/verification/mutation.json``, with
+the reasons that are written in ``results/verification/mutants/reasons.json``.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ import argparse
 import ast
 import compileall
 import difflib
+import filecmp
+import gc
 import hashlib
 import json
+import math
 import os
 import py_compile
 import resource
@@ -22,28 +27,37 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / "out" / "mutation"
 TREE = HOME / "tree"
-REPORT = ROOT / "results" / "verification" / "mutation.json"
+FOLDER = ROOT / "results" / "verification"
+REPORT, JUDGED, REASONS = FOLDER / "mutation.json", FOLDER / "mutants", FOLDER / "mutants" / "reasons.json"
 
 TESTS = {
-    "bernoulli": ("lambda_star/bernoulli", "tests/bernoulli/test_bernoulli.py", "tests/bernoulli"),
+    "bernoulli": ("lambda_star/bernoulli", "tests/bernoulli"),
     "calibration/statistics": ("lambda_star/calibration/statistics.py", "tests/calibration/test_statistics.py"),
-    "updates": ("lambda_star/updates", "tests/updates/test_oracle.py", "tests/updates"),
+    "updates": ("lambda_star/updates", "tests/updates"),
     "sequence": ("lambda_star/sequence.py", "tests/test_sequence.py"),
-    "dynamics": ("lambda_star/dynamics", "tests/dynamics/test_oracle.py", "tests/dynamics"),
-    "categorical": ("lambda_star/categorical", "tests/categorical/test_oracle.py", "tests/categorical"),
-    "_core": ("tests/_core", "tests/bernoulli/test_corners.py", "tests/categorical/test_shapes.py"),
+    "dynamics": ("lambda_star/dynamics", "tests/dynamics"),
+    "categorical": ("lambda_star/categorical", "tests/categorical"),
+    "_core": (
+        "lambda_star/_core",
+        "tests/_core",
+        "tests/bernoulli/test_corners.py",
+        "tests/categorical/test_shapes.py",
+    ),
     "contract": ("lambda_star/contract", "tests/contract"),
 }
-"""The tests of each module or folder, those first that fail soonest; the order is that of a run without arguments."""
+"""The tests of each module or folder; the order is that of a run without arguments."""
 
 OPERATORS = {
     *("AddNot", "ExceptionReplacer", "NumberReplacer", "ReplaceAndWithOr", "ReplaceOrWithAnd", "ZeroIterationForLoop"),
@@ -57,7 +71,18 @@ OPERATORS = {
 }
 """One or two replacements of each operator: the other hundred mostly raise TypeError, and would flatter the score."""
 
-PRELOADED = ("hypothesis.extra.numpy", "matplotlib", "mpmath", "numpy", "pyarrow", "pytest", "scipy.optimize")
+PRELOADED = (
+    *("array_api_strict", "hypothesis.extra.numpy", "jax", "jsonschema", "matplotlib", "mpmath", "numpy", "pyarrow"),
+    *("pytest", "scipy.optimize", "scipy.stats", "torch"),
+)
+
+
+SETTINGS = {
+    "HYPOTHESIS_PROFILE": "fast",
+    "JAX_COMPILATION_CACHE_DIR": str(HOME / "jax"),  # what a mutant does not change is compiled once
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 
 class Mutant(NamedTuple):
@@ -67,10 +92,66 @@ class Mutant(NamedTuple):
     operator: str
     occurrence: int
 
-    @property
-    def path(self) -> Path:
-        """The file in the copy of the repository."""
-        return TREE / "lambda_star" / f"{self.module}.py"
+
+class Survey:
+    """A plugin of pytest that notes each test's processor time, its lines in one part, and whether it fails."""
+
+    def __init__(self, part: str) -> None:
+        self.prefix = str(TREE / "lambda_star" / part)
+        self.tests: dict[str, dict[str, Any]] = {}
+
+    def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool:
+        """Run a test with an eye on its lines."""
+        from _pytest.runner import runtestprotocol
+
+        lines: set[tuple[str, int]] = set()
+
+        def look(frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
+            if not frame.f_code.co_filename.startswith(self.prefix):
+                return None
+            lines.add((frame.f_code.co_filename, frame.f_lineno))
+            return look
+
+        start = time.process_time()
+        sys.settrace(look)
+        try:
+            failed = any(report.failed for report in runtestprotocol(item, nextitem=nextitem, log=False))
+        finally:
+            sys.settrace(None)
+        ran: dict[str, list[int]] = {}
+        for file, line in sorted(lines):
+            ran.setdefault(str(Path(file).relative_to(TREE / "lambda_star").with_suffix("")), []).append(line)
+        self.tests[item.nodeid] = {"seconds": time.process_time() - start, "failed": failed, "lines": ran}
+        return True
+
+    def pytest_sessionfinish(self) -> None:
+        """Write what was seen."""
+        (HOME / "survey.json").write_text(json.dumps(self.tests), encoding="utf-8")
+
+
+class Chosen:
+    """A plugin of pytest that runs chosen tests in their order, each within a limit of processor time."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+
+    def pytest_sessionstart(self) -> None:
+        """Let Hypothesis neither shrink nor explain: one failure is enough."""
+        from hypothesis import Phase, settings
+
+        settings.register_profile("mutant", settings(), phases=(Phase.explicit, Phase.generate))
+        settings.load_profile("mutant")
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Choose and order."""
+        place = {name: number for number, name in enumerate(self.seconds)}
+        items[:] = sorted((item for item in items if item.nodeid in place), key=lambda item: place[item.nodeid])
+
+    def pytest_runtest_protocol(self, item: Any) -> None:
+        """Say which test runs, and set its limit."""
+        (HOME / "last.json").write_text(json.dumps(item.nodeid), encoding="utf-8")
+        limit = int(time.process_time() + 10 + 5 * self.seconds[item.nodeid])
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def modules(chosen: Sequence[str]) -> list[str]:
@@ -82,47 +163,68 @@ def modules(chosen: Sequence[str]) -> list[str]:
     return [module for module in found if not module.endswith("__init__")]
 
 
-def tests(module: str) -> list[str]:
-    """Return the tests of a module, its own examples first."""
-    own = next(paths for part, paths in TESTS.items() if module == part or module.startswith(f"{part}/"))
-    return [f"lambda_star/{module}.py", *own]
+def part_of(module: str) -> str:
+    """Return the part of a module: a key of ``TESTS``."""
+    return next(part for part in TESTS if module == part or module.startswith(f"{part}/"))
+
+
+def source_of(module: str) -> Path:
+    """Return the file of a module in the copy of the repository, which a run does not change under its own feet."""
+    return TREE / "lambda_star" / f"{module}.py"
 
 
 def copy() -> None:
-    """Copy the tracked files, and compile the package once: its unchanged modules are not looked at again."""
-    shutil.rmtree(TREE, ignore_errors=True)
+    """Copy the tracked files that changed, and compile the package once: unchanged modules are not looked at again."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if not name.startswith(("results/", "notebooks/")):
+    names = {name for name in listed.split("\0") if name and not name.startswith(("results/", "notebooks/"))}
+    for path in TREE.rglob("*.py"):
+        if str(path.relative_to(TREE)) not in names:
+            path.unlink()
+    for name in names:
+        if not (TREE / name).exists() or not filecmp.cmp(ROOT / name, TREE / name, shallow=False):
             (TREE / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, TREE / name)
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     compileall.compile_dir(TREE / "lambda_star", quiet=1, invalidation_mode=mode)
 
 
-def run_tests(paths: Sequence[str], limit: float) -> bool:
-    """Tell whether the tests pass in a fork of this process, within a limit in seconds of processor time."""
+def passes(paths: Sequence[str], plugin: Survey | Chosen, limit: float) -> bool:
+    """Tell whether tests pass in a fork of this process, within a limit in seconds."""
     child = os.fork()
     if child == 0:
-        resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
         os.setsid()
         out = os.open(HOME / "last.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1), os.dup2(out, 2)
         os.chdir(TREE)
-        sys.dont_write_bytecode = True
+        sys.dont_write_bytecode = isinstance(plugin, Chosen)  # the survey leaves the tests compiled
         sys.path.insert(0, str(TREE))
         import pytest
 
-        options = ["-x", "-q", "-m", "not slow and not nightly", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        options = ["-q", "-m", "not slow and not nightly", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
         options += ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:anyio"]
-        # One path after the other: the imports of the later ones are spared where the first one fails.
-        os._exit(any(pytest.main([*options, path]) not in {0, 5} for path in paths))
-    deadline = time.monotonic() + 10 * limit
+        options += ["-x", "--tb=line"] if isinstance(plugin, Chosen) else []
+        os._exit(pytest.main([*options, *paths], [plugin]) not in {0, 5})
+    deadline = time.monotonic() + limit
     while not (done := os.waitpid(child, os.WNOHANG))[0]:
         if time.monotonic() > deadline:
             os.killpg(child, 9)
         time.sleep(0.02)
     return done[1] == 0
+
+
+def survey(part: str) -> dict[str, dict[str, Any]]:
+    """Return the time and the lines of each test of a part that passes without a mutant; look only after a change."""
+    places = [TREE / place for place in (*TESTS[part], "tests/oracle.py", "tests/strategies.py")]
+    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
+    state = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
+    known = HOME / f"survey-{part.replace('/', '.')}-{state}.json"
+    if not known.exists():
+        passes(TESTS[part], Survey(part), math.inf)
+        (HOME / "survey.json").rename(known)
+    found: dict[str, dict[str, Any]] = json.loads(known.read_text(encoding="utf-8"))
+    for name in (name for name, test in found.items() if test["failed"]):
+        print(f"left out, as it fails without a mutant: {name}", file=sys.stderr)
+    return {name: test for name, test in found.items() if not test["failed"]}
 
 
 def annotated(source: str) -> set[tuple[int, int]]:
@@ -137,76 +239,121 @@ def annotated(source: str) -> set[tuple[int, int]]:
     return places
 
 
+def reach(source: str, line: int) -> range | None:
+    """Return the lines of the innermost statement of a function that holds a line, without its body; else None."""
+    spans = []
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for part in (node for statement in function.body for node in ast.walk(statement)):
+                if isinstance(part, (ast.stmt, ast.excepthandler)):
+                    body = getattr(part, "body", None)
+                    end = body[0].lineno if body else (part.end_lineno or part.lineno) + 1
+                    spans.append(range(part.lineno, max(end, part.lineno + 1)))
+    return min((span for span in spans if line in span), key=len, default=None)
+
+
+def choose(
+    module: str, span: range | None, found: dict[str, dict[str, Any]], kills: Counter[str], seconds: float
+) -> dict[str, float]:
+    """Return the tests that a mutant must meet with their seconds, those first that are quick or killed others."""
+    hit = {name for name, test in found.items() if span and not {*span}.isdisjoint(test["lines"].get(module, ()))}
+    near = [(module not in found[name]["lines"], found[name]["seconds"] / (1 + kills[name]), name) for name in found]
+    chosen: dict[str, float] = {}
+    for _, _, name in sorted(near):
+        if (name in hit or not hit) and (not chosen or sum(chosen.values()) + found[name]["seconds"] <= seconds):
+            chosen[name] = found[name]["seconds"]
+    return chosen
+
+
 def mutants(module: str) -> list[Mutant]:
     """Return the mutants of a module in an order that is random, and the same in every run."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator
 
-    source = (ROOT / "lambda_star" / f"{module}.py").read_text(encoding="utf-8")
-    idle, found = annotated(source), []
+    source = source_of(module).read_text(encoding="utf-8")
+    tree, idle, found = get_ast(source), annotated(source), []
     for name in sorted(OPERATORS):
         operator = get_operator(f"core/{name}")()
-        places = [start for node in ast_nodes(get_ast(source)) for start, _ in operator.mutation_positions(node)]
+        places = [start for node in ast_nodes(tree) for start, _ in operator.mutation_positions(node)]
         found += [Mutant(module, name, n) for n, start in enumerate(places) if tuple(start) not in idle]
     return sorted(found, key=lambda mutant: hashlib.sha256(repr(mutant).encode()).digest())
 
 
-def judge(mutant: Mutant, limit: float) -> dict[str, Any]:
-    """Run the tests on a mutant, and say what it changes and whether it is killed; None if it changes nothing."""
+def judge(mutant: Mutant, found: dict[str, dict[str, Any]], kills: Counter[str], seconds: float) -> dict[str, Any]:
+    """Run tests on a mutant, and say what it changes and which test kills it: none is "", and None changes nothing."""
     from cosmic_ray.mutating import use_mutation
     from cosmic_ray.plugins import get_operator
 
-    with use_mutation(mutant.path, get_operator(f"core/{mutant.operator}")(), mutant.occurrence) as (old, new):
+    with use_mutation(source_of(mutant.module), get_operator(f"core/{mutant.operator}")(), mutant.occurrence) as (
+        old,
+        new,
+    ):
         lines = [*difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm="")][2:]
-        same = ast.dump(ast.parse(old)) == ast.dump(ast.parse(new))  # 1e100 + 1 is 1e100
-        killed = None if same else not run_tests(tests(mutant.module), limit)
-    number = int(lines[0].split()[1].lstrip("-").split(",")[0])
-    before, after = (" ".join(line[1:].strip() for line in lines[1:] if line[0] == sign) for sign in "-+")
-    return {"line": number, "before": before, "after": after, "killed": killed}
+        number = int(lines[0].split()[1].lstrip("-").split(",")[0])
+        before, after = (" ".join(line[1:].strip() for line in lines[1:] if line[0] == sign) for sign in "-+")
+        if ast.dump(ast.parse(old)) == ast.dump(ast.parse(new)):  # 1e100 + 1 is 1e100
+            return {"line": number, "before": before, "after": after, "killed": None}
+        tests = choose(mutant.module, reach(old, number), found, kills, seconds)
+        (HOME / "last.json").write_text(json.dumps("collection"), encoding="utf-8")
+        alive = passes(
+            [*dict.fromkeys(name.split("::")[0] for name in tests)], Chosen(tests), 120 + 10 * sum(tests.values())
+        )
+    killer = "" if alive else json.loads((HOME / "last.json").read_text(encoding="utf-8"))
+    kills[killer] += 1
+    return {"line": number, "before": before, "after": after, "killed": killer}
+
+
+def state(module: str) -> str:
+    """Return a digest of the source of a module: when it is changed, its mutants are others."""
+    return hashlib.sha256(source_of(module).read_bytes()).hexdigest()[:8]
 
 
 def session(module: str) -> Path:
-    """Return the file of a module's session: another one as soon as the module is changed."""
-    source = (ROOT / "lambda_star" / f"{module}.py").read_bytes()
-    return HOME / f"{module.replace('/', '.')}-{hashlib.sha256(source).hexdigest()[:8]}.jsonl"
+    """Return the file of a module's judgements."""
+    return JUDGED / f"{module.replace('/', '.')}.jsonl"
 
 
 def results(module: str) -> dict[Mutant, dict[str, Any]]:
-    """Return what is known of the mutants of a module."""
-    path = session(module)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {Mutant(*found["mutant"]): found for found in map(json.loads, lines)}
+    """Return what is known of the mutants of a module as it stands; "first" says whether the first run killed one."""
+    path, known = session(module), dict[Mutant, dict[str, Any]]()
+    for found in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else []):
+        if found.pop("state") == state(module):
+            mutant = Mutant(module, *found.pop("mutant"))
+            known[mutant] = {"first": known.get(mutant, {}).get("first", found["killed"] != ""), **found}
+    return known
 
 
 def survived(found: dict[str, Any]) -> bool:
     """Tell whether the tests passed with a mutant that is not the program itself."""
-    return found["killed"] is False
+    return bool(found["killed"] == "")
 
 
-def run(chosen: Sequence[str], minutes: float, each: int, again: bool) -> None:
-    """Judge the mutants that are not yet judged, or again those that survived without a reason, while time is left."""
+def run(chosen: Sequence[str], minutes: float, share: float, seconds: float, again: bool) -> None:
+    """Judge a share of the mutants, or again those that survived without a reason, while time is left."""
     copy()
     for name in PRELOADED:
         __import__(name)
+    warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX has no threads before its first array
+    gc.collect()
+    gc.freeze()
     end, reasons = time.monotonic() + 60 * minutes, explained()
+    JUDGED.mkdir(parents=True, exist_ok=True)
     for module in modules(chosen):
-        known = results(module)
+        known, every = results(module), mutants(module)
         unexplained = {m for m in known if survived(known[m]) and not reasons.get(identity(module, known[m]))}
-        todo = [m for m in mutants(module)[:each] if m not in known or (again and m in unexplained)]
+        asked = every[: math.ceil(share * len(every))]
+        todo = [m for m in asked if m not in known or (again and m in unexplained)]
         if not todo or time.monotonic() > end:
             continue
-        start = time.process_time() + sum(os.times()[2:4])
-        if not run_tests(tests(module), 3600):
-            sys.exit(f"the tests of {module} fail without a mutant: see {HOME / 'last.txt'}")
-        limit = 10 + 4 * (time.process_time() + sum(os.times()[2:4]) - start)
-        for stale in (TREE / "lambda_star" / module).parent.glob(f"__pycache__/{Path(module).name}.*"):
+        found, kills = survey(part_of(module)), Counter(one["killed"] for one in known.values())
+        for stale in source_of(module).parent.glob(f"__pycache__/{Path(module).name}.*"):
             stale.unlink()
         with session(module).open("a", encoding="utf-8") as file:
             for mutant in todo:
                 if time.monotonic() > end:
                     break
-                found = judge(mutant, limit)
-                print(json.dumps({"mutant": mutant, **found}, ensure_ascii=False), file=file, flush=True)
+                line = {"state": state(module), "mutant": mutant[1:], **judge(mutant, found, kills, seconds)}
+                print(json.dumps(line, ensure_ascii=False), file=file, flush=True)
         report()
 
 
@@ -216,9 +363,8 @@ def identity(module: str, found: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def explained() -> dict[tuple[str, str, str], str]:
-    """Return the reasons that are written beside survivors."""
-    old = json.loads(REPORT.read_text(encoding="utf-8"))["survivors"] if REPORT.exists() else []
-    return {identity(one["module"], one): one["reason"] for one in old}
+    """Return why mutants survive, as far as it is written."""
+    return {identity(one["module"], one): one["reason"] for one in json.loads(REASONS.read_text(encoding="utf-8"))}
 
 
 def survivors(module: str, reasons: dict[tuple[str, str, str], str]) -> Iterator[dict[str, Any]]:
@@ -233,8 +379,9 @@ def report() -> None:
     """Write what is known of all modules."""
     reasons, table = explained(), {}
     for module in modules(()):
-        found = [result["killed"] for result in results(module).values() if result["killed"] is not None]
-        table[module] = {"mutants": len(mutants(module)), "judged": len(found), "killed": sum(found)}
+        found = [result for result in results(module).values() if result["killed"] is not None]
+        first, killed = sum(result["first"] for result in found), sum(not survived(result) for result in found)
+        table[module] = {"mutants": len(mutants(module)), "judged": len(found), "first": first, "killed": killed}
     new = {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "tool": f"Cosmic Ray {version('cosmic-ray')}",
@@ -249,11 +396,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutation", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", help=f"modules or folders of the package; without one {', '.join(TESTS)}")
     parser.add_argument("--minutes", type=float, default=600, help="stop after so many minutes")
-    parser.add_argument("--each", type=int, default=10**6, help="judge at most so many mutants of each module")
+    parser.add_argument("--share", type=float, default=1, help="judge this share of the mutants of each module")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="pass tests over that would take a mutant longer"
+    )
     parser.add_argument("--again", action="store_true", help="judge those again that survived without a reason")
     arguments = parser.parse_args()
-    os.environ.setdefault("HYPOTHESIS_PROFILE", "fast")
-    run(arguments.parts, arguments.minutes, arguments.each, arguments.again)
+    os.environ.update(SETTINGS)
+    run(arguments.parts, arguments.minutes, arguments.share, arguments.seconds, arguments.again)
     report()
 
 

@@ -125,8 +125,8 @@ formulas.tail_ratio = (p, push) => {
   half = Math.exp(where(infinite, 0.0, push) / 2);
   return where(infinite, Infinity, (1 - p) + ((p * half) * half));
 };
-formulas.flip_point = (never, at_once, excess) => {
-  return where(never, Infinity, where(at_once, 1.0, 1 + excess));
+formulas.flip_point = (never, excess) => {
+  return where(never, Infinity, 1 + excess);
 };
 formulas.fixed_point = (p, push) => {
   let half, modal, most, scale, small, tail, up;

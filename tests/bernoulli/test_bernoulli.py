@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import lambda_star as ls
-from lambda_star.bernoulli import Regime
+from lambda_star.bernoulli import Regime, formulas
 from tests import oracle
 from tests.strategies import clips, margins, moderate, open_clips, ordered, probabilities
 
@@ -350,6 +350,9 @@ def test_at_the_flip_point_the_modal_token_holds_half(pair: tuple[float, float])
 
 
 @given(st.floats(-700, 700), st.floats(-700, 700))
+@example(0.0, 0.5)
+@example(0.25, 0.75)
+@example(0.5, 0.5)
 def test_flip_point_from_log_odds_is_exact(x: float, y: float) -> None:
     exact = 1.0 if x < 0 else math.inf if x >= y else oracle.real(y) / (oracle.real(y) - oracle.real(x))
     assert oracle.ulps(ls.bernoulli.flip_point_from_logits(x, y), oracle.real(exact)) <= 2
@@ -389,3 +392,7 @@ def test_margin_is_on_the_excess(pair: tuple[float, float], c: float, margin: fl
     assert point == pytest.approx(1 + (1 - margin) * ls.bernoulli.excess(p, b, c), rel=2 * EPS)
     assert point <= ls.threshold(p, b, c)
     assert ls.operating_point(b, p, c, margin=margin) == math.inf
+
+
+def test_a_margin_of_a_known_threshold_is_on_its_excess() -> None:
+    assert formulas.operating(3.0, 0.25) == 2.5
