@@ -317,8 +317,14 @@ def test_gradients_are_right_where_teacher_and_base_agree(name: str) -> None:
     assert torch.autograd.gradcheck(lambda p, b: FUNCTIONS[name](p, b, 1.5), (p, b))
 
 
+QUICK = {"threshold", "regime", "stationary_student", "teacher_for"}
+"""One formula, one name for each value, one with cases, and one that is solved for: the others compile in the night."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.nightly) for name in FUNCTIONS]
+)
 def test_compilers_keep_the_values(name: str) -> None:
     function, arrays = FUNCTIONS[name], arguments(name)
     expected = to_numpy(function(*arrays))
