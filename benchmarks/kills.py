@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "results" / "verification" / "kills.json"
 OWN = f"{os.sep}lambda_star{os.sep}"
-TOLD = {"time", "command", "started", "finished", "locked", "sha256", "outcome_sha256", "attempts"}
+TOLD = {"time", "seconds", "command", "started", "finished", "locked", "sha256", "outcome_sha256", "attempts"}
 """What differs between runs: times, and hashes and lists that hold them."""
 
 

@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ def read(name: str) -> Figures | None:
     """Return what a check left, or None if it has not run."""
     path = FOLDER / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def leave(name: str, command: str, figure: str, **more: object) -> None:
+    """Leave the figures of a check for the page."""
+    found = {"command": command, "date": date.today().isoformat(), "figure": figure, **more}
+    (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def ran(check: Callable[[Figures], str], name: str) -> str:

@@ -120,7 +120,7 @@ def test_torch_and_strict_arrays_agree_with_numpy(name: str) -> None:
 
 
 COMPILED = [
-    pytest.param(name, marks=[pytest.mark.nightly] if name.startswith("categorical") else [])
+    pytest.param(name, marks=[] if name in bernoulli.__all__ else [pytest.mark.nightly])  # it compiles for long
     for name in CASES
     if name != "categorical, classes"  # every size of a class is compiled anew
 ]

@@ -56,3 +56,13 @@ def test_every_module_of_the_core_has_tests_that_judge_its_mutants() -> None:
     assert {"bernoulli/formulas", "calibration/statistics", "sequence", "contract/schema"} <= set(modules)
     for module in modules:
         assert all((mutation.ROOT / path).exists() for path in mutation.tests(module))
+
+
+@pytest.mark.slow
+def test_a_false_derivation_that_is_accepted_is_named() -> None:
+    from benchmarks import proved
+
+    known = {"none": proved.derivations()["none"], "threshold": proved.derivations()["threshold"]}
+    made = {"result": proved.ALWAYS["result"], "nothing": lambda one: one}
+    assert proved.accepted(known, made) == (4, ["none, nothing", "threshold, nothing"])
+    assert proved.moved(known)[1] == []

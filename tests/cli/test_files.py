@@ -177,7 +177,7 @@ def test_a_file_is_written_again_or_stays_as_it_was_and_another_goes_only_with_f
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", failing(error))
             status, printed, said = run(name, flag, path, *more)
-        assert status == 2
+        assert status == (130 if isinstance(error, KeyboardInterrupt) else 2)
         assert "stopped" in said or "No space left on device; give a path that can be written" in said
         assert f"wrote {path}" not in printed
         assert (path.read_bytes(), {*folder.rglob("*")}) == (content, before)
@@ -264,7 +264,7 @@ def test_a_picture_that_fails_half_way_keeps_the_old_one(
         raise error
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", half)
-    assert run("plot", "--out", path)[0] == 2
+    assert run("plot", "--out", path)[0] == (130 if isinstance(error, KeyboardInterrupt) else 2)
     assert (path.read_bytes(), {*folder.iterdir()}) == (content, before)
 
 
@@ -412,7 +412,7 @@ def test_a_command_that_is_stopped_leaves_no_half_file_and_no_verdict(number: si
         assert len([*folder.glob(".*.part")]) == 1
         work.send_signal(number)
         assert work.stderr.read().strip() == "Error: stopped"
-    assert work.returncode == 2
+    assert work.returncode == 128 + number
     assert not [*folder.glob(".*.part")]
     assert not (folder / "found.json").exists()
 

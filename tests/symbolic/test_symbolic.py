@@ -815,6 +815,7 @@ def test_derive_check_names_the_page_and_the_line_that_differ(tmp_path: Path, mo
     assert "lambda-star derive --write" in output
     page.unlink()
     assert run("--check", str(tmp_path))[0] == 2
+    assert "nowhere' does not exist" in run("--check", str(tmp_path / "nowhere"))[1]
 
 
 def test_derive_check_names_the_step_that_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
