@@ -31,6 +31,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -265,6 +266,7 @@ def choose(
     return chosen
 
 
+@cache
 def mutants(module: str) -> list[Mutant]:
     """Return the mutants of a module in an order that is random, and the same in every run."""
     from cosmic_ray.ast import ast_nodes, get_ast
@@ -295,9 +297,8 @@ def judge(mutant: Mutant, found: dict[str, dict[str, Any]], kills: Counter[str],
             return {"line": number, "before": before, "after": after, "killed": None}
         tests = choose(mutant.module, reach(old, number), found, kills, seconds)
         (HOME / "last.json").write_text(json.dumps("collection"), encoding="utf-8")
-        alive = passes(
-            [*dict.fromkeys(name.split("::")[0] for name in tests)], Chosen(tests), 120 + 10 * sum(tests.values())
-        )
+        files = [*dict.fromkeys(name.split("::")[0] for name in tests)]
+        alive = passes(files, Chosen(tests), 120 + 10 * sum(tests.values()))
     killer = "" if alive else json.loads((HOME / "last.json").read_text(encoding="utf-8"))
     kills[killer] += 1
     return {"line": number, "before": before, "after": after, "killed": killer}

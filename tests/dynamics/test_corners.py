@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from scipy.special import log_expit
 
 from lambda_star import bernoulli, dynamics
+from lambda_star.dynamics._flow import _Update
 from tests import oracle
 from tests.strategies import hostile_clips, hostile_lams, hostile_pairs
 
@@ -118,6 +120,14 @@ def test_a_simulation_at_the_largest_lambda_holds_numbers(flow: Any, c: float, l
     for p, b in ((0.9, 0.5), (0.3, 0.5), (5e-324, 0.5), (0.5, 1e-300)):
         path = dynamics.simulate(p, b, c, lam, rollouts=10, steps=5, seed=1, flow=flow)
         assert not np.isnan(path).any()
+
+
+@pytest.mark.parametrize("c", [1.0, 1.5, 5.0, 1e12])
+def test_the_flow_has_a_kink_where_a_log_ratio_reaches_the_clip(c: float) -> None:
+    update = _Update(0.9, 0.5, c, 1.5)
+    stops, starts = update.kinks()
+    assert math.log(0.9) - log_expit(stops) == pytest.approx(math.log(c), abs=1e-14)
+    assert math.log1p(-0.9) - log_expit(-starts) == pytest.approx(math.log(c), abs=1e-14)
 
 
 @pytest.mark.parametrize("flow", FLOWS)

@@ -1,0 +1,95 @@
+"""The corners of the rules: values at a bound, sets that just fit, masked tokens, and steps of the reference."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lambda_star import bernoulli, updates
+from lambda_star.updates import Rule, general
+from lambda_star.updates._rows import Rows
+from tests.updates.rules import EXAMPLES, NAMES
+
+
+def rows(log_t: list[float], log_b: list[float], lam: float) -> Rows:
+    """One position, whose log(π_T^λ·π_B^(1−λ)) is taken without rounding where the numbers are whole."""
+    power = [t + (lam - 1) * (t - b) if t > -math.inf else t for t, b in zip(log_t, log_b, strict=True)]
+    return Rows(np.array([log_t]), np.array([log_b]), np.array([lam]), np.array([power]))
+
+
+def test_a_reward_at_its_bound_is_not_clipped() -> None:
+    at = rows([0.0, -2.0], [-1.0, -1.0], 2.0)
+    assert [bool(updates.reward_clip(bound)._departed(at)) for bound in (0.75, 1.0, 1.25)] == [True, False, False]
+    assert not updates.reward_clip(0.75)._departed(at.at(np.array([1.0])))
+
+
+@pytest.mark.parametrize("rule", EXAMPLES, ids=NAMES)
+def test_two_tokens_end_where_the_two_outcomes_do(rule: Rule) -> None:
+    for p, b, lam in ((0.9, 0.5, 1.5), (0.9993, 0.2, 1.1), (0.6, 0.8, 3.0)):
+        student = rule.student(np.log([p, 1 - p]), np.log([b, 1 - b]), lam)
+        if not np.isnan(student).any():  # no set of tokens is settled on
+            assert math.exp(student[0]) == pytest.approx(rule.student(p, b, lam), rel=1e-9, abs=1e-12)
+
+
+def test_a_set_departs_where_a_living_token_is_outside() -> None:
+    for rule in (updates.top_k(1), updates.truncated_sampling(top_p=0.5)):
+        assert rule._departed(rows([-0.5, -1.0], [-0.75, -0.75], 1.0))
+        assert not rule._departed(rows([0.0, -math.inf], [0.0, -math.inf], 1.0))
+
+
+def test_a_nucleus_is_the_fewest_tokens_that_hold_the_share() -> None:
+    log_q = np.log([[0.25, 0.5, 0.25]])
+    for top_p, inside in ((0.5, [0, 1, 0]), (0.625, [1, 1, 0]), (0.75, [1, 1, 0]), (0.875, [1, 1, 1])):
+        assert updates.truncated_sampling(top_p=top_p)._inside(log_q).tolist() == [list(map(bool, inside))]
+
+
+def test_a_set_that_holds_every_living_token_has_the_fixed_point() -> None:
+    log_t, log_b = np.log([0.7, 0.3]), np.log([0.5, 0.5])
+    for lam in (0.5, 1.5):
+        fixed = bernoulli.fixed_point(0.7, 0.5, lam)
+        for rule in (updates.top_k(2), updates.truncated_sampling(top_k=2), updates.truncated_sampling(top_p=1.0)):
+            assert rule.student(0.7, 0.5, lam) == fixed
+            student = rule.student(np.array([*log_t, -math.inf]), np.array([*log_b, -math.inf]), lam)
+            assert np.exp(student) == pytest.approx([fixed, 1 - fixed, 0.0], rel=1e-9)
+
+
+def test_a_ratio_past_the_clip_spends_an_advantage_of_its_sign_alone() -> None:
+    rule = updates.ppo(0.2)
+    assert rule.force(1.5, 0.9, 0.5, 1.0, rollout=0.5) == (0.0, 0.0)  # 0.82 over 0.62, and 0.18 over 0.38
+    modal, tail = rule.force(1.5, 0.9, 0.5, 1.0, rollout=2.5)
+    assert 0 < modal < 0.1 < -tail < 1
+
+
+@pytest.mark.parametrize("value", [None, True, "2", [2.0], np.array([2.0, 3.0])])
+def test_an_argument_of_a_rule_is_one_number(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"c must be a number in \[1, inf\], got"):
+        updates.log_ratio_cap(value)
+
+
+def test_zeros_are_taken_for_probabilities() -> None:
+    with pytest.raises(ValueError, match=r"p must lie in \(0, 1\), got 0.0 at index 0"):
+        updates.none().dies(np.zeros(2), np.zeros(2))
+
+
+# The general law
+
+
+def test_what_lies_beside_a_jump_stops_the_reference() -> None:
+    """A student is stopped by a stretch beside a jump that is narrower than a step of the grid."""
+
+    def force(theta: Any, *_: float) -> tuple[Any, Any]:
+        return np.where((theta > 1.0) & (theta < 1.0 + 1e-6), -1.0, 1.0), 0.0 * theta
+
+    assert general.student(force, 0.9, 0.5, 1.0, jumps=(1.0,)) == pytest.approx(1 / (1 + math.exp(-1.0)), rel=1e-9)
+    assert general.student(force, 0.9, 0.5, 1.0) == 1.0
+
+
+def test_the_reference_looks_ahead_of_the_base_alone() -> None:
+    def force(theta: Any, *_: float) -> tuple[Any, Any]:
+        return np.where(theta < -0.5, -1.0, 1.0), 0.0 * theta
+
+    assert general.student(force, 0.9, 0.5, 1.0) == 1.0
+    assert general.student(force, 0.9, 0.3, 1.0) == 0.0
