@@ -119,9 +119,10 @@ class Survey:
             failed = any(report.failed for report in runtestprotocol(item, nextitem=nextitem, log=False))
         finally:
             sys.settrace(None)
-        ran: dict[str, list[int]] = {}
+        ran: dict[str, tuple[str, list[int]]] = {}
         for file, line in sorted(lines):
-            ran.setdefault(str(Path(file).relative_to(TREE / "lambda_star").with_suffix("")), []).append(line)
+            module = str(Path(file).relative_to(TREE / "lambda_star").with_suffix(""))
+            ran.setdefault(module, (state(module), []))[1].append(line)
         self.tests[item.nodeid] = {"seconds": time.process_time() - start, "failed": failed, "lines": ran}
         return True
 
@@ -214,15 +215,18 @@ def passes(paths: Sequence[str], plugin: Survey | Chosen, limit: float) -> bool:
 
 
 def survey(part: str) -> dict[str, dict[str, Any]]:
-    """Return the time and the lines of each test of a part that passes without a mutant; look only after a change."""
-    places = [TREE / place for place in (*TESTS[part], "tests/oracle.py", "tests/strategies.py")]
-    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
-    state = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
-    known = HOME / f"survey-{part.replace('/', '.')}-{state}.json"
-    if not known.exists():
-        passes(TESTS[part], Survey(part), math.inf)
-        (HOME / "survey.json").rename(known)
-    found: dict[str, dict[str, Any]] = json.loads(known.read_text(encoding="utf-8"))
+    """Return the time and the lines of each test of a part that passes without a mutant; only changed files are run."""
+    found: dict[str, dict[str, Any]] = {}
+    places = [TREE / place for place in TESTS[part]]
+    for path in (path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))):
+        helpers = [TREE / "tests/oracle.py", TREE / "tests/strategies.py", *sorted(path.parent.glob("[!t]*.py"))]
+        read = b"".join(file.read_bytes() for file in (path, *(helpers if path.name.startswith("test_") else ())))
+        known = HOME / "survey" / f"{part.replace('/', '.')}-{path.stem}-{hashlib.sha256(read).hexdigest()[:8]}.json"
+        if not known.exists():
+            known.parent.mkdir(exist_ok=True)
+            passes([str(path.relative_to(TREE))], Survey(part), math.inf)
+            (HOME / "survey.json").rename(known)
+        found |= json.loads(known.read_text(encoding="utf-8"))
     for name in (name for name, test in found.items() if test["failed"]):
         print(f"left out, as it fails without a mutant: {name}", file=sys.stderr)
     return {name: test for name, test in found.items() if not test["failed"]}
@@ -256,9 +260,16 @@ def reach(source: str, line: int) -> range | None:
 def choose(
     module: str, span: range | None, found: dict[str, dict[str, Any]], kills: Counter[str], seconds: float
 ) -> dict[str, float]:
-    """Return the tests that a mutant must meet with their seconds, those first that are quick or killed others."""
-    hit = {name for name, test in found.items() if span and not {*span}.isdisjoint(test["lines"].get(module, ()))}
-    near = [(module not in found[name]["lines"], found[name]["seconds"] / (1 + kills[name]), name) for name in found]
+    """Return the tests that a mutant must meet with their seconds, those first that are quick or killed others.
+
+    A test that ran the module before it was changed is taken to run every line of it.
+    """
+    hit, near = set(), []
+    for name, test in found.items():
+        source, lines = test["lines"].get(module, ("", ()))
+        if span and lines and (source != state(module) or not {*span}.isdisjoint(lines)):
+            hit.add(name)
+        near.append((not lines, test["seconds"] / (1 + kills[name]), name))
     chosen: dict[str, float] = {}
     for _, _, name in sorted(near):
         if (name in hit or not hit) and (not chosen or sum(chosen.values()) + found[name]["seconds"] <= seconds):
@@ -304,8 +315,9 @@ def judge(mutant: Mutant, found: dict[str, dict[str, Any]], kills: Counter[str],
     return {"line": number, "before": before, "after": after, "killed": killer}
 
 
+@cache
 def state(module: str) -> str:
-    """Return a digest of the source of a module: when it is changed, its mutants are others."""
+    """Return a digest of the source of a module, as it was when first asked for: when it changes, so do its mutants."""
     return hashlib.sha256(source_of(module).read_bytes()).hexdigest()[:8]
 
 
