@@ -13,6 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lambda_star import categorical
+from lambda_star.categorical._classes import _gains
 from tests import oracle
 from tests.categorical.cases import EPS, FIELDS, MODES, depth, labels_of, size, values
 from tests.strategies import Pair, hostile_lams, labels_for
@@ -260,3 +261,13 @@ def test_a_library_without_float64_refuses_such_a_clip(c: Any) -> None:
     ):
         threshold(*rows, c)
     assert math.isinf(float(threshold(*rows, math.inf).value))
+
+
+def test_a_mixture_between_teacher_and_base_bears_log_ratios_that_no_float_holds() -> None:
+    rows = np.array([0.0, -2000.0]), np.array([-1000.0, 0.0])
+    for lam, first in ((0.0, -1000.0), (0.25, -250.0), (0.5, 0.0), (1.0, 0.0)):
+        np.testing.assert_allclose(categorical.fixed_point(*rows, lam)[0], first, rtol=1e-14)
+
+
+def test_a_log_ratio_gains_what_it_lacks_at_its_speed() -> None:
+    assert _gains(np, np.array([2.0, 2.0, 2.0]), np.array([4.0, 0.0, -1.0])).tolist() == [0.5, math.inf, math.inf]
