@@ -50,7 +50,18 @@ def lock() -> None:
     constraints = CONSTRAINTS.read_text(encoding="utf-8")
     torch = f"torch=={pins(constraints)['torch']}"
     command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "-", "--universal"]
-    command += ["--extra", "dev", "--extra", "docs", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
+    command += [
+        "--extra",
+        "dev",
+        "--extra",
+        "docs",
+        "--python-version",
+        "3.11",
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "--quiet",
+    ]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(constraints.replace(torch, f"{torch}+cpu"))
         file.flush()

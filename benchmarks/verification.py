@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -72,7 +71,9 @@ def _mutants(found: Figures) -> str:
         reasons = [bool(one["reason"]) for one in found["survivors"] if one["module"] == name]
         rows.append((f"`{name}`", *counts.values(), sum(reasons), len(reasons) - sum(reasons)))
     rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 7))))
-    head = "module | mutants | judged | killed at first | killed now | equivalent or by design | open | killed | at least"
+    head = (
+        "module | mutants | judged | killed at first | killed now | equivalent or by design | open | killed | at least"
+    )
     shown = table(head, ((*row, *_shares(*map(int, row[2:6]))) for row in rows))
     return f"{found['tool']}, {found['date']}.\n\n{shown}"
 
