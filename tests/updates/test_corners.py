@@ -10,7 +10,7 @@ import pytest
 
 from lambda_star import bernoulli, updates
 from lambda_star.updates import Rule, general
-from lambda_star.updates._rows import Rows
+from lambda_star.updates._rows import Rows, first, settle
 from tests.updates.rules import EXAMPLES, NAMES
 
 
@@ -72,6 +72,55 @@ def test_an_argument_of_a_rule_is_one_number(value: Any) -> None:
 def test_zeros_are_taken_for_probabilities() -> None:
     with pytest.raises(ValueError, match=r"p must lie in \(0, 1\), got 0.0 at index 0"):
         updates.none().dies(np.zeros(2), np.zeros(2))
+
+
+# Rows
+
+
+def many(lams: list[float]) -> Rows:
+    """Positions alike but for λ."""
+    one = rows([-0.5, -1.0, -2.0], [-1.0, -1.0, -1.0], 1.0)
+    count = len(lams)
+    return Rows(*(np.repeat(matrix, count, axis=0) for matrix in one)).at(np.array(lams))
+
+
+@pytest.mark.parametrize(
+    ("holds", "star"),
+    [
+        (lambda lam: lam > 1.7, 1.7),
+        (lambda lam: lam >= 900_000.0, 900_000.0),
+        (lambda lam: lam > 3e6, math.inf),
+        (lambda lam: lam > 0.3, 0.3),
+        (lambda lam: lam >= 0, 0.0),
+        (lambda lam: lam > 1, 1.0),
+        (lambda lam: np.where(lam > 1.7, 1.0, np.where(lam > 1.2, math.nan, 0.0)), math.nan),
+        (lambda lam: np.where(lam > 1.7, 1.0, np.where(lam < 1.2, math.nan, 0.0)), 1.7),
+        (lambda lam: np.where(lam > 3e5, math.nan, 0.0), math.nan),
+        (lambda lam: np.where(lam > 0.3, 1.0, math.nan), math.nan),
+    ],
+)
+def test_the_first_lambda_at_which_a_condition_holds(holds: Any, star: float) -> None:
+    found = first(lambda at: holds(at.lam), many([1.0, 2.0]))
+    np.testing.assert_allclose(found, [star, star], rtol=1e-15, atol=1e-15)
+
+
+def test_masses_that_belong_to_a_level_settle_where_their_sum_is_one() -> None:
+    at = many([1.0, 2.0])
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(settle(at, lambda level: at.power - level), at.mixture, rtol=1e-14)
+        # At the level 1/4 the second token jumps from 1/8 to 3/4, and takes half of that jump.
+        less, more = [0.5, 0.125, 0.0625], [0.5, 0.75, 0.0625]
+        jumping = settle(at, lambda level: np.log(np.where(level < 0.25, more, less)))
+    np.testing.assert_allclose(np.exp(jumping), [[0.5, 0.4375, 0.0625]] * 2, rtol=1e-14)
+
+
+def test_a_tail_is_bereft_where_a_token_but_the_modal_one_is_dead() -> None:
+    at = Rows(*(np.repeat(matrix, 2, axis=0) for matrix in rows([-2.0, -0.25, -3.0], [-1.5, -1.0, -1.5], 1.0)))
+    rule = updates.log_ratio_cap(2.0)
+    assert rule._bereft(at.at(np.array([1.0, 9.0]))).tolist() == [0.0, 1.0]
+    masked = rows([-0.5, -math.inf], [-0.75, -math.inf], 1.0)
+    assert not rule._bereft(masked)
+    assert masked.ratio.tolist() == [[0.25, 0.0]]
 
 
 # The general law
