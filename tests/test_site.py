@@ -17,7 +17,15 @@ from lambda_star import _SUBMODULES
 ROOT = Path(__file__).parent.parent
 SITE = ROOT / "site"
 MAKERS = [SITE / "index.md", SITE / "api" / "index.md"]
-SHOWN = ["README.md", "C*.md", "SECURITY.md", "docs/*.md", "derivations/*.md", "notebooks/*.ipynb", "examples/*/README.md"]
+SHOWN = [
+    "README.md",
+    "C*.md",
+    "SECURITY.md",
+    "docs/*.md",
+    "derivations/*.md",
+    "notebooks/*.ipynb",
+    "examples/*/README.md",
+]
 PAGES = [path for pattern in (*SHOWN, "site/*.md", "site/api/*.md") for path in ROOT.glob(pattern)]
 
 

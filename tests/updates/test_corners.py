@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lambda_star import bernoulli, updates
 from lambda_star.updates import Rule, general
@@ -28,10 +29,49 @@ def test_a_reward_at_its_bound_is_not_clipped() -> None:
 
 @pytest.mark.parametrize("rule", EXAMPLES, ids=NAMES)
 def test_two_tokens_end_where_the_two_outcomes_do(rule: Rule) -> None:
-    for p, b, lam in ((0.9, 0.5, 1.5), (0.9993, 0.2, 1.1), (0.6, 0.8, 3.0)):
-        student = rule.student(np.log([p, 1 - p]), np.log([b, 1 - b]), lam)
-        if not np.isnan(student).any():  # no set of tokens is settled on
-            assert math.exp(student[0]) == pytest.approx(rule.student(p, b, lam), rel=1e-9, abs=1e-12)
+    p, b, lam = np.array([(0.9, 0.5, 1.5), (0.9993, 0.2, 1.1), (0.6, 0.8, 3.0), (0.3, 0.6, 1.0)]).T
+    student = rule.student(*(np.log([modal, 1 - modal]).T for modal in (p, b)), lam)
+    settled = ~np.isnan(student).any(axis=-1)
+    assert settled.all() or (rule == updates.top_k(1, through=True) and settled.any())
+    np.testing.assert_allclose(np.exp(student[:, 0])[settled], rule.student(p, b, lam)[settled], rtol=1e-9, atol=1e-12)
+
+
+def test_a_floor_holds_a_modal_token_that_is_the_less_probable_one() -> None:
+    p = 1 / (1 + math.exp(0.8))  # past the edge, log-odds of 0.54, on the other side
+    assert updates.log_prob_floor(1.0).student(p, 0.5, 1.0) == pytest.approx(1 - math.exp(0.8 - 1.0), rel=1e-14)
+    assert updates.log_prob_floor(2.0).leaves(0.5, 0.5) == math.inf
+
+
+def test_the_uncentred_weight_needs_a_lambda_of_one() -> None:
+    with pytest.raises(ValueError, match=r"lam must lie in \[1, inf\), got 0.75"):
+        updates.teacher_weight(5.0, centred=False).student(0.9, 0.5, 0.75)
+
+
+def test_the_slope_of_a_student_under_a_capped_weight() -> None:
+    rule, p = updates.teacher_weight(1.02, centred=False), torch.tensor([0.9, 0.7], dtype=torch.float64)
+    (slope,) = torch.autograd.grad(rule.student(p.requires_grad_(), 0.5, 1.3).sum(), p)
+    low, high = (rule.student(p.detach() + step, 0.5, 1.3) for step in (-1e-6, 1e-6))
+    torch.testing.assert_close(slope, (high - low) / 2e-6, rtol=1e-6, atol=1e-6)
+
+
+def test_only_sets_of_several_tokens_need_rows() -> None:
+    sets = updates.top_k(1), updates.top_k(2), *(updates.truncated_sampling(top_k=k) for k in (1, 2))
+    assert [rule.needs_rows for rule in (*sets, updates.truncated_sampling(top_p=0.5))] == [False, True] * 2 + [False]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: updates.log_ratio_cap(2.0, True),  # type: ignore[call-arg]
+        lambda: updates.advantage_clamp(2.0, True),  # type: ignore[call-arg]
+        lambda: updates.importance_weight(2.0, False),  # type: ignore[call-arg]
+        lambda: updates.teacher_weight(2.0, False),  # type: ignore[call-arg]
+        lambda: updates.top_k(1, True),  # type: ignore[call-arg]
+    ],
+)
+def test_switches_of_rules_are_named(make: Any) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        make()
 
 
 def test_a_set_departs_where_a_living_token_is_outside() -> None:
@@ -142,3 +182,8 @@ def test_the_reference_looks_ahead_of_the_base_alone() -> None:
 
     assert general.student(force, 0.9, 0.5, 1.0) == 1.0
     assert general.student(force, 0.9, 0.3, 1.0) == 0.0
+
+
+def test_the_reference_departs_where_the_force_no_longer_pulls() -> None:
+    rule = updates.advantage_clamp(1.0)
+    assert general.leaves(rule.force, 0.9, 0.5) == pytest.approx(rule.leaves(0.9, 0.5), rel=1e-8)

@@ -37,6 +37,8 @@ DEATHS: dict[str, tuple[Callable[[float], Rule], Formula]] = {
     ),
     "KL to base": (updates.kl_to_base_cap, lambda p, b, c: mp.log(c / b) / gap(p, b)),
 }
+
+
 def clamp_edge(p: Any, bound: Any) -> Any:
     """The push at which the first of the two log-ratios reaches the bound."""
     tail, modal = (1 - p) * mp.exp(-bound), p * mp.exp(bound)
