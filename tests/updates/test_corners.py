@@ -30,7 +30,8 @@ def test_a_reward_at_its_bound_is_not_clipped() -> None:
 @pytest.mark.parametrize("rule", EXAMPLES, ids=NAMES)
 def test_two_tokens_end_where_the_two_outcomes_do(rule: Rule) -> None:
     p, b, lam = np.array([(0.9, 0.5, 1.5), (0.9993, 0.2, 1.1), (0.6, 0.8, 3.0), (0.3, 0.6, 1.0)]).T
-    student = rule.student(*(np.log([modal, 1 - modal]).T for modal in (p, b)), lam)
+    log_t, log_b = (np.log([modal, 1 - modal]).T for modal in (p, b))
+    student = rule.student(log_t, log_b, lam)
     settled = ~np.isnan(student).any(axis=-1)
     assert settled.all() or (rule == updates.top_k(1, through=True) and settled.any())
     np.testing.assert_allclose(np.exp(student[:, 0])[settled], rule.student(p, b, lam)[settled], rtol=1e-9, atol=1e-12)
