@@ -589,6 +589,13 @@ def test_nan_fractions_give_a_nan_validity() -> None:
 # Errors
 
 
+def test_mode_and_quantile_are_named() -> None:
+    positions: Any = Positions.from_probabilities([0.9], 0.5)
+    for call in (positions.thresholds, lambda c, mode: threshold(positions, c, mode)):
+        with pytest.raises(TypeError, match="positional"):
+            call(2.0, "token")
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
