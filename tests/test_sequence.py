@@ -589,6 +589,14 @@ def test_nan_fractions_give_a_nan_validity() -> None:
 # Errors
 
 
+def test_mode_and_quantile_are_named() -> None:
+    positions = Positions.from_probabilities([0.9], 0.5)
+    with pytest.raises(TypeError, match="positional"):
+        positions.thresholds(2.0, "token")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="positional"):
+        threshold(positions, 2.0, 0.5)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

@@ -168,10 +168,10 @@ bernoulli.two_sided_threshold = (p, b, c) => {
   return 1 + formulas.excess_for(formulas.push_to_edge(where(above, p, 1 - p), c), high, low);
 };
 bernoulli.operating_point = (p, b, c, margin) => {
-  let endless, push, share;
+  let infinite, push, share;
   push = formulas.push_to_edge(p, c);
-  endless = (push === Infinity) && (margin >= 0);
-  share = where(endless, push, (1 - margin) * where(endless, 0.0, push));
+  infinite = (push === Infinity) && (margin >= 0);
+  share = where(infinite, push, (1 - margin) * where(infinite, 0.0, push));
   return 1 + formulas.excess_for(share, p, b);
 };
 const regimes = {};

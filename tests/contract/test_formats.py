@@ -139,6 +139,15 @@ def test_a_broken_answer_stays_broken_and_a_valid_one_was_never_broken(
     assert first == (alive.index(False) - 1 if False in alive else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("csv", "\n"), ("csv", "\n\n"), ("csv", "a,b\nc\n"), ("yaml", "--- a\n--- b\n"), ("yaml", "[a]\n---\n[b]")],
+)
+def test_rows_without_fields_and_second_documents_break_an_answer(name: str, text: str) -> None:
+    assert not parse(name).valid(text)
+    assert parse(name).prefix(text) is False
+
+
 def test_an_end_token_breaks_an_answer_that_is_not_valid() -> None:
     json_ = parse("json")
     assert broken_at(json_, ["[", "1", "]", "<|im_end|>"]) is None

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from lambda_star import categorical, updates
 from lambda_star.updates import Rule, general
-from lambda_star.updates._rows import Rows
 from tests.strategies import Floats, Pair, moderate, token_rows
 from tests.updates.rules import EXAMPLES, NAMES, first_lambda, rules
 
@@ -105,12 +104,6 @@ def test_a_student_over_k_tokens_is_stationary(rule: Rule, rows: Pair, lam: floa
     near = np.where(alive, student, -700.0)
     less, more = (rule._forces(near + side, log_t, log_b, np.array([lam]), near + side) for side in (-1e-9, 1e-9))
     assert np.where(alive, more, less).max() <= np.where(alive, less, math.inf).min() + 1e-7
-
-
-def test_a_reward_at_its_bound_is_not_clipped() -> None:
-    rows = Rows(np.array([[0.0, -2.0]]), np.array([[-1.0, -1.0]]), np.array([2.0]), np.array([[1.0, -3.0]]))
-    assert [bool(updates.reward_clip(bound)._departed(rows)) for bound in (0.75, 1.0, 1.25)] == [True, False, False]
-    assert not updates.reward_clip(0.75)._departed(rows.at(np.array([1.0])))
 
 
 @given(token_rows(fewest=2), st.floats(1.0, 4.0))
