@@ -47,12 +47,14 @@ extensions = [
 nitpicky = False
 
 myst_enable_extensions = ["attrs_block", "dollarmath"]
+myst_disable_syntax = ["myst_line_comment"]  # a line may begin with a per cent sign
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
 nb_merge_streams = True
 
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
