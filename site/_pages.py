@@ -10,7 +10,7 @@ from typing import Any
 
 import imagesize
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
@@ -50,12 +50,14 @@ class Links(SphinxPostTransform):
                     link[:] = [nodes.emphasis("", title)]
             elif link["reftype"] == "myst":
                 self.lead_on(link)
+        for link in list(self.document.findall(download_reference)):
+            self.lead_on(link)
         if self.env.docname == REFERENCE:
             self.link_names()
         for dash in list(self.document.findall(lambda node: isinstance(node, nodes.Text) and node == " -- ")):
             dash.parent.replace(dash, nodes.Text(" – "))
 
-    def lead_on(self, link: pending_xref) -> None:
+    def lead_on(self, link: nodes.Element) -> None:
         """Lead to a section of a derivation, to the names of a module, or, from a folder, nowhere."""
         path, _, slug = re.sub(r"^(?=\d+-)", "#", link["reftarget"]).partition("#")
         page, module = self.env.doc2path(self.env.docname), re.match(r"\.\./lambda_star/(\w+)", path)

@@ -171,12 +171,14 @@ class Derivation:
         shown = {slot.removeprefix("let ") for slot in slots(read(self.module).sections[self.name].body)}
         rest = [f"{name}={formula(expr)}" for name, expr in self.given.items() if name not in shown]
         inline = [f"${one}$" for one in rest if not re.search(r"\\\\|\\,", one)]
+        apart = [_displayed(one) for one in rest if f"${one}$" not in inline]
         if rest:
-            lines.append(f"Definitions: {', '.join(inline)}.".replace(": .", ":"))
+            last = [] if not apart else ["and"] if inline else [""]
+            lines.append(f"Definitions: {', '.join(inline + last)}{'' if apart else '.'}".rstrip())
+        lines = [wrapped(line) for line in lines] + apart
         if self.uses:
-            lines.append(f"Results used: {', '.join(map(_linked, self.uses))}.")
-        lines = [wrapped(line) for line in lines]
-        return "\n\n".join(lines + [_displayed(one) for one in rest if f"${one}$" not in inline])
+            lines.append(wrapped(f"Results used: {', '.join(map(_linked, self.uses))}."))
+        return "\n\n".join(lines)
 
     def _slot(self, slot: str) -> str:
         """What stands in a slot: the results, a definition, or a step."""
