@@ -74,6 +74,9 @@ def inline(translator: HTML5Translator, node: nodes.math) -> None:
         cut = [(piece, mathml(piece, node, display=False)) for piece in pieces(part)]
         shown = [f'<span class="long">{formula}</span>' if extent(piece) > LINE else formula for piece, formula in cut]
         drawn.append("<wbr>".join(shown))
+    if mark := node.get("mark"):
+        before, gap, last = drawn[-1].rpartition("<wbr>")
+        drawn[-1] = f'{before}{gap}<span class="held">{last}{mark}</span>'
     translator.body.append("&emsp;".join(drawn))
     raise nodes.SkipNode
 

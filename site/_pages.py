@@ -27,8 +27,12 @@ CARDS = (4, 100)
 
 REFERENCE = "docs/reference"
 
-LITERAL = re.compile(r"(``.*?``|`[^`\n]*`|^\| [^\n]*)", flags=re.DOTALL | re.MULTILINE)
+LITERAL = re.compile(
+    r"(``.*?``|`[^`\n]*`|^\| [^\n]*|^ *\.\. option::[^\n]*|\*\*Required\*\*)", flags=re.DOTALL | re.MULTILINE
+)
 """What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
+
+MARK = re.compile(r"[,.;:)]+")
 
 
 class Links(SphinxPostTransform):
@@ -93,7 +97,7 @@ class Links(SphinxPostTransform):
 
 
 class Shapes(SphinxPostTransform):
-    """Shape what is wider than a phone, and drop the empty line that closes a console's example."""
+    """Shape what is wider than a phone, keep marks beside their formulas, and end an example with its last line."""
 
     default_priority = 9
     formats = ("html",)
@@ -110,6 +114,11 @@ class Shapes(SphinxPostTransform):
             rows = [row.children for row in table.findall(nodes.row)]
             if len(rows[0]) >= cells and max(len(cell.astext()) for row in rows for cell in row) > length:
                 table["classes"] += ["cards"]
+        for formula in self.document.findall(nodes.math):
+            after = formula.next_node(descend=False, siblings=True)
+            if isinstance(after, nodes.Text) and (mark := MARK.match(after)):
+                formula["mark"] = mark[0]
+                after.parent.replace(after, nodes.Text(after[mark.end() :]))
         for block in self.document.findall(nodes.literal_block):
             if block.rawsource == block.astext():
                 block.rawsource = block.rawsource.rstrip()
