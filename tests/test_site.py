@@ -71,3 +71,12 @@ def test_every_name_of_the_reference_is_documented() -> None:
     methods = {name for name in names if name.rpartition(".")[0] in documented()}
     assert len(names) > 60
     assert names - methods <= documented()
+
+
+def test_no_formula_is_cut_by_what_markdown_takes_for_a_list() -> None:
+    lists = re.compile(r"^\s*(?:[-+*#>]|\d+[.)])\s", re.MULTILINE)
+    for page in (path for path in PAGES if path.suffix == ".md"):
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for paragraph in text.split("\n\n"):
+            cut = [line for line in lists.finditer(paragraph) if paragraph[: line.start()].count("$") % 2]
+            assert not cut, f"{page}: {paragraph}"
