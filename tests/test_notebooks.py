@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 pytestmark = pytest.mark.slow
 
 
@@ -32,13 +33,19 @@ def test_notebooks_share_one_style() -> None:
     assert len(cells) == 1
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_asserts_and_prints_what_is_committed(path: Path) -> None:
+def test_notebooks_run_assert_and_print_what_is_committed() -> None:
+    """One process runs them all, one after another with no name of the last, so that libraries are imported once."""
     from nbclient import NotebookClient  # here, because its grammar of addresses takes two seconds to compile
     from nbformat import v4
 
-    committed, fresh = (v4.reads(path.read_text(encoding="utf-8")) for _ in range(2))
-    assert any("assert " in source for source in sources(path))
-    NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
-    assert printed(fresh) == printed(committed)
-    assert not [output for output in printed(fresh) if "Traceback" in output]
+    committed, fresh = ({path.stem: v4.reads(path.read_text(encoding="utf-8")) for path in NOTEBOOKS} for _ in range(2))
+    for path in NOTEBOOKS:
+        assert any("assert " in source for source in sources(path)), path
+    cells = [cell for notebook in fresh.values() for cell in (*notebook.cells, v4.new_code_cell("%reset -f"))]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    whole = v4.new_notebook(cells=cells)
+    NotebookClient(whole, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    for name, notebook in fresh.items():
+        assert printed(notebook) == printed(committed[name]), name
+        assert not [output for output in printed(notebook) if "Traceback" in output], name
