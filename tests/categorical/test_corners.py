@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -294,4 +295,13 @@ def test_a_class_with_the_token_that_gains_most_may_bind_before_it_does() -> Non
 
 
 def test_a_log_ratio_gains_what_it_lacks_at_its_speed() -> None:
-    assert _gains(np, np.array([2.0, 2.0, 2.0]), np.array([4.0, 0.0, -1.0])).tolist() == [0.5, math.inf, math.inf]
+    speeds = np.array([4.0, 0.5, 0.0, -1.0])
+    assert _gains(np, np.full(4, 2.0), speeds).tolist() == [0.5, 4.0, math.inf, math.inf]
+
+
+@pytest.mark.parametrize("name", [name for name in categorical.__all__ if name.islower()])
+def test_the_axis_and_other_switches_are_named(name: str) -> None:
+    parameters = inspect.signature(getattr(categorical, name)).parameters
+    named = {"axis", "min_mass", "classes", "mode", "modal"} & parameters.keys()
+    assert all(parameters[one].kind is inspect.Parameter.KEYWORD_ONLY for one in named)
+    assert named
