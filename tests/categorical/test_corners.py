@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -286,5 +287,21 @@ def test_the_safe_step_of_a_class_keeps_its_digits(rare: float, missing: float) 
             np.testing.assert_allclose(found, float(exact), rtol=1e-12)
 
 
+def test_a_class_with_the_token_that_gains_most_may_bind_before_it_does() -> None:
+    teacher, base, c = np.array([1.0, 0.8, 0.25]), np.array([1.0, 0.8, 0.25]) / [1.3, 0.5, 1.31], 1.15
+    found = threshold(np.log(teacher), np.log(base), c, mode="class", classes=[0, 1, 1])
+    power = teacher**found.value * base ** (1 - found.value)
+    assert teacher[1:].sum() / teacher.sum() / (power[1:].sum() / power.sum()) == pytest.approx(c, rel=1e-12)
+
+
 def test_a_log_ratio_gains_what_it_lacks_at_its_speed() -> None:
-    assert _gains(np, np.array([2.0, 2.0, 2.0]), np.array([4.0, 0.0, -1.0])).tolist() == [0.5, math.inf, math.inf]
+    speeds = np.array([4.0, 0.5, 0.0, -1.0])
+    assert _gains(np, np.full(4, 2.0), speeds).tolist() == [0.5, 4.0, math.inf, math.inf]
+
+
+@pytest.mark.parametrize("name", [name for name in categorical.__all__ if name.islower()])
+def test_the_axis_and_other_switches_are_named(name: str) -> None:
+    parameters = inspect.signature(getattr(categorical, name)).parameters
+    named = {"axis", "min_mass", "classes", "mode", "modal"} & parameters.keys()
+    assert all(parameters[one].kind is inspect.Parameter.KEYWORD_ONLY for one in named)
+    assert named

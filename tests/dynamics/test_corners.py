@@ -144,6 +144,13 @@ def test_a_sampled_student_at_rest_feels_no_noise(flow: Any, baseline: bool) -> 
     assert path.tolist() == [0.0] * 6
 
 
+def test_a_simulation_has_a_baseline_and_the_natural_flow_unless_told_otherwise() -> None:
+    def run(**switches: Any) -> Any:
+        return dynamics.simulate(0.9, 0.5, 2.0, 1.2, rollouts=5, steps=3, seed=0, **switches).tolist()
+
+    assert run() == run(flow="natural", baseline=True, rate=0.1) != run(baseline=False)
+
+
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_clip_that_is_nan_gives_nan(flow: Any) -> None:
     assert math.isnan(dynamics.time_to_edge(0.9, 0.5, math.nan, 1.5, flow=flow))

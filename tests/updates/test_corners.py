@@ -43,6 +43,11 @@ def test_a_floor_holds_a_modal_token_that_is_the_less_probable_one() -> None:
     assert updates.log_prob_floor(2.0).leaves(0.5, 0.5) == math.inf
 
 
+@pytest.mark.parametrize("p", [0.4, 0.6])
+def test_a_set_of_one_that_costs_more_than_it_gives_keeps_a_student_at_its_border(p: float) -> None:
+    assert updates.top_k(1, through=True).student(p, 0.5, 1.0) == 0.5
+
+
 def test_the_uncentred_weight_needs_a_lambda_of_one() -> None:
     with pytest.raises(ValueError, match=r"lam must lie in \[1, inf\), got 0.75"):
         updates.teacher_weight(5.0, centred=False).student(0.9, 0.5, 0.75)
@@ -136,6 +141,7 @@ def many(lams: list[float]) -> Rows:
         (lambda lam: lam > 1, 1.0),
         (lambda lam: np.where(lam > 1.7, 1.0, np.where(lam > 1.2, math.nan, 0.0)), math.nan),
         (lambda lam: np.where(lam > 1.7, 1.0, np.where(lam < 1.2, math.nan, 0.0)), 1.7),
+        (lambda lam: np.where(lam > 1.7, 1.0, np.where(lam > 1.7 - 1e-10, math.nan, 0.0)), 1.7),
         (lambda lam: np.where(lam > 3e5, math.nan, 0.0), math.nan),
         (lambda lam: np.where(lam > 0.3, 1.0, math.nan), math.nan),
     ],
@@ -165,6 +171,11 @@ def test_a_tail_is_bereft_where_a_token_but_the_modal_one_is_dead() -> None:
 
 
 # The general law
+
+
+def test_the_reference_takes_no_negative_lambda() -> None:
+    with pytest.raises(ValueError, match=r"lam must lie in \[0, inf\), got -0.5"):
+        general.student(updates.none().force, 0.9, 0.5, -0.5)
 
 
 def test_what_lies_beside_a_jump_stops_the_reference() -> None:
