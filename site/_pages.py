@@ -10,7 +10,7 @@ from typing import Any
 
 import imagesize
 from docutils import nodes
-from sphinx.addnodes import download_reference, pending_xref
+from sphinx.addnodes import desc_sig_element, download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
@@ -32,7 +32,15 @@ LITERAL = re.compile(
 )
 """What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
 
+SHORT = 20
+"""The characters of code up to which it is not parted, so that no line ends inside of --rule."""
+
+FIXED = (nodes.literal, nodes.FixedTextElement, nodes.math, nodes.raw, desc_sig_element)
+
 MARK = re.compile(r"[,.;:)]+")
+
+HELD = re.compile(r"(?<=\d) (?=%)| (?=[=<>≤≥] [\d−.]+)|(?<= [=<>≤≥]) (?=[\d−.]+)")
+"""The spaces of 5 % and of λ = 1.25, at which no line ends."""
 
 
 class Links(SphinxPostTransform):
@@ -103,6 +111,15 @@ class Shapes(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **_: Any) -> None:
+        """Mark what is wide, and hold together what belongs together."""
+        self.mark_wide()
+        self.hold_together()
+        for block in self.document.findall(nodes.literal_block):
+            if block.rawsource == block.astext():
+                block.rawsource = block.rawsource.rstrip()
+                block[:] = [nodes.Text(block.rawsource)]
+
+    def mark_wide(self) -> None:
         """Mark wide pictures and tables of prose; a wide picture also becomes a link to itself in full size."""
         for picture in self.document.findall(nodes.image):
             width, height = imagesize.get(Path(self.env.srcdir) / picture["uri"])
@@ -114,15 +131,19 @@ class Shapes(SphinxPostTransform):
             rows = [row.children for row in table.findall(nodes.row)]
             if len(rows[0]) >= cells and max(len(cell.astext()) for row in rows for cell in row) > length:
                 table["classes"] += ["cards"]
+
+    def hold_together(self) -> None:
+        """Keep a number beside its sign, a short word of code whole, and a mark beside its formula."""
+        for text in list(self.document.findall(nodes.Text)):
+            if isinstance(text.parent, nodes.TextElement) and not isinstance(text.parent, FIXED):
+                text.parent.replace(text, nodes.Text(HELD.sub("\N{NO-BREAK SPACE}", text)))
+        for code in self.document.findall(nodes.literal):
+            code["classes"] += ["short"] if max(map(len, code.astext().split()), default=0) <= SHORT else []
         for formula in self.document.findall(nodes.math):
             after = formula.next_node(descend=False, siblings=True)
             if isinstance(after, nodes.Text) and (mark := MARK.match(after)):
                 formula["mark"] = mark[0]
                 after.parent.replace(after, nodes.Text(after[mark.end() :]))
-        for block in self.document.findall(nodes.literal_block):
-            if block.rawsource == block.astext():
-                block.rawsource = block.rawsource.rstrip()
-                block[:] = [nodes.Text(block.rawsource)]
 
 
 def skip(_app: Sphinx, _what: str, _name: str, thing: Any, skipped: bool, _options: Any) -> bool:
