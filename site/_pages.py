@@ -10,7 +10,7 @@ from typing import Any
 
 import imagesize
 from docutils import nodes
-from sphinx.addnodes import download_reference, pending_xref
+from sphinx.addnodes import desc_sig_element, download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
@@ -32,7 +32,15 @@ LITERAL = re.compile(
 )
 """What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
 
+SHORT = 20
+"""The characters of code up to which it is not parted, so that no line ends inside of --rule."""
+
+FIXED = (nodes.literal, nodes.FixedTextElement, nodes.math, nodes.raw, desc_sig_element)
+
 MARK = re.compile(r"[,.;:)]+")
+
+HELD = re.compile(r"(?<=\d) (?=%)| (?=[=<>≤≥] [\d−.]+)|(?<= [=<>≤≥]) (?=[\d−.]+)")
+"""The spaces of 5 % and of λ = 1.25, at which no line ends."""
 
 
 class Links(SphinxPostTransform):
@@ -66,9 +74,9 @@ class Links(SphinxPostTransform):
         path, _, slug = re.sub(r"^(?=\d+-)", "#", link["reftarget"]).partition("#")
         page, module = self.env.doc2path(self.env.docname), re.match(r"\.\./lambda_star/(\w+)", path)
         if page.suffix == ".ipynb" and (section := self.section(path, slug)):
-            link.replace_self(self.reference(link, *section))
+            link.replace_self(self.reference(link.children, *section))
         elif module and f"site/api/{module[1]}" in self.env.found_docs:
-            link.replace_self(self.reference(link, f"site/api/{module[1]}", ""))
+            link.replace_self(self.reference(link.children, f"site/api/{module[1]}", ""))
         elif (page.parent / path).is_dir() or path.startswith("../tests/"):
             link.replace_self(link.children)
 
@@ -81,19 +89,24 @@ class Links(SphinxPostTransform):
                 return page, f"#{slugs[slug][1]}" if slug else ""
         return None
 
-    def reference(self, link: nodes.Element, page: str, anchor: str) -> nodes.reference:
-        """The link with its words, to a page."""
+    def reference(self, words: list[nodes.Node], page: str, anchor: str) -> nodes.reference:
+        """A link to a place on a page."""
         uri = self.app.builder.get_relative_uri(self.env.docname, page) + anchor
-        return nodes.reference("", "", *link.children, refuri=uri)
+        return nodes.reference("", "", *words, refuri=uri)
 
     def link_names(self) -> None:
-        """Lead from the table of names to the documentation of each."""
+        """Lead from the tables of names to the documentation of each, from a command's name to the command line."""
         known = self.env.domains.python_domain.objects
+        commands = [one for one in self.document.findall(nodes.section) if "commands" in one["ids"]]
+        of_commands = [id(name) for section in commands for name in section.findall(nodes.literal)]
         for name in list(self.document.findall(nodes.literal)):
-            paths = (f"{home}.{name.astext().partition('(')[0]}" for home in ("lambda_star", "lambda_star.bernoulli"))
-            for path in [path for path in paths if path in known][:1]:
-                page = self.app.builder.get_relative_uri(REFERENCE, known[path].docname)
-                name.replace_self(nodes.reference("", "", name.deepcopy(), refuri=f"{page}#{known[path].node_id}"))
+            word = name.astext().partition("(")[0]
+            paths = [path for path in (f"lambda_star.{word}", f"lambda_star.bernoulli.{word}") if path in known]
+            if id(name) in of_commands and " " not in word:
+                name.replace_self(self.reference([name.deepcopy()], "site/commands", f"#lambda-star-{word}"))
+            elif paths and id(name) not in of_commands:
+                home, anchor = known[paths[0]].docname, known[paths[0]].node_id
+                name.replace_self(self.reference([name.deepcopy()], home, f"#{anchor}"))
 
 
 class Shapes(SphinxPostTransform):
@@ -103,6 +116,15 @@ class Shapes(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **_: Any) -> None:
+        """Mark what is wide, and hold together what belongs together."""
+        self.mark_wide()
+        self.hold_together()
+        for block in self.document.findall(nodes.literal_block):
+            if block.rawsource == block.astext():
+                block.rawsource = block.rawsource.rstrip()
+                block[:] = [nodes.Text(block.rawsource)]
+
+    def mark_wide(self) -> None:
         """Mark wide pictures and tables of prose; a wide picture also becomes a link to itself in full size."""
         for picture in self.document.findall(nodes.image):
             width, height = imagesize.get(Path(self.env.srcdir) / picture["uri"])
@@ -114,15 +136,21 @@ class Shapes(SphinxPostTransform):
             rows = [row.children for row in table.findall(nodes.row)]
             if len(rows[0]) >= cells and max(len(cell.astext()) for row in rows for cell in row) > length:
                 table["classes"] += ["cards"]
+
+    def hold_together(self) -> None:
+        """Keep a number beside its sign, a short word of code whole, and a mark beside its formula."""
+        for text in list(self.document.findall(nodes.Text)):
+            if isinstance(text.parent, nodes.TextElement) and not isinstance(text.parent, FIXED):
+                text.parent.replace(text, nodes.Text(HELD.sub("\N{NO-BREAK SPACE}", text)))
+        for comma in [one for one in self.document.findall(nodes.strong) if one.astext() == ","]:
+            comma.replace_self(nodes.Text(", "))
+        for code in self.document.findall(nodes.literal):
+            code["classes"] += ["short"] if max(map(len, code.astext().split()), default=0) <= SHORT else []
         for formula in self.document.findall(nodes.math):
             after = formula.next_node(descend=False, siblings=True)
             if isinstance(after, nodes.Text) and (mark := MARK.match(after)):
                 formula["mark"] = mark[0]
                 after.parent.replace(after, nodes.Text(after[mark.end() :]))
-        for block in self.document.findall(nodes.literal_block):
-            if block.rawsource == block.astext():
-                block.rawsource = block.rawsource.rstrip()
-                block[:] = [nodes.Text(block.rawsource)]
 
 
 def skip(_app: Sphinx, _what: str, _name: str, thing: Any, skipped: bool, _options: Any) -> bool:
@@ -149,6 +177,18 @@ def keep_sentences(app: Sphinx) -> None:
 
     app.connect("autodoc-process-docstring", keep, priority=450)
     app.connect("autodoc-process-docstring", restore, priority=550)
+
+
+SHARED = re.compile(r"^    \w+(?:, \w+)+(?=: )", flags=re.MULTILINE)
+
+
+def join_names(lines: list[str]) -> None:
+    """Hold together the names of attributes that share a sentence; Sphinx would take the first ones for a type."""
+    text = "\n".join(lines)
+    for section in re.findall(r"^Attributes:\n(?:(?: .*)?\n)+", f"{text}\n", flags=re.MULTILINE):
+        joined = SHARED.sub(lambda names: names[0].replace(", ", ","), section)
+        text = text.replace(section.rstrip("\n"), joined.rstrip("\n"))
+    lines[:] = text.split("\n")
 
 
 def name_types(*event: Any) -> tuple[str | None, str | None]:
@@ -208,6 +248,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-signature", name_types)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: escape(lines, "|"), priority=400)
+    app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: join_names(lines), priority=410)
     keep_sentences(app)
     for part in ("description", "options", "arguments", "epilog"):
         app.connect(f"sphinx-click-process-{part}", lambda _a, _c, lines: (escape(lines, "*_"), literal(lines)))
