@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import date
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import properties
+from lambda_star.calibration.shares import exact_share
 
 ROOT = Path(__file__).parent.parent
 PAGE, FOLDER = ROOT / "docs" / "verification.md", ROOT / "results" / "verification"
@@ -76,15 +76,21 @@ def _mutants(found: Figures) -> str:
     rows: list[tuple[str | int, ...]] = []
     for name, counts in found["modules"].items():
         reasons = [bool(one["reason"]) for one in found["survivors"] if one["module"] == name]
-        if counts["judged"]:
-            rows.append((f"`{name}`", *counts.values(), sum(reasons), len(reasons) - sum(reasons)))
-    rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 6))))
-    shares = [f"{int(row[3]) / max(1, int(row[2]) - int(row[4])):.0%}" for row in rows]
-    head = "module | mutants | judged | killed | survive with a reason | survive without | killed, reasons apart"
-    never = [f"`{name}`" for name, counts in found["modules"].items() if not counts["judged"]]
-    left = "\n\n" + textwrap.fill(f"Not judged yet: {', '.join(never)}.", 100) if never else ""
-    shown = table(head, ((*row, share) for row, share in zip(rows, shares, strict=True)))
-    return f"{found['tool']}, {found['date']}.\n\n{shown}{left}"
+        rows.append((f"`{name}`", *counts.values(), sum(reasons), len(reasons) - sum(reasons)))
+    rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 7))))
+    head = (
+        "module | mutants | judged | killed at first | killed now | equivalent or by design | open | killed | at least"
+    )
+    shown = table(head, ((*row, *_shares(*map(int, row[2:6]))) for row in rows))
+    return f"{found['tool']}, {found['date']}.\n\n{shown}"
+
+
+def _shares(judged: int, first: int, killed: int, reasons: int) -> tuple[str, str]:
+    """Return the share of errors that are killed, and its lower limit in what was not judged: 95 % sure, exact."""
+    errors = judged - reasons
+    if not errors:
+        return "", ""
+    return f"{killed / errors:.1%}", f"{exact_share(first, errors, 0.9).low:.1%}"
 
 
 def _survivors(found: Figures) -> str:

@@ -9,6 +9,7 @@ import re
 from html import unescape
 from importlib.resources import files
 from pathlib import Path
+from unicodedata import normalize
 
 from docutils import nodes
 from fontTools import subset
@@ -21,7 +22,19 @@ FONT = "STIXTwoMath-Regular.ttf"
 PRIME = re.compile("<msup>(<mi>[^<]*</mi><mo>′</mo>)</msup>")
 """A prime, which the font raises by itself."""
 
+ITALICS = (0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C))
+"""The letters that a browser draws a variable in; the formulas hold the upright ones."""
+
 SPACED = re.compile(r",\s*\\quad\s+")
+
+TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
+OPENING = ("{", "(", "[", r"\left", r"\begin")
+CLOSING = ("}", ")", "]", r"\right", r"\end")
+BREAKS = ("=", "<", ">", "+", "-", r"\le", r"\leq", r"\ge", r"\geq", r"\iff", r"\approx", r"\to")
+"""What a line may begin with."""
+
+LINE = 25
+"""About how many characters of a formula the line of a phone holds, with a name such as log for one."""
 
 CONVERTER = LatexToMathML(fancy_error=False)
 
@@ -35,11 +48,36 @@ def mathml(latex: str, node: nodes.Element, display: bool) -> str:
         return f"<code>{latex}</code>"
 
 
+def extent(latex: str) -> int:
+    """Count the characters that a formula shows, as if it had no fractions."""
+    return len(re.sub(r"[{}^_ ]", "", re.sub(r"\\[A-Za-z]+", "x", latex)))
+
+
+def pieces(latex: str) -> list[str]:
+    """Cut a formula that is longer than a line before the relations and signs that stand outside of brackets."""
+    cut, depth, last = [""], 0, ","
+    for token in TOKEN.findall(latex) if extent(latex) > LINE else [latex]:
+        if depth == 0 and token in BREAKS and last not in (*BREAKS, ",", "^", "_"):
+            cut.append("{}")
+        depth += (token in OPENING) - (token in CLOSING)
+        cut[-1] += token
+        last = token if token.strip() else last
+    return cut
+
+
 def inline(translator: HTML5Translator, node: nodes.math) -> None:
-    """Write a formula inside a sentence, statements behind each other apart, so that a line may end between them."""
+    """Write a formula inside a sentence, so that a line may end inside a long one; what is longer still scrolls."""
     latex = node.astext()
     parts = [latex] if r"\begin" in latex else SPACED.sub(r",\\quad ", latex).split(r"\quad ")
-    translator.body.append("&emsp;".join(mathml(part, node, display=False) for part in parts))
+    drawn = []
+    for part in parts:
+        cut = [(piece, mathml(piece, node, display=False)) for piece in pieces(part)]
+        shown = [f'<span class="long">{formula}</span>' if extent(piece) > LINE else formula for piece, formula in cut]
+        drawn.append("<wbr>".join(shown))
+    if mark := node.get("mark"):
+        before, gap, last = drawn[-1].rpartition("<wbr>")
+        drawn[-1] = f'{before}{gap}<span class="held">{last}{mark}</span>'
+    translator.body.append("&emsp;".join(drawn))
     raise nodes.SkipNode
 
 
@@ -58,10 +96,11 @@ def write_font(app: Sphinx, exception: Exception | None) -> None:
         return
     pages = "".join(path.read_text(encoding="utf-8") for path in Path(app.outdir).rglob("*.html"))
     formulas = unescape(re.sub(r"<[^>]+>", "", "".join(pages.split("<math")[1:])))
+    slanted = "".join(letter for letter in map(chr, ITALICS) if normalize("NFKC", letter) in formulas)
     options = subset.Options(flavor="woff", layout_features=["*"])
     font = subset.load_font(str(files("ziamath") / "fonts" / FONT), options)
     chosen = subset.Subsetter(options)
-    chosen.populate(text=formulas)
+    chosen.populate(text=formulas + slanted)
     chosen.subset(font)
     subset.save_font(font, str(Path(app.outdir) / "_static" / "mathematics.woff"), options)
 

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import imagesize
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import desc_sig_element, download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
@@ -18,49 +19,138 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 SHOWN_IN = "derivations"
 """A notebook that shows a derivation shows its links too, and these start in this folder."""
 
+COLUMN = 736
+"""The width of a page's text in pixels."""
+
+CARDS = (4, 100)
+"""Rows with so many cells, one of them with so much text, are shown one cell below the other on a phone."""
+
 REFERENCE = "docs/reference"
 
-LITERAL = re.compile(r"(``.*?``|`[^`\n]*`|^\| [^\n]*)", flags=re.DOTALL | re.MULTILINE)
+LITERAL = re.compile(
+    r"(``.*?``|`[^`\n]*`|^\| [^\n]*|^ *\.\. option::[^\n]*|\*\*Required\*\*)", flags=re.DOTALL | re.MULTILINE
+)
 """What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
+
+SHORT = 20
+"""The characters of code up to which it is not parted, so that no line ends inside of --rule."""
+
+FIXED = (nodes.literal, nodes.FixedTextElement, nodes.math, nodes.raw, desc_sig_element)
+
+MARK = re.compile(r"[,.;:)]+")
+
+HELD = re.compile(r"(?<=\d) (?=%)| (?=[=<>≤≥] [\d−.]+)|(?<= [=<>≤≥]) (?=[\d−.]+)")
+"""The spaces of 5 % and of λ = 1.25, at which no line ends."""
 
 
 class Links(SphinxPostTransform):
-    """Name the page that a link with a file's name leads to, and keep the words alone of links out of the site.
+    """Name the page that a link with a file's name leads to, and lead to the site's pages where a link leads elsewhere.
 
-    The latter are folders of the repository, and what a derivation that a notebook shows refers to. Any other link that
-    leads nowhere stays what it is to MyST, a warning, and so ends the build.
+    A derivation that a notebook shows links to sections as its own page does, and a page on formulas links to the
+    module that evaluates them. A link to a folder of the repository leaves its words. Any other link that leads nowhere
+    stays what it is to MyST, a warning, and so ends the build.
     """
 
     default_priority = 8  # before MyST's own resolver
 
     def run(self, **_: Any) -> None:
-        """Replace the words of these links, or these links by their words."""
+        """Replace the words of these links, these links, or these links by their words."""
         for link in list(self.document.findall(pending_xref)):
             if link["reftype"] == "myst" and link["refdomain"] == "doc":
                 if Path(link.astext()).name == Path(self.env.doc2path(link["reftarget"])).name:
                     title = self.env.titles[link["reftarget"]].astext()
                     link[:] = [nodes.emphasis("", title)]
-            elif link["reftype"] == "myst" and self.leads_out(link["reftarget"]):
-                link.replace_self(link.children)
+            elif link["reftype"] == "myst":
+                self.lead_on(link)
+        for link in list(self.document.findall(download_reference)):
+            self.lead_on(link)
         if self.env.docname == REFERENCE:
             self.link_names()
         for dash in list(self.document.findall(lambda node: isinstance(node, nodes.Text) and node == " -- ")):
             dash.parent.replace(dash, nodes.Text(" – "))
 
-    def link_names(self) -> None:
-        """Lead from the table of names to the documentation of each."""
-        known = self.env.domains.python_domain.objects
-        for name in list(self.document.findall(nodes.literal)):
-            paths = (f"{home}.{name.astext().partition('(')[0]}" for home in ("lambda_star", "lambda_star.bernoulli"))
-            for path in [path for path in paths if path in known][:1]:
-                page = self.app.builder.get_relative_uri(REFERENCE, known[path].docname)
-                name.replace_self(nodes.reference("", "", name.deepcopy(), refuri=f"{page}#{known[path].node_id}"))
+    def lead_on(self, link: nodes.Element) -> None:
+        """Lead to a section of a derivation, to the names of a module, or, from a folder, nowhere."""
+        path, _, slug = re.sub(r"^(?=\d+-)", "#", link["reftarget"]).partition("#")
+        page, module = self.env.doc2path(self.env.docname), re.match(r"\.\./lambda_star/(\w+)", path)
+        if page.suffix == ".ipynb" and (section := self.section(path, slug)):
+            link.replace_self(self.reference(link.children, *section))
+        elif module and f"site/api/{module[1]}" in self.env.found_docs:
+            link.replace_self(self.reference(link.children, f"site/api/{module[1]}", ""))
+        elif (page.parent / path).is_dir() or path.startswith("../tests/"):
+            link.replace_self(link.children)
 
-    def leads_out(self, target: str) -> bool:
-        """Whether a link that is to no page is to a folder, or stands in a derivation that a notebook shows."""
-        page, path = self.env.doc2path(self.env.docname), target.partition("#")[0]
-        shown = (Path(self.env.srcdir) / SHOWN_IN / path).is_file() or re.match(r"\d+-", target)
-        return (page.parent / path).is_dir() or (page.suffix == ".ipynb" and bool(shown))
+    def section(self, path: str, slug: str) -> tuple[str, str] | None:
+        """The page and the name of a section of the derivations; one that is linked to by itself is on either page."""
+        pages = [f"{SHOWN_IN}/{Path(path).stem}"] if path else sorted(self.env.found_docs)
+        for page in pages:
+            slugs = self.env.metadata[page].get("myst_slugs", {}) if page.startswith(SHOWN_IN) else {}
+            if page in self.env.found_docs and (slug in slugs or not slug):
+                return page, f"#{slugs[slug][1]}" if slug else ""
+        return None
+
+    def reference(self, words: list[nodes.Node], page: str, anchor: str) -> nodes.reference:
+        """A link to a place on a page."""
+        uri = self.app.builder.get_relative_uri(self.env.docname, page) + anchor
+        return nodes.reference("", "", *words, refuri=uri)
+
+    def link_names(self) -> None:
+        """Lead from the tables of names to the documentation of each, from a command's name to the command line."""
+        known = self.env.domains.python_domain.objects
+        commands = [one for one in self.document.findall(nodes.section) if "commands" in one["ids"]]
+        of_commands = [id(name) for section in commands for name in section.findall(nodes.literal)]
+        for name in list(self.document.findall(nodes.literal)):
+            word = name.astext().partition("(")[0]
+            paths = [path for path in (f"lambda_star.{word}", f"lambda_star.bernoulli.{word}") if path in known]
+            if id(name) in of_commands and " " not in word:
+                name.replace_self(self.reference([name.deepcopy()], "site/commands", f"#lambda-star-{word}"))
+            elif paths and id(name) not in of_commands:
+                home, anchor = known[paths[0]].docname, known[paths[0]].node_id
+                name.replace_self(self.reference([name.deepcopy()], home, f"#{anchor}"))
+
+
+class Shapes(SphinxPostTransform):
+    """Shape what is wider than a phone, keep marks beside their formulas, and end an example with its last line."""
+
+    default_priority = 9
+    formats = ("html",)
+
+    def run(self, **_: Any) -> None:
+        """Mark what is wide, and hold together what belongs together."""
+        self.mark_wide()
+        self.hold_together()
+        for block in self.document.findall(nodes.literal_block):
+            if block.rawsource == block.astext():
+                block.rawsource = block.rawsource.rstrip()
+                block[:] = [nodes.Text(block.rawsource)]
+
+    def mark_wide(self) -> None:
+        """Mark wide pictures and tables of prose; a wide picture also becomes a link to itself in full size."""
+        for picture in self.document.findall(nodes.image):
+            width, height = imagesize.get(Path(self.env.srcdir) / picture["uri"])
+            if width > COLUMN:
+                picture["width"] = "100%"
+                picture["classes"] += ["wide"] if width > 2 * height or width > 1.3 * COLUMN else []
+        for table in self.document.findall(nodes.table):
+            cells, length = CARDS
+            rows = [row.children for row in table.findall(nodes.row)]
+            if len(rows[0]) >= cells and max(len(cell.astext()) for row in rows for cell in row) > length:
+                table["classes"] += ["cards"]
+
+    def hold_together(self) -> None:
+        """Keep a number beside its sign, a short word of code whole, and a mark beside its formula."""
+        for text in list(self.document.findall(nodes.Text)):
+            if isinstance(text.parent, nodes.TextElement) and not isinstance(text.parent, FIXED):
+                text.parent.replace(text, nodes.Text(HELD.sub("\N{NO-BREAK SPACE}", text)))
+        for comma in [one for one in self.document.findall(nodes.strong) if one.astext() == ","]:
+            comma.replace_self(nodes.Text(", "))
+        for code in self.document.findall(nodes.literal):
+            code["classes"] += ["short"] if max(map(len, code.astext().split()), default=0) <= SHORT else []
+        for formula in self.document.findall(nodes.math):
+            after = formula.next_node(descend=False, siblings=True)
+            if isinstance(after, nodes.Text) and (mark := MARK.match(after)):
+                formula["mark"] = mark[0]
+                after.parent.replace(after, nodes.Text(after[mark.end() :]))
 
 
 def skip(_app: Sphinx, _what: str, _name: str, thing: Any, skipped: bool, _options: Any) -> bool:
@@ -87,6 +177,18 @@ def keep_sentences(app: Sphinx) -> None:
 
     app.connect("autodoc-process-docstring", keep, priority=450)
     app.connect("autodoc-process-docstring", restore, priority=550)
+
+
+SHARED = re.compile(r"^    \w+(?:, \w+)+(?=: )", flags=re.MULTILINE)
+
+
+def join_names(lines: list[str]) -> None:
+    """Hold together the names of attributes that share a sentence; Sphinx would take the first ones for a type."""
+    text = "\n".join(lines)
+    for section in re.findall(r"^Attributes:\n(?:(?: .*)?\n)+", f"{text}\n", flags=re.MULTILINE):
+        joined = SHARED.sub(lambda names: names[0].replace(", ", ","), section)
+        text = text.replace(section.rstrip("\n"), joined.rstrip("\n"))
+    lines[:] = text.split("\n")
 
 
 def name_types(*event: Any) -> tuple[str | None, str | None]:
@@ -139,12 +241,14 @@ def refuse_network(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register all of this."""
     app.add_post_transform(Links)
+    app.add_post_transform(Shapes)
     app.connect("env-updated", name_overview)
     app.connect("build-finished", copy_explorer)
     app.connect("build-finished", refuse_network)
     app.connect("autodoc-process-signature", name_types)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: escape(lines, "|"), priority=400)
+    app.connect("autodoc-process-docstring", lambda _a, _w, _n, _t, _o, lines: join_names(lines), priority=410)
     keep_sentences(app)
     for part in ("description", "options", "arguments", "epilog"):
         app.connect(f"sphinx-click-process-{part}", lambda _a, _c, lines: (escape(lines, "*_"), literal(lines)))

@@ -47,17 +47,19 @@ extensions = [
 nitpicky = False
 
 myst_enable_extensions = ["attrs_block", "dollarmath"]
+myst_disable_syntax = ["myst_line_comment"]  # a line may begin with a per cent sign
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
 nb_merge_streams = True
 
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,7 @@ SHOWN = [
     "examples/*.md",
     "examples/*/README.md",
 ]
+BRACKETS = ("{}", "()")
 PAGES = [path for pattern in (*SHOWN, "site/*.md", "site/api/*.md") for path in ROOT.glob(pattern)]
 
 
@@ -45,6 +48,16 @@ def documented() -> set[str]:
     homes = {name: import_module(f"lambda_star.{name}".rstrip(".")) for name in modules}
     alone = set(re.findall(r"autofunction:: lambda_star\.([\w.]+)", text))
     return alone | {f"{home}.{name}".lstrip(".") for home, module in homes.items() for name in module.__all__}
+
+
+def mathematics() -> Any:
+    """The site's own module on formulas."""
+    spec = spec_from_file_location("_mathematics", SITE / "_mathematics.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_every_page_has_one_place_in_the_site() -> None:
@@ -71,3 +84,34 @@ def test_every_name_of_the_reference_is_documented() -> None:
     methods = {name for name in names if name.rpartition(".")[0] in documented()}
     assert len(names) > 60
     assert names - methods <= documented()
+
+
+def test_no_formula_is_cut_by_what_markdown_takes_for_a_list() -> None:
+    lists = re.compile(r"^\s*(?:[-+*#>]|\d+[.)])\s", re.MULTILINE)
+    for page in (path for path in PAGES if path.suffix == ".md"):
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for paragraph in text.split("\n\n"):
+            cut = [line for line in lists.finditer(paragraph) if paragraph[: line.start()].count("$") % 2]
+            assert not cut, f"{page}: {paragraph}"
+
+
+def test_a_long_formula_is_cut_outside_of_brackets_and_loses_nothing() -> None:
+    for needed in ("sphinx", "math_core", "fontTools"):
+        pytest.importorskip(needed)
+    formulas = [
+        one for page in ROOT.glob("derivations/*.md") for one in re.findall(r"\$([^$`]+)\$", page.read_text("utf-8"))
+    ]
+    pieces_of = mathematics().pieces
+    cut = [pieces_of(one) for one in formulas]
+    for formula, pieces in zip(formulas, cut, strict=True):
+        assert formula == pieces[0] + "".join(piece.removeprefix("{}") for piece in pieces[1:])
+        assert len(pieces) == 1 or all(
+            piece.count(one) == piece.count(two) for piece in pieces for one, two in BRACKETS
+        )
+    assert sum(len(pieces) > 1 for pieces in cut) > 100
+    assert pieces_of("D(q)=(a - b) \\log c + e^{-x} d - 10000000000") == [
+        "D(q)",
+        "{}=(a - b) \\log c ",
+        "{}+ e^{-x} d ",
+        "{}- 10000000000",
+    ]

@@ -14,7 +14,7 @@ The way of the data through the modules, each of which stands on those above it:
     readers                a table, or a stream of tables, from files (the map of that folder stands there)
     writers                the files of a table
     thresholds             λ*, flip points and deaths of rows, as intervals where their numbers are
-    contracts              the contract class of a row, and how a contract fits; ``classified`` writes the classes down
+    contracts              the contract class of a row, and how a contract fits; classified() writes the classes down
     readings               λ* for any single token, for everything but the modal token, and for a class
     distribution           quantiles of any number of values
     settings               what is summed

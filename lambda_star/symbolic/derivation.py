@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import sha256
-from textwrap import fill
 from typing import Any
 
 import mpmath
@@ -18,7 +17,7 @@ import sympy as sp
 from lambda_star.symbolic.assumptions import Assumptions
 from lambda_star.symbolic.chain import broken_link, loose_end, sources
 from lambda_star.symbolic.latex import formula
-from lambda_star.symbolic.prose import insert, read, slots
+from lambda_star.symbolic.prose import insert, read, slots, wrapped
 from lambda_star.symbolic.rules import Rule, has_sign
 
 __all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "free_symbols", "renamed"]
@@ -172,12 +171,14 @@ class Derivation:
         shown = {slot.removeprefix("let ") for slot in slots(read(self.module).sections[self.name].body)}
         rest = [f"{name}={formula(expr)}" for name, expr in self.given.items() if name not in shown]
         inline = [f"${one}$" for one in rest if not re.search(r"\\\\|\\,", one)]
+        apart = [_displayed(one) for one in rest if f"${one}$" not in inline]
         if rest:
-            lines.append(f"Definitions: {', '.join(inline)}.".replace(": .", ":"))
+            last = [] if not apart else ["and"] if inline else [""]
+            lines.append(f"Definitions: {', '.join(inline + last)}{'' if apart else '.'}".rstrip())
+        lines = [wrapped(line) for line in lines] + apart
         if self.uses:
-            lines.append(f"Results used: {', '.join(map(_linked, self.uses))}.")
-        lines = [fill(line, 100, break_long_words=False, break_on_hyphens=False) for line in lines]
-        return "\n\n".join(lines + [_displayed(one) for one in rest if f"${one}$" not in inline])
+            lines.append(wrapped(f"Results used: {', '.join(map(_linked, self.uses))}."))
+        return "\n\n".join(lines)
 
     def _slot(self, slot: str) -> str:
         """What stands in a slot: the results, a definition, or a step."""
@@ -255,13 +256,10 @@ class Derivation:
         if self.module == "updates" and self.name != "capacity":
             names = f"{names} of the rule `{self.name.removesuffix('_through')}`"
         home, tests = (f"{self.module}.py", "test_sequence.py") if self.module == "sequence" else (self.module,) * 2
-        return fill(
+        return wrapped(
             f"Evaluated by {names} in [`lambda_star.{self.module}`](../lambda_star/{home}). "
             "[`tests/symbolic`](../tests/symbolic) compares the code with this result, and "
-            f"[`tests/{tests}`](../tests/{tests}) compares it with 50-digit arithmetic.",
-            width=100,
-            break_long_words=False,
-            break_on_hyphens=False,
+            f"[`tests/{tests}`](../tests/{tests}) compares it with 50-digit arithmetic."
         )
 
     def _repr_latex_(self) -> str:

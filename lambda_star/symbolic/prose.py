@@ -18,11 +18,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from textwrap import fill
 
-__all__ = ["Page", "Section", "insert", "read", "slots"]
+__all__ = ["Page", "Section", "insert", "read", "slots", "wrapped"]
 
 HEADING = re.compile(r"^## (?P<title>.+) \{#(?P<name>\w+)\}$", re.MULTILINE)
 SLOT = re.compile(r"\s*^\{\{(.*)\}\}$\s*", re.MULTILINE)
+MARKER = re.compile(r" (?=([-+*#>%]|\d+[.)]) )")
+"""A space before what would begin a list, a heading, a quotation or a comment if it began a line."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,14 @@ def insert(body: str, render: Callable[[str], str]) -> str:
     'The slope is\n\n(formula 1)'
     """
     return SLOT.sub(lambda match: f"\n\n{render(match[1])}\n\n", body).strip()
+
+
+def wrapped(text: str) -> str:
+    """Wrap a paragraph of Markdown, and let no line begin with what would end the paragraph.
+
+    >>> print(wrapped("The text before this formula fills one line, so that the formula has to end on the next: $(a - b) - c$."))
+    The text before this formula fills one line, so that the formula has to end on the next: $(a - b) -
+    c$.
+    """
+    glued = MARKER.sub("\0", text)
+    return fill(glued, 100, break_long_words=False, break_on_hyphens=False).replace("\0", " ")

@@ -125,8 +125,8 @@ formulas.tail_ratio = (p, push) => {
   half = Math.exp(where(infinite, 0.0, push) / 2);
   return where(infinite, Infinity, (1 - p) + ((p * half) * half));
 };
-formulas.flip_point = (never, at_once, excess) => {
-  return where(never, Infinity, where(at_once, 1.0, 1 + excess));
+formulas.flip_point = (never, excess) => {
+  return where(never, Infinity, 1 + excess);
 };
 formulas.fixed_point = (p, push) => {
   let half, modal, most, scale, small, tail, up;
@@ -168,10 +168,10 @@ bernoulli.two_sided_threshold = (p, b, c) => {
   return 1 + formulas.excess_for(formulas.push_to_edge(where(above, p, 1 - p), c), high, low);
 };
 bernoulli.operating_point = (p, b, c, margin) => {
-  let endless, push, share;
+  let infinite, push, share;
   push = formulas.push_to_edge(p, c);
-  endless = (push === Infinity) && (margin >= 0);
-  share = where(endless, push, (1 - margin) * where(endless, 0.0, push));
+  infinite = (push === Infinity) && (margin >= 0);
+  share = where(infinite, push, (1 - margin) * where(infinite, 0.0, push));
   return 1 + formulas.excess_for(share, p, b);
 };
 const regimes = {};

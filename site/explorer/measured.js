@@ -219,7 +219,7 @@
     const of = (key) => (typeof header[key] === "string" ? named(header[key], 60) : "none");
     const said = [
       `The teacher is ${of("teacher")}, the base ${of("base")}, the rule ${of("rule")} and the contract ${of("contract")}.`,
-      `The verdict holds${budget} at a tolerance of 5 % of valid answers against λ = 1 and 95 % confidence. It is that of \`lambda-star decide\` without a report.`,
+      `The verdict holds${budget} at a tolerance of 5 % of valid answers against λ = 1 and 95 % confidence. It is that of lambda-star decide without a report.`,
     ];
     const figure = html("figure", { id: `${name}-curve` });
     const metrics = [...new Set(points.flatMap((one) => [...one.metrics.keys()]))];

@@ -8,7 +8,7 @@ from typing import Any
 
 import mpmath
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lambda_star import updates
@@ -37,8 +37,25 @@ DEATHS: dict[str, tuple[Callable[[float], Rule], Formula]] = {
     ),
     "KL to base": (updates.kl_to_base_cap, lambda p, b, c: mp.log(c / b) / gap(p, b)),
 }
+
+
+def clamp_edge(p: Any, bound: Any) -> Any:
+    """The push at which the first of the two log-ratios reaches the bound."""
+    tail, modal = (1 - p) * mp.exp(-bound), p * mp.exp(bound)
+    return min(mp.log((1 - tail) / tail) - mp.log(p / (1 - p)), gap(modal, p) if modal < 1 else mp.inf)
+
+
+def floor_leaves(p: Any, b: Any, bound: Any) -> Any:
+    """Where the tail falls to the floor; 0 if an outcome of both base and teacher is below it."""
+    edge = bound + mp.log(1 - mp.exp(-bound))
+    ends = [mp.log(q / (1 - q)) for q in (p, b)]
+    return (edge - ends[1]) / (ends[0] - ends[1]) if min(map(abs, ends)) <= edge else mp.mpf(0)
+
+
 LEAVES: dict[str, tuple[Callable[[float], Rule], Formula]] = {
     "cap": (updates.log_ratio_cap, lambda p, b, c: 1 + mp.log((c - 1 + p) / p) / gap(p, b)),
+    "least log-probability": (updates.log_prob_floor, floor_leaves),
+    "clamp": (updates.log_ratio_clamp, lambda p, b, bound: 1 + clamp_edge(p, bound) / gap(p, b)),
     "KL to base": (updates.kl_to_base_cap, lambda p, b, c: mp.log(1 + (c - 1) / b) / gap(p, b)),
 }
 
@@ -58,6 +75,11 @@ def test_the_tail_dies_where_the_formula_says(name: str, pair: tuple[float, floa
 
 @pytest.mark.parametrize("name", LEAVES)
 @given(ordered(), st.floats(1.0, 100.0))
+@example((0.1, 0.05), 1.0)
+@example((0.3, 0.2), 1.0)
+@example((0.6, 0.5), 2.0)
+@example((0.7, 0.6), 20.0)
+@example((math.exp(-1.0), 0.2), 1.0)
 def test_the_student_leaves_where_the_formula_says(name: str, pair: tuple[float, float], value: float) -> None:
     rule, formula = LEAVES[name]
     p, b = pair
