@@ -62,7 +62,7 @@ def _laws(found: Figures) -> str:
     rows = list(runs(found))
     rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 6))))
     head = "tests of | laws | run with more examples | of these with 100,000 each | examples in all | laws that failed"
-    return f"{' to '.join([dates[0], dates[-1]]) if dates[1:] else dates[0]}.\n\n{table(head, rows)}"
+    return f"Run on {' to '.join([dates[0], dates[-1]]) if dates[1:] else dates[0]}.\n\n{table(head, rows)}"
 
 
 def _mutants(found: Figures) -> str:
@@ -77,7 +77,7 @@ def _mutants(found: Figures) -> str:
     never = [f"`{name}`" for name, counts in found["modules"].items() if not counts["judged"]]
     left = "\n\n" + textwrap.fill(f"Not judged yet: {', '.join(never)}.", 100) if never else ""
     shown = table(head, ((*row, share) for row, share in zip(rows, shares, strict=True)))
-    return f"{found['tool']}, {found['date']}.\n\n{shown}{left}"
+    return f"{found['tool']}, run on {found['date']}.\n\n{shown}{left}"
 
 
 def _survivors(found: Figures) -> str:
@@ -101,7 +101,7 @@ def _targets(found: Figures) -> str:
     keys = ("inputs", "failures", "worst_seconds", "worst_mib")
     rows = ((name, *(counts[key] for key in keys)) for name, counts in found["targets"].items())
     head = "target | inputs | failures | longest, s | most, MiB"
-    return f"Seed {found['seed']}, {found['date']}.\n\n{table(head, rows)}"
+    return f"Seed {found['seed']}, run on {found['date']}.\n\n{table(head, rows)}"
 
 
 CHECKS = {
