@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from benchmarks import properties
+from lambda_star.calibration.shares import exact_share
 
 ROOT = Path(__file__).parent.parent
 PAGE, FOLDER = ROOT / "docs" / "verification.md", ROOT / "results" / "verification"
@@ -38,6 +39,12 @@ def read(name: str) -> Figures | None:
     """Return what a check left, or None if it has not run."""
     path = FOLDER / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def leave(name: str, command: str, figure: str, **more: object) -> None:
+    """Leave the figures of a check for the page."""
+    found = {"command": command, "date": date.today().isoformat(), "figure": figure, **more}
+    (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def ran(check: Callable[[Figures], str], name: str) -> str:
@@ -69,15 +76,21 @@ def _mutants(found: Figures) -> str:
     rows: list[tuple[str | int, ...]] = []
     for name, counts in found["modules"].items():
         reasons = [bool(one["reason"]) for one in found["survivors"] if one["module"] == name]
-        if counts["judged"]:
-            rows.append((f"`{name}`", *counts.values(), sum(reasons), len(reasons) - sum(reasons)))
-    rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 6))))
-    shares = [f"{int(row[3]) / max(1, int(row[2]) - int(row[4])):.0%}" for row in rows]
-    head = "module | mutants | judged | killed | survive with a reason | survive without | killed, reasons apart"
-    never = [f"`{name}`" for name, counts in found["modules"].items() if not counts["judged"]]
-    left = "\n\n" + textwrap.fill(f"Not judged yet: {', '.join(never)}.", 100) if never else ""
-    shown = table(head, ((*row, share) for row, share in zip(rows, shares, strict=True)))
-    return f"{found['tool']}, run on {found['date']}.\n\n{shown}{left}"
+        rows.append((f"`{name}`", *counts.values(), sum(reasons), len(reasons) - sum(reasons)))
+    rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 7))))
+    head = (
+        "module | mutants | judged | killed at first | killed now | equivalent or by design | open | killed | at least"
+    )
+    shown = table(head, ((*row, *_shares(*map(int, row[2:6]))) for row in rows))
+    return f"{found['tool']}, run on {found['date']}.\n\n{shown}"
+
+
+def _shares(judged: int, first: int, killed: int, reasons: int) -> tuple[str, str]:
+    """Return the share of errors that are killed, and its lower limit in what was not judged: 95 % sure, exact."""
+    errors = judged - reasons
+    if not errors:
+        return "", ""
+    return f"{killed / errors:.1%}", f"{exact_share(first, errors, 0.9).low:.1%}"
 
 
 def _survivors(found: Figures) -> str:

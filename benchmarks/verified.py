@@ -10,12 +10,14 @@ import sys
 import time
 from collections import Counter
 
+from benchmarks.verification import leave, read
 from tests.verified.containment import cases
 
 CHUNK = 10_000
 FORMS = {"float": 7900, "string": 2050, "pair": 50}
 """How many of a chunk are floats, decimal strings, and boxes of intervals."""
 WIDEST = 4
+NAME, COMMAND = "enclosures", "python -m benchmarks.verified {}"
 JUMPS = {"least student"}
 """What jumps where the fixed point is exactly 1/2: no precision decides that tie, and the interval holds both sides."""
 
@@ -36,17 +38,22 @@ def chunk(number: int) -> tuple[Counter[str], float, list[str]]:
 
 
 def main() -> None:
-    """Run the chunks and print how many cases held."""
+    """Run the chunks, print how many cases held, and leave the figures after each chunk."""
     total = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    counts: Counter[str] = Counter()
-    widest, wrong, start = 0.0, 0, time.perf_counter()
+    before = (read(NAME) or {}) if first else {}
+    counts = Counter[str](before.get("cases", {}))
+    wrong, widest = before.get("wrong", 0), before.get("widest", 0.0)
+    start = time.perf_counter()
     for number in range(first, total // CHUNK):
         of_chunk, width, found = chunk(number)
         counts, widest, wrong = counts + of_chunk, max(widest, width), wrong + len(found)
         said = ", ".join(f"{count:,} {form}" for form, count in counts.items())
         print(f"chunk {number}: {said}; widest point {widest:g} ulp, {wrong} wrong", *found, sep="\n  ", flush=True)
-    print(f"{sum(counts.values()):,} cases in {time.perf_counter() - start:.0f} s, {wrong} wrong")
+        missed = f"{wrong} missed or wider than {WIDEST} ulp"
+        figure = f"{counts.total():,} cases, {missed}; the widest point is {widest:g} ulp wide"
+        leave(NAME, COMMAND.format(counts.total()), figure, cases=dict(counts), wrong=wrong, widest=widest)
+    print(f"{counts.total():,} cases, {wrong} wrong, {time.perf_counter() - start:.0f} s")
     sys.exit(wrong > 0)
 
 

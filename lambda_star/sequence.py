@@ -9,6 +9,7 @@ shared parameters can drag a position along with others that are past their thre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -140,7 +141,8 @@ def listwise(
     for name, pair in (("separator", separator), ("quote", quote), ("opening", opening)):
         if (pair is not None or pair is separator) and reals(name, pair).shape != (2,):
             raise ValueError(f"{name} must be a pair (p, b), got {pair!r}")
-    require((FRACTION.named("closes"), closes))
+    if not (isinstance(closes, float) and math.isnan(closes)):
+        require((FRACTION.named("closes"), closes))
     needed = ((1.0, 0.0), (0.0, 0.0))  # only the modal token goes on, and nothing ends the answer
     steps = [(opening, *needed)] if opening else []
     for item in range(1, items + 1):

@@ -49,8 +49,8 @@ HEAVY = (
 )
 
 
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def run(code: str, *words: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
@@ -66,12 +66,22 @@ def test_dir_shows_the_names_of_the_door_and_the_submodules_and_nothing_else() -
     assert {name for name in folders if not name.startswith(("_", "."))} - {"py.typed", "cli"} == SUBMODULES
 
 
+FIRST_USE = """
+import sys
+for name in sys.argv[1:]:
+    for module in [each for each in sys.modules if each.partition(".")[0] == "lambda_star"]:
+        del sys.modules[module]
+    import lambda_star as ls
+    before = f"lambda_star.{name}" in sys.modules
+    getattr(ls, name)
+    print(name, before, f"lambda_star.{name}" in sys.modules)
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(SUBMODULES))
-def test_a_submodule_loads_on_first_use(name: str) -> None:
-    loaded = f"'lambda_star.{name}' in sys.modules"
-    first, then = run(f"import sys, lambda_star as ls; print({loaded}); ls.{name}; print({loaded})").split()
-    assert (first, then) == (str(name == "bernoulli"), "True")
+def test_a_submodule_loads_on_first_use() -> None:
+    seen = [line.split() for line in run(FIRST_USE, *SUBMODULES).splitlines()]
+    assert seen == [[name, str(name == "bernoulli"), "True"] for name in SUBMODULES]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

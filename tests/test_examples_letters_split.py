@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("gguf")  # first, because it is often missing and the others take long to load
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
-pytest.importorskip("gguf")
 
 sys.path.append(str(Path(__file__).parent.parent / "examples" / "letters"))
 import split  # noqa: E402

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from lambda_star.cliff import run
 
 
 def called(out: Path, **options: Any) -> argparse.Namespace:
@@ -21,13 +21,28 @@ def called(out: Path, **options: Any) -> argparse.Namespace:
     return argparse.Namespace(**{**usual, **options})
 
 
+def in_this_process(name: str, arguments: argparse.Namespace, *_: Any) -> dict[str, Any]:
+    gpu.one(name, arguments)
+    part = arguments.out / f"{name}.part"
+    found: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
+    part.unlink()
+    return found
+
+
 @pytest.mark.slow
-def test_the_run_is_rehearsed_on_the_processor(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick", "--out", str(tmp_path)]
+def test_the_run_is_rehearsed_on_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TUNING_STEPS", "HELD_OUT", "JUDGED", "RESAMPLES"):
+        monkeypatch.setattr(run, name, getattr(run, name))  # a rehearsal makes them small
+    apart = gpu.separately
+    monkeypatch.setattr(
+        gpu, "separately", lambda name, *more: (apart if name == "check" else in_this_process)(name, *more)
+    )
     steps = ("check", "rows", "small")  # not the one that runs pytest
-    command += [word for step in steps for word in ("--only", step)]
-    done = subprocess.run(command, cwd=gpu.ROOT, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = f"--device cpu --quick --out {tmp_path} --only {' --only '.join(steps)}"
+    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", *words.split()])
+    with pytest.raises(SystemExit) as done:
+        gpu.main()
+    assert done.value.code == 0, (tmp_path / "gpu.log").read_text(encoding="utf-8")
     found = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
     assert found["torch"] == torch.__version__
     assert "processor" in found["card"]
@@ -55,17 +70,12 @@ def test_without_a_cuda_device_the_run_says_so(
 
 
 def test_a_step_that_fails_or_hangs_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def separately(name: str, arguments: argparse.Namespace, *_: Any) -> dict[str, Any]:
-        gpu.one(name, arguments)
-        found: dict[str, Any] = json.loads((tmp_path / f"{name}.part").read_text(encoding="utf-8"))
-        return found
-
     def fails(*_: Any) -> dict[str, Any]:
         raise RuntimeError("of no use")
 
     monkeypatch.setattr(gpu, "STEPS", {"first": (fails, 1), "second": (lambda *_: {"held": 1}, 1)})
     with monkeypatch.context() as patch:
-        patch.setattr(gpu, "separately", separately)
+        patch.setattr(gpu, "separately", in_this_process)
         assert gpu.everything(called(tmp_path)) == 1
     steps = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["steps"]
     assert (steps["first"]["passed"], steps["first"]["error"]) == (False, "RuntimeError: of no use")

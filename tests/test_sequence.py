@@ -589,11 +589,19 @@ def test_nan_fractions_give_a_nan_validity() -> None:
 # Errors
 
 
+def test_mode_and_quantile_are_named() -> None:
+    positions = Positions.from_probabilities([0.9], 0.5)
+    with pytest.raises(TypeError, match="positional"):
+        positions.thresholds(2.0, "token")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="positional"):
+        threshold(positions, 2.0, 0.5)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: listwise(0, separator=(0.7, 0.2)), r"items must lie in \[1, inf\), got 0"),
-        (lambda: listwise(-3, separator=(0.7, 0.2)), r"items must lie in \[1, inf\), got -3"),
+        (lambda: listwise(0, separator=(0.7, 0.2)), r"items must lie in \[1, 1e\+06\], got 0"),
+        (lambda: listwise(1_000_001, separator=(0.7, 0.2)), r"items must lie in \[1, 1e\+06\], got 1000001"),
         (lambda: listwise(2, separator=(0.7, 0.2), closes=1.5), r"closes must lie in \[0, 1\], got 1\.5"),
         (lambda: listwise(2, separator=(0.7, 0.2), closes=-0.1), r"closes must lie in \[0, 1\], got -0\.1"),
         (lambda: listwise(2, separator=(1.0, 0.2)), r"p must lie in \(0, 1\), got 1\.0 at index 0"),

@@ -144,9 +144,11 @@ def _in_namespace(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Va
         xp.astype(value, dtype, copy=False) if hasattr(value, "shape") else on_device_of(xp, arrays[0], value, dtype)
         for value in args
     ]
-    if not compiling:  # a check would cut the compiler's graph in two
-        check(xp, *zip(quantities, values, strict=True))
-    return kernel(xp, *values)
+    if compiling:  # a check would cut the compiler's graph in two
+        return kernel(xp, *values)
+    check(xp, *zip(quantities, values, strict=True))
+    with np.errstate(over="ignore", under="ignore"):  # for libraries that compute with NumPy
+        return kernel(xp, *values)
 
 
 def _in_numpy(kernel: Any, quantities: Sequence[Quantity], args: Sequence[Values]) -> Any:

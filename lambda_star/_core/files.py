@@ -164,7 +164,9 @@ def _alone(file: IO[bytes], path: Path) -> None:
     except BlockingIOError as error:
         raise _busy(path) from error
     except (ImportError, OSError):  # Windows, and disks without locks
-        pass
+        return
+    if not os.path.samestat(os.fstat(file.fileno()), path.stat()):  # the process that had it put another in its place
+        raise _busy(path)
 
 
 def _busy(path: Path) -> OSError:

@@ -169,7 +169,7 @@ def flip_point(xp: Any, p: Real, b: Real) -> Real:
     """
     odds = log1p_quotient(xp, where(xp, p > 0.5, 2 * p - 1, 0.0), 1 - p)  # logit p without its cancellation at 1/2
     gap = where(xp, p >= b, 1.0, -formulas.log_odds_gap(xp, p, b))
-    return formulas.flip_point(xp, (p >= b) & (p >= 0.5), (p < 0.5) & (b > 0), odds / gap)
+    return formulas.flip_point(xp, (p >= b) & (p >= 0.5), odds / gap)
 
 
 @elementwise()
@@ -192,4 +192,4 @@ def flip_point_from_logits(xp: Any, x: Real, y: Real) -> Real:
     20.0
     """
     excess = where(xp, x >= 0, x, 0.0) / where(xp, x >= y, 1.0, y - x)
-    return formulas.flip_point(xp, (x >= y) & (x >= 0), (x < 0) & (y == y), excess)  # noqa: PLR0124 (NaN is not itself)
+    return formulas.flip_point(xp, (x >= y) & (x >= 0), excess)

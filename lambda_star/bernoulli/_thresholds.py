@@ -218,8 +218,8 @@ def operating_point(xp: Any, p: Real, b: Real, c: Real, margin: Real = 0.1) -> R
     """
     # Not formulas.operating(λ*, margin), which would round twice: to λ*, and to the result.
     push = formulas.push_to_edge(xp, p, c)
-    endless = (push == math.inf) & (margin >= 0)  # any share of it is infinite, and has no slope in the margin
-    share = where(xp, endless, push, (1 - margin) * where(xp, endless, 0.0, push))
+    infinite = (push == math.inf) & (margin >= 0)  # any share of it is infinite, and has no slope in the margin
+    share = where(xp, infinite, push, (1 - margin) * where(xp, infinite, 0.0, push))
     return 1 + formulas.excess_for(xp, share, p, b)
 
 

@@ -110,9 +110,9 @@ def tail_ratio(xp: Any, p: Values, push: Values) -> Values:
     return where(xp, infinite, math.inf, (1 - p) + p * half * half)
 
 
-def flip_point(xp: Any, never: Values, at_once: Values, excess: Values) -> Values:
-    """Return 1 + excess, but +inf where the modal token never loses its majority, and 1 where it has none."""
-    return where(xp, never, math.inf, where(xp, at_once, 1.0, 1 + excess))
+def flip_point(xp: Any, never: Values, excess: Values) -> Values:
+    """Return 1 + excess, but +inf where the modal token never loses its majority; excess is 0 where it has none."""
+    return where(xp, never, math.inf, 1 + excess)
 
 
 def fixed_point(xp: Any, p: Values, push: Values) -> Values:

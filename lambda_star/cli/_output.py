@@ -6,9 +6,11 @@ import json
 import math
 import re
 import shlex
+import signal
 import sys
 import textwrap
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timezone
@@ -74,7 +76,7 @@ class RuleType(click.ParamType[Any]):
         try:
             return rule_of(value) if isinstance(value, str) else value
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(shown(str(error)), param, ctx)
 
 
 RULE_HELP = """\
@@ -143,7 +145,7 @@ def _ending() -> Iterator[None]:
         flush()
         raise
     except (click.Abort, KeyboardInterrupt) as error:
-        raise Failure("stopped") from error
+        raise Stopped(error) from error
     except OSError as error:
         flush()
         if error.filename is None:  # an unbuffered stream has nothing left that flush could fail on
@@ -248,7 +250,7 @@ class ContractType(click.ParamType[Any]):
             return parse(value) if isinstance(value, str) else value
         except (ValueError, ImportError) as error:
             tokens = ctx is not None and any(option.name == "tokens" for option in ctx.command.params)
-            self.fail(f"{error}{'; single tokens are for --token' if tokens else ''}", param, ctx)
+            self.fail(shown(f"{error}{'; single tokens are for --token' if tokens else ''}"), param, ctx)
 
 
 CONTRACT_HELP = """\
@@ -290,6 +292,14 @@ class Failure(click.ClickException):
     """An error with its remedy: one message, no traceback, exit code 2."""
 
     exit_code = 2
+
+
+class Stopped(Failure):
+    """What a signal ended, by default Ctrl-C; the exit code is 128 and the signal's number, as a shell has it."""
+
+    def __init__(self, error: BaseException, kept: str = "") -> None:
+        super().__init__(f"stopped; {kept}" if kept else "stopped")
+        self.exit_code = 128 + (error.args[0] if error.args else signal.SIGINT)  # type: ignore[misc]
 
 
 def need_models() -> None:
@@ -336,7 +346,9 @@ def write(path: Path, content: Any, kind: str = "") -> None:
             form = path.suffix[1:].lower() or "png"
             says = {"Software" if form == "png" else "Creator": MARK}
             draw = partial(content.savefig, dpi=150, format=form, metadata=says)
-            write_whole(path, draw, force=forced(), kind="picture")
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands for what no font here has
+                write_whole(path, draw, force=forced(), kind="picture")
     click.echo(shown(f"wrote {path}"))
 
 

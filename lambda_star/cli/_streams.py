@@ -43,12 +43,16 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         mine = []
     for each in mine:
-        signal.signal(each, signal.default_int_handler)
+        signal.signal(each, _stop)
     try:
         yield
     finally:
         for each in mine:
             signal.signal(each, before[each])
+
+
+def _stop(number: int, _: object) -> None:
+    raise KeyboardInterrupt(number)
 
 
 def stand() -> None:

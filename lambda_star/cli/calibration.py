@@ -18,7 +18,7 @@ from lambda_star.cli._output import (
     CLIP_NOTE,
     CONTRACT_HELP,
     OPEN_CLIP,
-    Failure,
+    Stopped,
     as_failure,
     contract_option,
     input_options,
@@ -57,7 +57,7 @@ ENGINE_HELP = "Where the rows are read: here, or on the workers of a Ray cluster
 
 STATE_HELP = "Keep in this file what has been read, so that --resume goes on after an interrupt."
 
-STOPPED = "stopped; what has been read is in {state}, and the same command with --resume goes on from there"
+KEPT = "what has been read is in {state}, and the same command with --resume goes on from there"
 
 MORE = "More: --all prints every table, --html report.html writes them as one page with pictures."
 
@@ -164,7 +164,7 @@ def _report(files: tuple[Path, ...], **options: Any) -> Report:
     except KeyboardInterrupt as error:
         if options["state"] is None:
             raise
-        raise Failure(STOPPED.format(state=options["state"])) from error
+        raise Stopped(error, KEPT.format(state=options["state"])) from error
     return found.report(**advice)
 
 

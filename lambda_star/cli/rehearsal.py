@@ -17,7 +17,7 @@ from lambda_star.cli._files import Output
 from lambda_star.cli._functions import load_function
 from lambda_star.cli._output import (
     FILE,
-    Failure,
+    Stopped,
     as_failure,
     contract_option,
     finish,
@@ -179,7 +179,7 @@ def _stoppable(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Failure(f"stopped; the answers so far are in {out}, and the same command goes on from there") from error
+        raise Stopped(error, f"the answers so far are in {out}, and the same command goes on from there") from error
 
 
 def _print(found: Rehearsal) -> None:

@@ -10,7 +10,7 @@ import click
 from lambda_star._core.text import shown
 from lambda_star.cli._files import check_outputs, forced, writable
 from lambda_star.cli._output import (
-    Failure,
+    Stopped,
     as_failure,
     contract_option,
     json_option,
@@ -41,7 +41,7 @@ FROM_HELP = """\
 Where the answers come from: base, teacher, a lambda (their mixture), or a .jsonl file of answers with tokens or text,
 and with prompt or messages unless --prompts has them line by line."""
 
-KEPT = "stopped; what is finished is kept in {path}, and the same command goes on from there"
+KEPT = "what is finished is kept in {path}, and the same command goes on from there"
 
 
 @click.command(short_help="Score two models on sampled answers: the table for calibrate.")
@@ -101,7 +101,7 @@ def score(
                 pair = load_pair(teacher, base, trust_remote_code=trust_remote_code, **where)
                 table = run(pair, asked, contract, source=found, path=kept, progress=show, **options)
         except KeyboardInterrupt as error:
-            raise Failure(KEPT.format(path=kept)) from error
+            raise Stopped(error, KEPT.format(path=kept)) from error
     with writable(out):
         write_table(table, out, force=forced())
     inside = 0 if table.contract is None else sum(map(bool, table.contract))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lambda_star.cli._files import Output, check_outputs
-from lambda_star.cli._output import FOLDER, Failure, as_failure, write
+from lambda_star.cli._output import Failure, as_failure, write
 
 __all__ = ["derive"]
 
@@ -18,7 +18,7 @@ CHECK_HELP = "Check every step and compare the pages in this folder; fail with t
 @click.command(short_help="Print, write or check the derivations of the formulas.")
 @click.argument("name", required=False)
 @click.option("--write", "write_to", type=Output(folder=True), help="Write every page into this folder.")
-@click.option("--check", "compare_with", type=FOLDER, help=CHECK_HELP)
+@click.option("--check", "compare_with", type=click.Path(path_type=Path, file_okay=False, exists=True), help=CHECK_HELP)
 def derive(name: str | None, write_to: Path | None, compare_with: Path | None) -> None:
     """Print, write or check the derivations of the formulas.
 

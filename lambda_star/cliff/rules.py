@@ -286,8 +286,8 @@ def _trial_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def findings(folder: Path) -> list[Finding]:
     """Return the findings of all records in a folder, in the order of the rules."""
     found = [_found(path) for path in files(folder)]
-    order = list(TRIALS)
-    return sorted(found, key=lambda one: (one.setting, order.index(one.name), one.seed))
+    order = {name: place for place, name in enumerate(TRIALS)}
+    return sorted(found, key=lambda one: (one.setting, order.get(one.name, len(order)), one.seed))
 
 
 def _found(path: Path) -> Finding:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lambda_star.cliff import Comparison, compare
-from lambda_star.plotting._axes import finish, new_figure, shade_regimes
+from lambda_star.plotting._axes import code, finish, new_figure, shade_regimes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def plot_run(record: Mapping[str, Any], axes: Sequence[Axes] | None = None) -> S
     upper.plot(grid, right, "^", color="C2", markersize=4, label="right digits in valid answers")
     if run.band:
         upper.axvspan(*run.band, color="0.92", zorder=0, label="predicted band")
-    title = f"{run.label}, seed {run.seed}"
+    title = code(f"{run.label}, seed {run.seed}")
     finish(upper, "lower left", xlabel="λ", ylabel="share", ylim=(0, 1.03), title=title)
     _draw_tail(lower, record, run)
     return axes
@@ -105,7 +105,7 @@ def _draw_falls(ax: Axes, pairs: Sequence[tuple[Comparison, Mapping[str, Any]]],
         at = (np.array(record["prediction"]["grid"]) - 1) / (scale - 1)
         label, colour, marker = (run.control, "C0", "x") if run.control else (run.preset, "k", markers[run.preset])
         once = None if label in labelled else label  # one entry in the legend for all seeds
-        ax.plot(at, record["outcome"]["validity"], marker, color=colour, label=once, **style)
+        ax.plot(at, record["outcome"]["validity"], marker, color=colour, label=once and code(once), **style)
         labelled.add(label)
     ax.axvline(1, color="C3", linewidth=1, label="predicted onset")
     label = "(λ − 1) / (predicted onset − 1)"
@@ -120,8 +120,9 @@ def _draw_tail(ax: Axes, record: Mapping[str, Any], run: Comparison) -> None:
     ax.plot(lam[alive], tail[alive], color="0.5", label="predicted, at median p and b")
     ax.errorbar(said["grid"], middle, np.stack([middle - low, high - middle]), **SEEN, label="seen: median, 10–90 %")
     shade_regimes(ax, (1.0, run.threshold, run.collapse, lam[-1]), ("preserving", "sat.", "collapsing"))
-    ax.set(xlabel=f"λ ({run.label}, seed {run.seed})", ylabel="tail mass 1 − q where a list may end", yscale="log")
-    finish(ax, "lower left", xlim=(0.98, lam[-1]), ylim=(low.min() / 2, 1))
+    ax.set(ylabel="tail mass 1 − q where a list may end", yscale="log")
+    label = code(f"λ ({run.label}, seed {run.seed})")
+    finish(ax, "lower left", xlabel=label, xlim=(0.98, lam[-1]), ylim=(low.min() / 2, 1))
 
 
 def _draw_onsets(ax: Axes, runs: Sequence[Comparison]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lambda_star.cliff.rules import Finding
-from lambda_star.plotting._axes import new_figure
+from lambda_star.plotting._axes import code, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,10 +44,10 @@ def plot_cliff_rules(findings: Sequence[Finding], figure: Figure | None = None) 
     many = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
     for ax, setting in zip(many, settings, strict=True):
         _draw(ax, [one for one in done if one.setting == setting], labels)
-        ax.set(title=setting, xlabel="λ at which half of the validity of π_λ is lost")
+        ax.set(title=code(setting), xlabel="λ at which half of the validity of π_λ is lost")
     handles, names = many[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize="small")
-    many[0].set_yticks(range(len(labels)), labels)
+    many[0].set_yticks(range(len(labels)), map(code, labels))
     many[0].invert_yaxis()
     return figure
 

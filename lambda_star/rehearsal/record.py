@@ -1,16 +1,20 @@
-"""The file of a rehearsal: JSON lines, first the settings, then one answer per line, each on disk once it is drawn."""
+"""The file of a rehearsal: JSON lines, first the settings, then one answer per line, each on disk once it is drawn.
+
+When the rehearsal is complete its lines are put in the order of λ, prompt and sample: which answers ended first depends
+on where the run was stopped.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from os import fsync
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from lambda_star._core.files import go_on
+from lambda_star._core.files import go_on, write_whole
 from lambda_star.calibration.table import Problem
 from lambda_star.rehearsal.answers import Answer, Rehearsal
 
@@ -53,7 +57,8 @@ class Recorder:
     """The answers of a running rehearsal, each in its file as soon as it is there.
 
     Args:
-        path: the file; one that holds answers of the same settings is resumed. None keeps the answers in memory.
+        path: the file; one that holds answers of the same settings is resumed, and one that is left without an error
+            is in order. None keeps the answers in memory.
         header: the settings.
 
     Raises:
@@ -73,9 +78,9 @@ class Recorder:
         self._file = None
         if path is None:
             return
-        path = Path(path)
-        whole = self._resume(path) if path.exists() and path.stat().st_size else 0
-        self._file = go_on(path, whole, _line(self.header), "rehearsal")
+        self._path = Path(path)
+        whole = self._resume(self._path) if self._path.exists() and self._path.stat().st_size else 0
+        self._file = go_on(self._path, whole, _line(self.header), "rehearsal")
 
     def _resume(self, path: Path) -> int:
         """Take over the answers of a file, and return the number of bytes that its whole lines take."""
@@ -102,15 +107,31 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            fsync(self._file.fileno())
-            self._file.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._file is None:
+            return
+        with self._file:
+            os.fsync(self._file.fileno())
+            if kind is None:
+                self._sort(self._file)
+
+    def _sort(self, file: IO[bytes]) -> None:
+        """Put the lines of the file in order, unless some of them cannot be used: they keep their places."""
+        found, _ = _read(self._path)
+        if found.problems:
+            return
+        file.seek(0)
+        header, *lines = file.readlines()
+        ordered = sorted(lines, key=lambda line: Answer(**json.loads(line)).key)
+        if ordered != lines:
+            if os.name == "nt":  # where no open file is replaced
+                file.close()
+            write_whole(self._path, header + b"".join(ordered), kind="rehearsal")
 
     @property
     def rehearsal(self) -> Rehearsal:
         """All answers so far, those of the resumed run among them."""
-        return Rehearsal(self.header, tuple(self._answers.values()), self._problems)
+        return Rehearsal(self.header, _in_order(self._answers), self._problems)
 
 
 def _line(values: dict[str, Any]) -> bytes:
@@ -148,7 +169,11 @@ def _read(path: Path) -> tuple[Rehearsal, int]:
             answer = f"λ = {answer.lam:g}, prompt {answer.prompt}, sample {answer.sample} came before"
         if isinstance(answer, str):
             problems.append(Problem(number, f"{answer}; the line was left out"))
-    return Rehearsal(header, tuple(answers.values()), tuple(problems)), len(content) - len(cut)
+    return Rehearsal(header, _in_order(answers), tuple(problems)), len(content) - len(cut)
+
+
+def _in_order(answers: dict[tuple[float, int, int], Answer]) -> tuple[Answer, ...]:
+    return tuple(answers[key] for key in sorted(answers))
 
 
 def _answer(line: bytes) -> Answer | str:

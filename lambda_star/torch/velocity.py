@@ -168,7 +168,7 @@ class Velocity(NamedTuple):
         try:
             with torch.enable_grad():
                 found = self._mapped(student, given, lam) if self.ways == "vmap" else self._plain(student, given, lam)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(
                 f"loss could not be run on {self.outcomes} outcomes, rows of shape {tuple(student.shape)}: "
                 f"{type(error).__name__}: {error}; if it picks the top k tokens, give outcomes = k + 1"

@@ -100,9 +100,8 @@ def through_student(xp: Any, p: Real, b: Real, lam: Real, c: Real) -> Real:
     favoured, size = formulas.favoured_side(xp, p, push)
     past = size - formulas.push_to_edge(xp, favoured, c)
     beyond = least(xp, size - 1 - formulas.push_to_collapse(xp, favoured, c), 0.0)
-    finite = where(xp, c == math.inf, 2.0, c)
-    stuck = xp.log(finite - 1 + favoured) - xp.log(finite)
-    held = either_side(xp, push >= 0, where(xp, past > 1, beyond, stuck))
+    up = push >= 0
+    held = where(xp, past > 1, either_side(xp, up, beyond), where(xp, up, 1 - (1 - p) / c, p / c))
     return known(xp, where(xp, past > 0, held, formulas.fixed_point(xp, p, push)), push, c)
 
 
@@ -258,7 +257,7 @@ def advantage_student(xp: Any, p: Real, b: Real, lam: Real, bound: Real) -> Real
     level = least(xp, bound, 2 + size)  # the bound where it acts; finite where it does not
     level = where(xp, value >= 0, level, -level)
     one_end = xp.exp(xp.log(p) + (lam - 1) * of_modal - level)
-    other = 1 - xp.exp(xp.log1p(-p) + (lam - 1) * of_tail - level)
+    other = -xp.expm1(least(xp, xp.log1p(-p) + (lam - 1) * of_tail - level, 0.0))
     low, high = least(xp, one_end, other), greatest(xp, one_end, other)
     neutral = greatest(xp, low, least(xp, high, b))
     preserved = formulas.fixed_point(xp, p, formulas.push(xp, p, b, lam))
@@ -358,13 +357,15 @@ def set_student(xp: Any, p: Real, b: Real, lam: Real, share: Real, cost: Real) -
     """Return where training from the base ends when an outcome of student probability ≥ share is alone in the set."""
     of_modal, of_tail = log_ratios(xp, p, b)
     alone = xp.exp(least(xp, xp.log(p) + (lam - 1) * of_modal - cost, 0.0))
-    losing = xp.exp(least(xp, xp.log1p(-p) + (lam - 1) * of_tail - cost, 0.0))
+    log_losing = where(xp, lam < 0.5, xp.log1p(-b) + lam * of_tail, xp.log1p(-p) + (lam - 1) * of_tail)
+    log_losing = least(xp, log_losing - cost, 0.0)
+    losing = xp.exp(log_losing)
     both = formulas.fixed_point(xp, p, formulas.push(xp, p, b, lam))
     # A student that is pushed to a border of the sets from both sides stays there.
-    upper, lower = greatest(xp, alone, share + 0 * alone), 1 - greatest(xp, losing, share + 0 * losing)
+    upper, lower = greatest(xp, alone, share + 0 * alone), where(xp, losing > share, -xp.expm1(log_losing), 1 - share)
     end = where(xp, both >= share, upper, where(xp, both <= 1 - share, lower, both))
     end = where(xp, (b >= share) & (alone >= share), alone, end)
-    end = where(xp, (b <= 1 - share) & (b < share) & (losing >= share), 1 - losing, end)
+    end = where(xp, (b <= 1 - share) & (b < share) & (losing >= share), lower, end)
     return known(xp, end, p, b, lam)
 
 

@@ -157,4 +157,4 @@ class teacher_weight(Exact):  # noqa: N801
             ratio = np.where(free < math.log(self.c), free, np.exp(np.minimum(level, 700.0)) / self.c - push)
             return np.where(present, rows.log_t - ratio, -math.inf)
 
-        return np.where((rows.lam == 1)[:, None], rows.log_t, settle(rows, log_masses))
+        return settle(rows, log_masses)

@@ -17,8 +17,9 @@ cut to it, and the result names them; arrays give arrays. This wing needs python
 try:
     import flint as _flint  # noqa: F401
 except ImportError as error:
-    said = "lambda_star.verified needs python-flint; install it with: pip install 'lambda-star[verified]'"
-    raise ImportError(said) from error
+    from lambda_star._core.extras import missing as _missing
+
+    raise _missing("lambda_star.verified", "python-flint", "verified") from error
 
 from lambda_star.verified import bernoulli, categorical, updates
 from lambda_star.verified._arguments import Interval

@@ -125,8 +125,8 @@ formulas.tail_ratio = (p, push) => {
   half = Math.exp(where(infinite, 0.0, push) / 2);
   return where(infinite, Infinity, (1 - p) + ((p * half) * half));
 };
-formulas.flip_point = (never, at_once, excess) => {
-  return where(never, Infinity, where(at_once, 1.0, 1 + excess));
+formulas.flip_point = (never, excess) => {
+  return where(never, Infinity, 1 + excess);
 };
 formulas.fixed_point = (p, push) => {
   let half, modal, most, scale, small, tail, up;
@@ -168,10 +168,10 @@ bernoulli.two_sided_threshold = (p, b, c) => {
   return 1 + formulas.excess_for(formulas.push_to_edge(where(above, p, 1 - p), c), high, low);
 };
 bernoulli.operating_point = (p, b, c, margin) => {
-  let endless, push, share;
+  let infinite, push, share;
   push = formulas.push_to_edge(p, c);
-  endless = (push === Infinity) && (margin >= 0);
-  share = where(endless, push, (1 - margin) * where(endless, 0.0, push));
+  infinite = (push === Infinity) && (margin >= 0);
+  share = where(infinite, push, (1 - margin) * where(infinite, 0.0, push));
   return 1 + formulas.excess_for(share, p, b);
 };
 const regimes = {};
@@ -239,14 +239,13 @@ _two.through_dies = (p, b, c) => {
   return 1 + formulas.excess_for(1 + formulas.push_to_collapse(p, c), p, b);
 };
 _two.through_student = (p, b, lam, c) => {
-  let beyond, favoured, finite, held, past, push, size, stuck;
+  let beyond, favoured, held, past, push, size, up;
   push = formulas.push(p, b, lam);
   [favoured, size] = formulas.favoured_side(p, push);
   past = size - formulas.push_to_edge(favoured, c);
   beyond = _two.least((size - 1) - formulas.push_to_collapse(favoured, c), 0.0);
-  finite = where(c === Infinity, 2.0, c);
-  stuck = Math.log((finite - 1) + favoured) - Math.log(finite);
-  held = _two.either_side(push >= 0, where(past > 1, beyond, stuck));
+  up = push >= 0;
+  held = where(past > 1, _two.either_side(up, beyond), where(up, 1 - ((1 - p) / c), p / c));
   return known(where(past > 0, held, formulas.fixed_point(p, push)), push, c);
 };
 _two._clamp_edge = (favoured, bound) => {
@@ -356,7 +355,7 @@ _two.advantage_student = (p, b, lam, bound) => {
   level = _two.least(bound, 2 + size);
   level = where(value >= 0, level, -level);
   one_end = Math.exp((Math.log(p) + ((lam - 1) * of_modal)) - level);
-  other = 1 - Math.exp((Math.log1p(-p) + ((lam - 1) * of_tail)) - level);
+  other = -Math.expm1(_two.least((Math.log1p(-p) + ((lam - 1) * of_tail)) - level, 0.0));
   [low, high] = [_two.least(one_end, other), _two.greatest(one_end, other)];
   neutral = _two.greatest(low, _two.least(high, b));
   preserved = formulas.fixed_point(p, formulas.push(p, b, lam));
@@ -431,15 +430,17 @@ _two.nucleus_leaves = (p, b, share) => {
   return known(where(gap === 0, Infinity, star), p, b);
 };
 _two.set_student = (p, b, lam, share, cost) => {
-  let alone, both, end, losing, lower, of_modal, of_tail, upper;
+  let alone, both, end, log_losing, losing, lower, of_modal, of_tail, upper;
   [of_modal, of_tail] = _two.log_ratios(p, b);
   alone = Math.exp(_two.least((Math.log(p) + ((lam - 1) * of_modal)) - cost, 0.0));
-  losing = Math.exp(_two.least((Math.log1p(-p) + ((lam - 1) * of_tail)) - cost, 0.0));
+  log_losing = where(lam < 0.5, Math.log1p(-b) + (lam * of_tail), Math.log1p(-p) + ((lam - 1) * of_tail));
+  log_losing = _two.least(log_losing - cost, 0.0);
+  losing = Math.exp(log_losing);
   both = formulas.fixed_point(p, formulas.push(p, b, lam));
-  [upper, lower] = [_two.greatest(alone, share + (0 * alone)), (1 - _two.greatest(losing, share + (0 * losing)))];
+  [upper, lower] = [_two.greatest(alone, share + (0 * alone)), where(losing > share, -Math.expm1(log_losing), 1 - share)];
   end = where(both >= share, upper, where(both <= (1 - share), lower, both));
   end = where((b >= share) && (alone >= share), alone, end);
-  end = where(((b <= (1 - share)) && (b < share)) && (losing >= share), 1 - losing, end);
+  end = where(((b <= (1 - share)) && (b < share)) && (losing >= share), lower, end);
   return known(end, p, b, lam);
 };
 _two.clip_at = (p, b, star) => {

@@ -6,7 +6,6 @@ import inspect
 import math
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import array_api_strict
@@ -18,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from typing_extensions import assert_type
 
 import lambda_star as ls
 from lambda_star._core import elementwise
@@ -270,19 +270,14 @@ def test_a_column_that_is_not_of_numbers_is_refused_with_what_to_pass() -> None:
         ls.threshold(pandas.Series(["0.9"], dtype=object), 0.5, 5.0)
 
 
-@pytest.mark.slow
-def test_a_type_checker_sees_floats_and_arrays(tmp_path: Path) -> None:
-    source = tmp_path / "user.py"
-    source.write_text(
-        "import numpy as np\nimport torch\nfrom lambda_star import is_clip_safe, regime, threshold\n"
-        "reveal_type(threshold(0.9, 0.5, 5.0))\nreveal_type(threshold(np.array([0.9]), 0.5, 5.0))\n"
-        "reveal_type(threshold(torch.tensor([0.9]), 0.5, 5.0))\nreveal_type(threshold([0.9], 0.5, 5.0))\n"
-        "reveal_type(is_clip_safe(0.9, 0.5, 5.0, 1.2))\nreveal_type(regime(0.9, 0.5, 5.0, lam=1.2))\n"
-    )
-    mypy = pytest.importorskip("mypy.api")
-    out = mypy.run([str(source)])[0]
-    shown = [line.split('"')[1].split("[")[0] for line in out.splitlines() if "Revealed type" in line]
-    assert [name.split(".")[-1] for name in shown] == ["float", "ndarray", "Tensor", "ndarray", "bool", "Regime"]
+def test_floats_give_floats_and_arrays_give_arrays_to_a_type_checker_too() -> None:
+    # `make check` reads these lines: at run time, assert_type gives back its first argument.
+    assert type(assert_type(ls.threshold(0.9, 0.5, 5.0), float)) is float
+    assert isinstance(assert_type(ls.threshold(np.array([0.9]), 0.5, 5.0), "np.typing.NDArray[Any]"), np.ndarray)
+    assert isinstance(assert_type(ls.threshold([0.9], 0.5, 5.0), "np.typing.NDArray[Any]"), np.ndarray)
+    assert isinstance(assert_type(ls.threshold(torch.tensor([0.9]), 0.5, 5.0), torch.Tensor), torch.Tensor)
+    assert type(assert_type(ls.is_clip_safe(0.9, 0.5, 5.0, 1.2), bool)) is bool
+    assert type(assert_type(ls.regime(0.9, 0.5, 5.0, lam=1.2), ls.bernoulli.Regime)) is ls.bernoulli.Regime
 
 
 # Gradients and compilers
@@ -322,8 +317,14 @@ def test_gradients_are_right_where_teacher_and_base_agree(name: str) -> None:
     assert torch.autograd.gradcheck(lambda p, b: FUNCTIONS[name](p, b, 1.5), (p, b))
 
 
+QUICK = {"threshold", "regime", "stationary_student", "teacher_for"}
+"""One formula, one name for each value, one with cases, and one that is solved for: the others compile in the night."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.nightly) for name in FUNCTIONS]
+)
 def test_compilers_keep_the_values(name: str) -> None:
     function, arrays = FUNCTIONS[name], arguments(name)
     expected = to_numpy(function(*arrays))

@@ -331,6 +331,20 @@ def test_a_file_grows_by_one_process_at_a_time(tmp_path: Path) -> None:
     go_on(path, len(header) + 4, header, "answers").close()
 
 
+@unix
+def test_a_file_that_was_replaced_before_it_was_held_does_not_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    path, header = tmp_path / "answers.jsonl", b'{"schema":"lambda-star/answers/1"}\n'
+    go_on(path, 0, header, "answers").close()
+    monkeypatch.setattr(fcntl, "flock", lambda *_: write_whole(path, header + b"one\n"))
+    with pytest.raises(BlockingIOError, match="another process"):
+        go_on(path, len(header), header, "answers")
+    assert path.read_bytes() == header + b"one\n"
+
+
 def test_errors_can_be_sent_between_processes(old: Path) -> None:
     calls: list[Callable[[], None]] = [
         lambda: refuse_overwrite(old, kind="table"),

@@ -285,3 +285,11 @@ def test_no_gradient_flows() -> None:
     found = probe(*leaves)
     assert not any(array.requires_grad for array in found)
     same(found, expected(FIRST, SECOND, FACTORS))
+
+
+def test_a_library_without_float64_refuses_a_number_that_it_cannot_hold() -> None:
+    rows = [LIBRARIES["jax"].make(array.astype(np.float32)) for array in (FIRST, SECOND)]
+    with pytest.raises(
+        ValueError, match=r"^factor must lie in \[0, 10\], got 1e\+39, but the dtype of these arrays ends"
+    ):
+        probe(*rows, 1e39)

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import lambda_star as ls
-from lambda_star.bernoulli import Regime
+from lambda_star.bernoulli import Regime, formulas
 from tests import oracle
 from tests.strategies import clips, margins, moderate, open_clips, ordered, probabilities
 
@@ -21,16 +21,20 @@ above_one = st.floats(1.0, 6.0)
 
 
 def close(value: float, exact: Any, rtol: float) -> bool:
-    """Whether a value is within a relative tolerance of an mpmath number, or both are past the ends of float64."""
+    """Whether a value is within a relative tolerance of an mpmath number, or both are past the ends of float64.
+
+    Below the normal numbers floats are 2^−1074 apart, and the nearest one is up to half of that away.
+    """
     if math.isinf(value) or value == 0:
         return oracle.ulps(value, exact) == 0 or abs(exact) < 1e-307
-    return bool(abs(oracle.real(value) - exact) <= rtol * abs(exact))
+    return bool(abs(oracle.real(value) - exact) <= rtol * abs(exact) + oracle.real(2) ** -1075)
 
 
 # Fixed point and tail ratio
 
 
 @given(probabilities, probabilities, lams)
+@example(1e-78, 0.5, 4.0)  # the nearest number to 1e-312
 def test_fixed_point_is_the_log_linear_mixture(p: float, b: float, lam: float) -> None:
     size = 1 + abs(oracle.push(p, b, lam)) + abs(lam)
     assert close(ls.fixed_point(p, b, lam), oracle.fixed_point(p, b, lam), float(8 * EPS * size))
@@ -184,6 +188,7 @@ def test_limits_of_a_deterministic_teacher_and_an_equal_base(c: float) -> None:
 @example(-700.0, -701.0, 1e6)
 @example(-79.9, -80.1, 1 + 1e-12)
 @example(-80.1, -80.2, 1 + 1e-12)
+@example(-80.0, -81.0, 2.0)
 @example(3.0, 3.0 - 1e-12, 5.0)
 def test_log_odds_form_over_the_whole_range(x: float, y: float, c: float) -> None:
     assert oracle.ulps(ls.bernoulli.threshold_from_logits(x, y, c), oracle.threshold_from_logits(x, y, c)) <= 6
@@ -346,6 +351,9 @@ def test_at_the_flip_point_the_modal_token_holds_half(pair: tuple[float, float])
 
 
 @given(st.floats(-700, 700), st.floats(-700, 700))
+@example(0.0, 0.5)
+@example(0.25, 0.75)
+@example(0.5, 0.5)
 def test_flip_point_from_log_odds_is_exact(x: float, y: float) -> None:
     exact = 1.0 if x < 0 else math.inf if x >= y else oracle.real(y) / (oracle.real(y) - oracle.real(x))
     assert oracle.ulps(ls.bernoulli.flip_point_from_logits(x, y), oracle.real(exact)) <= 2
@@ -363,6 +371,7 @@ def test_no_flip_from_a_base_below_the_teacher(pair: tuple[float, float]) -> Non
     p, b = pair
     assert ls.flip_point(p, b) == (math.inf if p >= 0.5 else 1.0)
     assert ls.flip_point(b, p) >= 1.0
+    assert ls.flip_point(p, p) == (math.inf if p >= 0.5 else 1.0)
 
 
 @given(ordered(moderate), st.floats(1.01, 20.0))
@@ -385,3 +394,7 @@ def test_margin_is_on_the_excess(pair: tuple[float, float], c: float, margin: fl
     assert point == pytest.approx(1 + (1 - margin) * ls.bernoulli.excess(p, b, c), rel=2 * EPS)
     assert point <= ls.threshold(p, b, c)
     assert ls.operating_point(b, p, c, margin=margin) == math.inf
+
+
+def test_a_margin_of_a_known_threshold_is_on_its_excess() -> None:
+    assert formulas.operating(3.0, 0.25) == 2.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lambda_star import categorical
+from lambda_star.categorical._classes import ClassSearch, Tilted, _gains
+from lambda_star.categorical._rows import prepare_wide
 from tests import oracle
 from tests.categorical.cases import EPS, FIELDS, MODES, depth, labels_of, size, values
 from tests.strategies import Pair, hostile_lams, labels_for
@@ -260,3 +263,45 @@ def test_a_library_without_float64_refuses_such_a_clip(c: Any) -> None:
     ):
         threshold(*rows, c)
     assert math.isinf(float(threshold(*rows, math.inf).value))
+
+
+def test_a_mixture_between_teacher_and_base_bears_log_ratios_that_no_float_holds() -> None:
+    rows = np.array([0.0, -2000.0]), np.array([-1000.0, 0.0])
+    for lam, first in ((0.0, -1000.0), (0.25, -250.0), (0.5, 0.0), (1.0, 0.0)):
+        np.testing.assert_allclose(categorical.fixed_point(*rows, lam)[0], first, rtol=1e-14)
+
+
+@pytest.mark.parametrize("rare", [0.1, 1e-5, 1e-200])
+@pytest.mark.parametrize("missing", [0.5, 700.0])
+def test_the_safe_step_of_a_class_keeps_its_digits(rare: float, missing: float) -> None:
+    """The push log(1 + (e^missing − 1)/w) of Eq. 4, with w the mean height over the range at the excess."""
+    log_t, log_b = np.log([[rare, rare, 1.0]]), np.log([[rare / 4, rare / 2, 1.0]])
+    with np.errstate(all="ignore"):
+        search = ClassSearch(np, prepare_wide(np, log_t, log_b, True), None, np.array([2.0]), np.zeros(1))
+        for excess in (0.0, 0.75):
+            tilted = Tilted.of(np, search.pieces, np.array([excess]))
+            found = search._push(np.full((1, 2), missing), tilted, np.array([excess]))
+            weight, r = np.exp(log_t + excess * (log_t - log_b)), log_t - log_b
+            share = oracle.real((weight * (r - r.min())).sum() / weight.sum() / np.ptp(r))
+            exact = oracle.CONTEXT.log1p(oracle.CONTEXT.expm1(oracle.real(missing)) / share)
+            np.testing.assert_allclose(found, float(exact), rtol=1e-12)
+
+
+def test_a_class_with_the_token_that_gains_most_may_bind_before_it_does() -> None:
+    teacher, base, c = np.array([1.0, 0.8, 0.25]), np.array([1.0, 0.8, 0.25]) / [1.3, 0.5, 1.31], 1.15
+    found = threshold(np.log(teacher), np.log(base), c, mode="class", classes=[0, 1, 1])
+    power = teacher**found.value * base ** (1 - found.value)
+    assert teacher[1:].sum() / teacher.sum() / (power[1:].sum() / power.sum()) == pytest.approx(c, rel=1e-12)
+
+
+def test_a_log_ratio_gains_what_it_lacks_at_its_speed() -> None:
+    speeds = np.array([4.0, 0.5, 0.0, -1.0])
+    assert _gains(np, np.full(4, 2.0), speeds).tolist() == [0.5, 4.0, math.inf, math.inf]
+
+
+@pytest.mark.parametrize("name", [name for name in categorical.__all__ if name.islower()])
+def test_the_axis_and_other_switches_are_named(name: str) -> None:
+    parameters = inspect.signature(getattr(categorical, name)).parameters
+    named = {"axis", "min_mass", "classes", "mode", "modal"} & parameters.keys()
+    assert all(parameters[one].kind is inspect.Parameter.KEYWORD_ONLY for one in named)
+    assert named

@@ -113,8 +113,10 @@ def test_a_run_that_was_stopped_goes_on_from_its_state(folder: Path, monkeypatch
 
         patched.setattr(large, "calibrate_files", stop)
         said = "what has been read is in run.state, and the same command with --resume goes on from there"
-        assert said in refused("calibrate", "rows.csv", "--state", "run.state")
-        assert refused("calibrate", "rows.csv") == "Error: stopped\n"
+        done = invoke("calibrate", "rows.csv", "--state", "run.state")
+        assert (done.exit_code, done.stderr) == (130, f"Error: stopped; {said}\n")
+        done = invoke("calibrate", "rows.csv")
+        assert (done.exit_code, done.stderr) == (130, "Error: stopped\n")
     assert judged("calibrate", "rows.csv", "--all", "--state", "run.state") == expected
     assert "go on from it with --resume" in refused("calibrate", "rows.csv", "--state", "run.state")
     assert judged("calibrate", "rows.csv", "--all", "--state", "run.state", "--resume") == expected

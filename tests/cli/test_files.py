@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import click
 import matplotlib.figure
 import pytest
 
+from lambda_star import updates
 from lambda_star._core.files import made_here
 from lambda_star.calibration.table import Table
 from lambda_star.cli import main
 from lambda_star.cli._files import Output
+from lambda_star.torch import ProbeReport, probe
+from lambda_star.torch.rules import rule_loss
 from tests import tables
 from tests.cli.test_cli import RESULTS, SCRIPT, invoke
 from tests.cli.test_rehearsal import rehearsal
@@ -101,12 +105,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@cache
+def probed() -> ProbeReport:
+    return probe(rule_loss(updates.log_ratio_cap(5.0)), p=0.9, b=0.5)
+
+
 @pytest.fixture(autouse=True)
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No models are loaded, and no step is derived."""
+    """No models are loaded, no step is derived, and one loss is probed, once."""
     row = {"sequence": 0, "position": 0, "token": "[", "modal": "[", "log_p": -0.001, "log_b": -0.7, "contract": "["}
     monkeypatch.setattr(sys.modules["lambda_star.cli.score"], "need_models", lambda: None)
     monkeypatch.setattr("lambda_star.torch.load_pair", lambda *_, **__: None)
+    monkeypatch.setattr("lambda_star.torch.probe", lambda *_, **__: probed())
     monkeypatch.setattr("lambda_star.torch.scoring.score", lambda *_, **__: Table.from_rows([row]))
     written = "<!-- Written by `lambda-star derive --write derivations` -->\n"
     monkeypatch.setattr("lambda_star.symbolic.pages.pages", lambda: {"README.md": written, "dynamics.md": written})
@@ -141,16 +151,41 @@ def test_every_path_of_every_command_is_known_and_every_command_that_writes_is_t
     assert len(WRITES) >= 16
 
 
+def failing(error: BaseException) -> Callable[..., None]:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    return fails
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "flag"), WRITES)
-def test_a_file_of_its_own_is_written_again_and_another_only_with_force(name: str, flag: str, folder: Path) -> None:
+def test_a_file_is_written_again_or_stays_as_it_was_and_another_goes_only_with_force(
+    name: str, flag: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = folder / "new" / f"file{ending(name, flag)}"
-    for _ in range(2):
-        status, printed, _ = run(name, flag, path)
+
+    def writes(*more: str) -> int:
+        status, printed, _ = run(name, flag, path, *more)
         assert status in {0, 1, 3}
         assert f"wrote {path}" in printed
         assert made_here(path) == (outputs(name)[flag].kind or name)
-    whole, before = path.read_bytes(), {*folder.rglob("*")}
+        return len(path.read_bytes())
+
+    def fails_with(error: BaseException, *more: str) -> None:
+        content, before = path.read_bytes(), {*folder.rglob("*")}
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", failing(error))
+            status, printed, said = run(name, flag, path, *more)
+        assert status == (130 if isinstance(error, KeyboardInterrupt) else 2)
+        assert "stopped" in said or "No space left on device; give a path that can be written" in said
+        assert f"wrote {path}" not in printed
+        assert (path.read_bytes(), {*folder.rglob("*")}) == (content, before)
+
+    whole = writes()
+    fails_with(KeyboardInterrupt())
+    assert writes() == whole
+    before = {*folder.rglob("*")}
     path.write_bytes(b"mine")
     said = refused(name, flag, path)
     assert said == (
@@ -158,8 +193,8 @@ def test_a_file_of_its_own_is_written_again_and_another_only_with_force(name: st
         "replace it with --force\n"
     )
     assert path.read_bytes() == b"mine"
-    assert run(name, flag, path, "--force")[0] in {0, 1, 3}
-    assert len(path.read_bytes()) == pytest.approx(len(whole), abs=20)  # the command line in JSON is longer by --force
+    fails_with(OSError(errno.ENOSPC, "No space left on device"), "--force")
+    assert writes("--force") == pytest.approx(whole, abs=20)  # the command line in JSON is longer by --force
     assert {*folder.rglob("*")} == before
 
 
@@ -215,30 +250,6 @@ def test_two_outputs_to_standard_output_are_refused() -> None:
     assert said == "Error: --json and --markdown must not both go to standard output\n"
 
 
-def failing(error: BaseException) -> Callable[..., None]:
-    def fails(*_: object, **__: object) -> None:
-        raise error
-
-    return fails
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")], ids=repr)
-@pytest.mark.parametrize(("name", "flag"), WRITES)
-def test_an_interrupt_and_a_full_disk_keep_the_old_file(
-    name: str, flag: str, error: BaseException, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = folder / f"file{ending(name, flag)}"
-    assert run(name, flag, path)[0] in {0, 1, 3}
-    content, before = path.read_bytes(), {*folder.iterdir()}
-    monkeypatch.setattr(os, "fsync", failing(error))
-    status, printed, said = run(name, flag, path)
-    assert status == 2
-    assert "stopped" in said or "No space left on device; give a path that can be written" in said
-    assert f"wrote {path}" not in printed
-    assert (path.read_bytes(), {*folder.iterdir()}) == (content, before)
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")], ids=repr)
 def test_a_picture_that_fails_half_way_keeps_the_old_one(
     error: BaseException, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -253,7 +264,7 @@ def test_a_picture_that_fails_half_way_keeps_the_old_one(
         raise error
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", half)
-    assert run("plot", "--out", path)[0] == 2
+    assert run("plot", "--out", path)[0] == (130 if isinstance(error, KeyboardInterrupt) else 2)
     assert (path.read_bytes(), {*folder.iterdir()}) == (content, before)
 
 
@@ -401,7 +412,7 @@ def test_a_command_that_is_stopped_leaves_no_half_file_and_no_verdict(number: si
         assert len([*folder.glob(".*.part")]) == 1
         work.send_signal(number)
         assert work.stderr.read().strip() == "Error: stopped"
-    assert work.returncode == 2
+    assert work.returncode == 128 + number
     assert not [*folder.glob(".*.part")]
     assert not (folder / "found.json").exists()
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lambda_star._core.text import shown
+from lambda_star.cliff import record
 from tests import tables
-from tests.cli.test_cli import invoke
+from tests.cli.test_cli import RESULTS, invoke
 
 FORGED = "\nSAFE λ = 1.25: it lies within"
 HOSTILE = {
@@ -58,6 +59,67 @@ def test_calibrate(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not HIDDEN.search(invoke("calibrate", "rows.jsonl", "--json", "-").stdout)
     short = invoke("calibrate", "rows.jsonl").output
     assert max(map(len, short.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("text", [HOSTILE["runner"], "".join(HOSTILE.values())], ids=["runner", "all"])
+def test_other_commands(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs: dict[str, list[str]] = {}
+    for given in ("x", text):
+        rows(tmp_path / "rows.jsonl", given)
+        damaged = [{"sequence": given, "position": given, given: given}, {"prediction": {}, "sha256": given}]
+        for name, content in zip(("damaged.jsonl", "record.json"), damaged, strict=True):
+            (tmp_path / name).write_text(json.dumps(content) + "\n", encoding="utf-8")
+        outputs[given] = [
+            invoke(*arguments).output
+            for arguments in (
+                ("compare", "rows.jsonl", "rows.jsonl"),
+                ("compare", "rows.jsonl", "damaged.jsonl"),
+                ("convert", "rows.jsonl", "--out", "rows.csv", "--force"),
+                ("convert", "damaged.jsonl", "--out", "rows.csv", "--keep-going"),
+                ("calibrate", "rows.jsonl", "--markdown", "-"),
+                ("calibrate", "rows.jsonl", "--contract", f"regex:{given}("),
+                ("locks", "record.json"),
+                ("cliff", "--report", "--folder", "."),
+                ("cliff-rules", "--report", "--folder", "."),
+                ("ledger", given),
+                ("verify", given),
+                ("derive", given),
+                ("probe", given, "--p", 0.9, "--b", 0.5),
+                ("probe", f"{given}.py:{given}", "--p", 0.9, "--b", 0.5),
+                ("updates", "--p", 0.9, "--b", 0.5, "--rule", given),
+                ("check-step", "--rule", given),
+                ("score", "--teacher", given, "--base", given, "--prompts", "none", "--out", "new.csv"),
+            )
+        ]
+    for hostile, harmless in zip(outputs[text], outputs["x"], strict=True):
+        assert not HIDDEN.search(hostile)
+        forged = [line for line in hostile.splitlines() if re.match(r"\s*(SAFE λ = 1.25: it|::)|.*##(vso)?\[", line)]
+        assert not forged
+        assert abs(len(hostile.splitlines()) - len(harmless.splitlines())) <= 2  # a long name may be broken
+
+
+def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings are errors here, and matplotlib warns of what its font has no glyph for."""
+    monkeypatch.chdir(tmp_path)
+    text = f"漢字 $\\frac$ {HOSTILE['cursor']}{HOSTILE['line']}"
+    rows(tmp_path / "rows.jsonl", text)
+    assert invoke("calibrate", "rows.jsonl", "--all", "--plot", "picture.png").exit_code == 3
+    for command, folder in (("cliff", RESULTS), ("cliff-rules", RESULTS.parent / "rules")):
+        found = json.loads(min(folder.glob("short-*.json")).read_text(encoding="utf-8"))
+        settings = found.get("settings", found["prediction"])
+        settings["name"] = settings["preset"]["name"] = text
+        if "settings" in found:
+            found["sha256"] = record._digest({name: found[name] for name in record.LOCKED})
+            found["outcome_sha256"] = record._digest({name: found[name] for name in record.CONCLUDED})
+        else:
+            found["sha256"] = record._digest(found["prediction"])
+        place = tmp_path / command
+        place.mkdir()
+        (place / "record.json").write_text(json.dumps(found), encoding="utf-8")
+        said = invoke(command, "--report", "--folder", place, "--plot", "runs.png", "--force").output
+        assert "wrote runs.png" in said
+        assert not HIDDEN.search(said)
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)

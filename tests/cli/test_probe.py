@@ -24,6 +24,9 @@ def wrong(student, teacher, base, lam):
 def broken(student, teacher, base, lam):
     raise KeyError("teacher")
 
+def ends(student, teacher, base, lam):
+    raise SystemExit(0)
+
 NUMBER = 3
 """
 POSITION = ("--p", 0.999, "--b", 0.5)
@@ -72,6 +75,7 @@ def test_whatever_is_found_without_a_coefficient_is_status_0(file: Path) -> None
     ("target", "said"),
     [
         ("{file}:broken", "loss could not be run on 2 outcomes"),
+        ("{file}:ends", "loss could not be run on 2 outcomes, rows of shape (1, 2): SystemExit"),
         ("{file}:NUMBER", "must have a function NUMBER, got none"),
         ("{file}:missing", "must have a function missing, got none"),
         ("{file}", "must be followed by a colon and the name of a function"),

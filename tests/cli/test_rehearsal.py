@@ -133,7 +133,10 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
 
     monkeypatch.setattr(rehearsing, "sample", stopped)
     out = tmp_path / "rehearsal.jsonl"
-    assert f"the answers so far are in {out}, and the same command goes on" in refused(*arguments(out))
+    done = invoke(*arguments(out))
+    said = f"Error: stopped; the answers so far are in {out}, and the same command goes on from there\n"
+    assert done.exit_code == 130
+    assert done.stderr.endswith(said)
 
 
 def test_errors_are_one_message(folder: Path, tmp_path: Path, arguments: Callable[..., tuple[object, ...]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_star.contract import broken_at, parse
+from lambda_star.contract.base import load
 from lambda_star.contract.grammar import Grammar
 from lambda_star.contract.json_text import GRAMMAR, scan
 
@@ -139,12 +141,31 @@ def test_a_broken_answer_stays_broken_and_a_valid_one_was_never_broken(
     assert first == (alive.index(False) - 1 if False in alive else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("csv", "\n"), ("csv", "\n\n"), ("csv", "a,b\nc\n"), ("yaml", "--- a\n--- b\n"), ("yaml", "[a]\n---\n[b]")],
+)
+def test_rows_without_fields_and_second_documents_break_an_answer(name: str, text: str) -> None:
+    assert not parse(name).valid(text)
+    assert parse(name).prefix(text) is False
+
+
 def test_an_end_token_breaks_an_answer_that_is_not_valid() -> None:
     json_ = parse("json")
     assert broken_at(json_, ["[", "1", "]", "<|im_end|>"]) is None
     assert broken_at(json_, ["[", "1", "<|im_end|>"]) == 2
     assert broken_at(json_, ["<|im_end|>"]) == 0
     assert broken_at(json_, []) is None
+
+
+def test_what_a_contract_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance.hf", None)
+    with pytest.raises(ImportError, match=r"^this contract needs llguidance; install it with: "):
+        load("llguidance.hf")
+
+
+def test_a_grammar_shows_its_name_alone() -> None:
+    assert repr(Grammar("json", "start: WS? value WS?" + GRAMMAR)) == "Grammar(name='json')"
 
 
 DEEP = 100_000

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from scipy.special import log_expit
 
 from lambda_star import bernoulli, dynamics
+from lambda_star.dynamics._flow import _Update
 from tests import oracle
 from tests.strategies import hostile_clips, hostile_lams, hostile_pairs
 
@@ -53,6 +55,7 @@ def pushed(p: float, b: float, c: float, lam: float, time: float, flow: str) -> 
 
 @pytest.mark.parametrize("flow", FLOWS)
 @given(hostile_pairs(), clips, hostile_lams, st.floats(-300.0, 2.0).map(lambda k: 10.0**k))
+@example((0.9, 0.2), math.inf, 1e19, 60.0)
 def test_a_trajectory_under_an_overwhelming_push(
     flow: Any, pair: tuple[float, float], c: float, lam: float, time: float
 ) -> None:
@@ -118,6 +121,34 @@ def test_a_simulation_at_the_largest_lambda_holds_numbers(flow: Any, c: float, l
     for p, b in ((0.9, 0.5), (0.3, 0.5), (5e-324, 0.5), (0.5, 1e-300)):
         path = dynamics.simulate(p, b, c, lam, rollouts=10, steps=5, seed=1, flow=flow)
         assert not np.isnan(path).any()
+
+
+@pytest.mark.parametrize("c", [1.0, 1.5, 5.0, 1e12])
+def test_the_flow_has_a_kink_where_a_log_ratio_reaches_the_clip(c: float) -> None:
+    update = _Update(0.9, 0.5, c, 1.5)
+    stops, starts = update.kinks()
+    assert math.log(0.9) - log_expit(stops) == pytest.approx(math.log(c), abs=1e-14)
+    assert math.log1p(-0.9) - log_expit(-starts) == pytest.approx(math.log(c), abs=1e-14)
+
+
+def test_a_budget_over_a_short_way_through_even_odds_is_the_time_to_the_edge() -> None:
+    p, b, c, budget = np.array([0.5, 0.5, 0.55]), np.array([0.45, 0.4, 0.45]), np.array([1.02, 1.1, 1.01]), 3.0
+    lam = dynamics.budget_threshold(p, b, c, budget, flow="policy-gradient")
+    np.testing.assert_allclose(dynamics.time_to_edge(p, b, c, lam, flow="policy-gradient"), budget, rtol=1e-12)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("baseline", [True, False])
+def test_a_sampled_student_at_rest_feels_no_noise(flow: Any, baseline: bool) -> None:
+    path = dynamics.simulate(0.5, 0.5, math.inf, 1.0, rollouts=3, steps=5, seed=0, flow=flow, baseline=baseline)
+    assert path.tolist() == [0.0] * 6
+
+
+def test_a_simulation_has_a_baseline_and_the_natural_flow_unless_told_otherwise() -> None:
+    def run(**switches: Any) -> Any:
+        return dynamics.simulate(0.9, 0.5, 2.0, 1.2, rollouts=5, steps=3, seed=0, **switches).tolist()
+
+    assert run() == run(flow="natural", baseline=True, rate=0.1) != run(baseline=False)
 
 
 @pytest.mark.parametrize("flow", FLOWS)

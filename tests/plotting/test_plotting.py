@@ -44,6 +44,7 @@ from lambda_star.plotting import (
     plot_trajectory,
 )
 from tests import tables
+from tests.night import thinned
 from tests.tables import Row, one
 
 PLOTS: list[Callable[..., Axes]] = [plot_tail_ratio, plot_thresholds]
@@ -738,7 +739,7 @@ RECORDS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: str(record["sha256"][:8]))
+@pytest.mark.parametrize("record", thinned(RECORDS, 4), ids=lambda record: str(record["sha256"][:8]))
 def test_a_run_of_the_cliff_is_drawn_as_it_was_seen(record: dict[str, Any]) -> None:
     axes = plot_run(record)
     draw(cast(Figure, axes[0].get_figure()))

@@ -21,6 +21,7 @@ import lambda_star as ls
 from lambda_star import updates
 from lambda_star.plotting import plot_forces, plot_rules, plot_updates
 from lambda_star.updates import Rule
+from tests.night import thinned
 from tests.plotting.test_plotting import data, draw, legend_of, lines, only, where
 from tests.updates.rules import EXAMPLES
 
@@ -283,7 +284,17 @@ def test_without_a_death_the_first_rule_stands_beside_none() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("p", "b"),
-    [(1 - 1e-13, 0.5), (1 - 1e-16, 1e-300), (0.5 + 1e-9, 0.5), (1e-6, 1e-7), (1e-323, 5e-324), (1 - 1e-14, 1 - 1e-12)],
+    thinned(
+        [
+            (1 - 1e-13, 0.5),
+            (1e-6, 1e-7),
+            (1 - 1e-16, 1e-300),
+            (0.5 + 1e-9, 0.5),
+            (1e-323, 5e-324),
+            (1 - 1e-14, 1 - 1e-12),
+        ],
+        2,
+    ),
 )
 def test_positions_at_the_limits_are_drawn_without_a_warning(p: float, b: float) -> None:
     for rules in (None, EXAMPLES):

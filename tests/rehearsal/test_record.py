@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,41 @@ def test_every_prefix_of_a_file_can_be_resumed(tmp_path: Path) -> None:
                 if each.key not in recorder:
                     recorder.add(each)
         assert path.read_bytes() == content
+
+
+MANY = [answer(lam, prompt) for lam in (2.0, 0.9, 10.0) for prompt in (10, 0, 9)]
+
+
+def test_a_complete_file_is_in_order_wherever_the_run_was_stopped(tmp_path: Path) -> None:
+    whole, stopped = tmp_path / "whole.jsonl", tmp_path / "stopped.jsonl"
+    write(whole, *MANY)
+    lines = whole.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line).get("lam") for line in lines] == [None, *3 * [0.9], *3 * [2.0], *3 * [10.0]]
+    assert read_rehearsal(whole).answers == tuple(sorted(MANY, key=lambda one: one.key))
+    for there in range(len(MANY)):
+        with suppress(KeyboardInterrupt), Recorder(stopped, SETTINGS) as recorder:
+            for each in MANY[there:]:
+                recorder.add(each)
+            raise KeyboardInterrupt
+        assert stopped.stat().st_size < whole.stat().st_size or there == 0
+        assert read_rehearsal(stopped).answers == tuple(sorted(MANY[there:], key=lambda one: one.key))
+        with Recorder(stopped, SETTINGS) as recorder:
+            for each in MANY[:there]:
+                recorder.add(each)
+        assert recorder.rehearsal == read_rehearsal(stopped)
+        assert stopped.read_bytes() == whole.read_bytes()
+        assert {*tmp_path.iterdir()} == {whole, stopped}
+        stopped.unlink()
+
+
+def test_a_file_with_lines_that_cannot_be_used_keeps_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "rehearsal.jsonl"
+    write(path, BROKEN)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("mine\n")
+    before = path.read_bytes()
+    write(path, answer(1.0, 0))
+    assert path.read_bytes().startswith(before)
 
 
 def test_a_file_without_an_answer_takes_other_settings(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_no_trials_tell_nothing() -> None:
     assert change_of_share([], [])[1:] == (-1, 1)
 
 
-@pytest.mark.parametrize("pairs", [12, 60, 300])
+@pytest.mark.parametrize("pairs", [12, 60, pytest.param(300, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(("gain", "loss"), [(0.0, 0.02), (0.05, 0.3), (0.25, 0.25), (0.0, 0.0), (0.4, 0.01)])
 def test_paired_changes_cover_as_often_as_they_say(pairs: int, gain: float, loss: float) -> None:
     rng = np.random.default_rng([pairs, int(100 * gain), int(100 * loss)])

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from lambda_star import updates
 from lambda_star.symbolic.pages import derivations
 from lambda_star.symbolic.prose import read
+from tests.night import thinned
 from tests.symbolic.test_symbolic import at, not_shown_otherwise
 
 DERIVATIONS = {name: one for name, one in derivations().items() if one.module == "updates"}
@@ -274,7 +275,7 @@ def test_the_tail_dies_where_the_velocity_at_the_end_becomes_positive(
         assert math.isclose(rule.equivalent_clip(p, b), clip, rel_tol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "bound", "place"), SETTINGS)
+@pytest.mark.parametrize(("name", "bound", "place"), thinned(SETTINGS, 3))
 def test_training_ends_where_the_velocity_changes_its_sign(name: str, bound: str, place: tuple[str, str]) -> None:
     case, rule = CASES[name], CASES[name].rule(float(bound))
     p, b = map(float, place)

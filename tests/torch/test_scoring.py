@@ -364,7 +364,7 @@ def test_ctrl_c_says_how_to_go_on(folders: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(scoring._Run, "score", interrupted)
     out = tmp_path / "rows.csv"
     done = command(folders, out)
-    assert done.exit_code == 2
+    assert done.exit_code == 130
     assert f"what is finished is kept in {out}.answers.jsonl, and the same command goes on" in done.stderr.replace(
         "\n", " "
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import mpmath
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lambda_star import updates
@@ -37,8 +37,25 @@ DEATHS: dict[str, tuple[Callable[[float], Rule], Formula]] = {
     ),
     "KL to base": (updates.kl_to_base_cap, lambda p, b, c: mp.log(c / b) / gap(p, b)),
 }
+
+
+def clamp_edge(p: Any, bound: Any) -> Any:
+    """The push at which the first of the two log-ratios reaches the bound."""
+    tail, modal = (1 - p) * mp.exp(-bound), p * mp.exp(bound)
+    return min(mp.log((1 - tail) / tail) - mp.log(p / (1 - p)), gap(modal, p) if modal < 1 else mp.inf)
+
+
+def floor_leaves(p: Any, b: Any, bound: Any) -> Any:
+    """Where the tail falls to the floor; 0 if an outcome of both base and teacher is below it."""
+    edge = bound + mp.log(1 - mp.exp(-bound))
+    ends = [mp.log(q / (1 - q)) for q in (p, b)]
+    return (edge - ends[1]) / (ends[0] - ends[1]) if min(map(abs, ends)) <= edge else mp.mpf(0)
+
+
 LEAVES: dict[str, tuple[Callable[[float], Rule], Formula]] = {
     "cap": (updates.log_ratio_cap, lambda p, b, c: 1 + mp.log((c - 1 + p) / p) / gap(p, b)),
+    "least log-probability": (updates.log_prob_floor, floor_leaves),
+    "clamp": (updates.log_ratio_clamp, lambda p, b, bound: 1 + clamp_edge(p, bound) / gap(p, b)),
     "KL to base": (updates.kl_to_base_cap, lambda p, b, c: mp.log(1 + (c - 1) / b) / gap(p, b)),
 }
 
@@ -58,6 +75,11 @@ def test_the_tail_dies_where_the_formula_says(name: str, pair: tuple[float, floa
 
 @pytest.mark.parametrize("name", LEAVES)
 @given(ordered(), st.floats(1.0, 100.0))
+@example((0.1, 0.05), 1.0)
+@example((0.3, 0.2), 1.0)
+@example((0.6, 0.5), 2.0)
+@example((0.7, 0.6), 20.0)
+@example((math.exp(-1.0), 0.2), 1.0)
 def test_the_student_leaves_where_the_formula_says(name: str, pair: tuple[float, float], value: float) -> None:
     rule, formula = LEAVES[name]
     p, b = pair
@@ -86,3 +108,22 @@ def test_one_token_alone_dies_where_the_formula_says(pair: tuple[float, float]) 
         exact = 1 + mp.log(1 / p) / mp.log(p / b)
         assert agree(updates.top_k(1).dies(*pair), exact)
         assert agree(updates.top_k(1, through=True).dies(*pair), exact + 1 / mp.log(p / b))
+
+
+small = st.floats(-300.0, -0.31).map(lambda exponent: 10.0**exponent)
+
+
+@given(small, st.floats(1.0, 1e6), st.floats(0.01, 0.99))
+def test_a_modal_token_that_loses_keeps_its_digits_beside_a_cap_that_is_differentiated_through(
+    p: float, c: float, past: float
+) -> None:
+    edge = math.log((c - p) / (1 - p))  # the push at which the cap is reached; the student stays there for one nat
+    lam = 1 + (edge + past) / float(-gap(mp.mpf(p), mp.mpf(0.5)))
+    q = updates.log_ratio_cap(c, through=True).student(p, 0.5, lam)
+    assert abs(q - mp.mpf(p) / c) <= 4 * 2.0**-52 * mp.mpf(p) / c
+
+
+@given(small, st.floats(0.01, 0.99))
+@pytest.mark.parametrize("rule", [updates.top_k(1), updates.truncated_sampling(top_p=0.95)], ids=str)
+def test_at_lambda_0_a_student_of_a_set_is_the_base(rule: Rule, b: float, p: float) -> None:
+    assert rule.student(p, b, 0.0) == pytest.approx(b, rel=1e-15)

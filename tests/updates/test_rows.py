@@ -35,6 +35,7 @@ def is_undecided(rule: Rule, p: float, b: float, lam: float) -> bool:
     ("rule", "p", "b", "lam"),
     [
         *((rule, *place) for rule in EXAMPLES for place in ((0.9, 0.5, 1.5), (0.9993, 0.2, 1.1), (0.6, 0.8, 3.0))),
+        (updates.advantage_clamp(0.05), 0.9, 0.2, 0.5),
         (updates.log_prob_floor(0.5), 0.5, 0.731, 1.0),
         (updates.log_prob_floor(0.05078125), 1 / (1 + math.exp(-0.05078125)), 0.731, 1.0),
         (updates.truncated_sampling(top_p=0.8771829103508422), 0.5, 0.00028884900657658, 3.97),

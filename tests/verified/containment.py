@@ -143,13 +143,15 @@ def reward_student(p: Any, b: Any, lam: Any, bound: Any) -> Any:
 
 
 def floor_student(p: Any, b: Any, lam: Any, bound: Any) -> Any:
-    """The fixed point while both sides exceed e^−bound, then e^(θ−bound)."""
+    """The fixed point while both sides exceed e^−bound, then e^(θ−bound); at θ = 0 what is nearest to the base."""
     log_odds = logit(p) + (lam - 1) * gap(p, b)
     size = abs(log_odds)
     if mp.isinf(bound) or -mp.log(1 + mp.exp(size)) >= -bound:
         return fixed(p, b, lam)
     held = min(mp.exp(size - bound), mp.one)
-    return held if log_odds >= 0 else 1 - held
+    if log_odds == 0:
+        return min(max(b, 1 - held), held)
+    return held if log_odds > 0 else 1 - held
 
 
 def through_student(p: Any, b: Any, lam: Any, c: Any) -> Any:
