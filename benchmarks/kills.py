@@ -198,9 +198,10 @@ def _empty(folder: Path, ready: set[str]) -> None:
 
 def figure(jobs: dict[str, dict[str, int]]) -> str:
     """Say in a sentence what came of the jobs."""
-    kills = ", ".join(f"`{name}` killed {counts['kills']} times" for name, counts in jobs.items())
-    corrupt, files, differ = (sum(counts[key] for counts in jobs.values()) for key in ("corrupt", "files", "differ"))
-    return f"{kills}: {corrupt} kills left a file that was not whole, and {differ} of {files} files differ at last"
+    keys = ("kills", "corrupt", "files", "differ")
+    kills, corrupt, files, differ = (sum(counts[key] for counts in jobs.values()) for key in keys)
+    ends = f"{corrupt} left a broken file, and {differ} of {files} files differ at last"
+    return f"{kills} kills of {', '.join(jobs)}: {ends}"
 
 
 def main(words: Sequence[str] | None = None) -> int:

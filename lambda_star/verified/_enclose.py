@@ -84,7 +84,7 @@ def of_box(function: Function, spans: Mapping[str, Span], codomain: Codomain, la
         most = _over_corners(opposite, box, (-codomain[1], -codomain[0]), fixed)
     finally:
         balls.continuous = False
-    return least, 0.0 - most
+    return max(least, codomain[0]), min(0.0 - most, codomain[1])
 
 
 def _over_corners(function: Function, box: tuple[Span, ...], codomain: Codomain, fixed: Sequence[bool]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
@@ -27,7 +28,8 @@ def stopped_at(name: str, at: int) -> tuple[int, str, str]:
 
     def count(frame: Any, event: str, _: Any) -> None:
         nonlocal calls
-        calls += event == "call" and OWN in frame.f_code.co_filename
+        code = frame.f_code  # a generator may be called only to close it, where Python drops every error
+        calls += event == "call" and OWN in code.co_filename and not code.co_flags & inspect.CO_GENERATOR
         if calls == at:
             sys.setprofile(None)
             raise KeyboardInterrupt
@@ -43,7 +45,7 @@ def stopped_at(name: str, at: int) -> tuple[int, str, str]:
 def test_every_command_that_is_stopped_says_so_in_a_line(name: str, folder: Path) -> None:
     if name == "decide":
         run("calibrate", "--json", "report.json")
-    for at in (12, 60, 250):
+    for at in (12, 120):
         status, _, said = stopped_at(name, at)
         finished = at > 12 and status in {0, 1, 3}
         assert finished or (status == 130 and re.fullmatch(r"\n?Error: stopped.*\n", said)), said

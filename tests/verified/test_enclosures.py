@@ -57,6 +57,13 @@ def test_the_ends_of_a_monotone_box_are_its_corners() -> None:
     assert found.upper == verified.threshold(p[0], b[1], c[1]).upper
 
 
+def test_an_interval_of_a_probability_ends_at_1() -> None:
+    p, b = (0.7305143451592057, 0.7305143453810912), (6.488669395188702e-120, 6.488982276965966e-120)
+    rule = updates.log_ratio_clamp(math.inf)
+    found = verified.updates.student(rule, p, b, (2.1668304126861875, 2.166886628326039))
+    assert 1 - 2.0**-52 < found.lower < found.upper == 1.0
+
+
 def test_a_turning_point_inside_a_box_is_found() -> None:
     # At λ = 2 and p < b the tail ratio is 1 at p = 0 and at p = b, and least in between.
     found = verified.tail_ratio((1e-3, 0.5), 0.5, 2)
