@@ -13,6 +13,8 @@ DATA := $(EXAMPLE)/logprobs.csv
 
 # Two workers share two processors: threads of their own would only wait for each other.
 test fast nightly deep mutation fuzz: export OMP_NUM_THREADS = 1
+# Without compiled modules every process would compile all tests again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile

@@ -69,7 +69,7 @@ def _laws(found: Figures) -> str:
     rows = list(runs(found))
     rows.append(("together", *(sum(int(row[place]) for row in rows) for place in range(1, 6))))
     head = "tests of | laws | run with more examples | of these with 100,000 each | examples in all | laws that failed"
-    return f"{' to '.join([dates[0], dates[-1]]) if dates[1:] else dates[0]}.\n\n{table(head, rows)}"
+    return f"Run on {' to '.join([dates[0], dates[-1]]) if dates[1:] else dates[0]}.\n\n{table(head, rows)}"
 
 
 def _mutants(found: Figures) -> str:
@@ -82,7 +82,7 @@ def _mutants(found: Figures) -> str:
         "module | mutants | judged | killed at first | killed now | equivalent or by design | open | killed | at least"
     )
     shown = table(head, ((*row, *_shares(*map(int, row[2:6]))) for row in rows))
-    return f"{found['tool']}, {found['date']}.\n\n{shown}"
+    return f"{found['tool']}, run on {found['date']}.\n\n{shown}"
 
 
 def _shares(judged: int, first: int, killed: int, reasons: int) -> tuple[str, str]:
@@ -114,7 +114,7 @@ def _targets(found: Figures) -> str:
     keys = ("inputs", "failures", "worst_seconds", "worst_mib")
     rows = ((name, *(counts[key] for key in keys)) for name, counts in found["targets"].items())
     head = "target | inputs | failures | longest, s | most, MiB"
-    return f"Seed {found['seed']}, {found['date']}.\n\n{table(head, rows)}"
+    return f"Seed {found['seed']}, run on {found['date']}.\n\n{table(head, rows)}"
 
 
 CHECKS = {

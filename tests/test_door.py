@@ -31,6 +31,7 @@ SUBMODULES = {
     "torch",
     "updates",
     "verdict",
+    "verified",
 }
 HEAVY = (
     "yaml",

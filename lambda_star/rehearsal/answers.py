@@ -56,7 +56,7 @@ class Rehearsal:
     Attributes:
         header: the settings, as they stand in the first line of the file: schema, version, teacher, base, rule,
             contract, seed, digest of the prompts and so on.
-        answers: all answers, by λ, prompt and sample.
+        answers: all answers, in the order of the file, which is that of λ, prompt and sample once it is complete.
         problems: lines of the file that were left out, and why.
 
     >>> rehearsal = Rehearsal({}, (Answer(1.0, 0, 0, "[]", 2, True, True), Answer(2.0, 0, 0, "[", 1, False, False)))

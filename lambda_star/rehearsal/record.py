@@ -131,7 +131,8 @@ class Recorder:
     @property
     def rehearsal(self) -> Rehearsal:
         """All answers so far, those of the resumed run among them."""
-        return Rehearsal(self.header, _in_order(self._answers), self._problems)
+        ordered = tuple(self._answers[key] for key in sorted(self._answers))
+        return Rehearsal(self.header, ordered, self._problems)
 
 
 def _line(values: dict[str, Any]) -> bytes:
@@ -169,11 +170,7 @@ def _read(path: Path) -> tuple[Rehearsal, int]:
             answer = f"λ = {answer.lam:g}, prompt {answer.prompt}, sample {answer.sample} came before"
         if isinstance(answer, str):
             problems.append(Problem(number, f"{answer}; the line was left out"))
-    return Rehearsal(header, _in_order(answers), tuple(problems)), len(content) - len(cut)
-
-
-def _in_order(answers: dict[tuple[float, int, int], Answer]) -> tuple[Answer, ...]:
-    return tuple(answers[key] for key in sorted(answers))
+    return Rehearsal(header, tuple(answers.values()), tuple(problems)), len(content) - len(cut)
 
 
 def _answer(line: bytes) -> Answer | str:

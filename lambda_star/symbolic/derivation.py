@@ -228,7 +228,7 @@ class Derivation:
         """A mark of a formula as it is printed, by which the words remember for which formula they were written."""
         premises = ""
         if place == "result":
-            premises = self._premises() + " ".join(read(self.module).sections[self.name].body.split("{{")[0].split())
+            premises = " ".join((self._premises() + read(self.module).sections[self.name].body.split("{{")[0]).split())
         return sha256((self._shown(place) + premises).encode()).hexdigest()[:4]
 
     def _where(self, number: int) -> str:

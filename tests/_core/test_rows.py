@@ -292,4 +292,4 @@ def test_a_library_without_float64_refuses_a_number_that_it_cannot_hold() -> Non
     with pytest.raises(
         ValueError, match=r"^factor must lie in \[0, 10\], got 1e\+39, but the dtype of these arrays ends"
     ):
-        probe(*rows, 1e39)
+        probe(rows[0], rows[1], 1e39)

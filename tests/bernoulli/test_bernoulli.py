@@ -189,6 +189,7 @@ def test_limits_of_a_deterministic_teacher_and_an_equal_base(c: float) -> None:
 @example(-79.9, -80.1, 1 + 1e-12)
 @example(-80.1, -80.2, 1 + 1e-12)
 @example(-80.0, -81.0, 2.0)
+@example(-81.0, -90.0, 1.0)
 @example(3.0, 3.0 - 1e-12, 5.0)
 def test_log_odds_form_over_the_whole_range(x: float, y: float, c: float) -> None:
     assert oracle.ulps(ls.bernoulli.threshold_from_logits(x, y, c), oracle.threshold_from_logits(x, y, c)) <= 6
@@ -351,6 +352,7 @@ def test_at_the_flip_point_the_modal_token_holds_half(pair: tuple[float, float])
 
 
 @given(st.floats(-700, 700), st.floats(-700, 700))
+@example(-0.5, 0.5)
 @example(0.0, 0.5)
 @example(0.25, 0.75)
 @example(0.5, 0.5)
@@ -372,6 +374,10 @@ def test_no_flip_from_a_base_below_the_teacher(pair: tuple[float, float]) -> Non
     assert ls.flip_point(p, b) == (math.inf if p >= 0.5 else 1.0)
     assert ls.flip_point(b, p) >= 1.0
     assert ls.flip_point(p, p) == (math.inf if p >= 0.5 else 1.0)
+
+
+def test_a_teacher_without_a_majority_has_flipped_at_once() -> None:
+    assert ls.flip_point(0.25, 0.75) == ls.flip_point(0.4, 0.45) == ls.flip_point(0.4, 0.3) == 1.0
 
 
 @given(ordered(moderate), st.floats(1.01, 20.0))

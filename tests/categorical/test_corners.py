@@ -14,6 +14,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lambda_star import categorical
+from lambda_star.categorical import _survivors
 from lambda_star.categorical._classes import ClassSearch, Tilted, _gains
 from lambda_star.categorical._rows import prepare_wide
 from tests import oracle
@@ -305,3 +306,35 @@ def test_the_axis_and_other_switches_are_named(name: str) -> None:
     named = {"axis", "min_mass", "classes", "mode", "modal"} & parameters.keys()
     assert all(parameters[one].kind is inspect.Parameter.KEYWORD_ONLY for one in named)
     assert named
+
+
+@pytest.mark.parametrize("limit", [1, _survivors.LIMIT])
+@pytest.mark.parametrize(
+    ("positions", "tokens", "spread"), [(400, 3, 1.0), (400, 8, 0.3), (40, 500, 1.0), (40, 500, 0.02)]
+)
+def test_at_rest_every_survivor_has_one_advantage_and_no_dead_token_more(
+    positions: int, tokens: int, spread: float, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_survivors, "LIMIT", limit)
+    rng = np.random.default_rng(7)
+    log_t = np.log(rng.dirichlet(np.full(tokens, 0.5), positions))
+    log_b = log_t + spread * rng.normal(size=log_t.shape)
+    log_b -= np.logaddexp.reduce(log_b, axis=-1, keepdims=True)
+    c, lam = 1 + rng.exponential(size=positions), 1 + 3 * rng.random(positions) / spread
+    found = student(log_t, log_b, c, lam)
+    alive = found > -math.inf
+    assert 0 < np.mean(~alive) < 1
+    np.testing.assert_allclose(np.exp(found).sum(axis=-1), 1.0, rtol=1e-12)
+    away = np.where(alive, log_t - np.where(alive, found, 0.0), math.inf)
+    advantage = np.minimum(away, np.log(c)[:, None]) + (lam - 1)[:, None] * (log_t - log_b)
+    level = np.max(advantage, axis=-1, keepdims=True)
+    assert np.abs(np.where(alive, advantage - level, 0.0)).max() < 1e-9
+    assert np.all(advantage <= level)
+
+
+@pytest.mark.parametrize("mode", ["token", "class"])
+def test_the_upper_bound_is_the_least_of_the_two_that_are_proved(mode: str) -> None:
+    p, b, gap = np.array([0.9, 0.9, 0.6]), np.array([0.5, 0.5, 0.5]), np.log([9.0, 9.0, 1.5])
+    c = np.array([2.0, 20.0, 1.1])
+    found = threshold(*(np.log([q, 1 - q]).T for q in (p, b)), c, mode=mode)
+    np.testing.assert_allclose((found.upper - 1) * gap, np.minimum(np.log(c / p), np.log(c) / p), rtol=1e-12)

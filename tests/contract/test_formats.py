@@ -143,7 +143,14 @@ def test_a_broken_answer_stays_broken_and_a_valid_one_was_never_broken(
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("csv", "\n"), ("csv", "\n\n"), ("csv", "a,b\nc\n"), ("yaml", "--- a\n--- b\n"), ("yaml", "[a]\n---\n[b]")],
+    [
+        ("csv", "\n"),
+        ("csv", "\n\n"),
+        ("csv", "a,b\nc\n"),
+        ("yaml", "--- a\n--- b\n"),
+        ("yaml", "[a]\n---\n[b]"),
+        ("yaml", "[a]\n---\n[b, "),
+    ],
 )
 def test_rows_without_fields_and_second_documents_break_an_answer(name: str, text: str) -> None:
     assert not parse(name).valid(text)

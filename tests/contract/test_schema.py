@@ -89,6 +89,9 @@ ORDER = {
 }
 
 
+SIX = {"type": "object", "properties": {name: {"type": "integer"} for name in "abcdef"}, "required": [*"abcdef"]}
+
+
 @pytest.mark.parametrize(
     ("schema", "text"),
     [
@@ -100,6 +103,12 @@ ORDER = {
         (ORDER, "["),
         (TREE, '{"next": {"next": {"l'),
         ({"type": "string", "pattern": "^a$"}, '"b"'),
+        ({"type": "string", "pattern": "^a$"}, '"ab"'),
+        ({"type": "string", "pattern": "a$"}, '"ab"'),
+        ({"type": "string", "pattern": "a"}, '"b"'),
+        ({"type": "array", "minItems": 2}, "[1]"),
+        ({"type": "array", "minItems": 3}, "[1,1]"),
+        (SIX, '{"a":1,"b":1,"c":1,"d":1,"e":1}'),
         ({"type": "string", "maxLength": 2}, '"abc'),
         ({"type": "array", "maxItems": 1}, "[1,"),
         ({"type": "array", "maxItems": 0}, "[1"),
@@ -112,6 +121,15 @@ def test_clear_breaks_are_found(schema: Any, text: str) -> None:
     contract = Schema("schema", schema)
     assert contract.prefix(text[:-1]) or schema is False
     assert not contract.prefix(text)
+
+
+def test_what_a_pattern_leaves_open_is_allowed() -> None:
+    for pattern, text in (("a", '"xax"'), ("^a", '"ax"'), ("a$", '"xa"')):
+        assert Schema("schema", {"type": "string", "pattern": pattern}).prefix(text)
+
+
+def test_a_schema_shows_its_name_alone() -> None:
+    assert repr(Schema("six", SIX)) == "Schema(name='six')"
 
 
 def test_a_schema_that_refers_to_itself_follows_an_answer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -121,6 +122,12 @@ def test_zeros_are_taken_for_probabilities() -> None:
 
 
 # Rows
+
+
+def test_the_axis_of_rows_is_named() -> None:
+    for method in (Rule.leaves, Rule.dies, Rule.student, Rule.equivalent_clip):
+        axis = inspect.signature(method).parameters.get("axis")
+        assert axis is None or axis.kind is inspect.Parameter.KEYWORD_ONLY
 
 
 def many(lams: list[float]) -> Rows:
