@@ -590,7 +590,8 @@ def test_nan_fractions_give_a_nan_validity() -> None:
 
 
 def test_positions_are_those_of_answer_0_unless_told_otherwise() -> None:
-    assert Positions(np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])).answer.tolist() == [0]
+    logs = np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])
+    assert Positions(*logs, goes=(1, 0)).answer.tolist() == [0]
 
 
 def test_what_is_no_pair_is_named() -> None:
