@@ -589,10 +589,25 @@ def test_nan_fractions_give_a_nan_validity() -> None:
 # Errors
 
 
+def test_positions_are_those_of_answer_0_unless_told_otherwise() -> None:
+    logs = np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])
+    assert Positions(*logs, goes=(1, 0)).answer.tolist() == [0]
+
+
+def test_what_is_no_pair_is_named() -> None:
+    wrong: Any = (0.7, 0.2, 0.1)
+    with pytest.raises(ValueError, match=r"^separator must be a pair \(p, b\), got \(0.7, 0.2, 0.1\)$"):
+        listwise(2, separator=wrong)
+    with pytest.raises(ValueError, match=r"^quote must be a pair \(p, b\), got"):
+        listwise(2, separator=(0.7, 0.2), quote=wrong)
+
+
 def test_mode_and_quantile_are_named() -> None:
     positions = Positions.from_probabilities([0.9], 0.5)
     with pytest.raises(TypeError, match="positional"):
         positions.thresholds(2.0, "token")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="positional"):
+        Positions.from_probabilities([0.9], 0.5, (1, 0))  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional"):
         threshold(positions, 2.0, 0.5)  # type: ignore[call-arg]
 

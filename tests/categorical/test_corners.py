@@ -338,3 +338,15 @@ def test_the_upper_bound_is_the_least_of_the_two_that_are_proved(mode: str) -> N
     c = np.array([2.0, 20.0, 1.1])
     found = threshold(*(np.log([q, 1 - q]).T for q in (p, b)), c, mode=mode)
     np.testing.assert_allclose((found.upper - 1) * gap, np.minimum(np.log(c / p), np.log(c) / p), rtol=1e-12)
+
+
+def test_a_class_that_gains_all_the_way_never_binds() -> None:
+    found = threshold(np.log([0.6, 0.4]), np.log([0.7, 0.3]), 5.0, mode="class")
+    assert found.value == math.inf
+    assert found.converged
+
+
+def test_a_divergence_of_rows_far_apart() -> None:
+    teacher, base = np.array([0.5, 0.25, 0.25]), np.array([1e-30, 0.5, 0.5])
+    exact = math.log(np.sum(teacher**3.0 * base**-2.0)) / 2
+    assert float(categorical.renyi(np.log(teacher), np.log(base), 3.0)) == pytest.approx(exact, rel=1e-13)

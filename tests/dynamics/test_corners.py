@@ -144,6 +144,15 @@ def test_a_sampled_student_at_rest_feels_no_noise(flow: Any, baseline: bool) -> 
     assert path.tolist() == [0.0] * 6
 
 
+def test_a_tail_that_is_the_base_s_is_reached_at_once_whatever_lambda() -> None:
+    assert dynamics.time_to_collapse(0.9, 0.5, 2.0, [-1.0, 0.0, 1.0, 2.0], tail=0.5).tolist() == [0.0] * 4
+
+
+def test_steps_of_rate_one_leave_no_time() -> None:
+    found = dynamics.budget_threshold(0.9, 0.5, 2.0, steps=[0, 1, 5], rate=1.0)
+    assert found.tolist() == [math.inf, *[bernoulli.threshold(0.9, 0.5, 2.0)] * 2]
+
+
 def test_a_simulation_has_a_baseline_and_the_natural_flow_unless_told_otherwise() -> None:
     def run(**switches: Any) -> Any:
         return dynamics.simulate(0.9, 0.5, 2.0, 1.2, rollouts=5, steps=3, seed=0, **switches).tolist()

@@ -195,6 +195,15 @@ def test_what_lies_beside_a_jump_stops_the_reference() -> None:
     assert general.student(force, 0.9, 0.5, 1.0) == 1.0
 
 
+def test_the_reference_rests_at_the_first_neutral_student() -> None:
+    for sign, edge in ((1.0, 1.0), (-1.0, -1.0)):
+
+        def force(theta: Any, *_: float, sign: float = sign, edge: float = edge) -> tuple[Any, Any]:
+            return np.where(sign * (theta - edge) < 0, sign, 0.0), 0.0 * theta
+
+        assert general.student(force, 0.9, 0.5, 1.0) == pytest.approx(1 / (1 + math.exp(-edge)), rel=1e-9)
+
+
 def test_the_reference_looks_ahead_of_the_base_alone() -> None:
     def force(theta: Any, *_: float) -> tuple[Any, Any]:
         return np.where(theta < -0.5, -1.0, 1.0), 0.0 * theta
