@@ -47,7 +47,7 @@ kills: $(VENV)/.test  ## calibrate, score, rehearse and cliff killed twenty time
 
 verified: $(VENV)/.test  ## enclosures against a million exact values, and the proofs over boxes
 	$(BIN)/python -m benchmarks.verified
-	$(BIN)/lambda-star verify
+	$(BIN)/python -m benchmarks.proved
 
 gpu:  ## what only a CUDA device can show, in eight minutes at most; nothing is installed, as such machines often have no network
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu

@@ -106,7 +106,7 @@ def test_a_long_formula_is_cut_outside_of_brackets_and_loses_nothing() -> None:
     for formula, pieces in zip(formulas, cut, strict=True):
         assert formula == pieces[0] + "".join(piece.removeprefix("{}") for piece in pieces[1:])
         assert len(pieces) == 1 or all(
-            piece.count(one) == piece.count(two) for piece in pieces for one, two in BRACKETS
+            piece.count(pair[0]) == piece.count(pair[1]) for piece in pieces for pair in BRACKETS
         )
     assert sum(len(pieces) > 1 for pieces in cut) > 100
     assert pieces_of("D(q)=(a - b) \\log c + e^{-x} d - 10000000000") == [
