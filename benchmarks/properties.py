@@ -1,7 +1,7 @@
 """The deep run of the laws: ``python -m benchmarks.properties [PATH …] [--examples 100000] [--minutes 60]``.
 
-Each Hypothesis law of the test suite is repeated on so many random cases, in a process of its own, where the suite
-takes 100 or fewer. The laws of different modules take turns, so that a run that is stopped has looked at all of them,
+Each Hypothesis law of the test suite is repeated on so many random cases, where the suite takes 50 or fewer. The files
+of different modules take turns, each in a process of its own, so that a run that is stopped has looked at many of them,
 and the next run goes on with the others. ``results/verification/properties.json`` keeps what was found. A law runs
 again when it is changed itself, or when more examples are asked for.
 """
@@ -17,6 +17,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,6 +29,7 @@ REPORT = ROOT / "results" / "verification" / "properties.json"
 DEEP = 100_000
 FIRST = ("bernoulli", "updates", "dynamics", "categorical", "sequence", "calibration", "contract", "_core")
 """The numeric core takes its turns first."""
+FOUND = "found: "
 
 
 def module(law: str) -> str:
@@ -61,58 +63,74 @@ def state(law: str) -> str:
 
 
 class Deep:
-    """A pytest plugin that gives every law the same number of examples, and counts those that ran."""
+    """A pytest plugin that gives every law the same number of examples, and prints what came of each as it ends."""
 
     def __init__(self, examples: int) -> None:
-        self.examples, self.ran = examples, 0
+        self.examples = examples
+        self.found: dict[str, dict[str, Any]] = {}
+        self.left: Counter[str] = Counter()
 
     def pytest_collection_modifyitems(self, items: Sequence[Any]) -> None:
         """Set the number of examples, whatever the law says itself."""
         from hypothesis import HealthCheck, settings
 
-        for law in {item.obj for item in items}:
-            law.hypothesis.inner_test = self._counted(law.hypothesis.inner_test)
+        self.left = Counter(law_of(item.nodeid) for item in items)
+        for function, law in {item.obj: law_of(item.nodeid) for item in items}.items():
+            self.found[law] = {"asked": self.examples, "examples": 0, "seconds": 0.0, "passed": True}
+            function.hypothesis.inner_test = self._counted(function.hypothesis.inner_test, self.found[law])
             chosen = settings(
-                law._hypothesis_internal_use_settings,
+                function._hypothesis_internal_use_settings,
                 max_examples=self.examples,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             )
-            law._hypothesis_internal_use_settings = chosen
+            function._hypothesis_internal_use_settings = chosen
 
-    def _counted(self, inner: Any) -> Any:
+    def _counted(self, inner: Any, found: dict[str, Any]) -> Any:
         @functools.wraps(inner)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            self.ran += 1
+            found["examples"] += 1
             return inner(*args, **kwargs)
 
         return counted
 
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Add what one test of a law found, and print it after the last one: a law with parameters has several."""
+        law = law_of(report.nodeid)
+        found = self.found[law]
+        found["seconds"] += report.duration
+        found["passed"] &= not report.failed
+        self.left[law] -= report.when == "teardown"
+        if not self.left[law]:
+            line = found | {"seconds": round(found["seconds"]), "law": law}
+            print(f"\n{FOUND}{json.dumps(line)}", file=sys.__stdout__, flush=True)
 
-def run_here(law: str, examples: int) -> int:
-    """Run one law in this process, print how many examples it took, and return pytest's exit status."""
+
+def law_of(test: str) -> str:
+    """Return the law that a test belongs to, whatever its parameters are."""
+    return test.partition("[")[0]
+
+
+def run_here(laws: Sequence[str], examples: int) -> int:
+    """Run laws in this process, and return pytest's exit status."""
     import pytest
 
-    deep = Deep(examples)
-    status = int(pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", law], plugins=[deep]))
-    print(f"\n{deep.ran}")
-    return status
+    return int(pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", *laws], plugins=[Deep(examples)]))
 
 
-def run(law: str, examples: int) -> dict[str, Any]:
-    """Run one law in a process of its own, and say what came of it."""
-    start = time.monotonic()
-    command = [sys.executable, "-m", "benchmarks.properties", law, "--here", "--examples", str(examples)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    print(f"{law}: {'passed' if done.returncode == 0 else done.stdout}", flush=True)
-    return {
-        "asked": examples,
-        "examples": int(done.stdout.split()[-1]),
-        "seconds": round(time.monotonic() - start),
-        "passed": done.returncode == 0,
-        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        "state": state(law),
-    }
+def run(laws: Sequence[str], examples: int, end: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Run the laws of one file in a process of its own, and yield what came of each until the time is over."""
+    command = [sys.executable, "-m", "benchmarks.properties", *laws, "--here", "--examples", str(examples)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if not line.startswith(FOUND):
+                print(line, end="", flush=True)
+                continue
+            found = json.loads(line.removeprefix(FOUND))
+            law = found.pop("law")
+            yield law, found | {"date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "state": state(law)}
+            if time.monotonic() > end:
+                process.terminate()
 
 
 def pending(paths: Sequence[str], known: dict[str, Any], examples: int) -> Iterator[str]:
@@ -136,18 +154,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.properties", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("paths", nargs="*", help="files or folders of tests, or laws; without one, all")
     parser.add_argument("--examples", type=int, default=DEEP, help="examples of each law")
-    parser.add_argument("--minutes", type=float, default=600, help="begin no law after so many minutes")
+    parser.add_argument(
+        "--minutes", type=float, default=600, help="stop after so many minutes, once the law that runs has ended"
+    )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        sys.exit(run_here(arguments.paths[0], arguments.examples))
+        sys.exit(run_here(arguments.paths, arguments.examples))
     known, end = read(), time.monotonic() + 60 * arguments.minutes
+    files: dict[str, list[str]] = {}
     for law in pending(arguments.paths, known, arguments.examples):
+        files.setdefault(law.partition("::")[0], []).append(law)
+    for laws_of_file in files.values():
         if time.monotonic() > end:
             break
-        known[law] = run(law, arguments.examples)
-        REPORT.parent.mkdir(parents=True, exist_ok=True)
-        REPORT.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
+        for law, found in run(laws_of_file, arguments.examples, end):
+            known[law] = found
+            REPORT.parent.mkdir(parents=True, exist_ok=True)
+            REPORT.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
     failed = [law for law, found in known.items() if not found["passed"]]
     sys.exit("\n".join(["these laws do not hold:", *failed]) if failed else 0)
 
