@@ -106,7 +106,7 @@ def steps_to_edge(
     21.0
     """
     time, rate = np.broadcast_arrays(time_to_edge(p, b, c, lam, flow=flow), checked_arrays((RATE, rate))[0])
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # more steps than a float holds are infinite
         steps = np.where(time == math.inf, math.inf, time / _step_time(rate, flow))
     return as_float64(np.floor(steps), time, rate)
 

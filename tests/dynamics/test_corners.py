@@ -102,6 +102,7 @@ def test_a_teacher_next_to_its_base_keeps_the_digits_of_its_push(lam: float) -> 
 @example((0.9, 0.5), 1e308, 1e308)
 @example((1 - 2.0**-53, 0.5), 1e308, 1e308)
 @example((0.5, 5e-324), 1e308, 1e308)
+@example((5e-324, 1e-323), 1.0000000000000002, -812165106069611.0)
 def test_no_time_is_nan(flow: Any, pair: tuple[float, float], c: float, lam: float) -> None:
     p, b = pair
     times = [

@@ -33,6 +33,8 @@ def test_training_ends_where_the_general_law_says(rule: Rule, p: float, b: float
 @pytest.mark.slow
 @given(rules, moderate, moderate)
 def test_the_tail_dies_where_the_general_law_says(rule: Rule, p: float, b: float) -> None:
+    # Where the log-odds of p are the bound of a floor, both forces tie at λ = 1, and rounding decides.
+    assume(not (isinstance(rule, updates.log_prob_floor) and abs(math.log(p / (1 - p)) - rule.bound) < 1e-9))
     closed = rule.dies(p, b)
     assume(not 0.9 * general.LARGEST < closed < math.inf)
     assert same(closed, general.dies(rule.force, p, b, jumps=jumps(rule)), 2e-9)
@@ -48,7 +50,13 @@ def test_the_student_leaves_where_the_general_law_says(rule: Rule, p: float, b: 
     assume(abs(math.log(p / b)) > 1e-3)
     closed = rule.leaves(p, b)
     assume(not 0.9 * general.LARGEST < closed < math.inf)
-    assert same(closed, general.leaves(rule.force, p, b), 1e-8)
+    # The reference weighs a token by its probability, and loses a tail that is below the least float.
+    assume(math.isinf(closed) or abs(closed - 1) * abs(math.log(p / (1 - p) / (b / (1 - b)))) < 600)
+    seen = general.leaves(rule.force, p, b)
+    if isinstance(rule, updates.kl_to_base_cap) and closed == 0:  # the reference sees what is more than rounding
+        assert seen**2 * b * (1 - b) * math.log(p / (1 - p) / (b / (1 - b))) ** 2 < 1e-15
+    else:
+        assert same(closed, seen, 1e-8)
 
 
 @given(ordered(moderate), st.floats(1e-3, 5.0))
@@ -133,7 +141,8 @@ def test_the_tail_is_gone_from_the_death_on_and_not_before(pair: tuple[float, fl
         star = rule.dies(p, b)
         assume(star == math.inf or star < 1e4)
         if star == math.inf:
-            assert rule.student(p, b, 1 + beyond) < 1 or bernoulli.fixed_point(p, b, 1 + beyond) == 1
+            # A tail of half a unit in the last place may be rounded to none.
+            assert rule.student(p, b, 1 + beyond) < 1 or bernoulli.fixed_point(p, b, 1 + beyond) >= 1 - 2**-53
         else:
             assert rule.student(p, b, star * (1 + 1e-9) + 1e-9) == 1
             assert rule.student(p, b, max(first_lambda(rule), star * (1 - 1e-3))) < 1 or star == 0
