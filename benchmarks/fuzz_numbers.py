@@ -154,7 +154,7 @@ CALLS = _calls()
 
 
 def call(_: Path, drawn: tuple[str, dict[str, Any]]) -> None:
-    """Call a function; NaN comes out only where NaN goes in, and what is no number is refused."""
+    """Call a function; NaN comes out only where NaN goes in, and what is not a number is refused."""
     name, arguments = drawn
     result = FUNCTIONS[name](**arguments)
     taken = [key for key, value in arguments.items() if key in NUMBERS and _is_no_number(value)]

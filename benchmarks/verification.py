@@ -118,7 +118,7 @@ def _targets(found: Figures) -> str:
 
 
 CHECKS = {
-    "proofs": "every step of every derivation, and derivations made false in many ways",
+    "proofs": "every step of every derivation, and derivations damaged in many ways",
     "enclosures": "intervals of `lambda_star.verified` against exact values",
     "theorems": "claims over boxes, by branch and bound",
     "fuzz": "hostile input",

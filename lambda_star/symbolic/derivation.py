@@ -173,8 +173,8 @@ class Derivation:
         inline = [f"${one}$" for one in rest if not re.search(r"\\\\|\\,", one)]
         apart = [_displayed(one) for one in rest if f"${one}$" not in inline]
         if rest:
-            last = [] if not apart else ["and"] if inline else [""]
-            lines.append(f"Definitions: {', '.join(inline + last)}{'' if apart else '.'}".rstrip())
+            end = "." if not apart else ", and" if inline else ""
+            lines.append(f"Definitions: {', '.join(inline)}{end}".rstrip())
         lines = [wrapped(line) for line in lines] + apart
         if self.uses:
             lines.append(wrapped(f"Results used: {', '.join(map(_linked, self.uses))}."))

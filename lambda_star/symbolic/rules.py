@@ -245,11 +245,8 @@ class Solve(Rule):
         for place in assumptions.places(seed):
             if not assumptions.holds({**place, self.symbol: at(after, place)}, {self.symbol}):
                 return f"the solution {sp.sstr(after)} leaves the range of {self.symbol}"
-        return (
-            None
-            if self._only_one(before.args[0], before.args[1], assumptions)
-            else f"another {self.symbol} may solve the equation"
-        )
+        left, right = before.args
+        return None if self._only_one(left, right, assumptions) else f"another {self.symbol} may solve the equation"
 
     def _only_one(self, left: sp.Expr, right: sp.Expr, assumptions: Assumptions) -> bool:
         """Whether the two sides, or their logarithms, part in one direction only."""

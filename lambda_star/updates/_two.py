@@ -338,7 +338,8 @@ def set_dies(xp: Any, p: Real, b: Real, share: Real, cost: Real) -> Real:
     mixed = (formulas.logit(xp, share) - formulas.logit(xp, b)) / where(xp, rises, formulas.log_odds_gap(xp, p, b), 1.0)
     freed = 1 + (xp.log1p(-p) - xp.log(share) - cost) / down
     star = where(xp, b < share, greatest(xp, alone, mixed), alone)
-    star = where(xp, b <= 1 - share, greatest(xp, star, freed), star)
+    # Where b > 1 − share, the tail of any p > b is below the share too, and so freed is below 1.
+    star = greatest(xp, star, freed)
     return known(xp, where(xp, rises, star, math.inf), p, b)
 
 

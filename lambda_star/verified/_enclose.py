@@ -150,6 +150,7 @@ def _inside(value: Real, codomain: Codomain) -> Real:
 
 
 def as_real(span: Span) -> Real:
+    """Return the ends of an argument as one interval."""
     if span.low == span.high:
         return real(span.low)
     return Real(real(span.low).low, real(span.high).high)

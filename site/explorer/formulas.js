@@ -418,7 +418,7 @@ _two.set_dies = (p, b, share, cost) => {
   mixed = (formulas.logit(share) - formulas.logit(b)) / where(rises, formulas.log_odds_gap(p, b), 1.0);
   freed = 1 + (((Math.log1p(-p) - Math.log(share)) - cost) / down);
   star = where(b < share, _two.greatest(alone, mixed), alone);
-  star = where(b <= (1 - share), _two.greatest(star, freed), star);
+  star = _two.greatest(star, freed);
   return known(where(rises, star, Infinity), p, b);
 };
 _two.nucleus_leaves = (p, b, share) => {

@@ -8,7 +8,7 @@ from typing import Any
 
 import mpmath
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lambda_star import updates
@@ -99,6 +99,22 @@ def test_the_clamped_advantage_leaves_at_the_root(pair: tuple[float, float], bou
 
     slack = 1e-12 * max(1.0, star) + 1e-9 * (star - 1)
     assert value(mp.mpf(star) - slack) <= bound <= value(mp.mpf(star) + slack)
+
+
+@given(*2 * [st.floats(1e-6, 1 - 1e-6)], st.floats(0.0, 20.0), st.floats(0.01, 5.0))
+@example(0.98, 0.82, 2.0, 0.1)
+@example(0.07, 0.71, 0.5, 0.1)
+@example(0.0004, 0.9992, 5.0, 5.0)
+def test_beyond_the_clamped_advantage_the_student_ends_at_the_neutral_one_nearest_to_the_base(
+    p: float, b: float, lam: float, bound: float
+) -> None:
+    found, (p, b) = updates.advantage_clamp(bound).student(p, b, lam), map(mp.mpf, (p, b))
+    modal, tail = (mp.log(one) + (lam - 1) * mp.log(one / other) for one, other in ((p, b), (1 - p, 1 - b)))
+    value = mp.log(mp.exp(modal) + mp.exp(tail))
+    assume(abs(value) > bound + 1e-9)
+    level = bound if value > 0 else -bound
+    low, high = sorted([mp.exp(modal - level), max(0, 1 - mp.exp(tail - level))])
+    assert agree(found, max(low, min(high, b)), 1e-11)
 
 
 @given(ordered())
