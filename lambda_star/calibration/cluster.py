@@ -1,13 +1,15 @@
 """Calibrate on a Ray cluster: pieces of the data become states in tasks, and states are merged in a tree of tasks.
 
 A task is a pure function of its files, so a task whose worker dies is run again and counts once. The tree has a fixed
-shape, so that the result does not depend on which task ends first.
+shape, so that the result does not depend on which task ends first. Only few tasks are under way at once, as none can be
+called back: in Ray, cancelling a task just as it ends can kill the driver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from lambda_star._core.extras import missing
@@ -31,6 +33,9 @@ TASKS = 4
 WAVE = 16
 """Tasks for each processor between two states that the driver holds, and may save."""
 
+AHEAD = 2
+"""Tasks for each processor that are under way at once: after an interrupt, no more than these run to their ends."""
+
 
 def fold(
     source: Source,
@@ -53,21 +58,14 @@ def fold(
         wave = WAVE * processors
         for first in range(0, len(tasks), wave):
             chosen = tasks[first : first + wave]
-            skips = [skip if first + index == 0 else 0 for index in range(len(chosen))]
-            leaves = [read.remote(shared, where, task, number) for task, number in zip(chosen, skips, strict=True)]
-            sizes, states = map(list, zip(*leaves, strict=True))
-            del leaves  # so that a state is let go once it is merged
+            leaves = (
+                read.remote(shared, where, task, skip if first + index == 0 else 0) for index, task in enumerate(chosen)
+            )
+            read_states = _few_at_once(ray, leaves, AHEAD * processors, tell)
+            states = [merge.remote(shared, *group) for group in _groups(read_states)]
             while len(states) > 1:
-                states = [merge.remote(shared, *states[at : at + FAN]) for at in range(0, len(states), FAN)]
-            try:
-                for size in _ended(ray, sizes):
-                    tell(size)
-                found = State.from_bytes(_got(ray, states[0]), settings)
-            except BaseException:
-                for size in sizes:
-                    ray.cancel(size)
-                raise
-            yield sum(map(len, chosen)), found
+                states = [merge.remote(shared, *group) for group in _groups(iter(states))]
+            yield sum(map(len, chosen)), State.from_bytes(_got(ray, states[0]), settings)
 
 
 def _ray() -> Any:
@@ -128,11 +126,32 @@ def _merged(settings: Settings, *states: bytes) -> bytes:
     return merged.to_bytes()
 
 
-def _ended(ray: Any, pending: list[Any]) -> Iterator[Any]:
-    while pending:
-        ended, pending = ray.wait(pending, num_returns=1)
-        for reference in ended:
-            yield _got(ray, reference)
+def _few_at_once(ray: Any, leaves: Iterator[Any], most: int, tell: Callable[[int], None]) -> Iterator[Any]:
+    """Start tasks in their order, each when fewer than ``most`` are under way, and yield their states at once.
+
+    What is told is the size of every task that has ended, the last ones before this ends.
+    """
+    under_way: list[Any] = []
+    for size, state in leaves:
+        under_way.append(size)
+        yield state
+        if len(under_way) >= most:
+            under_way = _one_fewer(ray, under_way, tell)
+    while under_way:
+        under_way = _one_fewer(ray, under_way, tell)
+
+
+def _one_fewer(ray: Any, under_way: list[Any], tell: Callable[[int], None]) -> list[Any]:
+    """Wait until one of some tasks has ended, tell its size, and return the others."""
+    (ended,), others = ray.wait(under_way, num_returns=1)
+    tell(_got(ray, ended))
+    return [*others]
+
+
+def _groups(references: Iterator[Any]) -> Iterator[list[Any]]:
+    """What one task merges after the other."""
+    while group := [*islice(references, FAN)]:
+        yield group
 
 
 def _got(ray: Any, reference: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,33 @@ def test_a_run_on_a_cluster_is_taken_up(workers: Any, parquet: list[Path], tmp_p
     assert facts(found.report()) == facts(calibrate_files(parquet, SETTINGS, engine="ray").report())
     here = calibrate_files(parquet, SETTINGS, state=state, resume=True)
     assert here.rows == ROWS
+
+
+def test_after_an_interrupt_only_tasks_that_are_under_way_go_on(
+    workers: Any, parquet: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "TASKS", 8)
+    monkeypatch.setattr(cluster, "WAVE", 8)
+    monkeypatch.setattr(cluster, "AHEAD", 1)
+    seen = tmp_path / "seen"
+
+    def counting(text: str) -> str | None:
+        with seen.open("a") as file:
+            file.write(".")
+        return mark(text)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    settings = Settings(contract=counting)
+    calibrate_files(parquet, settings, engine="ray")
+    whole = seen.stat().st_size
+    seen.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_files(parquet, settings, engine="ray", progress=stop)
+    time.sleep(1)
+    assert 0 < seen.stat().st_size < 0.5 * whole
 
 
 def test_an_error_in_a_task_is_that_of_the_file(workers: Any, parquet: list[Path]) -> None:

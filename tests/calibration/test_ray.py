@@ -21,7 +21,7 @@ def test_a_cluster_gives_what_one_machine_gives_also_if_a_worker_dies() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(checks)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=checks.parents[2])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
+    assert "5 passed" in done.stdout
 
 
 def test_without_ray_the_message_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
