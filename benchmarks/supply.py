@@ -31,7 +31,7 @@ def project() -> dict[str, Any]:
 
 def backend() -> list[str]:
     """Return what builds the package, and what makes it editable; pip would fetch both unlocked for each build."""
-    return [*project()["build-system"]["requires"], "editables>=0.5"]
+    return [*project()["build-system"]["requires"], "editables>=0.5", "uv>=0.13"]
 
 
 def normal(name: str) -> str:

@@ -6,6 +6,7 @@ written after they had it. What a history proves is said in ``docs/cliff.md``.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -156,12 +157,12 @@ def _committed(root: Path, path: Path) -> dict[Path, list[tuple[Commit, bytes]]]
 
 def _contents(root: Path, blobs: list[bytes]) -> dict[bytes, bytes]:
     """The content of objects by their names."""
-    rest = _git(root, "cat-file", "--batch", feed=b"".join(blob + b"\n" for blob in blobs)) or b""
+    answer = io.BytesIO(_git(root, "cat-file", "--batch", feed=b"".join(blob + b"\n" for blob in blobs)) or b"")
     found = {}
     for blob in blobs:
-        head, _, rest = rest.partition(b"\n")
-        size = int(head.split()[2])
-        found[blob], rest = rest[:size], rest[size + 1 :]
+        size = int(answer.readline().split()[2])
+        found[blob] = answer.read(size)
+        answer.readline()
     return found
 
 

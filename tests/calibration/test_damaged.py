@@ -13,6 +13,7 @@ import pytest
 from lambda_star.calibration.readers import read_table
 from lambda_star.calibration.table import COLUMNS, Table
 from tests.calibration.damaged import GOOD, WRITERS, arrow_of, as_columns, outcome, parquet_of
+from tests.night import thinned
 from tests.tables import HEADER, columns
 
 BAD_CELLS: dict[str, list[str]] = {
@@ -159,7 +160,7 @@ BROKEN_JSON: dict[str, tuple[str, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("packing", [None, "gzip", "zstd"])
+@pytest.mark.parametrize("packing", thinned([None, "gzip", "zstd"], 2))
 @pytest.mark.parametrize("variants", [BROKEN_TEXT, BROKEN_JSON], ids=["text", "JSON"])
 def test_a_broken_text_is_refused_with_its_path(
     variants: Any, packing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

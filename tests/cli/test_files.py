@@ -26,6 +26,7 @@ from lambda_star.torch.rules import rule_loss
 from tests import tables
 from tests.cli.test_cli import RESULTS, SCRIPT, invoke
 from tests.cli.test_rehearsal import rehearsal
+from tests.night import thinned
 
 POSITION = ["--p", "0.9", "--b", "0.5"]
 COMMANDS: dict[str, list[str]] = {
@@ -159,7 +160,7 @@ def failing(error: BaseException) -> Callable[..., None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "flag"), WRITES)
+@pytest.mark.parametrize(("name", "flag"), thinned(WRITES, 3))
 def test_a_file_is_written_again_or_stays_as_it_was_and_another_goes_only_with_force(
     name: str, flag: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

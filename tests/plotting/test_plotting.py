@@ -222,7 +222,9 @@ def test_pictures_are_saved_in_every_format(kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["$", "$x$", "a$b$c", r"\$", "$\\frac{$", "_hidden", "%s", "{}", "^_", "a\nb"])
+@pytest.mark.parametrize(
+    "name", thinned(["$\\frac{$", "$", "a\nb", "$x$", "_hidden", "%s", r"\$", "{}", "^_", "a$b$c"], 2)
+)
 def test_any_token_is_drawn_as_text(name: str) -> None:
     rows = [one(answer, 0, -0.01 * (answer + 1), -1.0, contract=name) for answer in range(4)]
     figure = plot_report(report_of(rows))
@@ -249,7 +251,7 @@ def test_any_token_is_drawn_as_text(name: str) -> None:
     ],
     ids=["no threshold", "one row, no threshold", "one row", "most none", "sure", "sure base", "far", "close"],
 )
-@pytest.mark.parametrize("clip", [1.0001, 5.0, 1e80])
+@pytest.mark.parametrize("clip", thinned([1e80, 5.0, 1.0001], 3))
 def test_reports_at_the_limits_are_drawn_without_a_warning(rows: list[Row], clip: float) -> None:
     draw(plot_report(report_of(rows, clip=clip)))
 
@@ -679,7 +681,7 @@ budget_drawn = cache(plot_budget)  # a second or more each, so several tests loo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize(("p", "b", "c"), CLIFFS)
+@pytest.mark.parametrize(("p", "b", "c"), thinned(CLIFFS, 2))
 def test_the_budget_curve_is_the_budget_threshold_and_lies_above_the_safe_line(
     p: float, b: float, c: float, flow: Flow
 ) -> None:

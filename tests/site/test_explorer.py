@@ -17,6 +17,7 @@ from lambda_star._core.text import named, number, shown
 from lambda_star.bernoulli import threshold
 from lambda_star.calibration.shares import exact_share
 from lambda_star.rehearsal import read_rehearsal
+from tests.night import thinned
 
 pytestmark = pytest.mark.slow
 
@@ -245,18 +246,18 @@ def holes(budget: float | None = None, rule: str | None = None) -> bytes:
 
 CASES: dict[str, Callable[[], bytes]] = {
     "real": REHEARSAL.read_bytes,
-    "damaged": partial(damaged, SORTED),
     "capped": CAPPED.read_bytes,
+    "damaged": partial(damaged, SORTED),
     "holes": holes,
-    "stopped": partial(holes, 3.0),
-    "not judged": lambda: re.sub(rb',"valid":(true|false)', b"", REHEARSAL.read_bytes()),
-    "without λ = 1": lambda: holes().replace(b'"lam": 1,', b'"lam": 1.1,'),
     "a rule that kills early": partial(holes, None, "kl_to_base_cap(c=2)"),
+    "stopped": partial(holes, 3.0),
+    "without λ = 1": lambda: holes().replace(b'"lam": 1,', b'"lam": 1.1,'),
     "a rule over tokens": partial(holes, None, "top_k(k=8)"),
+    "not judged": lambda: re.sub(rb',"valid":(true|false)', b"", REHEARSAL.read_bytes()),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", thinned(CASES, 2))
 def test_a_rehearsal_is_judged_as_by_decide(explorer: Explorer, tmp_path: Path, case: str) -> None:
     path = tmp_path / "rehearsal.jsonl"
     path.write_bytes(CASES[case]())

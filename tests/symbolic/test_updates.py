@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -290,7 +291,7 @@ def test_training_ends_where_the_velocity_changes_its_sign(name: str, bound: str
         assert math.isclose(rule.student(p, b, float(lam)), exact, rel_tol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "bound", "place"), SETTINGS)
+@pytest.mark.parametrize(("name", "bound", "place"), thinned(SETTINGS, 3))
 def test_the_student_leaves_the_fixed_point_where_it_is_said_to(name: str, bound: str, place: tuple[str, str]) -> None:
     case, numbers = CASES[name], [mpmath.mpf(one) for one in place]
     by_code = CASES[name].rule(float(bound)).leaves(*map(float, place))
@@ -424,10 +425,10 @@ def test_tokens_outside_a_set_die_where_its_powers_sum_to_one() -> None:
     assert math.isclose(updates.top_k(2).dies(*ROW), float(exact), rel_tol=1e-9)
 
 
-@pytest.mark.parametrize("c", ["1", "5", "400"])
-@pytest.mark.parametrize("b", ["0.5", "0.99"])
-@pytest.mark.parametrize("lam", ["1.05", "1.2"])
-@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(
+    ("c", "b", "lam", "centred"),
+    thinned(itertools.product(["1", "5", "400"], ["0.5", "0.99"], ["1.05", "1.2"], [True, False]), 5),
+)
 def test_the_capacity_is_the_largest_restoring_force(c: str, b: str, lam: str, centred: bool) -> None:
     """The restoring force of plain gradient along the tail ratio, with a baseline and without."""
     force = EXACT["centred weight"][0] if centred else CASES["teacher"].force
@@ -474,14 +475,17 @@ def test_the_table_of_rules_shows_the_derived_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [
-        (name, number)
-        for name, one in DERIVATIONS.items()
-        for number, step in enumerate(one.steps)
-        if step.name in {r"\lambda_{\mathrm{dies}}", r"\lambda_{\mathrm{leaves}}"}
-        and not isinstance(step.after, sp.Rel)
-        and step.after != sp.oo
-    ],
+    thinned(
+        (
+            (name, number)
+            for name, one in DERIVATIONS.items()
+            for number, step in enumerate(one.steps)
+            if step.name in {r"\lambda_{\mathrm{dies}}", r"\lambda_{\mathrm{leaves}}"}
+            and not isinstance(step.after, sp.Rel)
+            and step.after != sp.oo
+        ),
+        3,
+    ),
 )
 def test_a_threshold_that_is_a_little_off_makes_its_step_fail(
     name: str, number: int, monkeypatch: pytest.MonkeyPatch

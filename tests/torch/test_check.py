@@ -199,7 +199,7 @@ FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", thinned(FAULTS, 2))
 def test_a_fault_fells_the_predictions_that_rest_on_it_and_no_other(
     fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

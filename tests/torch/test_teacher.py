@@ -40,6 +40,7 @@ from trl.experimental.utils import DataCollatorForChatML
 
 from lambda_star.torch.adapters import without_adapters
 from lambda_star.torch.teacher import ExtrapolatedTeacher
+from tests.night import thinned
 from tests.verdict.cases import CAP, report
 
 # They are untyped, because their annotations demand a PreTrainedModel as teacher and a scheduler of the optimizer.
@@ -501,7 +502,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", thinned(CASES, 2))
 def test_distillation_trainer_trains_towards_the_mixture(case: Case, tmp_path: Path) -> None:
     (teacher, base), student = PAIRS["bias in the teacher"](), llama(24)
 
@@ -537,7 +538,7 @@ def test_distillation_trainer_trains_towards_the_mixture(case: Case, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("own_answers", [False, True], ids=["given answers", "own answers"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", thinned(CASES, 3))
 def test_gkd_trainer_trains_towards_the_mixture(case: Case, own_answers: bool, tmp_path: Path) -> None:
     (teacher, base), student = PAIRS["bias in the teacher"](), llama(24)
 
