@@ -14,9 +14,13 @@ def thinned(cases: Iterable[Any], every: int) -> list[Any]:
     >>> [len(case.marks) for case in thinned("abcd", 3)]
     [0, 1, 1, 0]
     """
+    params = [
+        case
+        if isinstance(case, type(pytest.param()))
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)))
+        for case in cases
+    ]
     return [
-        pytest.param(
-            *(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.nightly if place % every else ()
-        )
-        for place, case in enumerate(cases)
+        param._replace(marks=(*param.marks, pytest.mark.nightly)) if place % every else param
+        for place, param in enumerate(params)
     ]

@@ -16,13 +16,14 @@ from lambda_star.calibration.readers import read_table, stream
 from lambda_star.calibration.table import Table, TableError
 from lambda_star.calibration.writers import write_table
 from tests.calibration.damaged import GOOD, WRITERS, arrow_of, as_columns, outcome
+from tests.night import thinned
 from tests.tables import HEADER, columns
 
 ROUND = Table.from_rows(GOOD)
 WHOLE = ["rows.csv", "rows.tsv", "rows.jsonl", "rows.csv.gz", "rows.jsonl.zst", "rows.parquet", "rows.arrow"]
 
 
-@pytest.mark.parametrize("name", [*WHOLE, "rows.json", "rows.arrows"])
+@pytest.mark.parametrize("name", thinned([*WHOLE, "rows.json", "rows.arrows"], 2))
 def test_a_file_that_is_cut_anywhere_is_not_read_as_whole(name: str, tmp_path: Path) -> None:
     """A cut between the lines of a plain text cannot be seen, and neither can one before the last line end of JSON."""
     path = tmp_path / name
@@ -56,7 +57,7 @@ def flips(data: bytes, count: int, seed: int = 0) -> Any:
         yield place, bytes(changed)
 
 
-@pytest.mark.parametrize("name", [*WHOLE, "rows.json"])
+@pytest.mark.parametrize("name", thinned([*WHOLE, "rows.json"], 2))
 def test_a_changed_byte_is_refused_or_gives_a_table(name: str, tmp_path: Path) -> None:
     """Never anything else; Parquet and gzip have checksums, so what they give is the table that was written."""
     path = tmp_path / name

@@ -119,7 +119,7 @@ def test_no_text_adds_to_a_page(text: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", thinned(HOSTILE, 3))
+@pytest.mark.parametrize("text", thinned(HOSTILE, 7))
 def test_no_text_adds_to_a_page_with_pictures(text: str) -> None:
     adds_nothing(text, drawn=True)
 

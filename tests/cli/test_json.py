@@ -15,6 +15,7 @@ from lambda_star import threshold, updates
 from lambda_star.cli import main
 from tests import tables
 from tests.cli.test_cli import RESULTS, invoke, refused
+from tests.night import thinned
 
 POSITION = ["--p", "0.999", "--b", "0.5"]
 COMMANDS: dict[str, list[str]] = {
@@ -58,7 +59,7 @@ def written(name: str, arguments: list[str], path: str) -> tuple[dict[str, Any],
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", thinned(COMMANDS, 2))
 def test_json_has_the_same_head_and_is_alone_on_standard_output(name: str) -> None:
     found, said = written(name, COMMANDS[name], "-")
     assert list(found)[:4] == ["schema", "version", "command", "time"]

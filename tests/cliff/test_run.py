@@ -19,6 +19,7 @@ from lambda_star.cliff import run as experiment
 from lambda_star.cliff.presets import CONTROLS, PRESETS, QUICK, Preset, variant
 from lambda_star.cliff.run import run
 from lambda_star.cliff.task import STYLES
+from tests.night import thinned
 
 FOLDER = Path(__file__).parents[2] / "results" / "cliff"
 SMALL = replace(QUICK, name="small", items=3, steps=4, grid=(0.0, 0.9, 1.0, 1.4))
@@ -51,7 +52,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", thinned(STYLES, 2))
 def test_the_predicted_validity_is_the_chance_to_close_in_time(style: str) -> None:
     """It is compared with a loop over positions and the stationary students of K tokens."""
     preset = replace(SMALL, style=style)

@@ -480,7 +480,7 @@ def test_the_style_sheet_is_one_of_matplotlib() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plot", OF_POSITION)
+@pytest.mark.parametrize("plot", thinned(OF_POSITION, 2))
 def test_pictures_of_a_position_go_on_given_axes_or_on_new_ones(plot: Callable[..., Axes]) -> None:
     given = Figure().subplots()
     assert plot(*CLIFFS[0], ax=given) is given
@@ -741,7 +741,7 @@ RECORDS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("record", thinned(RECORDS, 4), ids=lambda record: str(record["sha256"][:8]))
+@pytest.mark.parametrize("record", thinned(RECORDS, 10), ids=lambda record: str(record["sha256"][:8]))
 def test_a_run_of_the_cliff_is_drawn_as_it_was_seen(record: dict[str, Any]) -> None:
     axes = plot_run(record)
     draw(cast(Figure, axes[0].get_figure()))
