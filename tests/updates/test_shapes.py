@@ -101,6 +101,27 @@ def test_what_is_outside_says_so(rule: Rule) -> None:
         rule.force(math.inf, 0.9, 0.5, 1.2)
 
 
+UNCENTRED = updates.teacher_weight(5.0, centred=False)
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "low"),
+    [
+        (lambda lam: general.student(updates.none().force, 0.9, 0.5, lam), 0),
+        (lambda lam: updates.none().student(np.log([0.9, 0.1]), np.log([0.5, 0.5]), lam), 0),
+        (lambda lam: UNCENTRED.student(np.log([0.9, 0.1]), np.log([0.5, 0.5]), lam), 1),
+        (lambda lam: UNCENTRED.student(0.9, 0.5, lam), 1),
+        (lambda lam: updates.capacity(0.9, 0.5, lam), 1),
+        (lambda lam: updates.capacity(0.9, 0.5, lam, centred=False), 1),
+    ],
+    ids=["reference", "rows", "rows, uncentred", "uncentred", "capacity", "capacity, uncentred"],
+)
+def test_lambda_starts_at_its_least_value(evaluate: Any, low: int) -> None:
+    assert np.isfinite(evaluate(float(low))).all()
+    with pytest.raises(ValueError, match=rf"lam must lie in \[{low}, inf\), got {math.nextafter(low, -math.inf)}"):
+        evaluate(math.nextafter(low, -math.inf))
+
+
 @BY_RULE
 def test_rules_are_values(rule: Rule) -> None:
     assert parse(str(rule)) == rule
