@@ -30,10 +30,12 @@ def exact_share(successes: int, trials: int, confidence: float = 0.95) -> Estima
     """
     if not trials:
         return Estimate(math.nan, 0.0, 1.0)
-    from scipy.stats import binomtest
+    from scipy.special import betainccinv, betaincinv
 
-    ends = binomtest(int(successes), int(trials)).proportion_ci(confidence, method="exact")
-    return Estimate(successes / trials, float(ends.low), float(ends.high))
+    failures, missed = trials - successes, (1 - confidence) / 2
+    low = betaincinv(successes, failures + 1, missed) if successes else 0.0
+    high = betainccinv(successes + 1, failures, missed) if failures else 1.0
+    return Estimate(successes / trials, float(low), float(high))
 
 
 def change_of_share(now: ArrayLike, reference: ArrayLike, confidence: float = 0.95) -> Estimate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import beta
+from scipy.stats import binomtest
 
 from lambda_star.rehearsal import change_of_share, exact_share
 from lambda_star.rehearsal.statistics import change_of_mean, mean
@@ -12,12 +12,14 @@ from lambda_star.rehearsal.statistics import change_of_mean, mean
 DRAWS = 2000
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 20), (7, 20), (20, 20)])
-def test_a_share_has_the_interval_of_the_beta_quantiles(successes: int, trials: int) -> None:
-    found = exact_share(successes, trials, 0.9)
-    low = beta.ppf(0.05, successes, trials - successes + 1) if successes else 0
-    high = beta.ppf(0.95, successes + 1, trials - successes) if successes < trials else 1
-    assert found == pytest.approx((successes / trials, low, high), abs=1e-9)
+@pytest.mark.parametrize(("successes", "trials"), [(0, 20), (7, 20), (20, 20), (1, 1), (3, 5000)])
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.999999])
+def test_a_share_has_the_interval_at_whose_ends_a_binomial_test_is_undecided(
+    successes: int, trials: int, confidence: float
+) -> None:
+    found = exact_share(successes, trials, confidence)
+    ends = binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    assert found == pytest.approx((successes / trials, ends.low, ends.high), abs=1e-9)
 
 
 def test_no_trials_tell_nothing() -> None:
