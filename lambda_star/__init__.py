@@ -8,6 +8,8 @@ The functions of every day stand here; everything else is in the submodules, whi
     ls.categorical.threshold(log_t, log_b, 5.0)        # one position over the whole vocabulary
     ls.calibrate(ls.read_table("answers.csv"), clip=5) # measured answers
     ls.decide("report.json", lam=1.25)                 # safe, unsafe or unknown, and why
+
+Below, q is the student's modal probability, and Δ = logit p − logit b.
 """
 
 from importlib import import_module

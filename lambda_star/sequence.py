@@ -119,7 +119,7 @@ def listwise(
     validity as long as λ is below the separator's λ*; past the separator's collapse point no list is ever closed.
 
     Args:
-        items: the most items that the token budget has room for, in [1, 1e+06].
+        items: the most items that the token budget has room for, in [1, 1,000,000].
         separator: (p, b) of the separator where an item ends.
         quote: (p, b) of the quote that opens or closes a string, two per item; None if absent or certain.
         opening: (p, b) of the bracket that opens the list; None if it is certain.

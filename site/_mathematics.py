@@ -97,7 +97,7 @@ def write_font(app: Sphinx, exception: Exception | None) -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in Path(app.outdir).rglob("*.html"))
     formulas = unescape(re.sub(r"<[^>]+>", "", "".join(pages.split("<math")[1:])))
     slanted = "".join(letter for letter in map(chr, ITALICS) if normalize("NFKC", letter) in formulas)
-    options = subset.Options(flavor="woff", layout_features=["*"])
+    options = subset.Options(flavor="woff", layout_features=["*"], name_IDs=["*"])
     font = subset.load_font(str(files("ziamath") / "fonts" / FONT), options)
     chosen = subset.Subsetter(options)
     chosen.populate(text=formulas + slanted)

@@ -115,3 +115,10 @@ def test_a_long_formula_is_cut_outside_of_brackets_and_loses_nothing() -> None:
         "{}+ e^{-x} d ",
         "{}- 10000000000",
     ]
+
+
+def test_no_sentence_on_what_a_function_returns_is_taken_for_a_type() -> None:
+    roles = re.compile(r":[\w:]+:`[^`]*`|``.*?``")
+    for path in sorted((ROOT / "lambda_star").rglob("*.py")):
+        for first in re.findall(r"^ *Returns:\n +(.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            assert not re.search(r":(?: |$)", roles.sub("", first)), f"{path}: {first}"

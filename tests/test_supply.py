@@ -74,7 +74,7 @@ def test_every_data_file_is_named_where_the_licences_are() -> None:
         ".safetensors",
         ".json",
     }
-    places = [supply.ROOT / folder for folder in ("examples", "results", "tests")]
+    places = [supply.ROOT / folder for folder in ("examples", "lambda_star", "results", "tests")]
     files = [path.relative_to(supply.ROOT) for place in places for path in place.rglob("*") if path.suffix in suffixes]
     unnamed = [
         path for path in files if "__pycache__" not in path.parts and not any(_below(path, one) for one in named)

@@ -4,11 +4,12 @@
 there depends on the update rule; see :func:`regime`.
 
 ``p`` is the teacher's modal probability, ``b`` the base's (warm start's) probability of the same token, ``c`` the cap
-on the tail ratio (1−p)/(1−q) of teacher to student, and ``lam`` the extrapolation coefficient λ. Every function takes
-Python floats, or arrays of any array API library that broadcast. The message of a ``ValueError`` names the argument,
-its range, and the first value outside it with its index. A Python number that the dtype of the arrays beside it cannot
-hold, such as c = 1e39 beside float32, is outside. In the sources, "paper" is arXiv:2605.08737v1, and an "extension" is
-not in it as far as we know.
+on the tail ratio (1−p)/(1−q) of teacher to student, and ``lam`` the extrapolation coefficient λ; q is the student's
+modal probability, and Δ = logit p − logit b. Every function takes Python floats, or arrays of any array API library
+that broadcast. The message of a ``ValueError`` names the argument, its range, and the first value outside it with its
+index. A Python number that the dtype of the arrays beside it cannot hold, such as c = 1e39 beside float32, is outside.
+What is not a number is a ``TypeError``. In the sources, "paper" is arXiv:2605.08737v1, and an "extension" is not in it
+as far as we know.
 """
 
 from lambda_star.bernoulli._inverses import base_for, clip_for, teacher_for

@@ -6,32 +6,31 @@ mean tail masses, with an interval over whole answers. Every position also has i
 its positions. The advice is the lower limit of a low quantile of these, which bounds the share of answers in which the
 student makes a tail more than c times thinner than the teacher's. Eq. 4 of the paper gives the λ* of one pair;
 everything else here is an extension.
-
-The way of the data through the modules, each of which stands on those above it::
-
-    texts, table           a table: its columns, its problems, and how tables are joined
-    rows                   what a good row is, one by one
-    readers                a table, or a stream of tables, from files (the map of that folder stands there)
-    writers                the files of a table
-    thresholds             λ*, flip points and deaths of rows, as intervals where their numbers are
-    contracts              the contract class of a row, and how a contract fits; classified() writes the classes down
-    readings               λ* for any single token, for everything but the modal token, and for a class
-    distribution           quantiles of any number of values
-    settings               what is summed
-    jackknife, statistics  limits of quantiles over answers, intervals of classes, and sample sizes
-    shares                 exact intervals of shares
-    concerns               warnings
-    report                 what is reported: the attributes, and their form as JSON
-    answers                what is kept of each answer
-    classes                what is kept of each contract class, and its report
-    samples                what is kept one by one: the worst positions, listed tokens, texts and problems
-    summary                from a state to its report
-    saved                  a state as bytes
-    state                  all that is kept, which can be added to, merged and saved
-    comparison             what differs between two states
-    pieces, cluster, large files of any size: how they are cut, a Ray cluster, and one machine
-    grids, forms           the tables of a report, and the report as Markdown and HTML
 """
+
+# The way of the data through the modules, each of which stands on those above it:
+#    texts, table            a table: its columns, its problems, and how tables are joined
+#    rows                    what a good row is, one by one
+#    readers                 a table, or a stream of tables, from files (the map of that folder stands there)
+#    writers                 the files of a table
+#    thresholds              λ*, flip points and deaths of rows, as intervals where their numbers are
+#    contracts               the contract class of a row, and how a contract fits; classified() writes the classes down
+#    readings                λ* for any single token, for everything but the modal token, and for a class
+#    distribution            quantiles of any number of values
+#    settings                what is summed
+#    jackknife, statistics   limits of quantiles over answers, intervals of classes, and sample sizes
+#    shares                  exact intervals of shares
+#    concerns                warnings
+#    report                  what is reported: the attributes, and their form as JSON
+#    answers                 what is kept of each answer
+#    classes                 what is kept of each contract class, and its report
+#    samples                 what is kept one by one: the worst positions, listed tokens, texts and problems
+#    summary                 from a state to its report
+#    saved                   a state as bytes
+#    state                   all that is kept, which can be added to, merged and saved
+#    comparison              what differs between two states
+#    pieces, cluster, large  files of any size: how they are cut, a Ray cluster, and one machine
+#    grids, forms            the tables of a report, and the report as Markdown and HTML
 
 from __future__ import annotations
 

@@ -151,7 +151,8 @@ def compare_states(
     """Return how λ* differs between what two states have seen, as :func:`compare` does for tables of any size.
 
     Args:
-        first, second: the states, of equal settings.
+        first: the state of the first files.
+        second: that of the second, with the same settings.
         quantile, confidence, paired: as for :func:`compare`.
 
     Returns:

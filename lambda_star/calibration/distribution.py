@@ -25,7 +25,7 @@ DEVIATIONS = 3
 class Distribution:
     """Values of at least 1, such as λ*, in any order; parts that were gathered apart can be merged.
 
-    Above ``EXACT`` values a relative-error quantile sketch stands for them, which is most accurate at the low end and
+    Above a million values a relative-error quantile sketch stands for them, which is most accurate at the low end and
     keeps the excess over 1 to seven digits, rounded down.
 
     Source: extension; Cormode, Karnin, Liberty, Thaler and Veselý, "Relative Error Streaming Quantiles" (2021), as

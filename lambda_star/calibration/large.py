@@ -52,7 +52,8 @@ def calibrate_files(
     Args:
         paths: files, patterns and folders, as :func:`lambda_star.read_table` takes them.
         settings: what the state sums.
-        teacher, base: the two sides of a join, where teacher and base were scored into files of their own.
+        teacher: files with the teacher's scores, where the two models were scored apart.
+        base: those with the base's.
         keep_going: whether to leave bad rows out and list them instead of raising an error for the first one.
         engine: ``local``, or ``ray`` for the Ray cluster that is there, or for one of this machine's processors. All
             workers of a cluster must see the files under the same paths.

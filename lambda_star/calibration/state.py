@@ -74,7 +74,7 @@ class State:
         self.samples = Samples()
 
     def add(self, table: Table) -> None:
-        """Return nothing; take in the rows of a table.
+        """Take in the rows of a table.
 
         Args:
             table: the table. A contract that judges answers from their beginning needs each answer in one table.
@@ -233,7 +233,7 @@ class State:
                 found.stars.compact()
 
     def check(self) -> None:
-        """Return nothing; raise an error if an answer was met twice that must be met once.
+        """Raise an error if an answer was met twice that must be met once.
 
         Raises:
             ValueError: positions of an answer stand twice, or a contract that judges answers from their beginning met
@@ -305,7 +305,7 @@ class State:
         return saved.from_bytes(data, cls(settings))
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
-        """Return nothing; write the state to a file, whole or not at all.
+        """Write the state to a file, whole or not at all.
 
         Args:
             path: the file; a state that is there is replaced.

@@ -31,7 +31,7 @@ Writer = Callable[[Iterable[Table], Path], None]
 
 
 def write_table(table: Table | Iterable[Table], path: str | Path, *, force: bool = False) -> None:
-    """Return nothing; write a table to a file that :func:`lambda_star.read_table` reads as the same table.
+    """Write a table to a file that :func:`lambda_star.read_table` reads as the same table.
 
     The file appears when it is complete, so a run that is cut leaves none or the old one. Parquet has checksums.
 
@@ -39,9 +39,6 @@ def write_table(table: Table | Iterable[Table], path: str | Path, *, force: bool
         table: the table, or its parts in order, which are written one after another.
         path: a .csv, .tsv, .jsonl, .parquet or .arrow file, one of text also with .gz or .zst; its folder may be new.
         force: replace a file that is not such a table.
-
-    Returns:
-        Nothing.
 
     Raises:
         ValueError: the file has another suffix, or only some parts have a ``contract`` column.

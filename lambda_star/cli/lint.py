@@ -44,7 +44,7 @@ def lint_config(files: tuple[Path, ...], strict: bool, json_path: Path | None, *
     if something could not be read, or the report cannot tell whether lambda is safe; else 0. The worst file decides.
 
     \b
-    Example:
+    Examples:
       lambda-star lint-config run_verl.sh --p 0.999 --b 0.5
       lambda-star lint-config configs/*.yaml --report report.json --strict
     """  # noqa: D301 (click wants the character \b)

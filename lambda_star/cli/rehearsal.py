@@ -31,7 +31,7 @@ from lambda_star.cli._output import (
     write,
     write_json,
 )
-from lambda_star.cli.score import MODEL_HELP, PROMPTS_HELP, UNDER_HELP
+from lambda_star.cli.score import DTYPES, MODEL_HELP, PROMPTS_HELP, UNDER_HELP
 from lambda_star.cli.verdict import TOLERANCE
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["rehearse"]
 
 COUNT = click.IntRange(min=1)
-DTYPES = click.Choice(["float32", "float64", "bfloat16", "float16"])
 COEFFICIENT = LAM._replace(low=0.0, ends="[)")
 DEFAULT_LAMS = (1.25, 1.5, 2.0)
 LAM_HELP = "A lambda; give several to find the largest that is safe, or one above 1 to have that one judged."

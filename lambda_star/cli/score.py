@@ -41,6 +41,8 @@ FROM_HELP = """\
 Where the answers come from: base, teacher, a lambda (their mixture), or a .jsonl file of answers with tokens or text,
 and with prompt or messages unless --prompts has them line by line."""
 
+DTYPES = click.Choice(["float32", "float64", "bfloat16", "float16"])
+
 KEPT = "what is finished is kept in {path}, and the same command goes on from there"
 
 
@@ -55,7 +57,7 @@ KEPT = "what is finished is kept in {path}, and the same command goes on from th
 @click.option("--answers", type=click.IntRange(min=1), help="Number of answers; by default one per prompt.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, help="Answers that run side by side.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, help="The most tokens of an answer.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "float64"]), default="float32")
+@click.option("--dtype", type=DTYPES, default="float32", help="Dtype in which the models compute.")
 @click.option("--device", default="cpu", help="Where the models run, for instance cuda.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the sampling.")
 @click.option("--trust-remote-code", is_flag=True, help="Let Python code that comes with a model run.")

@@ -13,22 +13,34 @@ GRID = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4)  # (λ−1)/(λ*−1
 
 @dataclass(frozen=True)
 class Preset:
-    """One setting of the experiment."""
+    """One setting of the experiment.
+
+    Attributes:
+        style: style of the lists, a key of :data:`lambda_star.cliff.task.STYLES`.
+        items: the most items that fit in an answer.
+        teacher_ends: probability that an item is the last one in the teacher's data.
+        base_ends: the same for the base; it is greater, so that the teacher prefers to go on.
+        clip: cap c on the ratio of teacher to student probability.
+        clipped: whether the students' steps use the clip; if not, c only sets where the grid lies.
+        shuffled: whether each step gives the base's logits at every position to a random other one, drawn anew. The
+            predicted validity takes this into account; p, b, λ*, λ_c and the tail are those of the base as it is.
+        momentum: Adam's β₁; at 0.9 students overshoot and lose tail mass below λ*, which returns only slowly.
+        grid: (λ−1)/(λ*−1) of the students, rising.
+        control: name of the control, empty for the preset itself.
+    """
 
     name: str
-    style: str  # style of the lists, a key of lambda_star.cliff.task.STYLES
-    items: int  # the most items that fit in an answer
-    teacher_ends: float  # probability that an item is the last one in the teacher's data
-    base_ends: float  # the same for the base; it is greater, so that the teacher prefers to go on
-    clip: float = 2.0  # cap c on the ratio of teacher to student probability
+    style: str
+    items: int
+    teacher_ends: float
+    base_ends: float
+    clip: float = 2.0
     steps: int = 200
-    clipped: bool = True  # whether the students' steps use the clip; if not, c only sets where the grid lies
-    # Whether the base's logits at each position are replaced by those of a random other position, drawn anew at each
-    # step. The predicted validity takes this into account; p, b, λ*, λ_c and the tail are those of the base as it is.
+    clipped: bool = True
     shuffled: bool = False
-    momentum: float = 0.0  # Adam's β₁; at 0.9 students overshoot and lose tail mass below λ*, which returns only slowly
-    grid: tuple[float, ...] = GRID  # (λ−1)/(λ*−1) of the students, rising
-    control: str = ""  # name of the control, empty for the preset itself
+    momentum: float = 0.0
+    grid: tuple[float, ...] = GRID
+    control: str = ""
 
     @property
     def label(self) -> str:
@@ -46,6 +58,7 @@ PRESETS = {
         Preset("wide", "plain", 14, 0.2, 0.4, clip=3.0),
     )
 }
+"""The settings that are run, by name."""
 
 QUICK = Preset("quick", "plain", 10, 0.2, 0.45, steps=150, grid=(0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4))
 

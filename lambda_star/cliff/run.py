@@ -124,7 +124,7 @@ def run(
         progress: called after each step with the number of steps done.
 
     Returns:
-        What the file holds: a record of :mod:`lambda_star.cliff.record`, with its outcome if students were trained.
+        The content of the file, a record of :mod:`lambda_star.cliff.record`, with its outcome if students were trained.
 
     Raises:
         ValueError: a size is out of range; the file holds another setting, or a prediction that is not the locked one;

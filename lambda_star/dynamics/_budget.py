@@ -48,7 +48,7 @@ def time_to_edge(p: ArrayLike, b: ArrayLike, c: ArrayLike, lam: ArrayLike, *, fl
 
     Under the natural flow it is log(λ/(λ−λ*)). Under policy gradient it is
     2 log(u₀/u_c) + e^θ_λ [E₁(u_c) − E₁(u₀)] + e^−θ_λ [Ei(u₀) − Ei(u_c)], where u₀ = λΔ and u_c = (λ−λ*)Δ are the
-    distances of the base and of the edge to the fixed point θ_λ.
+    distances of the base and of the edge to the fixed point θ_λ, and E₁ and Ei are exponential integrals.
 
     Args:
         p: teacher's modal probability, in (0, 1).

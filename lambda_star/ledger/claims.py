@@ -29,9 +29,9 @@ class Claim:
     Attributes:
         id: its name.
         by: the source that makes it; ``title`` and ``url`` say which that is.
-        known: one of ``KNOWN``.
+        known: ``seen``, ``reported``, ``inferred`` or ``ours``.
         claim: what is claimed, one sentence.
-        standing: how the file expects it to stand, one of ``STANDINGS``.
+        standing: how the file expects it to stand, ``contradicts``, ``agrees``, ``consistent`` or ``out of reach``.
         finding: what the library finds, with names of ``values`` in braces.
         shows: the command that shows it, empty where nothing does; ``costly`` says that it takes more than seconds.
         prints: what that command prints of it, with names of ``values`` in braces.

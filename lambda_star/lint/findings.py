@@ -13,7 +13,10 @@ SEVERITIES: tuple[Severity, ...] = ("error", "unknown", "warning", "note")
 
 
 class Finding(NamedTuple):
-    """One thing to know about a configuration: its severity, the line and key it is about, and what to do."""
+    """One thing to know about a configuration: its severity, the line and key it is about, and what to do.
+
+    ``severity`` is error, unknown, warning or note, the worst first; unknown is what could not be read.
+    """
 
     severity: Severity
     line: int | None

@@ -31,8 +31,8 @@ def plot_run(record: Mapping[str, Any], axes: Sequence[Axes] | None = None) -> S
         axes: two axes to draw on; new ones by default.
 
     Returns:
-        The two axes: predicted and seen validity with the quality of valid answers, and tail mass with the three
-        regimes.
+        The two axes, one with predicted and seen validity and the quality of valid answers, one with the tail mass and
+        the three regimes.
 
     Raises:
         ValueError: the record is not that of a finished run.
@@ -69,9 +69,9 @@ def plot_cliff(records: Sequence[Mapping[str, Any]], figure: Figure | None = Non
         figure: figure to draw on; a new one by default.
 
     Returns:
-        The figure, with three axes: validity of all runs against (λ−1)/(predicted onset−1), where runs without a clip
-        use the scale of the run with one; tail mass of the first run, with the three regimes; and onsets with their
-        intervals.
+        The figure, whose three axes show the validity of all runs against (λ−1)/(predicted onset−1), where runs without
+        a clip use the scale of the run with one; the tail mass of the first run, with the three regimes; and onsets
+        with their intervals.
 
     Raises:
         ValueError: there is no such run.

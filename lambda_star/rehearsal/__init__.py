@@ -1,7 +1,7 @@
 """Rehearsals: answers of the predicted student at several λ, before any training, and what they tell.
 
 At every prefix the student that converged training would reach follows from teacher, base, λ and update rule, so it
-can be sampled from without training it. :func:`lambda_star.torch.rehearse` samples; this wing keeps the answers in a
+can be sampled from without training it. :func:`lambda_star.torch.rehearse` samples; this module keeps the answers in a
 file that a person can read and a later run can resume, and computes the shares and changes with their intervals::
 
     from lambda_star.rehearsal import read_rehearsal

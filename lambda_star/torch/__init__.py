@@ -1,7 +1,8 @@
 """The optional bridge to PyTorch: a distillation step, its checks, extrapolated teachers, and a monitor for a run.
 
 All formulas stay in the numeric layer, which accepts tensors; everything here computes on the device of its inputs.
-Each name is loaded on first use, and only ``SafetyMonitor`` and ``ExtrapolatedTeacher`` need transformers.
+Each name is loaded on first use. ``ExtrapolatedTeacher``, ``PredictedStudent``, ``SafetyMonitor`` and what loads models
+by name need transformers.
 """
 
 from __future__ import annotations

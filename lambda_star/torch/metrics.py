@@ -84,9 +84,9 @@ def safety_metrics(
             point. The metric is left out for a rule that p and b cannot show.
 
     Returns:
-        A dictionary with a float for each name in the table above except ``known``. A position where a
-        logit is NaN or +inf is counted in ``not_judged`` and left out of all else. The floats are NaN if no position
-        remains. A median is always one of the values, so that of λ* may be +inf.
+        A dictionary with a float for each name in the table of :mod:`lambda_star.torch.metrics` except ``known``. A
+        position where a logit is NaN or +inf is counted in ``not_judged`` and left out of all else. The floats are NaN
+        if no position remains. A median is always one of the values, so that of λ* may be +inf.
 
     Raises:
         ValueError: shapes differ, a value lies outside its range, or one model cannot produce a token that the other

@@ -11,7 +11,7 @@ decimal number, and a pair for every number between its ends::
     verified.updates.dies(updates.top_k(1), "0.999", "0.5")   # an update rule
 
 The formulas are those of the numeric layer: its kernels run over intervals. Arguments that reach beyond their range are
-cut to it, and the result names them; arrays give arrays. This wing needs python-flint.
+cut to it, and the result names them; arrays give arrays. This module needs python-flint.
 """
 
 try:

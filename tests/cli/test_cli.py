@@ -93,16 +93,20 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.parametrize("name", main.commands)
+def test_help_describes_every_option(name: str) -> None:
+    text = printed(name, "--help")
+    for option in main.commands[name].params:
+        if isinstance(option, click.Option):
+            assert f"{option.opts[0]} " in text
+            assert option.help
+            assert words(option.help).replace(" ", "") in words(text).replace(" ", "")  # lines may end at a hyphen
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 @pytest.mark.parametrize("name", ["threshold", "calibrate", "plot"])
 def test_help_of_a_command_teaches(name: str, flag: str) -> None:
     text = printed(name, flag)
-    command = main.commands[name]
-    for option in command.params:
-        if isinstance(option, click.Option):
-            assert option.opts[0] in text
-            assert option.help
-            assert words(option.help).replace(" ", "") in words(text).replace(" ", "")  # lines may end at a hyphen
     assert "Example" in text
     assert f"lambda-star {name} " in text
 
@@ -698,11 +702,6 @@ def run(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["lint-config", "check-step"])
 def test_help_of_the_commands_around_a_run_teaches(name: str) -> None:
     text = printed(name, "--help")
-    for option in main.commands[name].params:
-        if isinstance(option, click.Option):
-            assert f"{option.opts[0]} " in text
-            assert option.help
-            assert words(option.help).replace(" ", "") in words(text).replace(" ", "")  # lines may end at a hyphen
     assert re.search(rf"^ *lambda-star {name}\b", text, flags=re.MULTILINE)
     assert "The exit status is 1 if" in words(text)
     assert re.search(rf"^  {name}  +\S", printed("--help"), flags=re.MULTILINE)

@@ -3,24 +3,23 @@
 The columns of a plain table are the attributes of :class:`lambda_star.calibration.table.Table`. The optional columns
 ``top`` (a list of [token, log_p, log_b]) and ``rest`` ([least, greatest] log(p/b) of the tokens outside ``top``) may be
 JSON text.
-
-A file goes through these modules, each of which stands on those above it::
-
-    bytes         find files, tell their format, and open them, packed or not
-    columnar      record batches of Parquet and Arrow, and their checksums
-    records       records of JSON and of Parquet and Arrow as Python objects
-    parts         stretches of a table with the line of each row: cut between answers, and searched for repeated rows
-    listed        the column ``top``
-    plain         plain columns as tables, all at once or row by row; data frames
-    delimited     CSV and TSV
-    rounding      how numbers were rounded
-    steps         what an engine says about an answer, in one form for all engines
-    engines       from the format of one engine to that form
-    scores        which engine wrote a record, and its answers
-    positions     the row that both models' numbers for one position give
-    join          which answers, and which of their tokens, belong together
-    engine_files  from files of engines to tables
 """
+
+# A file goes through these modules, each of which stands on those above it:
+#    bytes         find files, tell their format, and open them, packed or not
+#    columnar      record batches of Parquet and Arrow, and their checksums
+#    records       records of JSON and of Parquet and Arrow as Python objects
+#    parts         stretches of a table with the line of each row: cut between answers, and searched for repeated rows
+#    listed        the column `top`
+#    plain         plain columns as tables, all at once or row by row; data frames
+#    delimited     CSV and TSV
+#    rounding      how numbers were rounded
+#    steps         what an engine says about an answer, in one form for all engines
+#    engines       from the format of one engine to that form
+#    scores        which engine wrote a record, and its answers
+#    positions     the row that both models' numbers for one position give
+#    join          which answers, and which of their tokens, belong together
+#    engine_files  from files of engines to tables
 
 from __future__ import annotations
 
