@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -17,6 +17,7 @@ from lambda_star.symbolic.pages import derivations
 from lambda_star.symbolic.places import AHEAD, BEHIND, EVERY
 from lambda_star.symbolic.regions import above, between, free, let
 from lambda_star.symbolic.rules import Join, Rewrite, Solve
+from tests.night import thinned
 
 DERIVATIONS = derivations()
 Damage = Callable[[Derivation], Derivation]
@@ -84,19 +85,15 @@ def test_a_damaged_derivation_is_refused(name: str, damage: str) -> None:
         wrong.check()
 
 
-def deletions() -> Iterator[tuple[str, int]]:
-    return ((name, number) for name, one in DERIVATIONS.items() for number in range(len(one.steps)))
-
-
-def test_every_deleted_step_and_every_swap_of_two_neighbours_is_refused() -> None:
-    for name, number in deletions():
-        steps = DERIVATIONS[name].steps
-        assert with_steps(DERIVATIONS[name], steps[:number] + steps[number + 1 :]).misplaced()
-    for name, one in DERIVATIONS.items():
-        for number, (first, second) in enumerate(pairwise(one.steps)):
-            swapped = (*one.steps[:number], second, first, *one.steps[number + 2 :])
-            wrong = with_steps(one, swapped)
-            assert broken_link(wrong) or loose_end(wrong) or wrong.misplaced(), (name, number)
+@pytest.mark.parametrize("name", thinned(DERIVATIONS, 3))
+def test_every_deleted_step_and_every_swap_of_two_neighbours_is_refused(name: str) -> None:
+    one = DERIVATIONS[name]
+    for number in range(len(one.steps)):
+        assert with_steps(one, one.steps[:number] + one.steps[number + 1 :]).misplaced()
+    for number, (first, second) in enumerate(pairwise(one.steps)):
+        swapped = (*one.steps[:number], second, first, *one.steps[number + 2 :])
+        wrong = with_steps(one, swapped)
+        assert broken_link(wrong) or loose_end(wrong) or wrong.misplaced(), number
 
 
 def test_forged_results_and_missing_premises_are_refused_without_the_marks() -> None:

@@ -290,7 +290,7 @@ def test_weights_that_are_not_finite_are_refused(name: str, value: float, where:
 
 
 def test_logits_that_are_nan_are_refused() -> None:
-    class Broken(LlamaForCausalLM):  # type: ignore[no-untyped-call]
+    class Broken(LlamaForCausalLM):
         def forward(self, *inputs: Any, **options: Any) -> Any:
             found = super().forward(*inputs, **options)
             found.logits = found.logits * math.nan
