@@ -19,8 +19,11 @@ from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 FONT = "STIXTwoMath-Regular.ttf"
-PRIME = re.compile("<msup>(<mi>[^<]*</mi><mo>′</mo>)</msup>")
+PRIME = re.compile("<msup>(<mi[^>]*>[^<]*</mi><mo>[′″]</mo>)</msup>")
 """A prime, which the font raises by itself."""
+
+COMBINING, BAR = ">\u0332<", ">\u203e<"
+"""The stroke at a bound: the one of the converter combines with the letter before it, the other stands by itself."""
 
 ITALICS = (0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C))
 """The letters that a browser draws a variable in; the formulas hold the upright ones."""
@@ -42,7 +45,8 @@ CONVERTER = LatexToMathML(fancy_error=False)
 def mathml(latex: str, node: nodes.Element, display: bool) -> str:
     """Return a formula as MathML; one that cannot be read is a warning, and so ends the build."""
     try:
-        return PRIME.sub(r"<mrow>\1</mrow>", CONVERTER.convert_with_local_state(latex, displaystyle=display))
+        drawn = CONVERTER.convert_with_local_state(latex, displaystyle=display)
+        return PRIME.sub(r"<mrow>\1</mrow>", drawn).replace(COMBINING, BAR)
     except LatexError as error:
         logging.getLogger(__name__).warning("%s in the formula %s", error, latex, location=node)
         return f"<code>{latex}</code>"
