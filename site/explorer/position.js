@@ -19,17 +19,17 @@
 
   /** Returns the tail beside the modal probability q of a student at rest, with the digits that 1 − q has lost. */
   function restOf(q, rises) {
-    const oddsOf = (tail) => (tail > 0 ? -formulas.logit(tail) : 745);
-    const [low, high] = [oddsOf(1 - q + Number.EPSILON), oddsOf(1 - q - Number.EPSILON)];
-    if (1 - q > THIN || !rises(low) || rises(high)) return 1 - q;
+    const oddsOf = (tail) => (tail > 0 ? -formulas.logit(tail) : 750); // past which a tail is 0
+    if (!(1 - q <= THIN)) return 1 - q;
+    const [low, high] = [1 - q + Number.EPSILON, 1 - q - Number.EPSILON].map(oddsOf);
     return formulas.fixed_point(0.5, -upTo(rises, low, high));
   }
 
   /** Returns the least λ at which the modal token, which the base favours, is dead. */
   function modalDies(rule, p, b, modal) {
-    const far = 1e12,
-      found = p < 0.01 && rule.dies(b, p) < Infinity ? upTo((at) => modal(at) > 0, 0, far) : far;
-    return found < far ? found : rule.dies(1 - p, 1 - b);
+    if (p > 0.01 || rule.dies(b, p) === Infinity) return rule.dies(1 - p, 1 - b);
+    const found = Math.expm1(upTo((x) => modal(Math.expm1(x)) > 0, 0, 709));
+    return found < 1e307 ? found : Infinity;
   }
 
   /** Returns everything that the page shows about a state. */
@@ -44,7 +44,7 @@
         const { modal: up, tail: down } = rule.force(theta, p, b, at);
         return up > down || (up === down && q <= b);
       };
-      return rule.keeps_fixed_point ? fixedTail(at) : restOf(q, rises);
+      return restOf(q, rises);
     };
     const [losing, dies] = p >= b ? ["tail", rule.dies(p, b)] : ["modal token", modalDies(rule, p, b, modal)];
     const kind = (at) => {

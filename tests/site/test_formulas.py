@@ -52,11 +52,16 @@ HARD = [
     ("log_prob_floor(bound=8)", 0.999, 1e-18, 1.022606),
     ("kl_to_base_cap(c=5)", 4e-15, 5e-16, 17.7),
     ("advantage_clamp(bound=1)", 0.999999999999, 1e-20, 1.5),
+    ("advantage_clamp(bound=1)", 0.999999, 1e-20, 9.0),
     ("advantage_clamp(bound=1)", 0.999, 0.999999999999, 0.3),
+    ("advantage_clamp(bound=0.01)", 0.9, 1 - 1e-15, 0.1),
     ("reward_clip(bound=2)", 0.999999999, 1e-17, 3.0),
     ("reward_clip(bound=2)", 1e-12, 0.9999999999, 0.2),
+    ("reward_clip(bound=2)", 1e-18, 0.5, 1.5),
     ("teacher_weight(c=5, centred=False)", 0.999999999999, 1e-14, 1.5),
+    ("top_k(k=1)", 1 - 1e-9, 1e-20, 1.5),
     ("top_k(k=1)", 1e-19, 0.8, 0.65),
+    ("top_k(k=1, through=True)", 1e-24, 2e-24, 1.5),
     ("truncated_sampling(top_p=0.95)", 0.9, 1e-17, 1.001),
 ]
 """Rules, p, b and λ at which a complement such as 1 − b has lost its digits, or the tail is far thinner than those."""
@@ -123,14 +128,15 @@ def test_thin_tails_have_the_digits_of_exact_values(explorer: Callable[..., Any]
     for text, p, b, lam in HARD:
         rule, others = updates.parse(text), (1 - Fraction(p), 1 - Fraction(b))  # the tail's, exactly
         page.page.evaluate("(given) => lambdaStar.explore(given)", {"p": p, "b": b, "lam": lam, "rule": text})
-        wanted = {
-            "the student's tail": verified.updates.student(rule, *others, lam),
-            "the fixed point's tail": verified.fixed_point(*others, lam),
-        }
+        ends = [verified.updates.student(rule, *pair, lam).lower for pair in ((p, b), others)]
+        fixed = [verified.fixed_point(*pair, lam).lower for pair in ((p, b), others)]
+        wanted = {"the student's tail": ends[1], "the fixed point's tail": fixed[1]}
         if p < b:
-            wanted["the modal token dies at λ"] = verified.updates.dies(rule, *others)
-        shown = {name: page.numbers()[name].replace("−", "-").replace("never", "inf") for name in wanted}
+            wanted["the modal token dies at λ"] = verified.updates.dies(rule, *others).lower
         for name, exact in wanted.items():
-            assert float(shown[name]) == pytest.approx(exact.lower, rel=1e-5), (text, p, b, lam, name)
-        is_kept = shown["the student's tail"] == shown["the fixed point's tail"]
-        assert is_kept == ("training ends at the fixed point" in page.text("#status")), (text, p, b, lam)
+            shown = float(page.numbers()[name].replace("−", "-").replace("never", "inf"))
+            assert shown == pytest.approx(exact, rel=1e-5, abs=0), (text, p, b, lam, name)
+        is_kept = ends == pytest.approx(fixed, rel=1e-7, abs=0)
+        assert is_kept == ("ends at the fixed point" in page.text("#status")), (text, p, b, lam)
+    page.page.evaluate("lambdaStar.explore({ lam: 0.5, rule: 'teacher_weight(c=5, centred=False)' })")
+    assert page.numbers()["the student's tail"] == "unknown"
