@@ -108,7 +108,7 @@
 
   function sampled(low, high, f, count = 240, cuts = []) {
     const at = Array.from({ length: count + 1 }, (_, i) => low + ((high - low) * i) / count);
-    return [...at, ...cuts.filter((one) => one > low && one < high)]
+    return [...new Set([...at, ...cuts.filter((one) => one > low && one < high)])]
       .sort((one, other) => one - other)
       .map((one) => [one, f(one)]);
   }
