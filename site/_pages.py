@@ -241,7 +241,7 @@ def literal(lines: list[str]) -> None:
 
 
 def tell_defaults(main: click.Group) -> None:
-    """Have the help of each option end as in a terminal, with its default and its range, where sphinx-click is silent."""
+    """End the help of each option as a terminal does, with its default and range, which sphinx-click does not know."""
     above = click.Context(main, **main.context_settings)
     for command in main.commands.values():
         context = click.Context(command, parent=above)

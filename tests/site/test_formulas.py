@@ -126,13 +126,13 @@ def test_thin_tails_have_the_digits_of_exact_values(explorer: Callable[..., Any]
 
     page = explorer()
     for text, p, b, lam in HARD:
-        rule, others = updates.parse(text), (1 - Fraction(p), 1 - Fraction(b))  # the tail's, exactly
+        rule, sides = updates.parse(text), ((p, b), (1 - Fraction(p), 1 - Fraction(b)))
         page.page.evaluate("(given) => lambdaStar.explore(given)", {"p": p, "b": b, "lam": lam, "rule": text})
-        ends = [verified.updates.student(rule, *pair, lam).lower for pair in ((p, b), others)]
-        fixed = [verified.fixed_point(*pair, lam).lower for pair in ((p, b), others)]
+        ends = [verified.updates.student(rule, one, other, lam).lower for one, other in sides]
+        fixed = [verified.fixed_point(one, other, lam).lower for one, other in sides]
         wanted = {"the student's tail": ends[1], "the fixed point's tail": fixed[1]}
         if p < b:
-            wanted["the modal token dies at λ"] = verified.updates.dies(rule, *others).lower
+            wanted["the modal token dies at λ"] = verified.updates.dies(rule, *sides[1]).lower
         for name, exact in wanted.items():
             shown = float(page.numbers()[name].replace("−", "-").replace("never", "inf"))
             assert shown == pytest.approx(exact, rel=1e-5, abs=0), (text, p, b, lam, name)
