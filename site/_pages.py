@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import click
 import imagesize
 from docutils import nodes
-from sphinx.addnodes import desc_sig_element, download_reference, pending_xref
+from sphinx.addnodes import desc_annotation, desc_sig_element, download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
@@ -28,9 +29,13 @@ CARDS = (4, 100)
 REFERENCE = "docs/reference"
 
 LITERAL = re.compile(
-    r"(``.*?``|`[^`\n]*`|^\| [^\n]*|^ *\.\. option::[^\n]*|\*\*Required\*\*)", flags=re.DOTALL | re.MULTILINE
+    r"(^ *>>> .*?(?=\n *\n|\Z)|``.*?``|`[^`\n]*`|^\| [^\n]*|^ *\.\. option::[^\n]*|\*\*Required\*\*)",
+    flags=re.DOTALL | re.MULTILINE,
 )
 """What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
+
+VALUE = 200
+"""The characters up to which the value of a constant is shown."""
 
 SHORT = 20
 """The characters of code up to which it is not parted, so that no line ends inside of --rule."""
@@ -66,6 +71,8 @@ class Links(SphinxPostTransform):
             self.lead_on(link)
         if self.env.docname == REFERENCE:
             self.link_names()
+        if self.env.docname.startswith("site/"):
+            self.link_sources()
         for dash in list(self.document.findall(lambda node: isinstance(node, nodes.Text) and node == " -- ")):
             dash.parent.replace(dash, nodes.Text(" – "))
 
@@ -94,6 +101,13 @@ class Links(SphinxPostTransform):
         uri = self.app.builder.get_relative_uri(self.env.docname, page) + anchor
         return nodes.reference("", "", *words, refuri=uri)
 
+    def link_sources(self) -> None:
+        """Lead from a page's file name that a docstring gives to that page."""
+        for name in list(self.document.findall(nodes.literal)):
+            page, dot, _ = name.astext().partition(".md")
+            if dot and page in self.env.found_docs:
+                name.replace_self(self.reference([name.deepcopy()], page, ""))
+
     def link_names(self) -> None:
         """Lead from the tables of names to the documentation of each, from a command's name to the command line."""
         known = self.env.domains.python_domain.objects
@@ -119,6 +133,9 @@ class Shapes(SphinxPostTransform):
         """Mark what is wide, and hold together what belongs together."""
         self.mark_wide()
         self.hold_together()
+        for value in list(self.document.findall(desc_annotation)):
+            if len(value.astext()) > VALUE and value.astext().lstrip().startswith("="):
+                value.parent.remove(value)
         for block in self.document.findall(nodes.literal_block):
             if block.rawsource == block.astext():
                 block.rawsource = block.rawsource.rstrip()
@@ -192,9 +209,9 @@ def join_names(lines: list[str]) -> None:
 
 
 def name_types(*event: Any) -> tuple[str | None, str | None]:
-    """Write a type that is long when spelled out by its name."""
+    """Write a type that is long when spelled out by its name, and a made default, which is a dictionary, as such."""
     *_, signature, returns = event
-    return signature and ALIAS.sub(r"\1", signature), returns
+    return signature and ALIAS.sub(r"\1", signature).replace("<factory>", "{}"), returns
 
 
 def escape(lines: list[str], signs: str) -> None:
@@ -223,6 +240,17 @@ def literal(lines: list[str]) -> None:
     lines[:] = shown
 
 
+def tell_defaults(main: click.Group) -> None:
+    """End the help of each option as a terminal does, with its default and range, which sphinx-click does not know."""
+    above = click.Context(main, **main.context_settings)
+    for command in main.commands.values():
+        context = click.Context(command, parent=above)
+        for option in command.params:
+            if isinstance(option, click.Option) and (record := option.get_help_record(context)):
+                told = record[1].replace("; required]", "]").removesuffix("[required]")
+                option.help, option.show_default = told.rstrip(), False
+
+
 def copy_explorer(app: Sphinx, exception: Exception | None) -> None:
     """Copy the explorer, a page without a generator, to where the links to it lead in the repository too."""
     explorer = Path(app.confdir) / "explorer"
@@ -240,6 +268,9 @@ def refuse_network(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register all of this."""
+    from lambda_star.cli import main
+
+    tell_defaults(main)
     app.add_post_transform(Links)
     app.add_post_transform(Shapes)
     app.connect("env-updated", name_overview)

@@ -11,6 +11,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import lambda_star
@@ -50,9 +51,9 @@ def documented() -> set[str]:
     return alone | {f"{home}.{name}".lstrip(".") for home, module in homes.items() for name in module.__all__}
 
 
-def mathematics() -> Any:
-    """The site's own module on formulas."""
-    spec = spec_from_file_location("_mathematics", SITE / "_mathematics.py")
+def of_site(name: str) -> Any:
+    """A module of the site's own."""
+    spec = spec_from_file_location(name, SITE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -101,7 +102,7 @@ def test_a_long_formula_is_cut_outside_of_brackets_and_loses_nothing() -> None:
     formulas = [
         one for page in ROOT.glob("derivations/*.md") for one in re.findall(r"\$([^$`]+)\$", page.read_text("utf-8"))
     ]
-    pieces_of = mathematics().pieces
+    pieces_of = of_site("_mathematics").pieces
     cut = [pieces_of(one) for one in formulas]
     for formula, pieces in zip(formulas, cut, strict=True):
         assert formula == pieces[0] + "".join(piece.removeprefix("{}") for piece in pieces[1:])
@@ -122,3 +123,34 @@ def test_no_sentence_on_what_a_function_returns_is_taken_for_a_type() -> None:
     for path in sorted((ROOT / "lambda_star").rglob("*.py")):
         for first in re.findall(r"^ *Returns:\n +(.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
             assert not re.search(r":(?: |$)", roles.sub("", first)), f"{path}: {first}"
+
+
+def test_an_example_in_a_docstring_stays_as_it_is_typed() -> None:
+    pytest.importorskip("sphinx")
+    lines = ["A | B:", "", "    >>> [1 | 2]", "    | row", "", "and | so ``a | b``"]
+    of_site("_pages").escape(lines, "|")
+    assert lines == ["A \\| B:", "", "    >>> [1 | 2]", "    | row", "", "and \\| so ``a | b``"]
+
+
+def test_a_signature_names_its_types_and_can_be_parsed() -> None:
+    pytest.importorskip("sphinx")
+    signature = "(rows: TypeAliasForwardRef('Rows'), best: dict[str, float] = <factory>)"
+    assert of_site("_pages").name_types(None, signature, None) == ("(rows: Rows, best: dict[str, float] = {})", None)
+
+
+def test_the_page_of_commands_tells_defaults_and_ranges_as_a_terminal_does() -> None:
+    pytest.importorskip("sphinx")
+
+    @click.group(context_settings={"show_default": True})
+    def main() -> None: ...
+
+    @main.command()
+    @click.option("--clip", type=click.FloatRange(1, min_open=True), default=5, help="A cap.")
+    @click.option("--out", required=True, help="A file.")
+    @click.option("--p", type=click.FloatRange(0, 1), required=True, help="A share.")
+    @click.option("--force", is_flag=True, help="Replace.")
+    def one() -> None: ...
+
+    of_site("_pages").tell_defaults(main)
+    told = [option.help for option in main.commands["one"].params if isinstance(option, click.Option)]
+    assert told == ["A cap.  [default: 5; x>1]", "A file.", "A share.  [0<=x<=1]", "Replace."]

@@ -23,6 +23,9 @@
     return made;
   }
 
+  /** Returns a text as nodes, in which what stands between backticks is code. */
+  const words = (text) => text.split(/`([^`]+)`/).map((part, at) => (at % 2 ? html("code", {}, part) : part));
+
   /** Returns a number with up to `digits` significant digits, as Python's format "g" writes it. */
   function number(value, digits = 6) {
     if (Number.isNaN(value)) return "unknown";
@@ -209,5 +212,5 @@
     return made;
   }
 
-  Object.assign(globalThis.lambdaStar, { draw, html, number, steps, table });
+  Object.assign(globalThis.lambdaStar, { draw, html, number, steps, table, words });
 })();

@@ -77,6 +77,14 @@
   function mark(input, fault) {
     input.setAttribute("aria-invalid", String(fault !== ""));
     element(`${input.id}-error`).textContent = fault;
+    showAge();
+  }
+
+  /** Says so where the answer is not that to all that is typed. */
+  function showAge() {
+    const old = document.querySelector("#controls [aria-invalid=true]") !== null;
+    document.body.classList.toggle("old", old);
+    element("answer-head").textContent = old ? "The answer to the last numbers that could be used" : "The answer";
   }
 
   function fillOptions() {
@@ -120,6 +128,7 @@
       }
     }
     element("options").replaceChildren(...parts);
+    showAge();
   }
 
   function typed(input, name, keep) {

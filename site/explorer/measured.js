@@ -1,14 +1,15 @@
 "use strict";
 // What the page shows of a report or a rehearsal that the reader opened.
 (() => {
-  const { draw, html, judge, named, number, percent, readFile, shown, signed, table } = globalThis.lambdaStar;
+  const { draw, html, judge, named, number, percent, readFile, shown, signed, table, words } =
+    globalThis.lambdaStar;
   const MOST_CLASSES = 24; // in the picture
   const MOST_ROWS = 200; // in the table
 
   const cell = (text) => ({ text, number: true });
   const finite = (values) => values.filter((one) => Number.isFinite(one));
   const sentenceList = (texts, attributes = {}) =>
-    html("ul", attributes, ...texts.map((one) => html("li", {}, shown(one))));
+    html("ul", attributes, ...texts.map((one) => html("li", {}, ...words(shown(one)))));
 
   function verdictBox({ safety, reason, lam = NaN, set_lam = null, needed = NaN }) {
     const more = [];
@@ -17,7 +18,7 @@
     else if (set_lam !== null && !Number.isNaN(set_lam) && set_lam !== lam)
       more.push(`Known to be safe is λ = ${number(set_lam)}.`);
     const head = Number.isNaN(lam) ? safety.toUpperCase() : `${safety.toUpperCase()} λ = ${number(lam)}`;
-    return html("p", { class: `verdict ${safety}` }, html("b", {}, head), `: ${shown(reason)} ${more.join(" ")}`);
+    return html("p", { class: `verdict ${safety}` }, html("b", {}, head), ...words(`: ${shown(reason)} ${more.join(" ")}`));
   }
 
   // A report.
@@ -51,7 +52,7 @@
       html("h3", {}, `Report of ${named(report.source, 80)}`),
       verdict
         ? verdictBox(verdict)
-        : html("p", {}, "This report holds no verdict; `lambda-star decide report.json --lam 1.25` gives one."),
+        : html("p", {}, ...words("This report holds no verdict; `lambda-star decide report.json --lam 1.25` gives one.")),
       sentenceList([...said, ...report.skipped]),
       ...(report.warnings.length
         ? [html("h3", {}, "Warnings"), sentenceList(report.warnings, { class: "unknown" })]
@@ -233,7 +234,7 @@
       ...metrics.map((metric) => cell(one.metrics.has(metric) ? number(one.metrics.get(metric), 4) : "")),
       cell(percent(one.cut)),
       html("span", { class: one.verdict.safety }, one.verdict.safety),
-      html("span", { class: "sentence" }, one.verdict.reason),
+      html("span", { class: "sentence" }, ...words(one.verdict.reason)),
     ]);
     const heads = [
       "λ",
@@ -316,11 +317,12 @@
     for (const one of open) one.draw();
     const both = shownFiles.some(({ report }) => report) && shownFiles.some(({ rehearsal }) => rehearsal);
     read.className = problems.length ? "problem" : "";
-    read.textContent = [
+    const said = [
       ...shownFiles.map(({ name, report }) => `${name} is read: a ${report ? "report" : "rehearsal"}.`),
       ...problems,
       ...(both ? ["`lambda-star decide REPORT --rehearsal FILE` joins the two in one verdict."] : []),
-    ].join(" ");
+    ];
+    read.replaceChildren(...words(said.join(" ")));
   }
 
   function start() {

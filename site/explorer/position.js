@@ -5,19 +5,54 @@
     globalThis.lambdaStar;
   const element = (id) => document.getElementById(id);
 
+  const THIN = 1e-6; // a tail below this is not 1 − q, which has lost its digits
+
+  /** Returns the last point of [low, high] up to which a condition holds, by halving. */
+  function upTo(holds, low, high) {
+    for (;;) {
+      const middle = low + (high - low) / 2;
+      if (middle <= low || middle >= high) return low;
+      if (holds(middle)) low = middle;
+      else high = middle;
+    }
+  }
+
+  /** Returns the tail beside the modal probability q of a student at rest, with the digits that 1 − q has lost. */
+  function restOf(q, rises) {
+    const oddsOf = (tail) => (tail > 0 ? -formulas.logit(tail) : 750); // past which a tail is 0
+    if (!(1 - q <= THIN)) return 1 - q;
+    const [low, high] = [1 - q + Number.EPSILON, 1 - q - Number.EPSILON].map(oddsOf);
+    return formulas.fixed_point(0.5, -upTo(rises, low, high));
+  }
+
+  /** Returns the least λ at which the modal token, which the base favours, is dead. */
+  function modalDies(rule, p, b, modal) {
+    if (p > 0.01 || rule.dies(b, p) === Infinity) return rule.dies(1 - p, 1 - b);
+    const found = Math.expm1(upTo((x) => modal(Math.expm1(x)) > 0, 0, 709));
+    return found < 1e307 ? found : Infinity;
+  }
+
   /** Returns everything that the page shows about a state. */
   function compute({ p, b, c, lam, rule: name, options }) {
     const rule = ruleOf({ rule: name, options, c });
     const modal = (at) => (name === "teacher_weight" && !rule.centred && at < 1 ? NaN : rule.student(p, b, at));
-    // The tail's own mass with all its digits: modal token and tail exchange their roles.
-    const tail = (at) => (name === "teacher_weight" && !rule.centred && at < 1 ? NaN : rule.student(1 - p, 1 - b, at));
-    const fixedTail = (at) => bernoulli.fixed_point(1 - p, 1 - b, at);
-    const [losing, dies] = p >= b ? ["tail", rule.dies(p, b)] : ["modal token", rule.dies(1 - p, 1 - b)];
+    const fixedTail = (at) => formulas.fixed_point(0.5, -formulas.logit(p) - formulas.push(p, b, at));
+    // Training comes to its end from the base: up to where the force is not above zero, or down to where not below.
+    const tail = (at) => {
+      const q = modal(at);
+      const rises = (theta) => {
+        const { modal: up, tail: down } = rule.force(theta, p, b, at);
+        return up > down || (up === down && q <= b);
+      };
+      return restOf(q, rises);
+    };
+    const [losing, dies] = p >= b ? ["tail", rule.dies(p, b)] : ["modal token", modalDies(rule, p, b, modal)];
     const kind = (at) => {
       if (at >= dies) return "dead";
-      const [one, other] = [tail(at), fixedTail(at)];
+      const fixed = bernoulli.fixed_point(p, b, at);
+      const [one, other] = fixed < 0.5 ? [modal(at), fixed] : [tail(at), fixedTail(at)];
       if (Number.isNaN(one)) return "unknown";
-      return Math.abs(one - other) <= 1e-7 * Math.min(other, 1 - other) ? "kept" : "left";
+      return Math.abs(one - other) <= 1e-7 * other ? "kept" : "left";
     };
     const star = bernoulli.threshold(p, b, c),
       leaves = rule.leaves(p, b);
@@ -43,8 +78,8 @@
   const NAMES = {
     kept: "at the fixed point",
     left: "away from the fixed point",
-    dead: "one side is dead",
-    unknown: "not computed: where it ends may depend on where it starts",
+    dead: "with one side dead",
+    unknown: "at a point that is not computed, as it may depend on where training starts",
   };
   const CAPPED = { kept: "preserving", left: "saturated", dead: "collapsing" };
 
@@ -73,7 +108,7 @@
 
   function sampled(low, high, f, count = 240, cuts = []) {
     const at = Array.from({ length: count + 1 }, (_, i) => low + ((high - low) * i) / count);
-    return [...at, ...cuts.filter((one) => one > low && one < high)]
+    return [...new Set([...at, ...cuts.filter((one) => one > low && one < high)])]
       .sort((one, other) => one - other)
       .map((one) => [one, f(one)]);
   }
@@ -112,7 +147,7 @@
       bands,
       marks,
       height: 150,
-      caption: `Under ${found.text} the student ends, for λ ${parts.join(", ")}.`,
+      caption: `Under ${found.text} training ends for λ ${parts.join("; ")}.`,
     });
   }
 
@@ -219,14 +254,7 @@
     const reach = (count) => flows.natural_threshold(found.star, count * unit);
     const high = found.star < Infinity ? Math.max(1.15 * lam, Math.min(reach(steps), 6) * 1.15, 1.5 * found.star) : 2;
     const points = Array.from({ length: 201 }, (_, i) => 10 ** (i / 40)).map((count) => [count, reach(count)]);
-    let low = 0,
-      top = 1e12;
-    for (let round = 0; round < 100 && lam > found.star; round++) {
-      const middle = (low + top) / 2;
-      if (reach(middle) > lam) low = middle;
-      else top = middle;
-    }
-    const taken = Math.floor(top);
+    const taken = Math.floor(upTo((count) => reach(count) > lam, 0, 1e12));
     const caption =
       found.star === Infinity
         ? "There is no clip edge to reach: λ* is +inf."
@@ -259,7 +287,7 @@
       NAMES[found.kind(lam)],
     ]);
     element("table").lastElementChild.replaceChildren(
-      table(["λ", "tail ratio R(λ)", "fixed point's tail", "student's tail", "the student ends"], rows),
+      table(["λ", "tail ratio R(λ)", "fixed point's tail", "student's tail", "training ends"], rows),
     );
   }
 

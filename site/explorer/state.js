@@ -39,12 +39,13 @@
 
   /** Returns a sentence on what is wrong with a number, or the empty text. */
   function wrong(name, value, text = String(value)) {
+    if (Number.isNaN(value)) return `It must be a number with a decimal point, got ${text || "nothing"}.`;
     const [low, high, ends] = RANGES[name];
     const inside = (ends[0] === "[" ? value >= low : value > low) && (ends[1] === "]" ? value <= high : value < high);
     const whole = name !== "steps" || Number.isInteger(value);
     return inside && whole
       ? ""
-      : `It must ${whole ? "" : "be a whole number and "}lie in ${ends[0]}${number(low)}, ${number(high)}${ends[1]}, got ${text || "nothing"}.`;
+      : `It must ${whole ? "" : "be a whole number and "}lie in ${ends[0]}${number(low)}, ${number(high)}${ends[1]}, got ${text}.`;
   }
 
   function ruleOf({ rule, options, c }) {

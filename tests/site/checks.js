@@ -18,7 +18,7 @@
         rule = new known[name](options);
       for (const what of ["leaves", "dies"]) found[`${text} ${what}`] = all((p, b) => rule[what](p, b));
       found[`${text} student`] = all((p, b, c, lam) => rule.student(p, b, lam));
-      // The page takes the tail from the rule with its two sides exchanged; the two masses must be one whole.
+      // A rule with its two sides exchanged leads to the other mass, and the two are one whole.
       found[`${text} whole`] = all((p, b, c, lam) => rule.student(p, b, lam) + rule.student(1 - p, 1 - b, lam));
       const force = (side) => (p, b, c, lam, time, theta) => rule.force(theta, p, b, lam)[side];
       for (const side of ["modal", "tail"]) found[`${text} ${side}`] = all(force(side));
