@@ -27,6 +27,9 @@ FLAT = re.compile(r"\\left\(((?:(?!\\left|\\right|\\frac|\\begin|\\int|\^(?!\{\*
 NESTED = re.compile(r"\\frac\{(?:[^{}]*\}\{)?[^{}]*\\frac")
 """A fraction in a fraction, which is too small to read as an exponent."""
 
+QUOTIENT = re.compile(r"(- |)\\frac\{([^{} ]+)\}\{([^{} ]+)\}")
+"""A quotient of two letters or numbers, which an exponent shows on one line."""
+
 
 def _term(term: sp.Expr) -> tuple[Any, ...]:
     """Where a term stands in a sum."""
@@ -98,6 +101,8 @@ class Printer(LatexPrinter):  # type: ignore[misc]
         exponent = self._print(expr.args[0])
         if exp is None and NESTED.search(exponent):
             return rf"\exp\left({exponent}\right)"
+        if exp is None and (quotient := QUOTIENT.fullmatch(exponent)):
+            return f"e^{{{quotient[1]}{quotient[2]}/{quotient[3]}}}"
         return str(super()._print_ExpBase(expr, exp))
 
     def _print_log(self, expr: sp.Expr, exp: str | None = None) -> str:

@@ -742,7 +742,7 @@ p, b, c, lam, push = symbols.p, symbols.b, symbols.c, symbols.lam, (symbols.lam 
         (p**lam * b ** (1 - lam), r"p^{\lambda} b^{1 - \lambda}"),
         (3 * 2**lam, r"3 \cdot 2^{\lambda}"),
         (1 / p, r"\frac{1}{p}"),
-        (sp.exp(-p / c), r"e^{- \frac{p}{c}}"),
+        (sp.exp(-p / c), r"e^{- p/c}"),
         (sp.exp(sp.log(p / c) / b), r"\exp\left(\frac{\log\frac{p}{c}}{b}\right)"),
         (sp.exp(b / sp.log(p / c)), r"\exp\left(\frac{b}{\log\frac{p}{c}}\right)"),
     ],
