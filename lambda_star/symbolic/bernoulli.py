@@ -197,7 +197,7 @@ def sensitivity() -> Derivation:
 @derivation
 def inverses() -> Derivation:
     """Derive the clip, the base or the teacher whose threshold is a given λ."""
-    base = sigmoid(logit(p) - edge / (lam - 1))
+    base = p / (p + (1 - p) * ((c - 1 + p) / p) ** (1 / (lam - 1)))
     by_gap = sp.log(c + (c - 1) * (1 - b) / b * sp.exp(-gap))
     pushed = sp.Eq((lam - 1) * gap, edge)
     pushed_back, pulled = (where.use(below(lam, 1)) for where in (AHEAD, BEHIND))

@@ -16,11 +16,12 @@ import sympy as sp
 
 from lambda_star.symbolic.assumptions import Assumptions
 from lambda_star.symbolic.chain import broken_link, loose_end, sources
-from lambda_star.symbolic.latex import formula
+from lambda_star.symbolic.latex import alike, formula, named
 from lambda_star.symbolic.prose import insert, read, slots, wrapped
 from lambda_star.symbolic.rules import Rule, has_sign
 
-__all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "free_symbols", "renamed"]
+__all__ = ["REGISTRY", "Derivation", "DerivationError", "Step", "derivation", "free_symbols", "linked"]
+__all__ += ["renamed"]
 
 SHORT = 40
 """The length of assumptions up to which they are repeated; longer ones are referred to by the number of a step."""
@@ -136,8 +137,7 @@ class Derivation:
 
     def latex(self) -> str:
         """The first result as a formula, with its name."""
-        name, expr = next(iter(self.results.values()))
-        return f"{name} = {formula(expr)}"
+        return named(*next(iter(self.results.values())))
 
     def lambdify(self, *symbols: sp.Symbol, modules: Any = "mpmath") -> Callable[..., Any]:
         """The first result as a function of the given symbols; the numeric layer is faster and keeps more digits."""
@@ -169,7 +169,8 @@ class Derivation:
         used = {symbol for step in self.steps for symbol in free_symbols(step)}
         lines = [f"Assumptions: ${self.assumptions.about(used)}$."]
         shown = {slot.removeprefix("let ") for slot in slots(read(self.module).sections[self.name].body)}
-        rest = [f"{name}={formula(expr)}" for name, expr in self.given.items() if name not in shown]
+        given = [(name, expr) for name, expr in self.given.items() if name not in shown]
+        rest = [named(name, expr, "=") for name, expr in given if not alike(name, formula(expr))]
         inline = [f"${one}$" for one in rest if not re.search(r"\\\\|\\,", one)]
         apart = [_displayed(one) for one in rest if f"${one}$" not in inline]
         if rest:
@@ -177,14 +178,14 @@ class Derivation:
             lines.append(f"Definitions: {', '.join(inline)}{end}".rstrip())
         lines = [wrapped(line) for line in lines] + apart
         if self.uses:
-            lines.append(wrapped(f"Results used: {', '.join(map(_linked, self.uses))}."))
+            lines.append(wrapped(f"Results used: {', '.join(map(linked, self.uses))}."))
         return "\n\n".join(lines)
 
     def _slot(self, slot: str) -> str:
         """What stands in a slot: the results, a definition, or a step."""
         if slot.startswith("let "):
             name = slot.removeprefix("let ")
-            return _displayed(f"{name} = {formula(self.given[name])}")
+            return _displayed(named(name, self.given[name]))
         return self._shown(slot.partition(":")[0])
 
     @cached_property
@@ -193,7 +194,8 @@ class Derivation:
 
     def _shown(self, place: str) -> str:
         if place == "result":
-            return "\n\n".join(_boxed(name, expr) for name, expr in self.results.values())
+            boxed = (rf"\boxed{{{named(name, expr)}}}" for name, expr in self.results.values())
+            return "\n\n".join(map(_displayed, boxed))
         number, step = int(place), self.steps[int(place) - 1]
         text = step.latex()
         if step.assumptions and step.assumptions != self.assumptions:
@@ -246,7 +248,7 @@ class Derivation:
         values = ", ".join(f"${sp.latex(symbol)}={value}$" for symbol, value in self.spot.items())
         with mpmath.workdps(50):
             exact = self.lambdify(*self.spot)(*(mpmath.mpf(value) for value in self.spot.values()))
-            found = mpmath.nstr(exact, 15)
+            found = mpmath.nstr(exact, 15).removesuffix(".0")
         return f"Spot check: {values} give ${next(iter(self.results.values()))[0]}={found}$."
 
     def _evaluated_by(self) -> str:
@@ -284,8 +286,12 @@ def _about(step: Step) -> str:
     return step.assumptions.about(free_symbols(step)) if step.assumptions else ""
 
 
-def _linked(name: str) -> str:
-    """Return a link to the section of a derivation."""
+def linked(name: str) -> str:
+    """Return a link to the section of a derivation.
+
+    >>> linked("limits")
+    '[Bounds and limits](bernoulli.md#3-bounds-and-limits)'
+    """
     one = REGISTRY[name]()
     sections = list(read(one.module).sections)
     title = one.title
@@ -296,11 +302,6 @@ def _linked(name: str) -> str:
 def _displayed(latex: str) -> str:
     """A formula of its own; a fenced block is the one form in which GitHub leaves every backslash alone."""
     return f"```math\n{latex}\n```"
-
-
-def _boxed(name: str, expr: sp.Basic) -> str:
-    between = r":\quad " if isinstance(expr, sp.Rel) else " = "
-    return _displayed(rf"\boxed{{{name}{between}{formula(expr)}}}")
 
 
 def derivation(function: Callable[[], Derivation]) -> Callable[[], Derivation]:

@@ -16,13 +16,19 @@ from sympy.printing.latex import LatexPrinter
 
 from lambda_star.symbolic.symbols import Delta, c, gap, lam
 
-__all__ = ["Printer", "formula"]
+__all__ = ["Printer", "alike", "formula", "named"]
 
 FIRST = ("lambda", "eta", "alpha", "c", "p", "t", "b", "q")
 """Symbols that a product names first, in this order: coefficients, then probabilities, with any index."""
 
 FLAT = re.compile(r"\\left\(((?:(?!\\left|\\right|\\frac|\\begin|\\int|\^(?!\{\*\})).)*?)\s*\\right\)")
 """Brackets around something no taller than a letter."""
+
+NESTED = re.compile(r"\\frac\{(?:[^{}]*\}\{)?[^{}]*\\frac")
+"""A fraction in a fraction, which is too small to read as an exponent."""
+
+QUOTIENT = re.compile(r"(- |)\\frac\{([^{} ]+)\}\{([^{} ]+)\}")
+"""A quotient of two letters or numbers, which an exponent shows on one line."""
 
 
 def _term(term: sp.Expr) -> tuple[Any, ...]:
@@ -91,6 +97,14 @@ class Printer(LatexPrinter):  # type: ignore[misc]
             return rf"- \frac{{{self._print(-above)}}}{{{self._product(below)}}}"
         return self._product(above) if below == 1 else rf"\frac{{{self._product(above)}}}{{{self._product(below)}}}"
 
+    def _print_ExpBase(self, expr: sp.Expr, exp: str | None = None) -> str:  # noqa: N802 (the name that SymPy calls)
+        exponent = self._print(expr.args[0])
+        if exp is None and NESTED.search(exponent):
+            return rf"\exp\left({exponent}\right)"
+        if exp is None and (quotient := QUOTIENT.fullmatch(exponent)):
+            return f"e^{{{quotient[1]}{quotient[2]}/{quotient[3]}}}"
+        return str(super()._print_ExpBase(expr, exp))
+
     def _print_log(self, expr: sp.Expr, exp: str | None = None) -> str:
         argument = expr.args[0]
         above, below = sp.fraction(argument)
@@ -105,6 +119,26 @@ class Printer(LatexPrinter):  # type: ignore[misc]
             if text.startswith(r"\frac") and not argument.is_Add
             else rf"\log{power}\left({text}\right)"
         )
+
+
+def named(name: str, expr: Any, equals: str = " = ") -> str:
+    r"""Return an expression in LaTeX behind its name, and an equation behind a colon.
+
+    >>> named("q", 1 - c), named("q", sp.Eq(c, 1))
+    ('q = 1 - c', 'q:\\quad c = 1')
+    """
+    between = r":\quad " if isinstance(expr, sp.Rel) else equals
+    return f"{name}{between}{formula(expr)}"
+
+
+def alike(name: str, text: str) -> bool:
+    r"""Whether a name and a formula look the same, however their braces, spaces and fractions are written.
+
+    >>> alike(r"\tfrac1c", r"\frac{1}{c}"), alike("q_c", "q_{m}")
+    (True, False)
+    """
+    first, second = (re.sub(r"\\(left|right)\b|[{}\s]", "", one).replace(r"\tfrac", r"\frac") for one in (name, text))
+    return first == second
 
 
 @lru_cache(maxsize=16384)

@@ -7,7 +7,7 @@ from functools import cache
 
 from lambda_star._core.quantities import QUANTITIES
 from lambda_star.symbolic import bernoulli, categorical, dynamics, sequence, updates
-from lambda_star.symbolic.derivation import REGISTRY, Derivation
+from lambda_star.symbolic.derivation import REGISTRY, Derivation, linked
 from lambda_star.symbolic.prose import insert, read
 
 __all__ = ["PAGES", "derivations", "page", "pages"]
@@ -75,8 +75,7 @@ def _index() -> str:
     words = read("index")
     parts = [_header("lambda_star/symbolic/text/index.md"), f"# {words.title}", words.opening]
     for name in PAGES:
-        titles = [section.title for section in read(name).sections.values()]
-        sections = "\n".join(f"{number}. {title}" for number, title in enumerate(titles, start=1))
+        sections = "\n".join(f"{number}. {linked(one)}" for number, one in enumerate(read(name).sections, start=1))
         parts += [f"## [{read(name).title}]({name}.md)", sections]
     return "\n\n".join(parts) + "\n"
 

@@ -13,7 +13,7 @@ import mpmath
 import sympy as sp
 
 from lambda_star.symbolic.assumptions import DIGITS, GUARD, Assumptions, decide, is_zero, same, sign, signs, tidy
-from lambda_star.symbolic.latex import formula
+from lambda_star.symbolic.latex import alike, formula, named
 from lambda_star.symbolic.regions import at
 
 __all__ = ["Differentiate", "Join", "Limit", "Rewrite", "Rule", "Sign", "Solve", "Substitute", "formula", "has_sign"]
@@ -41,7 +41,7 @@ class Rule:
 
     def show_named(self, name: str, before: sp.Expr, after: sp.Expr) -> str:
         """Write the step in LaTeX when its left side has a name."""
-        return f"{name} = {formula(after)}"
+        return named(name, after)
 
     def show_next(self, before: sp.Expr, after: sp.Expr) -> str:
         """Continue a formula in LaTeX that ends with ``before``."""
@@ -106,7 +106,9 @@ class Rewrite(Rule):
         return self._differ(left * self.factor, right, assumptions, seed)
 
     def show_named(self, name: str, before: sp.Expr, after: sp.Expr) -> str:
-        """Write the name, the old form if it is short and looks different, and the new form."""
+        """Write the name, the old form if it is short and looks different, and the new form; of an equation, the forms."""
+        if isinstance(after, sp.Rel):
+            return self.show(before, after)
         old, new = formula(before), formula(after)
         return f"{name} = {new}" if old == new or len(old) > WIDE else f"{name} = {old} = {new}"
 
@@ -149,8 +151,10 @@ class Substitute(Rule):
         return before.subs(dict(self.values), simultaneous=True)
 
     def show(self, before: sp.Expr, after: sp.Expr) -> str:
-        """Write the expression, the inserted values and the outcome."""
+        """Write the expression, the inserted values and the outcome; of an equation, the outcome and the values."""
         inserted = r",\; ".join(f"{formula(s)} = {formula(v)}" for s, v in self.values.items())
+        if isinstance(after, sp.Rel):
+            return rf"{formula(after)} \quad\text{{for}}\; {inserted}"
         return rf"\left.{formula(before)}\right|_{{{inserted}}} = {formula(after)}"
 
 
@@ -233,7 +237,7 @@ class Solve(Rule):
     def show_named(self, name: str, before: sp.Expr, after: sp.Expr) -> str:
         """Write the equation and its solution with the name of the latter."""
         symbol = formula(self.symbol)
-        return rf"{formula(before)} \iff {symbol if name == symbol else f'{symbol} = {name}'} = {formula(after)}"
+        return rf"{formula(before)} \iff {symbol if alike(name, symbol) else f'{symbol} = {name}'} = {formula(after)}"
 
     def check(self, before: sp.Expr, after: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:
         """Insert the solution into the equation, see that it lies in the range, and exclude any other there."""
@@ -284,8 +288,7 @@ class Sign(Rule):
     def show_named(self, name: str, before: sp.Expr, after: sp.Expr) -> str:
         """Write the name if it is not the form itself, the form that shows the sign, and the sign."""
         form = formula(after)
-        bare = str.maketrans("", "", " {}")
-        left = "" if name.translate(bare) == form.translate(bare) else f"{name} = "
+        left = "" if alike(name, form) else f"{name} = "
         return f"{left}{form} {self.relation} 0"
 
     def check(self, before: sp.Expr, after: sp.Expr, assumptions: Assumptions, seed: str) -> str | None:

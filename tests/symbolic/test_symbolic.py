@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import pairwise
@@ -26,8 +27,8 @@ from lambda_star import categorical, dynamics, sequence, symbolic
 from lambda_star.cli import main
 from lambda_star.symbolic import symbols
 from lambda_star.symbolic.assumptions import is_zero
-from lambda_star.symbolic.derivation import REGISTRY, Derivation, Step
-from lambda_star.symbolic.latex import Printer, formula
+from lambda_star.symbolic.derivation import REGISTRY, Derivation, Step, free_symbols
+from lambda_star.symbolic.latex import Printer, alike, formula
 from lambda_star.symbolic.pages import PAGES, derivations, pages
 from lambda_star.symbolic.prose import read, slots
 from lambda_star.symbolic.rules import Limit, Rewrite, Sign
@@ -537,8 +538,9 @@ def test_thresholds_of_a_natural_budget(values: dict[str, Any], budget: float, s
 def test_the_threshold_of_a_policy_gradient_budget_solves_its_equation(values: dict[str, Any], budget: float) -> None:
     del values["lam"]
     found = mpmath.mpf(float(dynamics.budget_threshold(**values, budget=budget, flow="policy-gradient")))
+    slowness = {name: at(DERIVATIONS["policy_gradient"].given[name], values) for name in ("m", "M")}
     low, high = (
-        at(result("policy_gradient", f"{end} bound of the threshold"), {**values, "B": budget})
+        at(result("policy_gradient", f"{end} bound of the threshold"), {**values, **slowness, "B": budget})
         for end in ("lower", "upper")
     )
     assert low * (1 - mpmath.mpf("1e-13")) <= found <= high * (1 + mpmath.mpf("1e-13"))
@@ -740,10 +742,36 @@ p, b, c, lam, push = symbols.p, symbols.b, symbols.c, symbols.lam, (symbols.lam 
         (p**lam * b ** (1 - lam), r"p^{\lambda} b^{1 - \lambda}"),
         (3 * 2**lam, r"3 \cdot 2^{\lambda}"),
         (1 / p, r"\frac{1}{p}"),
+        (sp.exp(-p / c), r"e^{- p/c}"),
+        (sp.exp(sp.log(p / c) / b), r"\exp\left(\frac{\log\frac{p}{c}}{b}\right)"),
+        (sp.exp(b / sp.log(p / c)), r"\exp\left(\frac{b}{\log\frac{p}{c}}\right)"),
     ],
 )
 def test_formulas_are_written_as_a_person_writes_them(expr: sp.Expr, written: str) -> None:
     assert formula(expr) == written
+
+
+def test_no_definition_and_no_solution_says_that_something_is_itself() -> None:
+    for one in DERIVATIONS.values():
+        defined = re.findall(r"\$([^$]+)\$", one._premises().partition("Definitions: ")[2].partition("Results used")[0])
+        for shown in (*defined, *(step.latex().partition(r"\iff")[2] for step in one.steps)):
+            sides = shown.split("=")
+            assert not [pair for pair in pairwise(sides) if alike(*pair)], (one.name, shown)
+
+
+def test_an_equation_stands_behind_a_colon() -> None:
+    equations = [step for one in DERIVATIONS.values() for step in one.steps if isinstance(step.after, sp.Rel)]
+    shown = [step.latex().removeprefix(rf"{step.name}:\quad ") for step in equations]
+    for step, text in zip(equations, shown, strict=True):
+        assert text.startswith((formula(step.before), formula(step.after))), text
+    assert sum(r"\iff" in text for text in shown) == 1
+    assert symbolic.updates.truncated_sampling().latex().startswith(r"\lambda_{\mathrm{dies}}:\quad ")
+
+
+def test_a_name_that_is_a_difference_or_a_quotient_is_printed_whole() -> None:
+    declared = {symbol for one in DERIVATIONS.values() for step in one.steps for symbol in free_symbols(step)}
+    broken_up = [symbol for symbol in declared if re.search("[-+/(]", symbol.name) and formula(symbol) != symbol.name]
+    assert not broken_up
 
 
 def test_the_printer_reorders_and_drops_nothing() -> None:

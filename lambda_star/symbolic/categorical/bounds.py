@@ -25,7 +25,7 @@ divergence = sp.Symbol(r"\mathrm{KL}", real=True)
 t_k, y_k = positive("t_k y_k")
 """The teacher's probability of one token, and the excess of its log-ratio over that of the binding token."""
 
-lead, joint = positive(r"S_K-T_K T_K+x-T_{K+1}")
+lead, joint = positive(r"{S_K-T_K} {T_K+x-T_{K+1}}")
 """By how much the summands of K tokens, and of a merged token and one more, exceed that of the merged one."""
 
 BOUNDS = assume(
@@ -127,11 +127,11 @@ def token_bounds() -> Derivation:
             r"\text{chord}": chord,
             "p(r_m-r_\\tau)": two_tokens,
             r"e^{(\lambda-1)y}": power,
-            "wd": w * d,
+            "dw": w * d,
             r"\mathrm{KL}-r_{\min}": divergence - r_min,
             "h(y)": power - tangent,
             r"\text{tangent}": tangent,
-            r"\log R_{\mathrm{bind}}\ge": jensen,
+            r"\overline{\lambda}": jensen,
             r"t_ke^{(\lambda-1)y_k}": t_k * sp.exp((lam - 1) * y_k),
         },
         uses=("threshold", "regimes", "ratio"),

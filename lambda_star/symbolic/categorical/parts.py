@@ -22,7 +22,7 @@ class_mass, start, step = positive(r"T_C R_0 \delta")
 """Means of r over all tokens and in a class, the range of r, mass and ratio of the class, and a step in λ."""
 
 class_total, grown, class_grown = positive("N_C G G_C")
-gain, class_gain, rise, class_rise = positive(r"G/N G_C/N_C \delta \delta_C")
+gain, class_gain, rise, class_rise = positive(r"G/N {G_C/N_C} \delta \delta_C")
 class_first = sp.Symbol("N_{C1}", real=True)
 """The weights of the class and their first moment, and the weights of all tokens and of the class after a step."""
 

@@ -316,7 +316,7 @@ def sampled_step() -> Derivation:
             r"J_{\mathrm{whole}}": whole,
             r"J_{\mathrm{capped}}": capped,
             r"X_k": batch,
-            r"\mathrm{E}[X_\cdot]": average,
+            r"\mathrm{E}[X_k]": average,
             r"\mathrm{Var}[Xg]": variance(sp.Integer(0)),
             r"\mathrm{Var}[(X-B)g]": variance(baseline),
             r"\theta+\eta X": logit(q) + eta * gained,

@@ -25,9 +25,9 @@ time, eta, steps = positive("s eta N")
 u, u_0, u_c = positive("u u_0 u_c")
 """The distance to the fixed point now, at the start, and at the clip edge."""
 
-budget, slowness, rho, natural = positive(r"B M \rho y")
-"""A budget of policy-gradient time; the greatest slowness between start and clip edge, any other slowness, and the
-natural-gradient time."""
+budget, least, slowness, rho, natural = positive(r"B m M \rho y")
+"""A budget of policy-gradient time; the least and the greatest slowness between start and clip edge, any other slowness,
+and the natural-gradient time."""
 
 duration_so_far, way = positive("T D")
 """The policy-gradient time to the clip edge, and the distance from the base to the clip edge."""
@@ -70,6 +70,9 @@ from_edge = push - edge
 flow_time = sp.log(lam / (lam - lam_star))
 passing = sp.And(p > b, from_edge > 0)
 natural_time = sp.log(lam * gap / from_edge)
+latest = lam_star / (1 - sp.exp(-budget / slowness))
+"""The λ at which the upper bound on the policy-gradient time equals the budget."""
+
 target = r"\theta_\lambda"
 
 
@@ -77,6 +80,13 @@ def _crossing(value: sp.Expr, name: str) -> Step:
     """The step to a time where the fixed point lies beyond the clip edge, and to infinity where it does not."""
     whole = sp.Piecewise((value, passing), (sp.oo, True))
     return Step(Join((PASSING, SHORT, ELSEWHERE)), sp.Tuple(value, sp.oo, sp.oo), whole, name, EVERYWHERE)
+
+
+def _bound(rate: sp.Symbol, name: str) -> tuple[Step, Step]:
+    """The steps to a bound of the threshold of a budget, from the least or the greatest slowness."""
+    values = {symbol: value for symbol, value in ((slowness, rate), (lam_star, star)) if symbol != value}
+    value, sizes = latest.subs(values, simultaneous=True), above(0, budget, rate, each=True)
+    return Step(Substitute(values), latest, value, name, PASSING.use(sizes)), ahead_only(value, name, sizes)
 
 
 @derivation
@@ -244,7 +254,7 @@ def policy_gradient() -> Derivation:
     mixed = -edge_rate / (theta_lam - theta_c) ** 2
     start_rate, final_rate = 1 / (b * (1 - b)), c**2 / ((1 - p) * (c - 1 + p))
     least_rate = sp.Piecewise(
-        (sp.Integer(4), sp.And(2 * b < 1, 2 * (c - 1 + p) > c)), (sp.Min(start_rate, final_rate), True)
+        (sp.Integer(4), sp.And(2 * b < 1, c > 2 * (1 - p))), (sp.Min(start_rate, final_rate), True)
     )
     in_position = {theta_lam: logit(b) + lam * gap, u_0: lam * gap, u_c: from_edge}
     from_base = {theta_lam: theta_0 + way + u_c, u_0: way + u_c}
@@ -260,14 +270,9 @@ def policy_gradient() -> Derivation:
     pole = (2 + sp.exp(theta_lam) + sp.exp(-theta_lam)) / u
     cost = r"\frac{1}{\sigma(\theta)(1-\sigma(\theta))}"
     in_u_0, in_u_c = r"\frac{\partial T}{\partial u_0}", r"\frac{\partial T}{\partial u_c}"
-    latest = lam_star / (1 - sp.exp(-budget / slowness))
-    greatest_rate = sp.Max(start_rate, final_rate)
     placed = duration.subs(in_position, simultaneous=True)
     low_name, high_name = r"\lambda_{\mathrm{low}}(B)", r"\lambda_{\mathrm{high}}(B)"
-
-    def bound(rate: sp.Expr) -> sp.Expr:
-        return latest.subs({slowness: rate, lam_star: star}, simultaneous=True)
-
+    low, high = _bound(least, low_name), _bound(slowness, high_name)
     in_both = r"\frac{\partial^2T}{\partial\theta_\lambda\partial\theta_c}"
     return Derivation(
         "policy_gradient",
@@ -335,21 +340,15 @@ def policy_gradient() -> Derivation:
             ),
             Step(Substitute(in_position), duration, placed, r"T(\lambda)", PASSING),
             _crossing(placed, r"T(\lambda)"),
-            *(
-                step
-                for rate, name in ((least_rate, low_name), (greatest_rate, high_name))
-                for step in (
-                    Step(Substitute({slowness: rate, lam_star: star}), latest, bound(rate), name, PASSING),
-                    ahead_only(bound(rate), name, above(0, budget)),
-                )
-            ),
+            *low,
+            *high,
         ),
         {
             "time_to_edge": (r"T(\lambda)", sp.Piecewise((placed, passing), (sp.oo, True))),
             "steps_to_edge": (r"\lfloor N\rfloor", sp.floor(duration_so_far / eta)),
             "budget_threshold": (r"\lambda^*(B)", sp.Eq(duration, budget)),
-            "lower bound of the threshold": (low_name, sp.Piecewise((bound(least_rate), p > b), (sp.oo, True))),
-            "upper bound of the threshold": (high_name, sp.Piecewise((bound(greatest_rate), p > b), (sp.oo, True))),
+            "lower bound of the threshold": (low_name, low[-1].after),
+            "upper bound of the threshold": (high_name, high[-1].after),
         },
         module="dynamics",
         spot={p: "0.9", b: "0.7", c: "2", lam: "1.6088744164356636"},
@@ -361,6 +360,8 @@ def policy_gradient() -> Derivation:
             "u": theta_lam - theta,
             r"T(\theta_0,\theta_c)": in_log_odds,
             r"T(D,u_c)": duration.subs(from_base, simultaneous=True),
+            "m": least_rate,
+            "M": sp.Max(start_rate, final_rate),
             "y": sp.log((way + u_c) / u_c),
             r"\eta N": eta * steps,
             r"\lfloor N\rfloor": sp.floor(steps),

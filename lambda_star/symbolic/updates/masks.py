@@ -88,7 +88,7 @@ def top_k() -> Derivation:
             r"q_\lambda": height_m / level,
             "F_m(1)": sp.log(p) + (lam - 1) * log_m,
             log_clip: sp.log(p) + push,
-            clip_name: sp.exp(log_clip_of),
+            f"e^{{{log_clip}}}": sp.exp(log_clip_of),
         },
     )
 
@@ -137,7 +137,7 @@ def top_k_through() -> Derivation:
             "F_m(1)": drift,
             r"\log\frac12": sp.log(half),
             log_clip: sp.log(p) + push,
-            clip_name: sp.exp(log_clip_of),
+            f"e^{{{log_clip}}}": sp.exp(log_clip_of),
         },
         uses=("top_k",),
     )

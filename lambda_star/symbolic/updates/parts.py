@@ -233,7 +233,7 @@ def same_sign() -> Derivation:
         given={
             "A_m-B": adv_m - mean,
             r"A_\tau-B": adv_t - mean,
-            r"\left(\dots\right)D": positive_factor * difference_of,
+            r"D(w_\tau x+(1-x)w_m)": positive_factor * difference_of,
             r"w_mA_m-w_\tau A_\tau": weight_m * adv_m - weight_t * adv_t,
         },
     )
