@@ -22,6 +22,9 @@ FONT = "STIXTwoMath-Regular.ttf"
 PRIME = re.compile("<msup>(<mi[^>]*>[^<]*</mi><mo>[′″]</mo>)</msup>")
 """A prime, which the font raises by itself."""
 
+CLOSE = ' accentunder="true"'
+"""What makes a stroke below a letter touch it."""
+
 COMBINING, BAR = ">\u0332<", ">\u203e<"
 """The stroke at a bound: the one of the converter combines with the letter before it, the other stands by itself."""
 
@@ -46,7 +49,7 @@ def mathml(latex: str, node: nodes.Element, display: bool) -> str:
     """Return a formula as MathML; one that cannot be read is a warning, and so ends the build."""
     try:
         drawn = CONVERTER.convert_with_local_state(latex, displaystyle=display)
-        return PRIME.sub(r"<mrow>\1</mrow>", drawn).replace(COMBINING, BAR)
+        return PRIME.sub(r"<mrow>\1</mrow>", drawn).replace(COMBINING, BAR).replace(CLOSE, "")
     except LatexError as error:
         logging.getLogger(__name__).warning("%s in the formula %s", error, latex, location=node)
         return f"<code>{latex}</code>"

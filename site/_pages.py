@@ -34,6 +34,9 @@ LITERAL = re.compile(
 )
 """What is shown as it stands; a line of a help text that is not to be broken comes here behind a bar."""
 
+SEAM = re.compile(r"(?<=[A-Za-z0-9])(?=_)|(?<=[./(,=])(?=\S)")
+"""Where a long word of code in a table may be broken."""
+
 VALUE = 200
 """The characters up to which the value of a constant is shown."""
 
@@ -163,6 +166,9 @@ class Shapes(SphinxPostTransform):
             comma.replace_self(nodes.Text(", "))
         for code in self.document.findall(nodes.literal):
             code["classes"] += ["short"] if max(map(len, code.astext().split()), default=0) <= SHORT else []
+        for code in [one for entry in self.document.findall(nodes.entry) for one in entry.findall(nodes.literal)]:
+            seam = nodes.raw("", "<wbr>", format="html")
+            code[:] = [one for part in SEAM.split(code.astext()) for one in (seam.deepcopy(), nodes.Text(part))][1:]
         for formula in self.document.findall(nodes.math):
             after = formula.next_node(descend=False, siblings=True)
             if isinstance(after, nodes.Text) and (mark := MARK.match(after)):
