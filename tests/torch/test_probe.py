@@ -99,7 +99,8 @@ def test_the_tail_dies_where_the_closed_form_says_at_every_position(case: str, d
     p = data.draw(st.floats(0.55, 0.9999), label="p")
     b = data.draw(st.floats(0.05, 0.9), label="b") * p
     report = probe(loss, p=p, b=b, **options)
-    if case == "top 1, through" and b > 0.5:  # its student rests at 1/2, away from the teacher as the base sees it
+    # It costs 1 to be in the set, which up to λ = 4 outweighs the advantage at the base: the student falls to 1/2.
+    if case == "top 1, through" and b > 0.5 and 4 * math.log(p / b) < 1:
         assert report.direction == "away from the teacher"
         assert math.isnan(report.dies)
     else:
