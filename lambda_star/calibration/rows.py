@@ -242,7 +242,7 @@ def _position(name: str, value: Any) -> int:
         position = -1 if isinstance(value, str) and not is_integer(value) else int(value)
     except (TypeError, ValueError, OverflowError):
         position = -1
-    if position != _number(value) or not 0 <= position < 2**63:
+    if _number(value) is None or (not isinstance(value, str) and position != value) or not 0 <= position < 2**63:
         raise ValueError(f"{name} is {value!r}; it must be an integer of at least 0")
     return position
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lambda_star.calibration.readers import delimited, plain, read_table, stream
@@ -57,6 +57,10 @@ def no_columns() -> Iterator[None]:
 
 
 @settings(max_examples=150, deadline=None)
+@example(
+    [{**dict.fromkeys(("sequence", "token", "modal"), "a"), "position": "9" * 18, "log_p": "-1", "log_b": "-1"}],
+    "rows.csv",
+)
 @given(st.lists(cells, min_size=1, max_size=8), st.sampled_from([*WRITERS]))
 def test_columns_are_read_as_rows_are(rows: list[dict[str, str]], name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
