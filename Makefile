@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-# uv installs in a quarter of pip's time, but does not know an index that only pip's configuration names.
+# uv is several times as fast as pip, but does not know an index that only pip's configuration names.
 LOCKED := --no-deps --require-hashes --requirement lock.txt
 TORCH := https://download.pytorch.org/whl/cpu/torch/
 EXAMPLE := examples/rank_by_price

@@ -30,7 +30,7 @@ def project() -> dict[str, Any]:
 
 
 def backend() -> list[str]:
-    """Return what builds the package, and what makes it editable; pip would fetch both unlocked for each build."""
+    """Return what builds the package, makes it editable and installs the lock; pip would fetch these unlocked."""
     return [*project()["build-system"]["requires"], "editables>=0.5", "uv>=0.13"]
 
 

@@ -166,8 +166,9 @@ class Shapes(SphinxPostTransform):
             comma.replace_self(nodes.Text(", "))
         for code in self.document.findall(nodes.literal):
             code["classes"] += ["short"] if max(map(len, code.astext().split()), default=0) <= SHORT else []
-        for code in [one for entry in self.document.findall(nodes.entry) for one in entry.findall(nodes.literal)]:
-            seam = nodes.raw("", "<wbr>", format="html")
+        seam = nodes.raw("", "<wbr>", format="html")
+        in_tables = [one for entry in self.document.findall(nodes.entry) for one in entry.findall(nodes.literal)]
+        for code in [one for one in in_tables if "short" not in one["classes"]]:
             code[:] = [one for part in SEAM.split(code.astext()) for one in (seam.deepcopy(), nodes.Text(part))][1:]
         for formula in self.document.findall(nodes.math):
             after = formula.next_node(descend=False, siblings=True)

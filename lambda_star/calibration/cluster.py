@@ -1,8 +1,8 @@
 """Calibrate on a Ray cluster: pieces of the data become states in tasks, and states are merged in a tree of tasks.
 
 A task is a pure function of its files, so a task whose worker dies is run again and counts once. The tree has a fixed
-shape, so that the result does not depend on which task ends first. Only few tasks are under way at once, as none can be
-called back: in Ray, cancelling a task just as it ends can kill the driver.
+shape, so that the result does not depend on which task ends first. Only a few tasks are under way at once, because none
+is cancelled: in Ray, to cancel a task just as it ends can kill the driver.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _merged(settings: Settings, *states: bytes) -> bytes:
 def _few_at_once(ray: Any, leaves: Iterator[Any], most: int, tell: Callable[[int], None]) -> Iterator[Any]:
     """Start tasks in their order, each when fewer than ``most`` are under way, and yield their states at once.
 
-    What is told is the size of every task that has ended, the last ones before this ends.
+    ``tell`` gets the size of every task after it has ended.
     """
     under_way: list[Any] = []
     for size, state in leaves:
